@@ -1,0 +1,127 @@
+# Needs Python 3.10 to 3.13 and make, nothing else. Each target makes its own virtual environment under .venv/ from the
+# exact versions in locks/. Another Python than python3: make test PYTHON=python3.12
+
+PYTHON ?= python3
+SUPPORTED := 3.10 3.11 3.12 3.13
+ARGS ?=
+JOBS ?= auto
+
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV MAKEFLAGS
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check matrix lock wheel clean
+
+ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
+  PY := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+  ifeq ($(filter $(PY),$(SUPPORTED)),)
+    $(error $(PYTHON) is $(if $(PY),Python $(PY),not a Python that runs here); one of $(SUPPORTED) is needed, for example: make $(MAKECMDGOALS) PYTHON=python3.12)
+  endif
+endif
+
+LOCK := locks/py$(PY).txt
+PIP_INSTALL = bin/python -m pip install -qq
+# $(call venv,NAME): an empty environment in .venv/NAME (the whole folder anew, so that nothing old is left in it)
+venv = rm -rf .venv/$(1) && $(PYTHON) -m venv .venv/$(1)
+# Folders too, so that a deleted file makes a new wheel.
+SOURCES := $(shell find src -name __pycache__ -prune -o -print) pyproject.toml $(wildcard README.md LICENSE)
+# The name carries the Python: another PYTHON makes the environment anew.
+READY := ready-$(PY)
+
+help:
+	@echo 'make demo    run examples/data_analyst.py over a recording      ARGS=--live for the real service'
+	@echo 'make test    run the tests against the built wheel              ARGS="-k name", JOBS=0 for one process, COV=1'
+	@echo 'make check   lint, format, types, layers'
+	@echo 'make matrix  the contract tests on pinned pairs of Python and openai SDK'
+	@echo 'make lock    write locks/ anew                                  UPGRADE=1 for the newest versions'
+	@echo 'make clean   remove everything that these made'
+
+# --- the wheel
+
+.venv/build/$(READY): $(LOCK)
+	@echo '--- environment to build in: .venv/build (Python $(PY))'
+	@$(call venv,build)
+	@.venv/build/$(PIP_INSTALL) -c $(LOCK) build hatchling
+	@touch $@
+
+dist/.built: .venv/build/$(READY) $(SOURCES)
+	@echo '--- building the wheel'
+	@rm -rf dist && mkdir dist
+	@.venv/build/bin/python -m build --wheel --no-isolation --outdir dist . >dist/build.log 2>&1 || { cat dist/build.log; exit 1; }
+	@touch $@
+
+wheel: dist/.built
+	@ls dist/*.whl
+
+# --- demo: the wheel, what it needs, and the player of recordings
+
+.venv/demo/$(READY): $(LOCK) dist/.built
+	@echo '--- environment for the demo: .venv/demo (Python $(PY))'
+	@$(call venv,demo)
+	@.venv/demo/$(PIP_INSTALL) -c $(LOCK) dist/*.whl vcrpy pytest-recording
+	@touch $@
+
+demo: .venv/demo/$(READY)
+	@.venv/demo/bin/python examples/data_analyst.py $(ARGS)
+
+# --- test: everything in the lock, then the wheel (never the checkout)
+
+.venv/test/$(READY): $(LOCK)
+	@echo '--- environment for the tests: .venv/test (Python $(PY)); about a minute'
+	@$(call venv,test)
+	@.venv/test/$(PIP_INSTALL) --no-deps -r $(LOCK)
+	@touch $@
+
+.venv/test/wheel-$(PY): .venv/test/$(READY) dist/.built
+	@.venv/test/$(PIP_INSTALL) --no-deps --force-reinstall dist/*.whl
+	@.venv/test/bin/python -m pip check
+	@touch $@
+
+test: .venv/test/wheel-$(PY)
+	@.venv/test/bin/python -m pytest -n $(JOBS) $(if $(COV),--cov --cov-report=term) $(ARGS)
+
+matrix: .venv/test/wheel-$(PY)
+	@.venv/test/bin/nox --noxfile noxfile.py $(ARGS)
+
+# --- check: cheap first
+
+.venv/check/$(READY): locks/py$(PY)-check.txt
+	@echo '--- environment for the checks: .venv/check (Python $(PY)); about a minute'
+	@$(call venv,check)
+	@.venv/check/$(PIP_INSTALL) --no-deps -r locks/py$(PY)-check.txt
+	@touch $@
+
+check: .venv/check/$(READY)
+	.venv/check/bin/ruff check .
+	.venv/check/bin/ruff format --check .
+	PYTHONPATH=src .venv/check/bin/lint-imports --no-logo
+	.venv/check/bin/mypy
+	.venv/check/bin/pyright --pythonpath .venv/check/bin/python
+
+# --- lock: a file for each Python, the same with the tools of `check`, and one for each pair of `matrix`
+
+UV := uv==0.13.9
+EXTRAS := --extra postgres --extra pytest
+COMPILE = UV_PYTHON_DOWNLOADS=never .venv/lock/bin/uv pip compile -q --universal --fork-strategy fewest --no-annotate \
+  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade) $(EXTRAS)
+
+.venv/lock/$(READY):
+	@$(call venv,lock)
+	@.venv/lock/$(PIP_INSTALL) $(UV)
+	@touch $@
+
+lock: .venv/lock/$(READY)
+	for v in $(SUPPORTED); do \
+	  $(COMPILE) --python-version $$v --group test --group build -o locks/py$$v.txt pyproject.toml && \
+	  $(COMPILE) --python-version $$v --group dev -c locks/py$$v.txt -o locks/py$$v-check.txt pyproject.toml || exit 1; \
+	done
+	for pin in locks/*-openai-*.in; do \
+	  v=$${pin#locks/py}; v=$${v%%-*}; \
+	  $(COMPILE) --python-version $$v --group test -o $${pin%.in}.txt pyproject.toml $$pin || exit 1; \
+	done
+	@! grep -nE '://|^-|^/' locks/*.txt || { echo 'locks: a place of this machine got in'; exit 1; }
+
+clean:
+	rm -rf .venv dist downloads .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

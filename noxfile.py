@@ -1,0 +1,56 @@
+"""`make matrix`: the contract tests on pinned pairs of Python and openai SDK, against the built wheel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+HERE = Path(__file__).parent
+
+# The cheapest honest subset of {3.10 .. 3.13} x {1.40, 1.109, 2.54, 3.54, newest}: every SDK generation once (1.40 is
+# the floor, on httpx < 0.28; 1.109 the last 1.x; 2.54 the last 2.x; 3.54 on httpx2) and every Python once; 3.11 with
+# the newest SDK is `make test`. What a pair can break is an SDK or a Python, hardly ever both together, so the full
+# product would repeat itself.
+PAIRS = [
+    nox.param("3.10", "1.40.0", id="py3.10-openai-1.40.0"),
+    nox.param("3.13", "1.109.1", id="py3.13-openai-1.109.1"),
+    nox.param("3.12", "2.54.0", id="py3.12-openai-2.54.0"),
+    nox.param("3.13", "3.54.0", id="py3.13-openai-3.54.0"),
+]
+
+nox.options.default_venv_backend = "virtualenv"
+nox.options.download_python = "never"
+nox.options.envdir = ".venv/nox"
+nox.options.reuse_existing_virtualenvs = True
+# Locally a missing Python is skipped, and said so; in CI it is a failure.
+nox.options.error_on_missing_interpreters = os.environ.get("CI") == "true"
+
+
+def offer_every_pyenv_python() -> None:
+    """Let pyenv's python3.10, python3.12 ... answer: without this only its selected version does."""
+    pyenv = shutil.which("pyenv")
+    if pyenv and "PYENV_VERSION" not in os.environ:
+        done = subprocess.run([pyenv, "versions", "--bare"], capture_output=True, text=True, check=False)  # noqa: S603 - pyenv itself
+        os.environ["PYENV_VERSION"] = ":".join(line for line in done.stdout.split() if "/" not in line)
+
+
+offer_every_pyenv_python()
+
+
+@nox.session
+@nox.parametrize("python,sdk", PAIRS)
+def contract(session: nox.Session, sdk: str) -> None:
+    """Run tests/contract on the wheel in dist/ and one pinned SDK."""
+    wheels = sorted((HERE / "dist").glob("*.whl"))
+    if len(wheels) != 1:
+        session.error("dist/ must hold one wheel; `make matrix` builds it")
+    lock = f"locks/py{session.python}-openai-{sdk}.txt"
+    session.install("--no-deps", "-r", lock)
+    session.install("--no-deps", "--force-reinstall", str(wheels[0]))
+    session.run("python", "-m", "pip", "check", silent=True)
+    session.run("python", "-c", f"import openai; assert openai.__version__ == '{sdk}', openai.__version__")
+    session.run("python", "-m", "pytest", "tests/contract", "-p", "no:cacheprovider", *session.posargs)

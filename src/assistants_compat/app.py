@@ -1,0 +1,134 @@
+"""The application: one line an endpoint, errors to bodies.  Every door asks it, and it knows none of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from . import errors
+from .exchange import Call, Reply
+from .handlers import assistants, files, messages, runs, steps, threads
+from .io import IO
+
+log = logging.getLogger("assistants_compat")
+
+Handler = Callable[[IO, Call], Awaitable["Reply | None"]]
+
+_RUN = "/threads/{thread_id}/runs/{run_id}"
+_MESSAGE = "/threads/{thread_id}/messages/{message_id}"
+ROUTES: tuple[tuple[str, str, Handler], ...] = (
+    ("POST", "/assistants", assistants.create),
+    ("GET", "/assistants", assistants.list_),
+    ("GET", "/assistants/{assistant_id}", assistants.retrieve),
+    ("POST", "/assistants/{assistant_id}", assistants.update),
+    ("DELETE", "/assistants/{assistant_id}", assistants.delete),
+    ("POST", "/threads", threads.create),
+    ("POST", "/threads/runs", runs.create_thread_and_run),  # before the thread that would be called "runs"
+    ("GET", "/threads/{thread_id}", threads.retrieve),
+    ("POST", "/threads/{thread_id}", threads.update),
+    ("DELETE", "/threads/{thread_id}", threads.delete),
+    ("POST", "/threads/{thread_id}/messages", messages.create),
+    ("GET", "/threads/{thread_id}/messages", messages.list_),
+    ("GET", _MESSAGE, messages.retrieve),
+    ("POST", _MESSAGE, messages.update),
+    ("DELETE", _MESSAGE, messages.delete),
+    ("POST", "/threads/{thread_id}/runs", runs.create),
+    ("GET", "/threads/{thread_id}/runs", runs.list_),
+    ("GET", _RUN, runs.retrieve),
+    ("POST", _RUN, runs.update),
+    ("POST", f"{_RUN}/cancel", runs.cancel),
+    ("POST", f"{_RUN}/submit_tool_outputs", runs.submit_tool_outputs),
+    ("GET", f"{_RUN}/steps", steps.list_),
+    ("GET", f"{_RUN}/steps/{{step_id}}", steps.retrieve),
+    ("GET", "/files/{file_id}", files.retrieve),
+    ("GET", "/files/{file_id}/content", files.content),
+    ("DELETE", "/files/{file_id}", files.delete),
+)
+
+_TABLE = tuple((method, tuple(template.strip("/").split("/")), handler) for method, template, handler in ROUTES)
+
+# Of an upstream's error answer, what the SDK reads to decide about another try, and what a person needs to report it.
+_PASSED_ON = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
+
+
+@dataclass(frozen=True)
+class Match:
+    """A route that fits, and the decoded ids of the path by their names."""
+
+    handler: Handler
+    parts: Mapping[str, str]
+
+
+def match(method: str, path: str) -> Match | None:
+    """The route of a path below the API's base (still percent-encoded, so that an id may hold a slash)."""
+    segments = path.strip("/").split("/")
+    for wanted, template, handler in _TABLE:
+        if wanted == method and len(template) == len(segments):
+            parts = _parts(template, segments)
+            if parts is not None:
+                return Match(handler, parts)
+    return None
+
+
+def _parts(template: tuple[str, ...], segments: list[str]) -> dict[str, str] | None:
+    parts = {}
+    for name, segment in zip(template, segments, strict=True):
+        if name.startswith("{"):
+            parts[name[1:-1]] = unquote(segment)
+        elif name != segment:
+            return None
+    return parts
+
+
+async def answer(matched: Match, call: Call, io: IO) -> Reply | None:
+    """Answer a legacy call; None when the upstream is to answer it untouched.
+
+    Raises nothing but `UnreachableError` (a real connection failure of the upstream): every other trouble has a body.
+    """
+    started = io.monotonic()
+    try:
+        reply = await matched.handler(io, call)
+    except errors.UpstreamError as error:
+        reply = _upstream_reply(error)
+    except errors.UnreachableError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a bug of ours answers as an error, never as a lost connection
+        reply = _error_reply(error)
+    if reply is not None:
+        _complete(reply, io, started)
+    return reply
+
+
+def _upstream_reply(error: errors.UpstreamError) -> Reply:
+    headers = {name: error.headers[name] for name in _PASSED_ON if name in error.headers}
+    return Reply(error.status, error.body, headers)
+
+
+def _error_reply(error: Exception) -> Reply:
+    known = _known(error)
+    body = json.dumps(known.body(), indent=2).encode()
+    return Reply(known.status, body, {"content-type": "application/json", **known.headers})
+
+
+def _known(error: Exception) -> errors.ApiError:
+    """The error as the wire knows it.  Only what may pass by itself is left for the SDK to try again."""
+    final = {"x-should-retry": "false"}
+    if isinstance(error, errors.ApiError):
+        return error
+    if isinstance(error, errors.StoreBusyError):
+        return errors.ApiError(503, str(error), kind="server_error", code="store_busy")
+    if isinstance(error, errors.StoreError):
+        return errors.ApiError(500, str(error), kind="server_error", code="store_error", headers=final)
+    log.error("assistants_compat failed", exc_info=error)
+    text = f"assistants_compat failed: {type(error).__name__}. This is a bug; its log has the details."
+    return errors.ApiError(500, text, kind="server_error", code="compat_error", headers=final)
+
+
+def _complete(reply: Reply, io: IO, started: float) -> None:
+    """The headers that the old service sent with every answer (recorded); the request id is the upstream's if any."""
+    reply.headers.setdefault("x-request-id", io.request_id or io.mint("req"))
+    reply.headers.setdefault("openai-version", "2020-10-01")
+    reply.headers.setdefault("openai-processing-ms", str(round((io.monotonic() - started) * 1000)))

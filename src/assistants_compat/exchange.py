@@ -1,0 +1,70 @@
+"""A legacy request and its answer, as plain values: what every door speaks with the application."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from .checks import Check
+from .errors import ApiError
+from .wire import Json
+
+
+@dataclass(frozen=True)
+class Call:
+    """A legacy request: `parts` are the decoded ids of its path, by their names in the route."""
+
+    method: str
+    parts: Mapping[str, str]
+    query: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    def parameter(self, name: str) -> str | None:
+        """The last value of a query parameter."""
+        return next((value for key, value in reversed(self.query) if key == name), None)
+
+    def json(self, check: Check) -> Json:
+        """The body as a checked JSON object; an empty one is `{}`.  Raises the service's own 400s."""
+        if not self.body.strip():
+            body: Any = {}
+        else:
+            try:
+                body = json.loads(self.body, parse_constant=_refuse_constant)
+            except (ValueError, RecursionError):
+                raise ApiError(400, _NOT_JSON) from None
+        check(body, "")
+        return dict(body)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)  # NaN and Infinity are not JSON
+
+
+# The platform's own words for any endpoint that takes JSON.
+_NOT_JSON = (
+    "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
+    "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON. If you have trouble "
+    "figuring out how to fix this, please contact us through our help center at help.openai.com.)"
+)
+
+
+@dataclass
+class Reply:
+    """An answer: JSON or bytes at once in `body`, or bytes that are still to come in `chunks`."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    chunks: AsyncIterator[bytes] | None = None
+
+
+def json_reply(body: Mapping[str, Any], **headers: str) -> Reply:
+    """JSON as the service wrote it over REST: two spaces of indentation (recorded).
+
+    Underscores in the names of `headers` become hyphens.
+    """
+    text = json.dumps(body, indent=2)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(200, text.encode(), {"content-type": "application/json", **named})

@@ -1,0 +1,72 @@
+"""`/assistants`: objects that the service no longer keeps, so the store does."""
+
+from __future__ import annotations
+
+from .. import errors, shapes
+from ..exchange import Call, Reply, json_reply
+from ..io import IO
+from ..paging import list_reply, page_from_call
+from ..store import queries
+from ..store.engine import Connection
+from ..store.queries import Found
+from ..translate.assistant import assistant_from_fields
+from ..vector_stores import with_made_stores
+from ..wire import Assistant
+
+
+def _served(row: Found) -> Assistant:
+    return assistant_from_fields(row["id"], row["created_at"], row["body"])
+
+
+async def create(io: IO, call: Call) -> Reply:
+    """POST /assistants."""
+    fields = await with_made_stores(io, call.json(shapes.ASSISTANT_CREATE))
+    row = {"namespace": io.settings.namespace, "id": io.mint("asst"), "created_at": io.now(), "body": fields}
+    await io.write(lambda db: queries.add(db, "assistants", [row]))
+    return json_reply(_served(row))
+
+
+async def retrieve(io: IO, call: Call) -> Reply:
+    """GET /assistants/{assistant_id}."""
+    return json_reply(_served(await _get(io, call.parts["assistant_id"])))
+
+
+async def update(io: IO, call: Call) -> Reply:
+    """POST /assistants/{assistant_id}: only the keys that are given change (recorded)."""
+    id_ = call.parts["assistant_id"]
+    await _get(io, id_)  # before a vector store is made for an assistant that is not there
+    fields = await with_made_stores(io, call.json(shapes.ASSISTANT_UPDATE))
+
+    def work(db: Connection) -> Found | None:
+        row = queries.get(db, "assistants", io.settings.namespace, id_)
+        if row is not None:
+            row["body"] = {**row["body"], **fields}
+            queries.change(db, "assistants", io.settings.namespace, id_, body=row["body"])
+        return row
+
+    row = await io.write(work)
+    if row is None:
+        raise errors.not_found("assistant", id_)
+    return json_reply(_served(row))
+
+
+async def delete(io: IO, call: Call) -> Reply:
+    """DELETE /assistants/{assistant_id}."""
+    id_ = call.parts["assistant_id"]
+    if not await io.write(lambda db: queries.bury(db, "assistants", io.settings.namespace, id_)):
+        raise errors.not_found("assistant", id_)
+    return json_reply({"id": id_, "object": "assistant.deleted", "deleted": True})
+
+
+async def list_(io: IO, call: Call) -> Reply:
+    """GET /assistants."""
+    page = page_from_call(call)
+    rows, more = await io.read(lambda db: queries.page(db, "assistants", io.settings.namespace, page))
+    return list_reply([_served(row) for row in rows], has_more=more)
+
+
+async def _get(io: IO, id_: str) -> Found:
+    row = await io.read(lambda db: queries.get(db, "assistants", io.settings.namespace, id_))
+    if row is None:
+        raise errors.not_found("assistant", id_)
+    return row

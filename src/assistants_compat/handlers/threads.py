@@ -1,0 +1,62 @@
+"""`/threads`."""
+
+from __future__ import annotations
+
+from .. import errors, lifecycle, shapes
+from ..exchange import Call, Reply, json_reply
+from ..io import IO
+from ..store import queries
+from ..store.engine import Connection
+from ..store.queries import Found
+from ..translate.thread import thread_from_fields
+from ..vector_stores import with_made_stores
+
+
+def _reply(row: Found, *, fresh: bool) -> Reply:
+    return json_reply(thread_from_fields(row["id"], row["created_at"], row["body"], fresh=fresh))
+
+
+async def create(io: IO, call: Call) -> Reply:
+    """POST /threads, with its first messages or without."""
+    given = await with_made_stores(io, call.json(shapes.THREAD_CREATE))
+    row = await io.write(lambda db: lifecycle.add_thread(io, db, io.mint("thread"), given, io.now()))
+    return _reply(row, fresh=True)
+
+
+async def retrieve(io: IO, call: Call) -> Reply:
+    """GET /threads/{thread_id}."""
+    return _reply(await _get(io, call.parts["thread_id"]), fresh=False)
+
+
+async def update(io: IO, call: Call) -> Reply:
+    """POST /threads/{thread_id}: only the keys that are given change."""
+    id_ = call.parts["thread_id"]
+    await _get(io, id_)  # before a vector store is made for a thread that is not there
+    fields = await with_made_stores(io, call.json(shapes.THREAD_UPDATE))
+
+    def work(db: Connection) -> Found | None:
+        row = queries.lock_thread(db, io.settings.namespace, id_)
+        if row is not None:
+            row["body"] = {**row["body"], **fields}
+            queries.change(db, "threads", io.settings.namespace, id_, body=row["body"])
+        return row
+
+    row = await io.write(work)
+    if row is None:
+        raise errors.not_found("thread", id_)
+    return _reply(row, fresh=True)
+
+
+async def delete(io: IO, call: Call) -> Reply:
+    """DELETE /threads/{thread_id}: its messages, runs and steps go with it, its generated files stay."""
+    id_ = call.parts["thread_id"]
+    if not await io.write(lambda db: queries.remove(db, "threads", io.settings.namespace, id_)):
+        raise errors.not_found("thread", id_)
+    return json_reply({"id": id_, "object": "thread.deleted", "deleted": True})
+
+
+async def _get(io: IO, id_: str) -> Found:
+    row = await io.read(lambda db: queries.get(db, "threads", io.settings.namespace, id_))
+    if row is None:
+        raise errors.not_found("thread", id_)
+    return row

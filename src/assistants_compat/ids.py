@@ -1,0 +1,34 @@
+"""Names of things: how ids are minted and how our own file ids are recognised.
+
+Shapes follow the recorded ids (`asst_`, `thread_`, `msg_`, `run_`, `step_`, `call_` and `file-`, each with 22 to 24
+letters and digits).  Randomness is handed in, so that a replayed test can make the same ids on every run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Literal
+
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+LENGTH = 24
+
+Kind = Literal["asst", "thread", "msg", "run", "step", "call", "file", "req"]
+Mint = Callable[[Kind], str]
+
+# A generated file's id carries this mark, so that a request for a file that was uploaded upstream is recognised as
+# foreign without a look into the store.  The mark only spares look-ups: the store decides what is ours.
+_FILE_MARK = "AC"
+_OUR_FILE = re.compile(rf"file-{_FILE_MARK}[0-9A-Za-z]+\Z")
+
+
+def mint(kind: Kind, choose: Callable[[str], str]) -> str:
+    """A new id of `kind`; `choose` picks one character of the alphabet that it is given."""
+    if kind == "file":
+        return f"file-{_FILE_MARK}" + "".join(choose(ALPHABET) for _ in range(LENGTH - len(_FILE_MARK)))
+    return f"{kind}_" + "".join(choose(ALPHABET) for _ in range(LENGTH))
+
+
+def may_be_ours(file_id: str) -> bool:
+    """Whether a file id has the shape of one that we minted (then the store has the last word)."""
+    return _OUR_FILE.match(file_id) is not None

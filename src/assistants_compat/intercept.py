@@ -1,0 +1,146 @@
+"""The doors inside a client: transparent proxies in the place of `client._client`.
+
+Every call of the SDK, in every version, ends in `self._client.send(request, ...)`.  The proxy answers the requests that
+the service no longer answers and hands every other one on, untouched.
+
+The application, and with it SQLAlchemy, is loaded when the first request is ours (see `transport`), not before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import openai
+import wrapt
+from openai.lib.azure import BaseAzureClient
+
+from . import sdk
+from .ids import may_be_ours
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .transport import Passage
+
+Client = TypeVar("Client", bound="openai.OpenAI | openai.AsyncOpenAI")
+
+_OURS = re.compile(r"(?P<base>.*?)(?P<route>/(?:assistants|threads)(?:/.+)?)\Z")
+_FILE = re.compile(r"(?P<base>.*)(?P<route>/files/(?P<id>[^/]+)(?:/content)?)\Z")
+_OTHER_FILES = re.compile(r"/(?:vector_stores|containers|environments)/[^/]+\Z")
+
+
+def wrap(client: Client, settings: Settings | None = None) -> Client:
+    """Let a client's Assistants calls be answered over the Responses API, and return that same client.
+
+    `client` is an `OpenAI`, `AsyncOpenAI`, `AzureOpenAI` or `AsyncAzureOpenAI`, or of a subclass; it is changed in
+    place and keeps its type.  The `openai` module itself may be given for its module-level client.  `with_options` and
+    `copy` keep the effect; a copy with another `http_client` has to be wrapped again.  Wrapping twice is wrapping once;
+    given other settings the second time, those count from then on.
+
+    Raises `TypeError` for anything else, `UnsupportedSdkError` when the installed SDK has no `beta.threads`, and
+    `SettingsError` when a setting cannot be used.
+    """
+    given: Any = client
+    if isinstance(given, ModuleType) and given is openai:
+        wrap(cast("Any", openai)._load_client(), settings)  # noqa: SLF001 - the module-level client has no public name
+        return client
+    if not isinstance(given, (openai.OpenAI, openai.AsyncOpenAI)):
+        message = f"wrap() takes an OpenAI client or its asynchronous twin, not {type(given).__name__}."
+        raise TypeError(message)
+    sdk.prepare(is_wrapped)
+    inner: Any = client._client  # noqa: SLF001 - the one place where every version keeps it
+    if isinstance(inner, _Door):
+        if settings is None or settings == inner.settings_of_door():
+            return client
+        inner = inner.__wrapped__
+    entrance = Entrance(settings or Settings(), azure=isinstance(client, BaseAzureClient))
+    door = SyncDoor if isinstance(given, openai.OpenAI) else AsyncDoor
+    client._client = cast("Any", door(inner, entrance))  # noqa: SLF001 - as above
+    return client
+
+
+def is_wrapped(client: object) -> bool:
+    """Whether a client's requests pass through one of our doors."""
+    return isinstance(getattr(client, "_client", None), _Door)
+
+
+class Entrance:
+    """What the doors of one client and its copies share: the settings, and which requests are ours."""
+
+    def __init__(self, settings: Settings, *, azure: bool) -> None:
+        """Remember the settings; nothing is opened.  `without_background`: upstreams that refused that mode."""
+        self.settings = settings
+        self.azure = azure
+        self.without_background: set[str] = set()
+
+    def passage(self, request: Any) -> Passage | None:
+        """The request as one of ours, or None for the upstream to answer."""
+        path = request.url.raw_path.partition(b"?")[0].decode("ascii")
+        found = _ours(path, request.headers)
+        if found is None:
+            return None
+        from .transport import passage_from_request  # noqa: PLC0415 - loads SQLAlchemy, so only for a request of ours
+
+        return passage_from_request(
+            request, found["base"], found["route"], self.settings, self.without_background, azure=self.azure
+        )
+
+
+def _ours(path: str, headers: Mapping[str, str]) -> re.Match[str] | None:
+    """Whether a path is an Assistants path, or that of a file that we may have made.
+
+    Other APIs have paths with the same ends (`/chatkit/threads`); they announce themselves in `OpenAI-Beta`, as the
+    SDK does on every Assistants call.
+    """
+    if "assistants=" in headers.get("openai-beta", "assistants="):
+        found = _OURS.match(path)
+        if found is not None and not found["base"].endswith("/chatkit"):
+            return found
+    found = _FILE.match(path)
+    if found is not None and may_be_ours(found["id"]) and not _OTHER_FILES.search(found["base"]):
+        return found
+    return None
+
+
+class _Door(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic in wrapt's stubs only
+    """An HTTP client that answers some requests itself.  `send` is all that differs from the one inside."""
+
+    def __init__(self, inner: Any, entrance: Entrance) -> None:
+        super().__init__(inner)
+        self._self_entrance = entrance
+
+    def settings_of_door(self) -> Settings:
+        """The settings that it was wrapped with."""
+        return self._self_entrance.settings
+
+    def __copy__(self) -> _Door:
+        """Share the inner client, as the SDK's own copies do."""
+        return type(self)(self.__wrapped__, self._self_entrance)
+
+
+class SyncDoor(_Door):
+    """In the place of an `httpx.Client`."""
+
+    def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+        """Answer the request, or let the client inside send it."""
+        passage = self._self_entrance.passage(request)
+        if passage is not None:
+            response = passage.answer(self.__wrapped__, options, stream=stream)
+            if response is not None:
+                return response
+        return self.__wrapped__.send(request, stream=stream, **options)
+
+
+class AsyncDoor(_Door):
+    """In the place of an `httpx.AsyncClient`."""
+
+    async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+        """Answer the request, or let the client inside send it."""
+        passage = self._self_entrance.passage(request)
+        if passage is not None:
+            response = await passage.answer_async(self.__wrapped__, options, stream=stream)
+            if response is not None:
+                return response
+        return await self.__wrapped__.send(request, stream=stream, **options)

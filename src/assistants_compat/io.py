@@ -1,0 +1,239 @@
+"""The only I/O of the core, and how one `async def` core serves a blocking caller and an asynchronous one.
+
+The core awaits methods of `IO` and nothing else.  `BlockingIO` has methods that never suspend, so `run` can step a
+coroutine of the core by hand; `AsyncIO` does the same work in a worker thread and with the caller's own event loop.
+Only this module and the doors know threads, clocks and sleeping; only the doors know an HTTP library.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, MutableSet
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from . import ids
+from .errors import UpstreamError, bad_upstream
+from .settings import Settings
+from .store import places
+from .store.engine import transact
+from .store.files import LocalFiles
+from .wire import Json
+
+if TYPE_CHECKING:
+    from .store.engine import Connection
+
+T = TypeVar("T")
+
+CHUNK = 64 * 1024
+BAD_REQUEST = 400
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to the upstream; `path` is relative to the API's base and built of checked, encoded parts."""
+
+    method: str
+    path: str
+    json: Mapping[str, Any] | None = None
+    query: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer of the upstream; header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Body(Protocol):
+    """An answer whose bytes are still to come."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, names in lower case."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The bytes, as they come; raises `UnreachableError` when they stop coming."""
+
+
+class Upstream(Protocol):
+    """How a door sends: siblings of the legacy request, with its origin, credentials and timeout (DESIGN.md)."""
+
+    @property
+    def name(self) -> str:
+        """Which upstream this is, to remember what it refused."""
+
+    async def send(self, request: Request) -> Answer:
+        """Send and read the whole answer; raises `UnreachableError` when there is none."""
+
+    def open(self, request: Request) -> AbstractAsyncContextManager[Body]:
+        """Send and leave the body to be read in chunks; leaving the context closes the connection."""
+
+
+class IO(ABC):
+    """Everything that the core may ask of the world."""
+
+    def __init__(self, settings: Settings, upstream: Upstream, without_background: MutableSet[str]) -> None:
+        """Bind the settings and the upstream of one legacy request; nothing is opened yet.
+
+        `without_background` remembers, as long as the process lives, which upstreams refused that mode.
+        """
+        self.settings = settings
+        self.upstream = upstream
+        self.without_background = without_background
+        self.request_id: str | None = None  # the upstream's last one becomes ours
+        self._url = places.database_url(settings.store)
+        self._files = LocalFiles(places.files_directory(settings.files, self._url))
+
+    @abstractmethod
+    async def _call(self, work: Callable[[], T]) -> T:
+        """Run something that blocks; once started it is always finished."""
+
+    @abstractmethod
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    async def ask(self, request: Request) -> Json:
+        """Send to the upstream and read its JSON object.
+
+        Raises `UpstreamError` for an answer of 400 and more, `UnreachableError` when there is none, and `ApiError`
+        (502) for a success that is not a JSON object.
+        """
+        answer = await self.upstream.send(request)
+        self.request_id = answer.headers.get("x-request-id", self.request_id)
+        if answer.status >= BAD_REQUEST:
+            raise UpstreamError(answer.status, answer.headers, answer.body)
+        try:
+            body = json.loads(answer.body)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise bad_upstream(f"{request.method} {request.path.split('/')[1]} gave no JSON object")
+        return body
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run queries in a transaction that only reads."""
+        return await self._call(lambda: transact(self._url, work, write=False))
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run queries in a transaction that writes; all of it happens or nothing."""
+        return await self._call(lambda: transact(self._url, work, write=True))
+
+    async def save(self, key: str, chunks: AsyncIterator[bytes]) -> tuple[int, str]:
+        """Keep bytes under one of our file ids; their number and their SHA-256.  Nothing is kept on a failure."""
+        draft = await self._call(lambda: self._files.draft(key))
+        try:
+            async for chunk in chunks:
+                await self._call(partial(draft.write, chunk))
+            return await self._call(draft.commit)
+        except BaseException:
+            draft.discard()
+            raise
+
+    async def load(self, key: str) -> AsyncIterator[bytes] | None:
+        """The bytes kept under one of our file ids, or None when there are none."""
+        handle = await self._call(lambda: self._files.open(key))
+        if handle is None:
+            return None
+
+        async def chunks() -> AsyncIterator[bytes]:
+            with handle:
+                while chunk := await self._call(lambda: handle.read(CHUNK)):
+                    yield chunk
+
+        return chunks()
+
+    async def forget(self, key: str) -> None:
+        """Delete the bytes kept under one of our file ids."""
+        await self._call(lambda: self._files.delete(key))
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that only measures durations."""
+        return time.monotonic()
+
+    def now(self) -> int:
+        """The time, in whole seconds since the epoch, as the API counts."""
+        return int(time.time())
+
+    def mint(self, kind: ids.Kind) -> str:
+        """A new id."""
+        return ids.mint(kind, secrets.choice)
+
+
+class BlockingIO(IO):
+    """I/O for a synchronous client: nothing here suspends."""
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        return work()
+
+    async def sleep(self, seconds: float) -> None:
+        """Block the caller's thread."""
+        time.sleep(seconds)  # noqa: ASYNC251 - this door's methods never suspend
+
+
+class AsyncIO(IO):
+    """I/O for an asynchronous client: what blocks runs in a worker thread, shielded from cancellation."""
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        # A transaction, once wanted, is finished: an undo must run although its caller was cancelled.
+        with anyio.CancelScope(shield=True):
+            return await anyio.to_thread.run_sync(work)
+        raise AssertionError  # pragma: no cover - a shielded scope swallows nothing, which its type does not say
+
+    async def sleep(self, seconds: float) -> None:
+        """Suspend the caller's task."""
+        await anyio.sleep(seconds)
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Step a coroutine of the core to its end in the caller's thread; a suspension is a bug and raises.
+
+    Meanwhile a running event loop must not adopt our generators: it would close them when it ends (notebooks).
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    finally:
+        coroutine.close()
+        sys.set_asyncgen_hooks(*hooks)
+    message = "the core suspended in the blocking door"
+    raise RuntimeError(message)
+
+
+def iterate(chunks: AsyncIterator[T]) -> Generator[T, None, None]:
+    """Walk an asynchronous iterator of the core in the caller's thread, and close it on every way out."""
+    try:
+        while True:
+            try:
+                item = run(_next(chunks))
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            run(close())
+
+
+async def _next(chunks: AsyncIterator[T]) -> T:
+    return await chunks.__anext__()

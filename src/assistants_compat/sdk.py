@@ -1,0 +1,87 @@
+"""What we know of the openai package's insides, and all of it that we change.  Nothing else here does.
+
+Two things are changed, once a process and only for clients that were wrapped: the methods of `beta.assistants` and
+`beta.threads` no longer raise the SDK's DeprecationWarning, and `beta.vector_stores` exists again (1.66 dropped it).
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from types import FunctionType, ModuleType
+from typing import Any
+
+import openai
+
+from .errors import UnsupportedSdkError
+
+IsWrapped = Callable[[object], bool]
+
+_RESOURCES = (
+    "openai.resources.beta.assistants",
+    "openai.resources.beta.threads.threads",
+    "openai.resources.beta.threads.messages",
+    "openai.resources.beta.threads.runs.runs",
+    "openai.resources.beta.threads.runs.steps",
+)
+
+
+class _Quiet:
+    """A deprecated method that warns only on clients that are not wrapped.
+
+    The SDK's decorators (`deprecated`, `required_args`) keep the plain function in `__wrapped__`; its own signature
+    still refuses missing arguments.  A descriptor adds no frame, so an unwrapped client's warning names its caller.
+    """
+
+    def __init__(self, method: FunctionType, is_wrapped: IsWrapped) -> None:
+        self.method, self.is_wrapped = method, is_wrapped
+        self.plain = inspect.unwrap(method)
+        self.__doc__, self.__name__ = method.__doc__, method.__name__
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        quiet = instance is not None and self.is_wrapped(instance._client)  # noqa: SLF001 - the SDK's resource holds it
+        return (self.plain if quiet else self.method).__get__(instance, owner)
+
+
+def prepare(is_wrapped: IsWrapped) -> None:
+    """Change the SDK's classes, once; raises `UnsupportedSdkError` when it has no Assistants resources."""
+    for class_ in _classes(_modules()):
+        for name, method in list(vars(class_).items()):
+            # The exact type: a method that somebody instrumented is no plain function any more, and is left alone.
+            if type(method) is FunctionType and hasattr(method, "__deprecated__"):
+                setattr(class_, name, _Quiet(method, is_wrapped))
+    from openai.resources.beta import beta  # noqa: PLC0415 - only once the SDK is known to have it
+
+    for class_ in (beta.Beta, beta.AsyncBeta):
+        if not hasattr(class_, "vector_stores"):
+            setattr(class_, "vector_stores", _vector_stores(is_wrapped))  # noqa: B010 - mypy knows no such attribute
+
+
+def _modules() -> list[ModuleType]:
+    try:
+        return [importlib.import_module(name) for name in _RESOURCES]
+    except ImportError:
+        message = (
+            f"openai {openai.__version__} has no client.beta.threads, which assistants_compat needs: "
+            "install a version that has it, 'openai>=1.40,<4' for example."
+        )
+        raise UnsupportedSdkError(message) from None
+
+
+def _classes(modules: list[ModuleType]) -> Iterator[type]:
+    for module in modules:
+        for value in vars(module).values():
+            if isinstance(value, type) and value.__module__ == module.__name__:
+                yield value
+
+
+def _vector_stores(is_wrapped: IsWrapped) -> property:
+    def vector_stores(self: Any) -> Any:
+        """The SDK's `client.vector_stores`, where legacy code looks for it."""
+        if not is_wrapped(self._client):
+            message = f"{type(self).__name__!r} object has no attribute 'vector_stores'"
+            raise AttributeError(message)
+        return self._client.vector_stores
+
+    return property(vector_stores)

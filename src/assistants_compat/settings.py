@@ -1,0 +1,87 @@
+"""Settings: one frozen value, from arguments first and `ASSISTANTS_COMPAT_*` variables second."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeVar, cast, get_args
+
+from .errors import SettingsError
+
+T = TypeVar("T")
+Mode = Literal["auto", "background", "inline"]
+
+
+def _whole_number(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _mode(text: str) -> Mode:
+    if text not in get_args(Mode):
+        raise ValueError
+    return cast("Mode", text)
+
+
+def _from_environment(name: str, read: Callable[[str], T], default: T) -> Any:
+    variable = f"ASSISTANTS_COMPAT_{name}"
+
+    def value() -> T:
+        text = os.environ.get(variable)
+        if not text:
+            return default
+        try:
+            return read(text)
+        except ValueError:
+            message = f"{variable} is {text!r}, which cannot be used there."
+            raise SettingsError(message) from None
+
+    return field(default_factory=value, metadata={"variable": variable})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the library behaves.  An argument wins over its environment variable, which wins over the default.
+
+    - `store` (`ASSISTANTS_COMPAT_STORE`): where assistants, threads, messages and runs are kept: a path, or a
+      SQLAlchemy URL (`sqlite:///path`, `sqlite://` for memory, `postgresql+psycopg://...`).  Default: one SQLite file
+      in the user's data directory.
+    - `files` (`ASSISTANTS_COMPAT_FILES`): the directory that keeps the bytes of generated files.  Default: beside the
+      SQLite file (its name with `-files`), a temporary directory for the memory store, else the user's data directory.
+    - `namespace` (`ASSISTANTS_COMPAT_NAMESPACE`): separates tenants within one store; an id of another namespace is
+      unknown (404).  Never derived from a key, so that a rotated key loses nothing.
+    - `mode` (`ASSISTANTS_COMPAT_MODE`): `auto` runs in the background and falls back to `inline` where the upstream
+      refuses that; `background` and `inline` force one of them.
+    - `run_ttl` (`ASSISTANTS_COMPAT_RUN_TTL`): seconds after which an unfinished run is expired; the service used 600.
+    - `poll_after_ms` (`ASSISTANTS_COMPAT_POLL_AFTER_MS`): milliseconds, sent as `openai-poll-after-ms`, which the SDK's
+      pollers sleep between two looks at a run.
+    """
+
+    store: str | None = _from_environment("STORE", str, None)
+    files: str | None = _from_environment("FILES", str, None)
+    namespace: str = _from_environment("NAMESPACE", str, "default")
+    mode: Mode = _from_environment("MODE", _mode, "auto")  # noqa: RUF009 - it returns a dataclass field
+    run_ttl: int = _from_environment("RUN_TTL", _whole_number, 600)
+    poll_after_ms: int = _from_environment("POLL_AFTER_MS", _whole_number, 500)
+
+    def __post_init__(self) -> None:
+        """Refuse at once what would fail later, far from its cause."""
+        if self.mode not in get_args(Mode):
+            message = f"Settings(mode={self.mode!r}): the modes are {', '.join(get_args(Mode))}."
+            raise SettingsError(message)
+        for name in ("run_ttl", "poll_after_ms"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                message = f"Settings({name}={value!r}): a whole number of at least 1 is needed."
+                raise SettingsError(message)
+        if not self.namespace:
+            message = "Settings(namespace=''): a namespace needs a name."
+            raise SettingsError(message)
+
+
+def variables() -> dict[str, str]:
+    """Every setting with its environment variable: the table of the documentation is made from this."""
+    return {item.name: item.metadata["variable"] for item in fields(Settings)}

@@ -1,0 +1,196 @@
+"""What each request of the Assistants API may carry: the spec's request schemas, as checks.
+
+Source: `spec/openapi.json` (`CreateAssistantRequest` and its like) for keys and limits.  Two limits are wider, as the
+service's were: `max_completion_tokens` and `max_prompt_tokens` accept what was recorded (16), not only 256 and more.
+"""
+
+from __future__ import annotations
+
+from .checks import (
+    anything,
+    array,
+    boolean,
+    choice,
+    either,
+    mapping,
+    metadata,
+    nullable,
+    number,
+    record,
+    string,
+    tagged,
+)
+
+_type = {"type": string()}
+_id = string(least=1)
+_effort = nullable(choice("none", "minimal", "low", "medium", "high", "xhigh", "max"))
+_temperature = nullable(number(least=0, most=2))
+_top_p = nullable(number(least=0, most=1))
+_instructions = nullable(string(most=256_000))
+
+_function = record(
+    {
+        "name": string(least=1, most=64),
+        "description": nullable(string()),
+        "parameters": nullable(mapping),
+        "strict": nullable(boolean),
+    },
+    required=("name",),
+)
+_ranking = record(
+    {"ranker": string(), "score_threshold": number(least=0, most=1), "hybrid_search": anything},
+)
+_tool = tagged(
+    {
+        "code_interpreter": record(_type),
+        "file_search": record(
+            {
+                **_type,
+                "file_search": record(
+                    {"max_num_results": number(least=1, most=50, whole=True), "ranking_options": _ranking}
+                ),
+            }
+        ),
+        "function": record({**_type, "function": _function}, required=("function",)),
+    }
+)
+_tools = array(_tool, most=128)
+
+_json_schema = record(
+    {
+        "name": string(least=1, most=64),
+        "description": nullable(string()),
+        "schema": nullable(mapping),
+        "strict": nullable(boolean),
+    },
+    required=("name",),
+)
+_response_format = nullable(
+    either(
+        choice("auto"),
+        tagged(
+            {
+                "text": record(_type),
+                "json_object": record(_type),
+                "json_schema": record({**_type, "json_schema": _json_schema}, required=("json_schema",)),
+            }
+        ),
+    )
+)
+_tool_choice = nullable(
+    either(
+        choice("none", "auto", "required"),
+        tagged(
+            {
+                "code_interpreter": record(_type),
+                "file_search": record(_type),
+                "function": record({**_type, "function": record({"name": _id}, required=("name",))}),
+            }
+        ),
+    )
+)
+_truncation = nullable(
+    record(
+        {"type": choice("auto", "last_messages"), "last_messages": nullable(number(least=1, whole=True))},
+        required=("type",),
+    )
+)
+
+_file_ids = array(_id, most=20)
+_code_resource = nullable(record({"file_ids": _file_ids}))
+_new_store = record(
+    {"file_ids": array(_id), "chunking_strategy": mapping, "metadata": nullable(metadata)},
+)
+_search_resource = nullable(
+    record({"vector_store_ids": array(_id, most=1), "vector_stores": array(_new_store, most=1)})
+)
+_resources = nullable(record({"code_interpreter": _code_resource, "file_search": _search_resource}))
+
+_text_limit = 256_000
+_part = tagged(
+    {
+        "text": record({**_type, "text": string(most=_text_limit)}, required=("text",)),
+        "image_url": record(
+            {
+                **_type,
+                "image_url": record({"url": _id, "detail": choice("auto", "low", "high")}, required=("url",)),
+            },
+            required=("image_url",),
+        ),
+        "image_file": record(
+            {
+                **_type,
+                "image_file": record({"file_id": _id, "detail": choice("auto", "low", "high")}, required=("file_id",)),
+            },
+            required=("image_file",),
+        ),
+    }
+)
+_attachment = record(
+    {
+        "file_id": _id,
+        "tools": array(tagged({"code_interpreter": record(_type), "file_search": record(_type)})),
+    }
+)
+_message = record(
+    {
+        "role": choice("user", "assistant"),
+        "content": either(string(least=1, most=_text_limit), array(_part, least=1)),
+        "attachments": nullable(array(_attachment)),
+        "metadata": nullable(metadata),
+    },
+    required=("role", "content"),
+)
+
+_assistant = {
+    "model": string(least=1),
+    "name": nullable(string(most=256)),
+    "description": nullable(string(most=512)),
+    "instructions": _instructions,
+    "reasoning_effort": _effort,
+    "tools": nullable(_tools),
+    "tool_resources": _resources,
+    "metadata": nullable(metadata),
+    "temperature": _temperature,
+    "top_p": _top_p,
+    "response_format": _response_format,
+}
+_thread = {
+    "messages": nullable(array(_message)),
+    "tool_resources": _resources,
+    "metadata": nullable(metadata),
+}
+_run = {
+    "assistant_id": _id,
+    "model": nullable(string(least=1)),
+    "instructions": _instructions,
+    "reasoning_effort": _effort,
+    "tools": nullable(_tools),
+    "metadata": nullable(metadata),
+    "temperature": _temperature,
+    "top_p": _top_p,
+    "stream": nullable(boolean),
+    "max_prompt_tokens": nullable(number(least=1, whole=True)),
+    "max_completion_tokens": nullable(number(least=1, whole=True)),
+    "truncation_strategy": _truncation,
+    "tool_choice": _tool_choice,
+    "parallel_tool_calls": nullable(boolean),
+    "response_format": _response_format,
+}
+_more = {
+    "additional_instructions": _instructions,
+    "additional_messages": nullable(array(_message)),
+}
+_metadata_only = record({"metadata": nullable(metadata)})
+
+ASSISTANT_CREATE = record(_assistant, required=("model",))
+ASSISTANT_UPDATE = record(_assistant)
+THREAD_CREATE = record(_thread)
+THREAD_UPDATE = record({"tool_resources": _resources, "metadata": nullable(metadata)})
+MESSAGE_CREATE = _message
+MESSAGE_UPDATE = _metadata_only
+RUN_CREATE = record({**_run, **_more}, required=("assistant_id",))
+THREAD_AND_RUN_CREATE = record(
+    {**_run, "thread": nullable(record(_thread)), "tool_resources": _resources}, required=("assistant_id",)
+)
+RUN_UPDATE = _metadata_only

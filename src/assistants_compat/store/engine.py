@@ -1,0 +1,195 @@
+"""Opening the store: one engine for each database and process, with the settings that each dialect needs.
+
+Tried in prototypes (DESIGN.md, "State"): a deferred BEGIN gave 263 of 300 "database is locked", BEGIN IMMEDIATE none;
+a StaticPool shared by threads crashed the interpreter, so the memory store is one pooled connection.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import QueuePool
+
+from ..errors import StoreBusyError, StoreError
+from . import tables
+
+__all__ = ["Connection", "engine_of", "network_filesystem", "transact"]
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 30
+_ADVISORY_LOCK = 0x41435F31  # "AC_1": one process at a time creates the PostgreSQL tables
+_NETWORK = re.compile(
+    r"(nfs\d?|cifs|smb\d?|smbfs|afs|9p|ceph|glusterfs|lustre|beegfs|fuse\.(sshfs|glusterfs|rclone|s3fs))\Z"
+)
+
+_engines: dict[tuple[int, str], Engine] = {}
+_opening = threading.Lock()
+
+
+def _reset_after_fork() -> None:
+    """The child starts with no engines of its own and with a lock that nobody holds."""
+    global _opening  # noqa: PLW0603 - the parent's lock may have been held by a thread that does not exist here
+    _opening = threading.Lock()
+    for engine in _engines.values():
+        engine.dispose(close=False)  # the sockets and file handles are still the parent's
+    _engines.clear()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows only
+    os.register_at_fork(after_in_child=_reset_after_fork)
+
+
+def transact(url: str, work: Callable[[Connection], T], *, write: bool) -> T:
+    """Run `work` in one transaction: BEGIN IMMEDIATE on SQLite when it writes, so that two writers queue.
+
+    Raises `StoreBusyError` when the database does not answer (then nothing was written).
+    """
+    engine = engine_of(url)
+    try:
+        with engine.execution_options(assistants_compat_write=write).begin() as db:
+            return work(db)
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        message = f"The store did not answer: {_reason(error)}."
+        raise StoreBusyError(message) from None
+
+
+def engine_of(url: str) -> Engine:
+    """The engine of this process for `url`, opened and its tables made at first use.
+
+    Raises `StoreError`, one sentence that says what is wrong and what to do.
+    """
+    key = (os.getpid(), url)
+    engine = _engines.get(key)
+    if engine is None:
+        with _opening:
+            engine = _engines.get(key)
+            if engine is None:
+                engine = _engines[key] = _open(url)
+    return engine
+
+
+def _open(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        message = "ASSISTANTS_COMPAT_STORE (or Settings(store=...)) is neither a path nor a database URL."
+        raise StoreError(message) from None
+    dialect = parsed.get_backend_name()
+    if dialect == "sqlite":
+        engine = _sqlite(url, parsed.database)
+    elif dialect == "postgresql":
+        engine = _postgresql(url)
+    else:
+        message = f"The store's database is {dialect}; SQLite and PostgreSQL are supported."
+        raise StoreError(message)
+    try:
+        with engine.execution_options(assistants_compat_write=True).begin() as db:
+            _prepare(db)
+    except SQLAlchemyError as error:
+        engine.dispose()
+        where = parsed.render_as_string(hide_password=True)
+        message = f"The store {where} cannot be opened: {_reason(error)}."
+        raise StoreError(message) from None
+    return engine
+
+
+def _reason(error: SQLAlchemyError) -> str:
+    first_line = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    return first_line.rstrip(".")
+
+
+def _prepare(db: Connection) -> None:
+    """Make the tables, or see that those there are ours and not newer than this library."""
+    if db.dialect.name == "postgresql":
+        db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+    if not inspect(db).has_table(tables.schema_version.name):
+        tables.metadata.create_all(db)
+        db.execute(insert(tables.schema_version).values(version=tables.SCHEMA_VERSION))
+        return
+    version = db.execute(select(tables.schema_version.c.version)).scalar_one()
+    if version > tables.SCHEMA_VERSION:
+        message = (
+            f"The store has schema version {version}, and this assistants_compat knows up to "
+            f"{tables.SCHEMA_VERSION}: install a newer assistants_compat."
+        )
+        raise StoreError(message)
+
+
+def _postgresql(url: str) -> Engine:
+    try:
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    except (ImportError, NoSuchModuleError):
+        message = (
+            "The store is a PostgreSQL database, whose driver is not installed: "
+            "pip install 'assistants-compat[postgres]' and use a postgresql+psycopg:// URL."
+        )
+        raise StoreError(message) from None
+
+
+def _sqlite(url: str, database: str | None) -> Engine:
+    options: dict[str, Any] = {"connect_args": {"check_same_thread": False}, "hide_parameters": True}
+    if database in (None, "", ":memory:"):
+        # One connection, handed from thread to thread: every transaction waits for its turn.
+        options.update(poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=BUSY_SECONDS)
+    else:
+        _claim(Path(str(database)))
+    engine = create_engine(url, **options)
+    event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "begin", _on_begin)
+    return engine
+
+
+def _on_connect(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the begin event below says how a transaction starts, not the driver
+    for pragma in ("journal_mode=WAL", f"busy_timeout={BUSY_SECONDS * 1000}", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _on_begin(db: Connection) -> None:
+    write = db.get_execution_options().get("assistants_compat_write", True)
+    db.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _claim(path: Path) -> None:
+    """Make the database file with mode 0600 (its WAL inherits that), or say why it cannot be."""
+    filesystem = network_filesystem(path)
+    if filesystem:
+        message = (
+            f"The store {path} lies on a network file system ({filesystem}), where SQLite's WAL mode is unsafe: "
+            "set ASSISTANTS_COMPAT_STORE to a local path or to a postgresql+psycopg:// URL."
+        )
+        raise StoreError(message)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        message = (
+            f"The store {path} cannot be written ({error.strerror}): "
+            "set ASSISTANTS_COMPAT_STORE to a path that can, or to a postgresql+psycopg:// URL."
+        )
+        raise StoreError(message) from None
+
+
+def network_filesystem(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
+    """The kind of network file system that `path` lies on, or None; known on Linux and for Windows shares only."""
+    if str(path).startswith("\\\\"):
+        return "a Windows share"
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    entries = [line.split(" ")[1:3] for line in lines if line.count(" ") >= 2]  # noqa: PLR2004 - device, point, kind
+    points = {point.replace("\\040", " "): kind for point, kind in entries}
+    resolved = path.resolve()
+    kind = next((points[str(place)] for place in (resolved, *resolved.parents) if str(place) in points), "")
+    return kind if _NETWORK.match(kind) else None

@@ -1,0 +1,48 @@
+"""Where the store and the bytes of generated files lie, from what the settings say."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+_APPLICATION = "assistants_compat"
+
+
+def database_url(store: str | None) -> str:
+    """A SQLAlchemy URL from a setting: nothing (the user's data directory), a path, or a URL."""
+    if store is None:
+        store = str(user_data_path(_APPLICATION, appauthor=False) / "store.db")
+    if "://" in store:
+        return store
+    return f"sqlite:///{Path(store).expanduser().absolute()}"
+
+
+def files_directory(files: str | None, url: str) -> Path:
+    """The directory of generated files: as set, or beside the SQLite file, or in the user's data directory."""
+    if files is not None:
+        return Path(files).expanduser().absolute()
+    if not url.startswith("sqlite"):
+        return user_data_path(_APPLICATION, appauthor=False) / "files"
+    database = url.partition(":///")[2].partition("?")[0]
+    if database in ("", ":memory:"):
+        return _temporary(os.getpid())
+    return Path(f"{database}-files").absolute()
+
+
+@functools.cache
+def _temporary(process: int) -> Path:
+    """A directory that lives as long as the memory store of this process."""
+    directory = Path(tempfile.mkdtemp(prefix=f"{_APPLICATION}-"))
+
+    def remove() -> None:
+        if os.getpid() == process:  # a forked child runs the parent's exit functions too
+            shutil.rmtree(directory, ignore_errors=True)
+
+    atexit.register(remove)
+    return directory

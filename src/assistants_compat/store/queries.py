@@ -1,0 +1,195 @@
+"""Plain functions over a connection.  A row goes in and comes out as a mapping of column names.
+
+Nothing here reads a clock, mints an id or knows what the JSON in `body` means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from .tables import ACTIVE, assistants, files, messages, runs, steps, threads
+
+Values = Mapping[str, Any]
+Found = dict[str, Any]
+
+TABLES: dict[str, Table] = {
+    "assistants": assistants,
+    "threads": threads,
+    "messages": messages,
+    "runs": runs,
+    "steps": steps,
+    "files": files,
+}
+Noun = Literal["assistants", "threads", "messages", "runs", "steps", "files"]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a list: `limit` entries after or before a cursor, newest first unless `order` is `asc`."""
+
+    limit: int = 20
+    order: Literal["asc", "desc"] = "desc"
+    after: str | None = None
+    before: str | None = None
+
+
+class ThreadBusyError(Exception):
+    """The thread has an active run already; `run_id` says which."""
+
+    def __init__(self, run_id: str) -> None:
+        """Name the run that holds the thread."""
+        super().__init__(run_id)
+        self.run_id = run_id
+
+
+def _found(row: Row[Any] | None) -> Found | None:
+    return None if row is None else dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented accessor
+
+
+def _plain(id_: str) -> str:
+    """An id as a database takes it: what a caller sends may hold NUL or half a surrogate, and then names nothing."""
+    return id_ if id_.isascii() and id_.isprintable() else ""
+
+
+def _is(table: Table, namespace: str, id_: str) -> ColumnElement[bool]:
+    return and_(table.c.namespace == namespace, table.c.id == _plain(id_), table.c.deleted.is_(False))
+
+
+def _where(table: Table, values: Mapping[str, str]) -> list[ColumnElement[bool]]:
+    return [table.c[name] == _plain(value) for name, value in values.items()]
+
+
+def add(db: Connection, noun: Noun, rows: Iterable[Values]) -> None:
+    """Insert rows, one by one, so that their `seq` follows their order."""
+    statement = insert(TABLES[noun])
+    for row in rows:
+        db.execute(statement.values(**row))
+
+
+def get(db: Connection, noun: Noun, namespace: str, id_: str, **where: str) -> Found | None:
+    """One row by id, also limited to other columns (`thread_id=...`); None when it is not there or was deleted."""
+    table = TABLES[noun]
+    query = select(table).where(_is(table, namespace, id_), *_where(table, where))
+    return _found(db.execute(query).first())
+
+
+def change(db: Connection, noun: Noun, namespace: str, id_: str, **values: object) -> bool:
+    """Set columns of one row; whether it was there."""
+    table = TABLES[noun]
+    return db.execute(update(table).where(_is(table, namespace, id_)).values(**values)).rowcount == 1
+
+
+def bury(db: Connection, noun: Noun, namespace: str, id_: str, **where: str) -> bool:
+    """Delete what an object says but keep its place in the order, for page cursors that name it."""
+    table = TABLES[noun]
+    statement = update(table).where(_is(table, namespace, id_), *_where(table, where)).values(deleted=True, body={})
+    return db.execute(statement).rowcount == 1
+
+
+def remove(db: Connection, noun: Noun, namespace: str, id_: str) -> bool:
+    """Delete a row and, by the foreign keys, what belongs to it; whether it was there."""
+    table = TABLES[noun]
+    return db.execute(delete(table).where(table.c.namespace == namespace, table.c.id == _plain(id_))).rowcount == 1
+
+
+def page(db: Connection, noun: Noun, namespace: str, page: Page, **where: str) -> tuple[list[Found], bool]:
+    """The rows of one page in its order, and whether there are more.
+
+    A cursor of a deleted object still has its place.  An unknown cursor gives an empty page: older SDKs page until one
+    is empty, so the end of a list must never start it again.
+    """
+    table = TABLES[noun]
+    conditions = [table.c.namespace == namespace, *_where(table, where)]
+    place = select(table.c.seq).where(*conditions)
+    backwards = page.order == "desc"
+    # Comparing with the NULL of an unknown cursor is never true: that is the empty page.
+    if page.after is not None:
+        seq = place.where(table.c.id == _plain(page.after)).scalar_subquery()
+        conditions.append(table.c.seq < seq if backwards else table.c.seq > seq)
+    if page.before is not None:
+        seq = place.where(table.c.id == _plain(page.before)).scalar_subquery()
+        conditions.append(table.c.seq > seq if backwards else table.c.seq < seq)
+    # With `before` alone the page is the one that ends next to the cursor, so it is read from there.
+    from_cursor = page.before is not None and page.after is None
+    newest_first = backwards != from_cursor
+    ordering = table.c.seq.desc() if newest_first else table.c.seq.asc()
+    query = select(table).where(*conditions, table.c.deleted.is_(False)).order_by(ordering).limit(page.limit + 1)
+    rows = [dict(row._mapping) for row in db.execute(query)]  # noqa: SLF001 - SQLAlchemy's documented accessor
+    kept = rows[: page.limit]
+    return (kept[::-1] if from_cursor else kept), len(rows) > page.limit
+
+
+def lock_thread(db: Connection, namespace: str, thread_id: str) -> Found | None:
+    """The thread, locked against other writers until the transaction ends.
+
+    SQLite has one writer at a time anyway (BEGIN IMMEDIATE) and ignores FOR UPDATE.
+    """
+    query = select(threads).where(_is(threads, namespace, thread_id)).with_for_update()
+    return _found(db.execute(query).first())
+
+
+def active_run(db: Connection, namespace: str, thread_id: str) -> Found | None:
+    """The run that holds a thread, if one does."""
+    query = select(runs).where(
+        runs.c.namespace == namespace, runs.c.thread_id == _plain(thread_id), runs.c.status.in_(ACTIVE)
+    )
+    return _found(db.execute(query).first())
+
+
+def transcript(db: Connection, namespace: str, thread_id: str) -> Sequence[dict[str, Any]]:
+    """The bodies of a thread's messages, oldest first."""
+    query = (
+        select(messages.c.body)
+        .where(messages.c.namespace == namespace, messages.c.thread_id == thread_id, messages.c.deleted.is_(False))
+        .order_by(messages.c.seq)
+    )
+    return list(db.execute(query).scalars())
+
+
+def reserve_run(db: Connection, row: Values) -> None:
+    """Insert a run; the partial unique index refuses a second active one: `ThreadBusyError`."""
+    try:
+        with db.begin_nested():
+            db.execute(insert(runs).values(**row))
+    except IntegrityError:
+        holder = active_run(db, row["namespace"], row["thread_id"])
+        if holder is None:
+            raise
+        raise ThreadBusyError(holder["id"]) from None
+
+
+def release_run(db: Connection, namespace: str, run_id: str, message_ids: Sequence[str]) -> None:
+    """Undo a reservation: the run and the messages that came with it were never there."""
+    db.execute(delete(messages).where(messages.c.namespace == namespace, messages.c.id.in_(message_ids)))
+    remove(db, "runs", namespace, run_id)
+
+
+def lease_run(db: Connection, namespace: str, run_id: str, *, now: int, seconds: int) -> bool:
+    """Take or renew the right to finish a run; False while another has it or when the run has ended."""
+    statement = (
+        update(runs)
+        .where(_is(runs, namespace, run_id), runs.c.status.in_(ACTIVE), runs.c.lease_until <= now)
+        .values(lease_until=now + seconds)
+    )
+    return db.execute(statement).rowcount == 1
+
+
+def move_run(db: Connection, namespace: str, run_id: str, *, seen: str, **values: object) -> bool:
+    """Change a run only if its status is still the one `seen` (a compare-and-set); whether it was."""
+    statement = update(runs).where(_is(runs, namespace, run_id), runs.c.status == seen).values(**values)
+    return db.execute(statement).rowcount == 1
+
+
+def file_of_container(db: Connection, namespace: str, container_id: str, container_file_id: str) -> Found | None:
+    """Our file for a container's file, if it was met before (a deleted one too: it does not come back)."""
+    query = select(files).where(
+        files.c.namespace == namespace,
+        files.c.container_id == container_id,
+        files.c.container_file_id == container_file_id,
+    )
+    return _found(db.execute(query).first())

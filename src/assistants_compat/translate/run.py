@@ -1,0 +1,175 @@
+"""Runs: the table of statuses, and what each of them sets.
+
+The service's diagram as data (platform.md section 12).  A move that is not in the table is a bug and raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from ..wire import Json, Run, Usage
+from .assistant import tools_from_request
+
+MOVES: Mapping[str, frozenset[str]] = {
+    "queued": frozenset(
+        {"in_progress", "completed", "failed", "incomplete", "expired", "requires_action", "cancelled"}
+    ),
+    "in_progress": frozenset(
+        {"completed", "failed", "incomplete", "expired", "requires_action", "cancelling", "cancelled"}
+    ),
+    "requires_action": frozenset({"queued", "expired", "cancelling", "cancelled", "failed"}),
+    "cancelling": frozenset({"cancelled", "completed", "failed", "incomplete", "expired"}),
+    "completed": frozenset(),
+    "failed": frozenset(),
+    "incomplete": frozenset(),
+    "cancelled": frozenset(),
+    "expired": frozenset(),
+}
+"""Where a run may go from each status.
+
+`queued` may end without having been seen `in_progress`: nobody may have looked in between.  `cancelled` may come
+without `cancelling`: the upstream's own cancel is at once.
+"""
+
+TERMINAL = frozenset(status for status, moves in MOVES.items() if not moves)
+
+STATUS_OF_RESPONSE = {
+    "queued": "queued",
+    "in_progress": "in_progress",
+    "completed": "completed",
+    "failed": "failed",
+    "incomplete": "incomplete",
+    "cancelled": "cancelled",
+}
+
+_STAMP = {"completed": "completed_at", "failed": "failed_at", "cancelled": "cancelled_at", "incomplete": "completed_at"}
+_ERROR_CODES = frozenset({"server_error", "rate_limit_exceeded", "invalid_prompt"})
+
+
+class IllegalMoveError(Exception):
+    """A run was to move where the table does not let it."""
+
+
+def run_from_request(  # noqa: PLR0913 - an id, a place, a time and three sources
+    id_: str,
+    thread_id: str,
+    now: int,
+    given: Mapping[str, Any],
+    assistant: Mapping[str, Any],
+    *,
+    ttl: int,
+) -> Run:
+    """A new run as served: what the request gives overrides the assistant (BasicRunOperationsWork.json).
+
+    `given` is the request, `assistant` the fields that its creator gave; echoes are the service's defaults.
+    """
+    merged = overridden(given, assistant)
+    truncation = given.get("truncation_strategy") or {}
+    return {
+        "id": id_,
+        "object": "thread.run",
+        "created_at": now,
+        "assistant_id": given["assistant_id"],
+        "thread_id": thread_id,
+        "status": "queued",
+        "started_at": None,
+        "expires_at": now + ttl,
+        "cancelled_at": None,
+        "failed_at": None,
+        "completed_at": None,
+        "required_action": None,
+        "last_error": None,
+        "model": merged["model"],
+        "instructions": _instructions(merged.get("instructions"), given.get("additional_instructions")),
+        "tools": tools_from_request(merged.get("tools")),
+        "tool_resources": {},
+        "metadata": given.get("metadata") or {},
+        "temperature": 1.0 if merged.get("temperature") is None else merged["temperature"],
+        "top_p": 1.0 if merged.get("top_p") is None else merged["top_p"],
+        "reasoning_effort": merged.get("reasoning_effort"),
+        "max_completion_tokens": given.get("max_completion_tokens"),
+        "max_prompt_tokens": given.get("max_prompt_tokens"),
+        "truncation_strategy": {
+            "type": truncation.get("type", "auto"),
+            "last_messages": truncation.get("last_messages"),
+        },
+        "incomplete_details": None,
+        "usage": None,
+        "response_format": "auto" if merged.get("response_format") is None else merged["response_format"],
+        "tool_choice": "auto" if given.get("tool_choice") is None else given["tool_choice"],
+        "parallel_tool_calls": given.get("parallel_tool_calls") is not False,
+    }
+
+
+_OVERRIDES = ("model", "instructions", "tools", "temperature", "top_p", "reasoning_effort", "response_format")
+
+
+def overridden(given: Mapping[str, Any], assistant: Mapping[str, Any]) -> Json:
+    """The request's fields, with the assistant's where the request says nothing."""
+    inherited = {key: assistant[key] for key in _OVERRIDES if given.get(key) is None and key in assistant}
+    return {**given, **inherited}
+
+
+def _instructions(instructions: str | None, additional: str | None) -> str | None:
+    if not additional:
+        return instructions
+    return f"{instructions}\n{additional}" if instructions else additional
+
+
+def moved(run: Run, status: str, now: int, **changes: object) -> Run:
+    """The run in its next status, with the timestamps that belong to it; raises `IllegalMoveError`."""
+    if status not in MOVES[run["status"]]:
+        message = f"a run cannot go from {run['status']} to {status}"
+        raise IllegalMoveError(message)
+    stamps: Json = {}
+    if status in TERMINAL:
+        stamps["expires_at"] = None  # recorded: null once the run has ended
+        stamps["required_action"] = None
+    if status == "in_progress":
+        stamps["started_at"] = now
+    elif status in TERMINAL and run["started_at"] is None and status != "expired":
+        stamps["started_at"] = run["created_at"]  # it ended between two looks: it had started
+    if status in _STAMP:
+        stamps[_STAMP[status]] = now
+    return cast("Run", {**run, **stamps, "status": status, **changes})
+
+
+def outcome_of_response(run: Run, response: Mapping[str, Any]) -> tuple[str, Json]:
+    """The status that a finished response gives its run, and the changes that come with it."""
+    usage = usage_from_response(response)
+    changes: Json = {"usage": usage}
+    status = STATUS_OF_RESPONSE.get(str(response.get("status")), "failed")
+    limit = run["max_prompt_tokens"]
+    if status == "completed" and limit is not None and usage["prompt_tokens"] > limit:
+        return "incomplete", {**changes, "incomplete_details": {"reason": "max_prompt_tokens"}}
+    if status == "incomplete":
+        reason = (response.get("incomplete_details") or {}).get("reason")
+        # The legacy reasons know no content filter: the SDK's type takes any string, the spec's enum has two.
+        changes["incomplete_details"] = {"reason": "max_completion_tokens" if reason == "max_output_tokens" else reason}
+    elif status == "failed":
+        changes["last_error"] = last_error(response.get("error"))
+    return status, changes
+
+
+def last_error(error: Mapping[str, Any] | None) -> Json:
+    """A run's `last_error`: three codes are known there, the others become `server_error`; the message is kept."""
+    error = error or {}
+    code = error.get("code")
+    message = error.get("message") or "Sorry, something went wrong."
+    return {"code": code if code in _ERROR_CODES else "server_error", "message": message}
+
+
+def usage_from_response(response: Mapping[str, Any]) -> Usage:
+    """Token counts in the legacy words, `prompt_token_details` included (recorded); zeros where upstream says none."""
+    usage = response.get("usage") or {}
+    prompt, completion = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
+    cached = (usage.get("input_tokens_details") or {}).get("cached_tokens", 0)
+    reasoning = (usage.get("output_tokens_details") or {}).get("reasoning_tokens", 0)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": usage.get("total_tokens", prompt + completion),
+        "prompt_token_details": {"cached_tokens": cached},
+        "completion_tokens_details": {"reasoning_tokens": reasoning},
+    }

@@ -1,0 +1,91 @@
+"""Threads and the messages that callers put into them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..wire import Json, Message, Thread
+from .assistant import file_ids
+
+
+def thread_from_fields(id_: str, created_at: int, fields: Mapping[str, Any], *, fresh: bool) -> Thread:
+    """A thread as served.
+
+    Source: BasicThreadOperationsWork.json: an answer to POST (`fresh`) shows only the tool resources that were given,
+    one to GET always the code interpreter's file ids.
+    """
+    given = fields.get("tool_resources") or {}
+    resources: Json = {}
+    if given.get("code_interpreter") or not fresh:
+        resources["code_interpreter"] = {"file_ids": file_ids(given)}
+    if given.get("file_search"):
+        resources["file_search"] = {"vector_store_ids": given["file_search"].get("vector_store_ids") or []}
+    return {
+        "id": id_,
+        "object": "thread",
+        "created_at": created_at,
+        "metadata": fields.get("metadata") or {},
+        "tool_resources": resources,
+    }
+
+
+def message_from_request(id_: str, thread_id: str, created_at: int, given: Mapping[str, Any]) -> Message:
+    """A message that a caller adds, as served.
+
+    Source: BasicMessageOperationsWork.json, ThreadWithInitialMessagesWorks.json.
+    """
+    return {
+        "id": id_,
+        "object": "thread.message",
+        "created_at": created_at,
+        "assistant_id": None,
+        "thread_id": thread_id,
+        "run_id": None,
+        "status": "completed",
+        "incomplete_details": None,
+        "incomplete_at": None,
+        "completed_at": None,
+        "role": given["role"],
+        "content": _content(given["content"]),
+        "attachments": list(given.get("attachments") or []),
+        "metadata": given.get("metadata") or {},
+    }
+
+
+def _content(content: str | list[Json]) -> list[Json]:
+    if isinstance(content, str):
+        return [text_block(content)]
+    return [_PARTS[part["type"]](part) for part in content]
+
+
+def text_block(value: str) -> Json:
+    """A text block without annotations."""
+    return {"type": "text", "text": {"value": value, "annotations": []}}
+
+
+def _image(part: Json) -> Json:
+    kind = part["type"]
+    # `detail` is served as "auto" where it was not given (ThreadWithInitialMessagesWorks.json).
+    return {"type": kind, kind: {**part[kind], "detail": part[kind].get("detail", "auto")}}
+
+
+_PARTS = {"text": lambda part: text_block(part["text"]), "image_url": _image, "image_file": _image}
+
+
+def attached_files(given: Mapping[str, Any]) -> list[str]:
+    """The files that a message attaches for the code interpreter: they join the thread's (documented)."""
+    return [
+        attachment["file_id"]
+        for attachment in given.get("attachments") or []
+        if any(tool["type"] == "code_interpreter" for tool in attachment.get("tools") or [])
+    ]
+
+
+def fields_with_files(fields: Mapping[str, Any], added: list[str]) -> Json:
+    """A thread's fields after files joined its code interpreter, each once."""
+    if not added:
+        return dict(fields)
+    resources = fields.get("tool_resources") or {}
+    ids = list(dict.fromkeys([*file_ids(resources), *added]))
+    return {**fields, "tool_resources": {**resources, "code_interpreter": {"file_ids": ids}}}

@@ -1,0 +1,139 @@
+"""The shapes that cross the wire, keys in the order in which the service sent them (recordings.md section 5).
+
+`Json` is what comes from outside: unknown keys survive.  The TypedDicts are what we serve.  A comment names each
+oddity and its source.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+Json = dict[str, Any]
+
+
+class Usage(TypedDict):
+    """Token counts of a run or a run step."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_token_details: Json  # really `prompt_token_details`, without the s of the other key (recorded)
+    completion_tokens_details: Json
+
+
+class Assistant(TypedDict):
+    """An assistant as served."""
+
+    id: str
+    object: str
+    created_at: int
+    name: str | None
+    description: str | None
+    model: str
+    instructions: str | None
+    tools: list[Json]
+    top_p: float
+    temperature: float
+    reasoning_effort: str | None
+    tool_resources: Json
+    metadata: Json
+    response_format: Any
+
+
+class Thread(TypedDict):
+    """A thread as served."""
+
+    id: str
+    object: str
+    created_at: int
+    metadata: Json
+    tool_resources: Json  # `{}` from POST, the code interpreter's file ids from GET (recorded)
+
+
+class Message(TypedDict):
+    """A message as served: the keys of the recorded stream, which the spec requires and REST left out."""
+
+    id: str
+    object: str
+    created_at: int
+    assistant_id: str | None
+    thread_id: str
+    run_id: str | None
+    status: str
+    incomplete_details: Json | None
+    incomplete_at: int | None
+    completed_at: int | None
+    role: str
+    content: list[Json]
+    attachments: list[Json]
+    metadata: Json
+
+
+class Run(TypedDict):
+    """A run as served: the 29 recorded keys."""
+
+    id: str
+    object: str
+    created_at: int
+    assistant_id: str
+    thread_id: str
+    status: str
+    started_at: int | None
+    expires_at: int | None
+    cancelled_at: int | None
+    failed_at: int | None
+    completed_at: int | None
+    required_action: Json | None
+    last_error: Json | None
+    model: str
+    instructions: str | None  # null where the assistant has none (recorded), although the spec says string
+    tools: list[Json]
+    tool_resources: Json  # always `{}` over REST (recorded)
+    metadata: Json
+    temperature: float
+    top_p: float
+    reasoning_effort: str | None
+    max_completion_tokens: int | None
+    max_prompt_tokens: int | None
+    truncation_strategy: Json
+    incomplete_details: Json | None
+    usage: Usage | None
+    response_format: Any
+    tool_choice: Any
+    parallel_tool_calls: bool
+
+
+class RunStep(TypedDict):
+    """A run step as served: the 15 recorded keys, then two that the spec requires."""
+
+    id: str
+    object: str
+    created_at: int
+    run_id: str
+    assistant_id: str
+    thread_id: str
+    type: str
+    status: str
+    cancelled_at: int | None
+    completed_at: int | None
+    expires_at: int | None
+    failed_at: int | None
+    last_error: Json | None
+    step_details: Json
+    usage: Usage | None
+    expired_at: int | None
+    metadata: Json
+
+
+class File(TypedDict):
+    """A generated file as served by the Files API."""
+
+    object: str  # before the id (recorded)
+    id: str
+    purpose: str
+    filename: str
+    bytes: int
+    created_at: int
+    expires_at: int | None
+    status: str
+    status_details: str | None

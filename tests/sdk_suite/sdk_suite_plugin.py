@@ -1,0 +1,148 @@
+"""The plugin of the inner pytest: the SDK's suite as it is, its `client` and `async_client` replaced by wrapped ones.
+
+It takes the place of the suite's own conftest.py (`--noconftest`), which only makes the two fixtures, runs the `async`
+tests in one event loop, and loads mocks that these files do not use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import inspect
+import os
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from sdk_suite_cases import FEATURE_OF
+from sdk_suite_seed import seed_store, seed_upstream
+
+import assistants_compat
+from assistants_compat import Settings
+from assistants_compat.testing import StandIn
+
+SPEC_VARIABLE = "SDK_SUITE_SPEC"
+AIOHTTP_MISSING = "the aiohttp extra of the SDK is not installed"
+
+_warns = pytest.warns
+
+
+def _warns_without_deprecation(
+    expected: Any = Warning,  # noqa: ANN401 - whatever pytest.warns takes
+    *args: Any,  # noqa: ANN401
+    **kwargs: Any,  # noqa: ANN401
+) -> AbstractContextManager[object]:
+    """`pytest.warns`, which no longer expects the SDK's DeprecationWarning.
+
+    The one expectation of the suite that is lifted: wrapping silences just these warnings, on purpose, because suites
+    that run with `-W error` live. That none is given is checked instead (`filterwarnings = error` in sdk_suite.ini).
+    """
+    return contextlib.nullcontext() if expected is DeprecationWarning else _warns(expected, *args, **kwargs)
+
+
+def pytest_configure() -> None:
+    """Lift the expectation of deprecation warnings before any test module is imported."""
+    pytest.warns = _warns_without_deprecation  # type: ignore[assignment] - narrower, as the suite uses it
+
+
+def _feature_of(item: pytest.Item) -> str | None:
+    return FEATURE_OF.get(getattr(item, "originalname", item.name))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Expect an error of the cases that are left out, and no case of them to pass."""
+    for item in items:
+        feature = _feature_of(item)
+        if feature is not None:
+            item.add_marker(pytest.mark.xfail(reason=feature, raises=openai.BadRequestError, strict=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a case be left out only for the 400 that says `not_supported` and names its feature."""
+    try:
+        return (yield)
+    except openai.BadRequestError as error:
+        feature = _feature_of(item)
+        if feature is not None and (error.code != "not_supported" or feature not in error.message):
+            message = f"a 400 not_supported for {feature} was expected: {error}"
+            raise AssertionError(message) from error
+        raise
+
+
+@pytest.fixture(scope="session")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """The event loop of all asynchronous tests, as in the suite's own conftest.py."""
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an `async def` test in that loop."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: value for name, value in pyfuncitem.funcargs.items() if name in names}
+    pyfuncitem._request.getfixturevalue("loop").run_until_complete(pyfuncitem.obj(**arguments))
+    return True
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[StandIn]:
+    """The stand-in for the Responses API, checked against the spec where that is there."""
+    with StandIn(spec=os.environ.get(SPEC_VARIABLE)) as standin:
+        seed_upstream(standin)
+        yield standin
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings for a store of this session."""
+    folder: Path = tmp_path_factory.mktemp("store")
+    return Settings(store=str(folder / "store.db"), files=str(folder / "files"), poll_after_ms=1)
+
+
+@pytest.fixture(autouse=True)
+def _seeded(settings: Settings) -> None:
+    """Each test finds the same objects alive, and a thread that no run of another test holds."""
+    seed_store(settings)
+
+
+@pytest.fixture(scope="session")
+def client(request: pytest.FixtureRequest, upstream: StandIn, settings: Settings) -> Iterator[openai.OpenAI]:
+    """The suite's `client`, wrapped; its parameter says whether answers are validated strictly."""
+    strict = getattr(request, "param", True)
+    with openai.OpenAI(
+        base_url=upstream.base_url, api_key="My API Key", max_retries=0, _strict_response_validation=strict
+    ) as plain:
+        yield assistants_compat.wrap(plain, settings)
+
+
+@pytest.fixture(scope="session")
+def async_client(
+    request: pytest.FixtureRequest, upstream: StandIn, settings: Settings, loop: asyncio.AbstractEventLoop
+) -> Iterator[openai.AsyncOpenAI]:
+    """The suite's `async_client`, wrapped; its parameter may also ask for the SDK's aiohttp client."""
+    param = getattr(request, "param", True)
+    strict, options = (param, {}) if isinstance(param, bool) else (param.get("strict", True), _http_client(param))
+    plain = openai.AsyncOpenAI(
+        base_url=upstream.base_url, api_key="My API Key", max_retries=0, _strict_response_validation=strict, **options
+    )
+    yield assistants_compat.wrap(plain, settings)
+    loop.run_until_complete(plain.close())
+
+
+def _http_client(param: dict[str, Any]) -> dict[str, Any]:
+    if param.get("http_client") != "aiohttp":
+        return {}
+    if importlib.util.find_spec("aiohttp") is None:
+        pytest.skip(AIOHTTP_MISSING)
+    return {"http_client": openai.DefaultAioHttpClient()}

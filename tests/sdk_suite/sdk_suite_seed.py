@@ -1,0 +1,95 @@
+"""A store and an upstream in which the literal ids of the SDK's suite exist."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from assistants_compat.store import queries
+from assistants_compat.store.engine import Connection, transact
+from assistants_compat.store.places import database_url
+from assistants_compat.translate.run import moved, run_from_request
+from assistants_compat.translate.thread import message_from_request
+
+if TYPE_CHECKING:
+    from assistants_compat import Settings
+    from assistants_compat.testing import StandIn
+
+NOW = 1_700_000_000
+
+# What a caller gave for the assistant. With instructions a run also starts on a thread that has no message yet.
+_ASSISTANT = {"model": "gpt-4.1", "instructions": "You are a test."}
+_USAGE = {
+    "prompt_tokens": 1,
+    "completion_tokens": 1,
+    "total_tokens": 2,
+    "prompt_token_details": {"cached_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 0},
+}
+
+
+def seed_store(settings: Settings) -> None:
+    """Empty the store and fill it with one assistant, thread, message, run and step, called `assistant_id` and so on.
+
+    The run has ended, so that it neither holds its thread nor is asked for upstream.
+    """
+    transact(database_url(settings.store), lambda db: _fill(db, settings), write=True)
+
+
+def _fill(db: Connection, settings: Settings) -> None:
+    for table in reversed(list(queries.TABLES.values())):  # children before their parents
+        db.execute(table.delete())
+    run = run_from_request("run_id", "thread_id", NOW, {"assistant_id": "assistant_id"}, _ASSISTANT, ttl=600)
+    run = moved(moved(run, "in_progress", NOW), "completed", NOW, usage=_USAGE)
+    message = message_from_request("message_id", "thread_id", NOW, {"role": "user", "content": "string"})
+    place = {"thread_id": "thread_id", "run_id": "run_id"}
+    bodies: list[tuple[queries.Noun, str, Any, dict[str, Any]]] = [
+        ("assistants", "assistant_id", _ASSISTANT, {}),
+        ("threads", "thread_id", {}, {}),
+        ("messages", "message_id", message, {"thread_id": "thread_id"}),
+        ("runs", "run_id", run, _columns_of_run()),
+        ("steps", "step_id", _step(), place),
+    ]
+    for noun, id_, body, columns in bodies:
+        row = {"namespace": settings.namespace, "id": id_, "created_at": NOW, "body": body, **columns}
+        queries.add(db, noun, [row])
+
+
+def _columns_of_run() -> dict[str, Any]:
+    return {
+        "thread_id": "thread_id",
+        "assistant_id": "assistant_id",
+        "status": "completed",
+        "expires_at": NOW + 600,
+        "request": {},
+    }
+
+
+def _step() -> dict[str, Any]:
+    """A step as served: the recorded keys, and the two more that the spec requires."""
+    return {
+        "id": "step_id",
+        "object": "thread.run.step",
+        "created_at": NOW,
+        "run_id": "run_id",
+        "assistant_id": "assistant_id",
+        "thread_id": "thread_id",
+        "type": "message_creation",
+        "status": "completed",
+        "cancelled_at": None,
+        "completed_at": NOW,
+        "expires_at": None,
+        "failed_at": None,
+        "last_error": None,
+        "step_details": {"type": "message_creation", "message_creation": {"message_id": "message_id"}},
+        "usage": _USAGE,
+        "expired_at": None,
+        "metadata": {},
+    }
+
+
+def seed_upstream(upstream: StandIn) -> None:
+    """Give the upstream the files that the suite attaches, under the ids that it uses for them."""
+    for id_ in ("file_id", "string"):
+        stored = upstream.files.pop(upstream.put_file("data.csv", b"a,b\n1,2\n", "assistants"))
+        stored.wire["id"] = id_
+        upstream.files[id_] = stored

@@ -1,0 +1,190 @@
+"""The HTTP side of the stand-in: keys, bases, faults, the log of requests, its beginning and end."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+import time
+
+import pytest
+
+from assistants_compat.testing import Fault, StandIn, Turn
+
+PLAIN = {"model": "gpt-4o", "input": "Hello"}
+
+
+def test_every_answer_carries_the_headers_of_the_service(call) -> None:
+    """Answers and refusals carry a request id, the version and the time that they took."""
+    for path in ("POST /responses", "GET /nowhere"):
+        headers = call(path, PLAIN if path.startswith("POST") else None).headers
+        assert headers["x-request-id"].startswith("req_")
+        assert len(headers["x-request-id"]) == 36
+        assert headers["openai-version"] == "2020-10-01"
+        assert int(headers["openai-processing-ms"]) >= 0
+
+
+def test_the_same_seed_gives_the_same_answers(caller) -> None:
+    """Two stand-ins with one seed and one clock answer byte for byte alike."""
+    bodies = []
+    for _ in range(2):
+        with StandIn(seed=7) as upstream:
+            upstream.clock = lambda: 1_800_000_000
+            bodies.append([(reply := caller(upstream)("POST /responses", PLAIN)).body, reply.headers])
+    assert bodies[0] == bodies[1]
+    assert bodies[0][1]["date"] == "Fri, 15 Jan 2027 08:00:00 GMT"
+
+
+def test_requests_are_recorded(upstream, call) -> None:
+    """The log holds method, paths, query, headers in lower case, the JSON and the bytes."""
+    call("GET /responses/resp_x?include[]=a&include[]=b", headers={"X-Extra": "1"})
+    call("POST /responses", PLAIN)
+    call("POST /files", b"\xff", headers={"content-type": "text/plain"})
+    look, post, upload = upstream.requests
+    assert (look.method, look.path, look.json) == ("GET", "/responses/resp_x", None)
+    assert look.full_path == "/v1/responses/resp_x?include[]=a&include[]=b"
+    assert look.query == (("include[]", "a"), ("include[]", "b"))
+    assert look.headers["x-extra"] == "1"
+    assert (post.json, json.loads(post.body)) == (PLAIN, PLAIN)
+    assert (upload.json, upload.body) == (None, b"\xff")
+
+
+def test_a_key_is_needed_and_only_bearer_tokens_count_outside_azure(call) -> None:
+    """Without a key the answer is 401, and api-key is a key on the Azure base only."""
+    assert call("POST /responses", PLAIN, headers={"authorization": ""}).status == 401
+    assert call("POST /responses", PLAIN, headers={"authorization": "", "api-key": "k"}).status == 401
+    azure = "POST /openai/v1/responses"
+    assert call(azure, PLAIN, headers={"authorization": "", "api-key": "k"}).status == 200
+    assert call(azure, PLAIN, headers={"authorization": "Bearer token"}).status == 200
+
+
+@pytest.mark.parametrize("key", ["sk", "sk-0123456789", "sk-0123456789abcdefghij"])
+def test_a_wrong_key_is_not_shown_in_full(key, caller) -> None:
+    """A refused key comes back with its middle starred out."""
+    with StandIn(keys={"sk-good"}) as upstream:
+        reply = caller(upstream)("POST /responses", PLAIN, headers={"authorization": f"Bearer {key}"})
+        assert reply.status == 401
+        assert reply.json["error"]["code"] == "invalid_api_key"
+        assert key not in reply.json["error"]["message"]
+
+
+def test_what_the_service_no_longer_has_is_not_found(call) -> None:
+    """Assistants and threads are 404, so are the dated Azure routes and every unknown URL."""
+    for path in ("GET /assistants", "POST /threads", "GET /threads/t/messages", "GET /openai/threads?api-version=x"):
+        assert call(path).status == 404
+    unknown = call("GET /xyz?a=b")
+    assert (unknown.status, unknown.json["error"]["message"]) == (404, "Invalid URL (GET /v1/xyz)")
+    assert call("DELETE /responses").status == 404
+
+
+def test_a_body_that_is_no_json_object_is_refused(call) -> None:
+    """Broken JSON and JSON that is no object are refused with 400 and change nothing."""
+    for body in (b"{", b"[]", b"\xff"):
+        reply = call("POST /responses", body)
+        assert (reply.status, reply.json["error"]["type"]) == (400, "invalid_request_error")
+
+
+def test_a_fault_is_consumed_and_then_all_is_well(upstream, call) -> None:
+    """A fault answers the requests that it fits as many times as it says, others not at all."""
+    upstream.fault(Fault("POST /responses", status=429, headers={"Retry-After": "1"}, body={"error": {}}, times=2))
+    upstream.fault(Fault("GET /files/*/content", html=True))
+    assert call("GET /files").status == 200
+    for _ in range(2):
+        reply = call("POST /responses", PLAIN)
+        assert (reply.status, reply.json, reply.headers["retry-after"]) == (429, {"error": {}}, "1")
+        assert reply.headers["x-request-id"].startswith("req_")
+    assert call("POST /responses", PLAIN).status == 200
+    page = call("GET /files/file-x/content")
+    assert (page.status, page.headers["content-type"]) == (502, "text/html")
+    assert len(upstream.requests) == 5
+
+
+def test_a_fault_without_a_body_speaks_as_the_service_does(upstream, call) -> None:
+    """A bare 500 has the shape of a server error; a text body is sent as it is."""
+    upstream.fault(Fault(status=500))
+    upstream.fault(Fault(status=503, body="upstream connect error"))
+    assert call("GET /files").json["error"]["type"] == "server_error"
+    assert call("GET /files").body == b"upstream connect error"
+
+
+def test_a_dropped_request_is_not_carried_out(upstream, call) -> None:
+    """A dropped connection has no answer and no effect, but the request is in the log."""
+    upstream.fault(Fault("POST /responses", drop=True))
+    with pytest.raises(http.client.RemoteDisconnected):
+        call("POST /responses", PLAIN)
+    assert not upstream.responses
+    assert len(upstream.requests) == 1
+
+
+def test_a_truncated_answer_ends_in_the_middle(upstream, caller) -> None:
+    """Half a body with a full length, and half a stream without its end, are both cut off."""
+    upstream.fault(Fault("POST /responses", truncate=True, times=2))
+    for body in (PLAIN, {**PLAIN, "stream": True}):
+        with pytest.raises(http.client.IncompleteRead):
+            caller(upstream)("POST /responses", body)
+    assert len(upstream.responses) == 2
+
+
+def test_a_stalled_answer_comes_late_and_never_outlives_the_stand_in(upstream, call) -> None:
+    """A stall delays the true answer, and closing the stand-in ends it."""
+    upstream.fault(Fault("GET /files", stall=0.1))
+    began = time.monotonic()
+    assert call("GET /files").status == 200
+    assert time.monotonic() - began >= 0.1
+    upstream.fault(Fault("GET /files", stall=60))
+    threading.Timer(0.1, upstream.close).start()
+    with pytest.raises((http.client.HTTPException, OSError)):
+        call("GET /files")
+    assert time.monotonic() - began < 10
+
+
+def test_a_direct_stream_that_was_dropped_is_not_found(upstream, call) -> None:
+    """Leaving a plain stream early ends the response; a background stream goes on."""
+    for background, status in ((False, 404), (True, 200)):
+        upstream.script(Turn("word " * 50, pace=0.01, polls=0))
+        body = json.dumps({**PLAIN, "stream": True, "background": background}).encode()
+        address = upstream.azure_endpoint.removeprefix("http://").split(":")
+        with socket.create_connection((address[0], int(address[1]))) as raw:
+            head = f"POST /v1/responses HTTP/1.1\r\nAuthorization: Bearer k\r\nContent-Length: {len(body)}\r\n\r\n"
+            raw.sendall(head.encode() + body)
+            raw.recv(100)
+        time.sleep(0.1)
+        assert call(f"GET /responses/{list(upstream.responses)[-1]}").status == status
+
+
+def test_chunked_uploads_are_read(upstream) -> None:
+    """A body sent in chunks is put together again."""
+    address = upstream.azure_endpoint.removeprefix("http://")
+    connection = http.client.HTTPConnection(address, timeout=5)
+    pieces = iter([json.dumps(PLAIN)[:7].encode(), json.dumps(PLAIN)[7:].encode()])
+    headers = {"authorization": "Bearer k", "content-type": "application/json", "transfer-encoding": "chunked"}
+    connection.request("POST", "/v1/responses", pieces, headers, encode_chunked=True)
+    assert json.loads(connection.getresponse().read())["status"] == "completed"
+    connection.close()
+
+
+def test_connections_are_kept_alive_and_closed_at_the_end(caller) -> None:
+    """Many requests share one connection, which the end of the stand-in closes; it can be closed twice."""
+    upstream = StandIn().start()
+    call = caller(upstream)
+    sockets = set()
+    for _ in range(3):
+        call("GET /files")
+        sockets.add(id(call.connection.sock))
+    assert len(sockets) == 1
+    raw = call.connection.sock
+    upstream.close()
+    upstream.close()
+    raw.settimeout(5)
+    assert raw.recv(1) == b""
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = upstream.base_url
+
+
+def test_a_mistake_in_the_script_is_not_retried(upstream, call) -> None:
+    """A turn that the request cannot play is a 500 that no SDK repeats, and says why."""
+    upstream.script(Turn("x", files={"a.csv": b""}))
+    reply = call("POST /responses", PLAIN)
+    assert (reply.status, reply.headers["x-should-retry"]) == (500, "false")
+    assert "no such tool" in reply.json["error"]["message"]
