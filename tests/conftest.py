@@ -12,10 +12,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from doors import Door
 
 from assistants_compat import Settings
 from assistants_compat.testing import StandIn
+from doors import Door
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -39,6 +39,15 @@ def recordings(shared: Path) -> ModuleType:
     sys.modules["recordings"] = module
     specification.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test speaks TLS, and reading the certificates takes most of the time of making a client."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("certificates")))
+        patch.delenv("SSL_CERT_FILE", raising=False)
+        yield
 
 
 @pytest.fixture(autouse=True)

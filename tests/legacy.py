@@ -54,7 +54,7 @@ def make_file(door: Door, client: Any, upstream: StandIn, turn: Any) -> str:
 
 def raw(door: Door, client: Any, path: str) -> Any:
     """The JSON of a GET as it was served, without the SDK's models."""
-    return door(client.get(path, cast_to=object, options={"headers": {"OpenAI-Beta": "assistants=v2"}}))
+    return door(client.get(path, cast_to=object))
 
 
 def dump(settings: Settings) -> dict[str, list[dict[str, Any]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -122,7 +123,9 @@ def _known(error: Exception) -> errors.ApiError:
         return errors.ApiError(503, str(error), kind="server_error", code="store_busy")
     if isinstance(error, errors.StoreError):
         return errors.ApiError(500, str(error), kind="server_error", code="store_error", headers=final)
-    log.error("assistants_compat failed", exc_info=error)
+    # Where, not what: an exception's own words may hold a message's text.
+    where = "".join(traceback.format_tb(error.__traceback__))
+    log.error("assistants_compat failed: %s\n%s", type(error).__name__, where)
     text = f"assistants_compat failed: {type(error).__name__}. This is a bug; its log has the details."
     return errors.ApiError(500, text, kind="server_error", code="compat_error", headers=final)
 

@@ -122,12 +122,16 @@ def _library(request: Any) -> Any:
 
 
 def _response(request: Any, reply: Reply, *, asynchronous: bool = False) -> Any:
+    """A response that is still to be read, as any is that was sent for with `stream=True`."""
     library = _library(request)
-    body: dict[str, Any] = {"content": reply.body}
-    if reply.chunks is not None:
-        make = _async_stream if asynchronous else _sync_stream
-        body = {"stream": make(library, reply.chunks)}
-    response = library.Response(reply.status, headers=reply.headers, request=request, **body)
+    headers = dict(reply.headers)
+    if reply.chunks is None:
+        # As `content` the body would be read and closed already, which `with_streaming_response` shows to its caller.
+        stream = library.ByteStream(reply.body)
+        headers["content-length"] = str(len(reply.body))
+    else:
+        stream = (_async_stream if asynchronous else _sync_stream)(library, reply.chunks)
+    response = library.Response(reply.status, headers=headers, request=request, stream=stream)
     response.elapsed = timedelta(0)  # instrumentation reads it, and it raises where nobody set it
     return response
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import inspect
 import os
 from collections.abc import Generator, Iterator
@@ -18,7 +17,7 @@ from typing import Any
 
 import openai
 import pytest
-from sdk_suite_cases import FEATURE_OF
+from sdk_suite_cases import AIOHTTP_MISSING, FEATURE_OF, aiohttp_client
 from sdk_suite_seed import seed_store, seed_upstream
 
 import assistants_compat
@@ -26,15 +25,14 @@ from assistants_compat import Settings
 from assistants_compat.testing import StandIn
 
 SPEC_VARIABLE = "SDK_SUITE_SPEC"
-AIOHTTP_MISSING = "the aiohttp extra of the SDK is not installed"
 
 _warns = pytest.warns
 
 
 def _warns_without_deprecation(
-    expected: Any = Warning,  # noqa: ANN401 - whatever pytest.warns takes
-    *args: Any,  # noqa: ANN401
-    **kwargs: Any,  # noqa: ANN401
+    expected: Any = Warning,
+    *args: Any,
+    **kwargs: Any,
 ) -> AbstractContextManager[object]:
     """`pytest.warns`, which no longer expects the SDK's DeprecationWarning.
 
@@ -46,7 +44,7 @@ def _warns_without_deprecation(
 
 def pytest_configure() -> None:
     """Lift the expectation of deprecation warnings before any test module is imported."""
-    pytest.warns = _warns_without_deprecation  # type: ignore[assignment] - narrower, as the suite uses it
+    pytest.warns = _warns_without_deprecation  # type: ignore[assignment]  # one signature of its two
 
 
 def _feature_of(item: pytest.Item) -> str | None:
@@ -98,7 +96,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 @pytest.fixture(scope="session")
 def upstream() -> Iterator[StandIn]:
     """The stand-in for the Responses API, checked against the spec where that is there."""
-    with StandIn(spec=os.environ.get(SPEC_VARIABLE)) as standin:
+    with StandIn(spec=os.environ.get(SPEC_VARIABLE) or None) as standin:
         seed_upstream(standin)
         yield standin
 
@@ -143,6 +141,7 @@ def async_client(
 def _http_client(param: dict[str, Any]) -> dict[str, Any]:
     if param.get("http_client") != "aiohttp":
         return {}
-    if importlib.util.find_spec("aiohttp") is None:
+    http_client = aiohttp_client()
+    if http_client is None:
         pytest.skip(AIOHTTP_MISSING)
-    return {"http_client": openai.DefaultAioHttpClient()}
+    return {"http_client": http_client}

@@ -37,9 +37,7 @@ def _download(version: str, folder: Path) -> Path:
     command += ["--no-deps", "--no-binary=openai", f"--dest={folder}", f"openai=={version}"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_SECONDS, env=environment, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, env=environment, check=False)
     except subprocess.TimeoutExpired:
         message = f"pip did not download it within {_SECONDS} s"
         raise UnavailableError(message) from None

@@ -70,12 +70,23 @@ def test_a_wrong_key_is_not_shown_in_full(key, caller) -> None:
 
 
 def test_what_the_service_no_longer_has_is_not_found(call) -> None:
-    """Assistants and threads are 404, so are the dated Azure routes and every unknown URL."""
-    for path in ("GET /assistants", "POST /threads", "GET /threads/t/messages", "GET /openai/threads?api-version=x"):
+    """Assistants and threads are 404, so is every unknown URL."""
+    for path in ("GET /assistants", "POST /threads", "GET /threads/t/messages"):
         assert call(path).status == 404
     unknown = call("GET /xyz?a=b")
     assert (unknown.status, unknown.json["error"]["message"]) == (404, "Invalid URL (GET /v1/xyz)")
     assert call("DELETE /responses").status == 404
+
+
+def test_azure_has_dated_routes_for_files_only_and_no_dated_version_on_v1(upstream, call) -> None:
+    """Files live on under the dated routes; all else is 404 there, and v1 refuses a dated api-version."""
+    dated = "api-version=2024-05-01-preview"
+    assert call(f"GET /openai/files?{dated}").status == 200
+    assert upstream.requests[-1].path == "/files"
+    for path in ("threads", "containers/cntr_x/files", "responses"):
+        assert call(f"GET /openai/{path}?{dated}").json == {"error": {"code": "404", "message": "Resource not found"}}
+    assert call(f"POST /openai/v1/responses?{dated}", PLAIN).status == 400
+    assert call("POST /openai/v1/responses?api-version=preview", PLAIN).status == 200
 
 
 def test_a_body_that_is_no_json_object_is_refused(call) -> None:

@@ -27,9 +27,11 @@ OLD_TYPES = openai.VERSION.startswith("1.")
 TERMINAL = {"response.completed", "response.failed", "response.incomplete"}
 
 
-def names(folder: Path = RESPONSES) -> list[str]:
+def names(folder: Path = RESPONSES) -> list[Any]:
     """Every recording of the Responses side, by its path below the folder."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    absent = pytest.param("", marks=pytest.mark.skip(reason="the recordings (../shared) are not there"))
+    return found or [absent]
 
 
 def types_of(events: list[dict[str, Any]]) -> list[str]:
@@ -62,6 +64,16 @@ def recorded_streams(recordings, name: str) -> list[tuple[dict[str, Any], list[d
         if events and events[0]["type"] == "response.created" and events[-1]["type"] in TERMINAL:
             pairs.append((json.loads(exchange.request_body or "{}"), events))
     return pairs
+
+
+def test_the_recordings_hold_what_is_compared(recordings) -> None:
+    """The comparisons below are not empty: there are streams, bodies and cited files in the recordings."""
+    streams = [pair for name in names() for pair in recorded_streams(recordings, name)]
+    bodies = [body for name in names() for _, body in recorded_bodies(recordings, name)]
+    files = [file for body in bodies for file in cited(body)]
+    assert len(streams) >= 15
+    assert len(bodies) >= 30
+    assert len(files) >= 7
 
 
 def test_a_plain_answer_has_the_recorded_keys_in_the_recorded_order(call, recordings) -> None:

@@ -107,6 +107,15 @@ def test_azure_clients_reach_the_same_rooms(upstream) -> None:
     assert upstream.requests[0].path == "/responses"
 
 
+def test_the_azure_client_keeps_its_files(upstream) -> None:
+    """The SDK's Azure client uploads and lists files under its dated routes, with its own key header."""
+    made = openai.AzureOpenAI(azure_endpoint=upstream.azure_endpoint, api_key="k", api_version="2024-05-01-preview")
+    with made as client:
+        file = client.files.create(file=("a.csv", b"1"), purpose="assistants")
+        assert [each.id for each in client.files.list()] == [file.id]
+    assert upstream.requests[0].headers["api-key"] == "k"
+
+
 @needs_responses
 def test_raw_items_are_completed(client, upstream) -> None:
     """Raw output items get the ids that their author could not know."""

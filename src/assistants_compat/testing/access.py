@@ -37,11 +37,8 @@ class Access:
             raise Refusal(401, _NO_KEY)
         if self._keys is not None and not self._keys.intersection(given):
             raise Refusal(401, _wrong(given[0]), code="invalid_api_key")
-        if is_azure and not path.startswith("/openai/v1/"):
-            # The dated Azure routes are gone with the Assistants API; their body has `code` and `message` only.
-            refusal = Refusal(404, "Resource not found")
-            refusal.body = {"error": {"code": "404", "message": "Resource not found"}}
-            raise refusal
+        if is_azure:
+            _check_azure(request, path)
 
     def _given(self, request: Request, *, is_azure: bool) -> list[str]:
         """OpenAI takes a bearer token, Azure `api-key` too; clients of 1.40 send both (DESIGN.md)."""
@@ -49,6 +46,26 @@ class Access:
         bearer = [token.strip()] if scheme.lower() == "bearer" and token.strip() else []
         key = request.headers.get("api-key")
         return [key, *bearer] if is_azure and key else bearer
+
+
+def _check_azure(request: Request, path: str) -> None:
+    """The dated routes are gone with the Assistants API, but for files and vector stores; v1 takes no dated version.
+
+    Source: platform.md sections 8 and 11 (`api-version` optional, `v1` or `preview`; containers 404 on dated routes).
+    The bodies are Azure's usual ones, with `code` and `message` only; no recording holds them.
+    """
+    version = request.value("api-version")
+    if not path.startswith("/openai/v1/"):
+        if request.path == path:
+            raise _azure_refusal(404, "404", "Resource not found")
+    elif version not in {None, "v1", "preview"}:
+        raise _azure_refusal(400, "BadRequest", "API version not supported")
+
+
+def _azure_refusal(status: int, code: str, message: str) -> Refusal:
+    refusal = Refusal(status, message)
+    refusal.body = {"error": {"code": code, "message": message}}
+    return refusal
 
 
 def _wrong(key: str) -> str:

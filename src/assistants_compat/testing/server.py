@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 _FAULT_TEXT = "The server had an error while processing your request. Sorry about that!"
 _OK = 200
+# Azure's dated routes (`/openai/files?api-version=...`) live on for files and vector stores.
+_BASE = re.compile(r"^(/openai/v1|/openai(?=/(files|vector_stores)(/|$))|/v1)(?=/|$)")
 
 
 class Application(Protocol):
@@ -117,11 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _request(self) -> Request:
         url = urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        path = unquote(url.path)
-        for base in ("/openai/v1", "/v1"):
-            if path == base or path.startswith(base + "/"):
-                path = path[len(base) :]
-                break
+        path = _BASE.sub("", unquote(url.path))
         query = tuple(parse_qsl(url.query, keep_blank_values=True))
         return Request(self.command, path, self.path, query, headers, self._body(headers))
 

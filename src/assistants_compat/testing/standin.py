@@ -45,9 +45,11 @@ class StandIn:
 
     `spec` is the path of an openapi.json: request bodies are then also validated by jsonschema against it. `keys` are
     the API keys that are accepted (default: any). `seed` makes ids repeat. `background_refused` makes it a server
-    without background mode. Bodies are checked against the parameter types of the installed SDK: 1.40 has none for
-    Responses, so that there only `spec` checks them, and 1.x knows fewer keys and values than the service. It may do only what a recording or the OpenAPI description shows; where neither says, the
-    code names its assumption.
+    without background mode.
+
+    Bodies are checked against the parameter types of the installed SDK: openai 1.40 has none for Responses, so that
+    there only `spec` checks them, and 1.x knows fewer keys and values than the service. It may do only what a recording
+    or the OpenAPI description shows; where neither says, the code names its assumption.
     """
 
     def __init__(

@@ -192,7 +192,7 @@ def create_batch(state: State, request: Request, store_id: str) -> Answer:
     added = [_add(state, store, each) for each in wanted]
     batch: Json = {
         "id": state.mint.new("vsfb_"),
-        "object": "vector_store.file_batch",
+        "object": "vector_store.files_batch",
         "created_at": state.now(),
         "vector_store_id": store_id,
         "status": "in_progress",

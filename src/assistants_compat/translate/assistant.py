@@ -39,14 +39,17 @@ def _or_default(value: Any, default: Any) -> Any:
 
 
 def tools_from_request(tools: list[Json] | None) -> list[Json]:
-    """Tools as served: a function gains `strict: false`, a file search its ranking options (recorded)."""
+    """Tools as served (recorded): a function gains `strict: false` and empty parameters, a search its ranking."""
     return [_TOOLS[tool["type"]](tool) for tool in tools or []]
 
 
 def _function(tool: Json) -> Json:
     given = tool["function"]
     function: Json = {"name": given["name"]}
-    function.update({key: given[key] for key in ("description", "parameters") if key in given})
+    if "description" in given:
+        function["description"] = given["description"]
+    # Empty parameters are served where none were given (StreamingToolCall()Async.json).
+    function["parameters"] = _or_default(given.get("parameters"), {"type": "object", "properties": {}})
     function["strict"] = bool(given.get("strict"))
     return {"type": "function", "function": function}
 
@@ -69,10 +72,10 @@ def resources_from_fields(resources: Mapping[str, Any] | None, tools: list[Json]
     served: Json = {}
     kinds = {tool["type"] for tool in tools}
     given = resources or {}
+    if given.get("file_search"):  # first, in the two recorded assistants that have both
+        served["file_search"] = {"vector_store_ids": (given["file_search"]).get("vector_store_ids") or []}
     if "code_interpreter" in kinds or given.get("code_interpreter"):
         served["code_interpreter"] = {"file_ids": file_ids(given)}
-    if given.get("file_search"):
-        served["file_search"] = {"vector_store_ids": (given["file_search"]).get("vector_store_ids") or []}
     return served
 
 

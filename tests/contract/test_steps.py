@@ -1,0 +1,74 @@
+"""Run steps: one for each message and each call of the code interpreter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import pytest
+from doors import Door
+from legacy import CODE, finish_run, raw
+
+from assistants_compat.testing import StandIn, Turn
+
+KEYS = (
+    "id object created_at run_id assistant_id thread_id type status cancelled_at completed_at expires_at failed_at "
+    "last_error step_details usage expired_at metadata"
+).split()
+PNG = b"\x89PNG\r\n\x1a\n-a-picture"
+
+
+@pytest.fixture
+def run(door: Door, client: Any, upstream: StandIn) -> Any:
+    """A finished run that drew a picture, printed, and spoke."""
+    upstream.script(Turn(text="A plot.", code="plot()", logs="42\n", images=[PNG]))
+    return finish_run(door, client, assistant={"tools": CODE})
+
+
+def test_steps_are_served_newest_first(door: Door, client: Any, run: Any) -> None:
+    """The message's step comes before the call's that led to it, each with every key of the spec."""
+    path = f"/threads/{run.thread_id}/runs/{run.id}/steps"
+    listed = raw(door, client, path)
+    [spoke, called] = listed["data"]
+    assert [list(step) for step in (spoke, called)] == [KEYS, KEYS]
+    assert (listed["first_id"], listed["last_id"], listed["has_more"]) == (spoke["id"], called["id"], False)
+    for step in (spoke, called):
+        assert step["status"] == "completed"
+        assert (step["run_id"], step["thread_id"], step["assistant_id"]) == (run.id, run.thread_id, run.assistant_id)
+        assert step["object"] == "thread.run.step"
+    [message] = door.all(client.beta.threads.messages.list(run.thread_id, run_id=run.id))
+    assert spoke["type"] == "message_creation"
+    assert spoke["step_details"] == {"type": "message_creation", "message_creation": {"message_id": message.id}}
+    assert [step["id"] for step in raw(door, client, f"{path}?order=asc")["data"]] == [called["id"], spoke["id"]]
+
+
+def test_a_call_shows_its_code_and_what_came_of_it(door: Door, client: Any, run: Any) -> None:
+    """The step of a call holds the input, the printed text, and the picture by the id under which it is downloaded."""
+    [_, step] = door.all(client.beta.threads.runs.steps.list(run.id, thread_id=run.thread_id))
+    [call] = step.step_details.tool_calls
+    assert (step.type, call.type, call.code_interpreter.input) == ("tool_calls", "code_interpreter", "plot()")
+    [image, logs] = call.code_interpreter.outputs
+    assert logs.logs == "42\n"
+    assert door(client.files.content(image.image.file_id)).read() == PNG
+    [message] = door.all(client.beta.threads.messages.list(run.thread_id, run_id=run.id))
+    assert [block.type for block in message.content] == ["image_file", "text"]
+    assert message.content[0].image_file.file_id == image.image.file_id
+
+
+def test_a_step_is_retrieved_by_its_id(door: Door, client: Any, run: Any) -> None:
+    """Retrieving answers the listed object; an unknown step is the recorded 404."""
+    steps = client.beta.threads.runs.steps
+    for step in door.all(steps.list(run.id, thread_id=run.thread_id, limit=1)):
+        assert door(steps.retrieve(step.id, thread_id=run.thread_id, run_id=run.id)) == step
+    with pytest.raises(openai.NotFoundError) as caught:
+        door(steps.retrieve("step_123", thread_id=run.thread_id, run_id=run.id))
+    assert caught.value.response.json() == {
+        "error": {
+            "message": "No run step found with id 'step_123'.",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": None,
+        }
+    }
+    with pytest.raises(openai.NotFoundError, match=r"No run found with id 'run_x'\."):
+        door(steps.retrieve("step_123", thread_id=run.thread_id, run_id="run_x"))

@@ -1,0 +1,128 @@
+"""The documentation says what the code does: its examples run and its tables come from the code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+import assistants_compat
+from assistants_compat import Settings
+from assistants_compat.settings import variables
+from assistants_compat.testing import StandIn, Turn
+from assistants_compat.translate.run import MOVES
+from doors import Door
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def diagram() -> str:
+    """The states and moves of a run, as a Mermaid diagram."""
+    moves = [f"    {start} --> {end}" for start, ends in MOVES.items() for end in sorted(ends)]
+    return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> queued", *moves, "```"])
+
+
+def test_the_first_example_of_the_readme_downloads_its_file(
+    upstream: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The README's example runs as it stands, given where the service is, and saves the file."""
+    upstream.script(Turn(text="[primes](sandbox:/mnt/data/primes.csv)", files={"primes.csv": b"2,3,5\n"}))
+    monkeypatch.setenv("OPENAI_BASE_URL", upstream.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    monkeypatch.setenv("ASSISTANTS_COMPAT_POLL_AFTER_MS", "1")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(blocks("python")[0], "README.md", "exec"), names)  # noqa: S102 - our own README
+    names["client"].close()
+    assert (tmp_path / "primes.csv").read_bytes() == b"2,3,5\n"
+
+
+def test_the_testing_example_of_the_readme_runs() -> None:
+    """The README's example of a test without a network runs."""
+    names: dict[str, Any] = {}
+    exec(compile(blocks("python")[1], "README.md", "exec"), names)  # noqa: S102 - our own README
+    names["client"].close()
+
+
+def test_the_readme_names_every_setting_and_its_variable_and_default() -> None:
+    """The table of settings in the README is that of the code."""
+    rows = re.findall(r"^\| `(\w+)` \| `(ASSISTANTS_COMPAT_\w+)` \| (.*) \|$", README, re.MULTILINE)
+    assert {name: variable for name, variable, _ in rows} == variables()
+    settings = Settings()
+    for name, _, default in rows:
+        if default.startswith("`"):
+            assert str(getattr(settings, name)) == default.strip("`")
+
+
+NOT_YET = {
+    "function tools, `submit_tool_outputs`": lambda runs, ids: runs.create(
+        **ids, tools=[{"type": "function", "function": {"name": "f"}}]
+    ),
+    "streams (`stream=True`, `runs.stream`, event handlers)": lambda runs, ids: runs.create(**ids, stream=True),
+    "the file_search tool in a run": lambda runs, ids: runs.create(**ids, tools=[{"type": "file_search"}]),
+    "`runs.cancel`": lambda runs, ids: runs.cancel(thread_id=ids["thread_id"], run_id=runs.create(**ids).id),
+    "`truncation_strategy` with `last_messages`": lambda runs, ids: runs.create(
+        **ids, truncation_strategy={"type": "last_messages", "last_messages": 1}
+    ),
+}
+
+
+def test_what_the_readme_calls_missing_answers_not_supported(upstream: StandIn, sqlite_settings: Settings) -> None:
+    """Each "not yet" of the README is a 400 with the code not_supported, and the list is complete."""
+    rows = re.findall(r"^\| (.*) \| not yet: 400, code `not_supported` \|$", README, re.MULTILINE)
+    assert rows == list(NOT_YET)
+    with Door("sync").client(upstream, sqlite_settings) as client:
+        assistant = client.beta.assistants.create(model="gpt-4o", instructions="Answer.")
+        for ask in NOT_YET.values():
+            thread = client.beta.threads.create()
+            with pytest.raises(openai.BadRequestError) as caught:
+                ask(client.beta.threads.runs, {"thread_id": thread.id, "assistant_id": assistant.id})
+            assert caught.value.code == "not_supported"
+
+
+def test_the_diagram_of_statuses_is_drawn_from_the_table() -> None:
+    """docs/architecture.md shows the moves that the code allows."""
+    shown = re.search(r"<!-- moves -->\n(.*?)\n<!-- /moves -->", ARCHITECTURE.read_text(encoding="utf-8"), re.DOTALL)
+    assert shown is not None
+    assert shown[1] == diagram()
+
+
+def test_the_version_and_the_public_names_are_what_the_package_says() -> None:
+    """Public names are sorted, importable and documented."""
+    assert assistants_compat.__all__ == sorted(assistants_compat.__all__)
+    for name in assistants_compat.__all__:
+        assert getattr(assistants_compat, name).__doc__
+
+
+def test_the_demo_plays_its_recording_to_the_end(tmp_path: Path) -> None:
+    """`make demo` leaves a CSV and two pictures that can be opened, and every recorded answer was used."""
+    pytest.importorskip("vcr", reason="vcrpy is not installed")
+    script = ROOT / "examples" / "data_analyst.py"
+    command = [sys.executable, "-W", "error", str(script), "--to", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "sales_by_region.csv").read_text(encoding="utf-8").startswith("region,sales\nnorth,120\n")
+    for name in ("sales_by_region.png", "shown.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert "done       3 files" in done.stdout
+
+
+def test_the_recording_holds_no_request_header_and_says_what_it_was_made_against() -> None:
+    """Every recording in cassettes/ is labelled, and holds no header of a request."""
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    for cassette in (ROOT / "cassettes").glob("*.yaml"):
+        for item in yaml.safe_load(cassette.read_text(encoding="utf-8"))["interactions"]:
+            assert item["request"]["headers"] == {}
+            assert item["response"]["headers"]["x-recorded-against"] == ["stand-in"]

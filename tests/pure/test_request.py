@@ -1,0 +1,77 @@
+"""What a run sends upstream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from assistants_compat.translate.request import input_from_messages, request_from_run
+from assistants_compat.translate.run import run_from_request
+from assistants_compat.translate.thread import message_from_request
+
+
+def request(given: dict[str, Any], assistant: dict[str, Any], files: list[str] | None = None) -> dict[str, Any]:
+    """The body for a run with these fields."""
+    given = {"assistant_id": "asst_1", **given}
+    run = run_from_request("run_1", "thread_1", 1, given, {"model": "gpt-4o", **assistant}, ttl=600)
+    return request_from_run(run, {**assistant, **given}, files or [], background=True)
+
+
+def test_a_default_that_is_only_echoed_is_not_sent() -> None:
+    """Temperature 1.0 is echoed in the run, and reasoning models refuse it: only what the user set is sent."""
+    assert request({}, {}) == {"model": "gpt-4o", "store": True, "background": True}
+    assert request({"temperature": 1.0}, {})["temperature"] == 1.0
+
+
+def test_every_request_with_code_interpreter_asks_for_its_outputs() -> None:
+    """Without the include, outputs are null (recorded)."""
+    body = request({}, {"tools": [{"type": "code_interpreter"}]}, ["file-1"])
+    assert body["include"] == ["code_interpreter_call.outputs"]
+    assert body["tools"] == [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file-1"]}}]
+
+
+def test_a_json_schema_is_flattened() -> None:
+    """The legacy nesting goes; the recorded flat form comes."""
+    schema = {"name": "answer", "schema": {"type": "object"}, "strict": True}
+    body = request({"response_format": {"type": "json_schema", "json_schema": schema}}, {})
+    assert body["text"] == {"format": {"type": "json_schema", **schema}}
+
+
+def test_a_small_budget_is_raised_to_what_the_upstream_accepts() -> None:
+    """The Responses API takes no fewer than 16 output tokens."""
+    assert request({"max_completion_tokens": 5}, {})["max_output_tokens"] == 16
+    assert request({"max_completion_tokens": 300}, {})["max_output_tokens"] == 300
+
+
+def test_the_transcript_is_parts_for_users_and_plain_text_for_assistants() -> None:
+    """An InputMessage has no assistant role, so earlier answers are easy messages."""
+    user = message_from_request(
+        "msg_1",
+        "thread_1",
+        1,
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Look."},
+                {"type": "image_url", "image_url": {"url": "https://example.test/a.png"}},
+                {"type": "image_file", "image_file": {"file_id": "file-1", "detail": "low"}},
+            ],
+        },
+    )
+    answer = message_from_request("msg_2", "thread_1", 2, {"role": "assistant", "content": "Seen."})
+    assert input_from_messages([user, answer]) == [  # type: ignore[list-item]
+        {
+            "role": "user",
+            "content": [
+                {"type": "input_text", "text": "Look."},
+                {"type": "input_image", "image_url": "https://example.test/a.png", "detail": "auto"},
+                {"type": "input_image", "file_id": "file-1", "detail": "low"},
+            ],
+        },
+        {"role": "assistant", "content": "Seen."},
+    ]
+
+
+def test_an_assistant_message_that_is_only_a_picture_is_left_out() -> None:
+    """There is nothing to say for it upstream."""
+    picture = {"role": "assistant", "content": [{"type": "image_file", "image_file": {"file_id": "file-1"}}]}
+    assert input_from_messages([picture]) == []

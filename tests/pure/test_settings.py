@@ -1,0 +1,69 @@
+"""Settings come from arguments, then from variables, then from defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from assistants_compat import Settings, SettingsError
+from assistants_compat.settings import variables
+
+VALUES = {
+    "store": ("sqlite://", "sqlite://"),
+    "files": ("some/where", "some/where"),
+    "namespace": ("tenant", "tenant"),
+    "mode": ("inline", "inline"),
+    "run_ttl": ("60", 60),
+    "poll_after_ms": ("20", 20),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_every_setting_has_a_variable_and_an_argument_wins(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ASSISTANTS_COMPAT_* sets the value; an argument overrides it."""
+    default = getattr(Settings(), name)
+    text, value = VALUES[name]
+    monkeypatch.setenv(variables()[name], text)
+    assert getattr(Settings(), name) == value
+    assert value != default
+    monkeypatch.setenv(variables()[name], "9")
+    assert getattr(Settings(**{name: value}), name) == value  # type: ignore[arg-type]
+
+
+def test_the_table_of_values_covers_every_setting() -> None:
+    """A new setting needs a row here."""
+    assert set(VALUES) == set(variables())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("mode", "sideways"), ("run_ttl", "soon"), ("run_ttl", "0"), ("poll_after_ms", "-5")]
+)
+def test_a_variable_that_cannot_be_used_is_named(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says which variable and what it holds."""
+    monkeypatch.setenv(variables()[name], text)
+    with pytest.raises(SettingsError, match=f"{variables()[name]}.*{text}"):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"mode": "sideways"}, {"run_ttl": 0}, {"run_ttl": True}, {"poll_after_ms": 1.5}, {"namespace": ""}]
+)
+def test_an_argument_that_cannot_be_used_is_refused_at_once(arguments: dict[str, Any]) -> None:
+    """What would fail far from its cause fails here."""
+    with pytest.raises(SettingsError):
+        Settings(**arguments)
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    """They are one frozen value."""
+    settings = Settings()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.namespace = "other"  # type: ignore[misc]
+
+
+def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ASSISTANTS_COMPAT_MODE=` in a shell means the default."""
+    monkeypatch.setenv("ASSISTANTS_COMPAT_MODE", "")
+    assert Settings().mode == "auto"

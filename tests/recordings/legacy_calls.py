@@ -1,0 +1,108 @@
+"""The recorded legacy calls, and the rule by which some of them are not compared."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+Json = dict[str, Any]
+
+# Family of recordings, and when the service answered so: an answer of 2024 lacks what came later.
+ERAS = {
+    "openai__openai-dotnet": "2025-26",
+    "traceloop__openllmetry": "2025-26",
+    "lmnr-ai__lmnr-python": "2024",
+    "alexrudall__ruby-openai": "2024",
+}
+# An id of the service; `step_123`, which a recorded caller made up, is none.
+ID = re.compile(r"\b(?:asst_|thread_|msg_|run_|step_|call_|file-|vs_)[0-9A-Za-z]{16,}\b")
+_BASE = re.compile(r"https://[^/]+/v1")
+
+V1 = "recorded under assistants=v1"
+UPLOAD = "an upload, which the upstream answers untouched"
+STREAM = "streaming is not supported yet"
+CANCEL = "cancelling runs is not supported yet"
+TOOLS = "function tools are not supported yet"
+FOLLOWS = "goes on with a run that is refused"
+REFUSED = frozenset({STREAM, CANCEL, TOOLS})
+"""Reasons of calls that are answered 400 `not_supported`; once one works, its rule has to go."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A recorded request and its answer; `answer` is None for a stream."""
+
+    method: str
+    path: str  # with its query
+    body: Any
+    status: int
+    text: str
+    answer: Any
+    beta: str | None
+
+    def ids(self) -> set[str]:
+        """The ids that the request names."""
+        return set(ID.findall(f"{self.path} {json.dumps(self.body)}"))
+
+    def objects(self) -> list[Json]:
+        """The objects that the answer holds: the entries of a list, or itself; an error holds none."""
+        if not isinstance(self.answer, dict) or "object" not in self.answer:
+            return []
+        return list(self.answer["data"]) if self.answer.get("object") == "list" else [self.answer]
+
+    @property
+    def creates(self) -> str | None:
+        """The id of the object that this call made."""
+        made = self.method == "POST" and self.status == 200 and isinstance(self.answer, dict)
+        return str(self.answer["id"]) if made and self.answer["id"] not in self.path else None
+
+
+def recorded_calls(recordings: ModuleType) -> Iterator[tuple[str, str, list[Call]]]:
+    """Every file of the four families: its name, its era and its calls in their order."""
+    for family, era in ERAS.items():
+        for path in sorted((recordings.ROOT / "assistants" / family).iterdir()):
+            betas = _betas(recordings, path)
+            exchanges = recordings.read(path)
+            assert not betas or len(betas) == len(exchanges)
+            calls = [_call(exchange, betas[n] if betas else None) for n, exchange in enumerate(exchanges)]
+            yield f"{family}/{path.name}", era, calls
+
+
+def _betas(recordings: ModuleType, path: Any) -> list[str | None]:
+    """The OpenAI-Beta header of each request of a Ruby recording, which mixes versions; the others are all v2."""
+    if path.suffix != ".yml":
+        return []
+    import yaml  # noqa: PLC0415 - only where the recordings are
+
+    document = yaml.load(path.read_bytes(), Loader=recordings._Loader)  # noqa: S506 - a SafeLoader underneath
+    headers = [item["request"]["headers"] for item in document["http_interactions"]]
+    return [next((value[0] for name, value in each.items() if name.lower() == "openai-beta"), None) for each in headers]
+
+
+def _call(exchange: Any, beta: str | None) -> Call:
+    try:
+        body = json.loads(exchange.request_body) if exchange.request_body else None
+    except ValueError:  # a multipart form
+        body = None
+    answer = None if exchange.is_stream else json.loads(exchange.body)
+    path = _BASE.sub("", exchange.url)
+    return Call(exchange.method, path, body, exchange.status, exchange.body, answer, beta)
+
+
+def reason_to_leave_out(call: Call, refused: set[str]) -> str | None:
+    """Why a call is not compared, or None; `refused` are the ids that only a refused call would have made."""
+    path = call.path.partition("?")[0]
+    tools = {tool["type"] for run in call.objects() if run.get("object") == "thread.run" for tool in run["tools"]}
+    rules = (
+        (V1, call.beta == "assistants=v1"),
+        (UPLOAD, path == "/files"),
+        (FOLLOWS, bool(call.ids() & refused)),
+        (STREAM, call.answer is None),
+        (CANCEL, path.endswith("/cancel")),
+        (TOOLS, path.endswith("/submit_tool_outputs") or "function" in tools),
+    )
+    return next((reason for reason, holds in rules if holds), None)

@@ -1,0 +1,162 @@
+"""The SDK's own test suite for assistants, threads, messages, runs and steps, over the wrapped client."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import openai
+import pytest
+import sdk_suite_cases as cases
+import sdk_suite_source as source
+
+HERE = Path(__file__).parent
+SPEC = HERE.parent.parent.parent / "shared" / "spec" / "openapi.json"
+PASSED = "passed"
+WITHOUT_PATCH = openai.__version__.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case of the suite and what became of it: `passed`, or the reason why it did not."""
+
+    function: str
+    client: cases.Client
+    outcome: str
+    detail: str
+
+
+@pytest.fixture
+def suite(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The folder of the installed SDK's own suite, downloaded once; skips where it cannot be had."""
+    pytest.importorskip("rich", reason="the SDK's tests import rich, which is not installed")
+    cache = getattr(request.config, "cache", None)  # absent with `-p no:cacheprovider`
+    folder = tmp_path if cache is None else cache.mkdir("openai-sdist")
+    try:
+        return source.suite_of(openai.__version__, folder)
+    except source.UnavailableError as error:
+        pytest.skip(f"the source distribution of openai {openai.__version__} is not to be had: {error}")
+
+
+@pytest.mark.timeout(900)  # some 600 cases in a process of their own, and before them the download
+@pytest.mark.skipif(WITHOUT_PATCH not in cases.EXPECTED, reason=f"no numbers for the suite of openai {WITHOUT_PATCH}")
+def test_all_of_the_sdks_own_cases_pass_but_those_of_later_features(
+    suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every case passes, except those of cancel, tool outputs and streams, which get a 400 `not_supported`."""
+    results = _run(suite, tmp_path / "junit.xml")
+    with capsys.disabled():
+        # On stderr because that is what reaches the terminal from a worker of pytest-xdist too.
+        print(f"\n{_said(results)}", file=sys.stderr, flush=True)  # noqa: T201 - the number is part of the result
+
+    has_aiohttp = cases.aiohttp_client() is not None
+    known = {PASSED, *cases.LEFT_OUT, *(() if has_aiohttp else (cases.AIOHTTP_MISSING,))}
+    assert [case for case in results if case.outcome not in known] == []
+    # The list of what is left out names exactly the cases of the later features: it cannot grow silently.
+    left_out = {case.function for case in results if case.outcome in cases.LEFT_OUT}
+    assert left_out == {case.function for case in results if cases.may_be_left_out(case.function)}
+    assert left_out == set(cases.FEATURE_OF)
+    for client, expected in cases.EXPECTED[WITHOUT_PATCH].items():
+        if client == "ordinary" or has_aiohttp:
+            assert _numbers(results, client) == expected
+
+
+def _numbers(results: list[Case], client: cases.Client) -> cases.Numbers:
+    outcomes = [case.outcome for case in results if case.client == client]
+    return cases.Numbers(outcomes.count(PASSED), sum(outcome in cases.LEFT_OUT for outcome in outcomes))
+
+
+def _said(results: list[Case]) -> str:
+    counts = Counter(case.outcome for case in results)
+    features = {feature: counts.pop(feature, 0) for feature in cases.LEFT_OUT}
+    passed, left_out = counts.pop(PASSED, 0), sum(features.values())
+    lines = [
+        f"The test suite of openai {openai.__version__} over the wrapped client, {len(results)} cases:",
+        f"  {passed:3} passed, {left_out} left out (they answer 400 not_supported)",
+        *(f"  {number:3} left out: {feature}" for feature, number in features.items()),
+        *(f"  {number:3} {outcome}" for outcome, number in counts.items()),
+    ]
+    return "\n".join(lines)
+
+
+def _run(suite: Path, report: Path) -> list[Case]:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "sdk_suite_plugin", "-p", "no:cacheprovider", "--noconftest"]
+    command += [f"--rootdir={suite}", f"-c={HERE / 'sdk_suite.ini'}", f"--junitxml={report}"]
+    command += [name for name in cases.FILES if (suite / name).is_file()]
+    done = subprocess.run(
+        command, cwd=suite, env=_environment(), capture_output=True, text=True, timeout=800, check=False
+    )
+    if not report.is_file():
+        pytest.fail(f"the suite did not run:\n{done.stdout}\n{done.stderr}")
+    tree = ET.parse(report)  # noqa: S314 - pytest has just written it
+    return [_case(element) for element in tree.iter("testcase")]
+
+
+def _environment() -> Mapping[str, str]:
+    # Absolute, for the suite runs in its own folder.
+    paths = [HERE, *(Path(entry).absolute() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # what is installed for our own tests is not asked for there
+        "SDK_SUITE_SPEC": str(SPEC) if SPEC.is_file() and importlib.util.find_spec("jsonschema") else "",
+    }
+    environment.pop("PYTEST_ADDOPTS", None)
+    return environment
+
+
+def _case(element: ET.Element) -> Case:
+    function, _, variant = element.get("name", "").partition("[")
+    client: cases.Client = "aiohttp" if variant.startswith("aiohttp") else "ordinary"
+    outcome, detail = PASSED, ""
+    for child in element:
+        if child.tag in {"failure", "error", "skipped"}:
+            said = child.get("message", "")
+            outcome, detail = (said, "") if child.tag == "skipped" else (child.tag, f"{said}\n{child.text}")
+    return Case(function, client, outcome, detail)
+
+
+@pytest.mark.parametrize("name", ["test_path_params_cancel", "test_streaming_response_list", "test_method_create"])
+def test_only_cases_of_later_features_may_be_left_out(name: str) -> None:
+    """A case that asks nothing of a later feature is never one to leave out."""
+    assert not cases.may_be_left_out(name)
+
+
+def test_only_plain_files_of_the_tests_leave_the_archive(tmp_path: Path) -> None:
+    """Links, absolute paths, `..` and everything beside `tests/` stay in the archive."""
+    archive = tmp_path / "sdk.tar.gz"
+    names = ["sdk-1/tests/a.py", "sdk-1/tests/deep/b.py", "sdk-1/src/c.py", "sdk-1/tests/../../d.py", "/e/tests/e.py"]
+    with tarfile.open(archive, "w:gz") as opened:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = 1
+            opened.addfile(member, io.BytesIO(b"#"))
+        link = tarfile.TarInfo("sdk-1/tests/link.py")
+        link.type, link.linkname = tarfile.SYMTYPE, "../../outside"
+        opened.addfile(link)
+
+    source.extract_tests(archive, tmp_path / "out" / "sdk")
+
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.py")) == [
+        "out/sdk/tests/a.py",
+        "out/sdk/tests/deep/b.py",
+    ]
+
+
+def test_without_an_index_the_suite_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing can be downloaded, that is said in pip's own words, and nothing half-made is left."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    with pytest.raises(source.UnavailableError, match="pip could not download it"):
+        source.suite_of("3.54.0", tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
