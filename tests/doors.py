@@ -60,7 +60,7 @@ class Door:
             return list(self(walk()))
         return [action(entry) for entry in pages]
 
-    def raw_client(self, upstream: StandIn, *, azure: bool = False, **options: Any) -> Any:
+    def raw_client(self, upstream: Any, *, azure: bool = False, **options: Any) -> Any:
         """A client of this kind that is not wrapped; closed at the end of the test."""
         if azure:
             class_ = openai.AzureOpenAI if self.kind == "sync" else openai.AsyncAzureOpenAI

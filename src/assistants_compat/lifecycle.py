@@ -57,6 +57,7 @@ async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = No
     reserved = await io.write(lambda db: _reserve(io, db, given, thread_id, thread))
     try:
         response = await _ask(io, reserved)
+        _status(response)
     except BaseException:  # a cancelled task, too, must not leave a run that nobody asked for
         await io.write(lambda db: _release(io, db, reserved))
         raise
@@ -238,14 +239,19 @@ def _include(request: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 async def _advance(io: IO, row: Found, response: Mapping[str, Any]) -> Found:
-    status = runs.STATUS_OF_RESPONSE.get(str(response.get("status")))
-    if status is None:
-        raise errors.bad_upstream("a response without a known status")
+    status = _status(response)
     if status in runs.TERMINAL:
         return await _finish(io, row, response)
     if status == "in_progress" and row["status"] == "queued":
         return await _move(io, row, "in_progress")
     return row
+
+
+def _status(response: Mapping[str, Any]) -> str:
+    status = runs.STATUS_OF_RESPONSE.get(str(response.get("status")))
+    if status is None:
+        raise errors.bad_upstream("a response without a known status")
+    return status
 
 
 async def _move(io: IO, row: Found, status: str, **changes: object) -> Found:

@@ -126,3 +126,16 @@ def test_the_recording_holds_no_request_header_and_says_what_it_was_made_against
         for item in yaml.safe_load(cassette.read_text(encoding="utf-8"))["interactions"]:
             assert item["request"]["headers"] == {}
             assert item["response"]["headers"]["x-recorded-against"] == ["stand-in"]
+
+
+def test_the_table_of_parameters_names_every_parameter_of_a_run() -> None:
+    """docs/differences.md says of each parameter of `runs.create` what becomes of it."""
+    from openai.types.beta.threads import run_create_params  # noqa: PLC0415 - the SDK's own list
+
+    page = (ROOT / "docs" / "differences.md").read_text(encoding="utf-8")
+    shown = re.search(r"<!-- parameters -->\n(.*?)\n<!-- /parameters -->", page, re.DOTALL)
+    assert shown is not None
+    rows = [row.split("|")[1] for row in shown[1].splitlines()[2:]]
+    named = [name for cell in rows for name in re.findall(r"`(\w+)`", cell)]
+    known = {*run_create_params.RunCreateParamsBase.__annotations__, "stream"} - {"assistant_id", "include"}
+    assert sorted(named) == sorted(known)

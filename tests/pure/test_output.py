@@ -180,3 +180,28 @@ def test_the_reasons_of_an_incomplete_response_become_the_legacy_ones() -> None:
     body = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
     status, changes = outcome_of_response(new_run(), body)
     assert (status, changes["incomplete_details"]) == ("incomplete", {"reason": "max_completion_tokens"})
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6)
+words = st.sampled_from(
+    ["type", "message", "code_interpreter_call", "output_text", "content", "text", "annotations", "outputs", "url",
+     "container_file_citation", "start_index", "end_index", "filename", "file_id", "image", "usage", "error", "code"]
+)  # fmt: skip
+anything = st.recursive(
+    scalars | words,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=6),
+    max_leaves=25,
+)
+
+
+@given(
+    st.sampled_from(["completed", "failed", "incomplete", "cancelled"]),
+    st.dictionaries(st.sampled_from(["output", "usage", "error", "incomplete_details"]), anything),
+    st.lists(st.fixed_dictionaries({"type": words, "content": anything, "outputs": anything}), max_size=3),
+)
+def test_no_response_breaks_the_translation(status: str, response: dict[str, Any], output: list[Any]) -> None:
+    """Whatever the upstream sends next year, a run can end: what is not understood is passed over."""
+    for body in ({**response, "status": status}, {**response, "status": status, "output": output}):
+        ended, changes = outcome_of_response(new_run(), body)
+        assert ended == status
+        outcome_from_response(new_run(), body, changes["usage"], counting(), 200)  # type: ignore[arg-type]

@@ -47,13 +47,18 @@ class Outcome:
 def outcome_from_response(run: Run, response: Mapping[str, Any], usage: Usage, mint: Mint, now: int) -> Outcome:
     """Translate a response that has ended.  Pure: `mint` makes ids, `now` is the time in seconds."""
     reading = _Reading(run, mint, now, reason=_incomplete_reason(response))
-    for item in response.get("output") or []:
+    for item in objects(response.get("output")):
         if item.get("type") == "code_interpreter_call":
             reading.code_interpreter_call(item)
         elif item.get("type") == "message":
             reading.message(item)
     share_usage(reading.outcome.steps, usage)
     return reading.outcome
+
+
+def objects(value: object) -> list[Json]:
+    """The objects of a list; what the upstream may send besides is passed over, and never breaks a run."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def share_usage(steps: list[RunStep], usage: Usage) -> None:
@@ -86,12 +91,12 @@ class _Reading:
     # --- calls
 
     def code_interpreter_call(self, item: Mapping[str, Any]) -> None:
-        outputs = [self._output(output) for output in item.get("outputs") or []]
+        outputs = [self._output(output) for output in objects(item.get("outputs"))]
         call = {
             "id": self.mint("call"),
             "type": "code_interpreter",
             "code_interpreter": {
-                "input": item.get("code") or "",
+                "input": str(item.get("code") or ""),
                 "outputs": [output for output in outputs if output is not None],
             },
         }
@@ -99,7 +104,7 @@ class _Reading:
 
     def _output(self, output: Mapping[str, Any]) -> Json | None:
         if output.get("type") == "logs":
-            return {"type": "logs", "logs": output.get("logs") or ""}
+            return {"type": "logs", "logs": str(output.get("logs") or "")}
         image = _image_from_data_url(output.get("url")) if output.get("type") == "image" else None
         if image is None:
             return None
@@ -116,7 +121,7 @@ class _Reading:
     def message(self, item: Mapping[str, Any]) -> None:
         cited: list[Generated] = []
         images: list[Generated] = []
-        blocks = [self._block(part, cited, images) for part in item.get("content") or []]
+        blocks = [self._block(part, cited, images) for part in objects(item.get("content"))]
         self._join_shown(images)
         content: list[Json] = [{"type": "image_file", "image_file": {"file_id": file.id}} for file in images]
         content.extend(block for block in blocks if block is not None)
@@ -149,13 +154,13 @@ class _Reading:
 
     def _block(self, part: Mapping[str, Any], cited: list[Generated], images: list[Generated]) -> Json | None:
         if part.get("type") == "refusal":
-            return {"type": "refusal", "refusal": part.get("refusal") or ""}
+            return {"type": "refusal", "refusal": str(part.get("refusal") or "")}
         if part.get("type") != "output_text":
             return None
-        text = part.get("text") or ""
+        text = str(part.get("text") or "")
         annotations: list[Json] = []
         taken: list[Span] = []
-        for annotation in filter(is_container_citation, part.get("annotations") or []):
+        for annotation in filter(is_container_citation, objects(part.get("annotations"))):
             file = self._file(annotation)
             if is_shown_image(annotation):
                 images.append(file)
@@ -248,5 +253,6 @@ def _incomplete_reason(response: Mapping[str, Any]) -> str:
     """Why a message of this response would be incomplete, in the words of the legacy enum (spec)."""
     if response.get("status") == "cancelled":
         return "run_cancelled"
-    reason = (response.get("incomplete_details") or {}).get("reason")
+    details = response.get("incomplete_details")
+    reason = details.get("reason") if isinstance(details, dict) else None
     return _REASONS.get(str(reason), "run_failed")

@@ -144,32 +144,39 @@ def outcome_of_response(run: Run, response: Mapping[str, Any]) -> tuple[str, Jso
     if status == "completed" and limit is not None and usage["prompt_tokens"] > limit:
         return "incomplete", {**changes, "incomplete_details": {"reason": "max_prompt_tokens"}}
     if status == "incomplete":
-        reason = (response.get("incomplete_details") or {}).get("reason")
+        reason = _object(response.get("incomplete_details")).get("reason")
         # The legacy reasons know no content filter: the SDK's type takes any string, the spec's enum has two.
         changes["incomplete_details"] = {"reason": "max_completion_tokens" if reason == "max_output_tokens" else reason}
     elif status == "failed":
-        changes["last_error"] = last_error(response.get("error"))
+        changes["last_error"] = last_error(_object(response.get("error")))
     return status, changes
 
 
-def last_error(error: Mapping[str, Any] | None) -> Json:
+def last_error(error: Mapping[str, Any]) -> Json:
     """A run's `last_error`: three codes are known there, the others become `server_error`; the message is kept."""
-    error = error or {}
-    code = error.get("code")
-    message = error.get("message") or "Sorry, something went wrong."
+    code = str(error.get("code"))
+    message = str(error.get("message") or "Sorry, something went wrong.")
     return {"code": code if code in _ERROR_CODES else "server_error", "message": message}
+
+
+def _object(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def usage_from_response(response: Mapping[str, Any]) -> Usage:
     """Token counts in the legacy words, `prompt_token_details` included (recorded); zeros where upstream says none."""
-    usage = response.get("usage") or {}
-    prompt, completion = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
-    cached = (usage.get("input_tokens_details") or {}).get("cached_tokens", 0)
-    reasoning = (usage.get("output_tokens_details") or {}).get("reasoning_tokens", 0)
+    usage = _object(response.get("usage"))
+    prompt, completion = _count(usage.get("input_tokens")), _count(usage.get("output_tokens"))
+    cached = _count(_object(usage.get("input_tokens_details")).get("cached_tokens"))
+    reasoning = _count(_object(usage.get("output_tokens_details")).get("reasoning_tokens"))
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
-        "total_tokens": usage.get("total_tokens", prompt + completion),
+        "total_tokens": _count(usage.get("total_tokens")) or prompt + completion,
         "prompt_token_details": {"cached_tokens": cached},
         "completion_tokens_details": {"reasoning_tokens": reasoning},
     }
