@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from doors import Door
 from sqlalchemy import select
 
 from assistants_compat import Settings
@@ -12,6 +11,7 @@ from assistants_compat.store import tables
 from assistants_compat.store.engine import Connection, transact
 from assistants_compat.store.places import database_url
 from assistants_compat.testing import StandIn
+from doors import Door
 
 CODE = [{"type": "code_interpreter"}]
 CSV = b"region,sales\nnorth,10\n"
@@ -31,7 +31,7 @@ def make_thread(door: Door, client: Any, *texts: str) -> Any:
 
 
 def start_run(door: Door, client: Any, **options: Any) -> Any:
-    """A run on a new thread of a new assistant, as its creation answers it; `assistant` holds the assistant's options."""
+    """A run on a new thread of a new assistant, as its creation answers; `assistant` holds the assistant's options."""
     assistant = make_assistant(door, client, **options.pop("assistant", {}))
     thread = make_thread(door, client)
     return door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id, **options))

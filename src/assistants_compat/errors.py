@@ -9,7 +9,7 @@
         `-- StoreBusyError   the store did not answer in time or went away; another try may help
     ApiError                 answered on the wire: {"error": {"message", "type", "param", "code"}}
     UpstreamError            what the Responses service answered with status >= 400, passed on as it is
-    UnreachableError         a connection failure or timeout; carries the HTTP library's own exception through the core
+    UnreachableError         a connection failure or timeout; carries the HTTP client's own exception through the core
 
 Texts are byte-exact where a recording or a report has them (platform.md section 12; client code matches them, some by
 regular expression).  A text that no source has is built on the same pattern and says "assumed" here.
@@ -92,9 +92,9 @@ class UpstreamError(Exception):
 
 
 class UnreachableError(Exception):
-    """The upstream could not be reached or did not answer in full.
+    """The caller's own HTTP client raised: the upstream could not be reached or did not answer in full.
 
-    `original` is the HTTP library's own exception: the door raises it again, as the service would have caused it.
+    `original` is its exception: the door raises it again, so that the SDK sees what the service would have caused.
     """
 
     def __init__(self, original: Exception) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -31,7 +32,7 @@ class Call:
             body: Any = {}
         else:
             try:
-                body = json.loads(self.body, parse_constant=_refuse_constant)
+                body = json.loads(self.body, parse_constant=_refuse_constant, parse_float=_finite)
             except (ValueError, RecursionError):
                 raise ApiError(400, _NOT_JSON) from None
         check(body, "")
@@ -40,6 +41,13 @@ class Call:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)  # NaN and Infinity are not JSON
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(text)  # 1e999 could be neither kept nor sent on as JSON
+    return value
 
 
 # The platform's own words for any endpoint that takes JSON.

@@ -7,6 +7,7 @@ Only this module and the doors know threads, clocks and sleeping; only the doors
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import sys
@@ -193,12 +194,42 @@ class AsyncIO(IO):
     async def _call(self, work: Callable[[], T]) -> T:
         # A transaction, once wanted, is finished: an undo must run although its caller was cancelled.
         with anyio.CancelScope(shield=True):
-            return await anyio.to_thread.run_sync(work)
+            thread = anyio.to_thread.run_sync(work)
+            return await (_finished(thread) if _in_asyncio() else thread)
         raise AssertionError  # pragma: no cover - a shielded scope swallows nothing, which its type does not say
 
     async def sleep(self, seconds: float) -> None:
         """Suspend the caller's task."""
         await anyio.sleep(seconds)
+
+
+def _in_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False  # trio, which knows cancel scopes only
+    return True
+
+
+async def _finished(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work` even if its caller is cancelled meanwhile: the cancellation then meets the next await.
+
+    asyncio's own `Task.cancel()` (`wait_for`, a server that drops a request) passes through anyio's shields, and would
+    lose what a transaction that goes on in its thread has done.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:  # noqa: PERF203 - each one is caught by itself
+            cancelled = error
+    caller = asyncio.current_task()
+    if cancelled is not None and caller is not None:
+        if sys.version_info >= (3, 11):
+            caller.uncancel()  # it is asked for again, once
+        caller.cancel(*cancelled.args)
+    return task.result()
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

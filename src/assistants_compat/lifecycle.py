@@ -81,7 +81,7 @@ def _reserve(io: IO, db: Connection, given: Json, thread_id: str, thread: Json |
     namespace, now = io.settings.namespace, io.now()
     if thread is not None:
         add_thread(io, db, thread_id, thread, now)
-    row = queries.lock_thread(db, namespace, thread_id)
+    row = queries.lock(db, "threads", namespace, thread_id)
     if row is None:
         raise errors.not_found("thread", thread_id)
     assistant = queries.get(db, "assistants", namespace, given["assistant_id"])
@@ -255,12 +255,15 @@ def _status(response: Mapping[str, Any]) -> str:
 
 
 async def _move(io: IO, row: Found, status: str, **changes: object) -> Found:
-    run = runs.moved(row["body"], status, io.now(), **changes)
+    namespace, run_id = row["namespace"], row["id"]
 
     def work(db: Connection) -> Found:
-        namespace, run_id = row["namespace"], row["id"]
+        fresh = queries.lock(db, "runs", namespace, run_id)
+        if fresh is None or fresh["status"] != row["status"]:
+            return fresh or row
+        run = runs.moved(fresh["body"], status, io.now(), **changes)
         queries.move_run(db, namespace, run_id, seen=row["status"], status=status, body=run)
-        return queries.get(db, "runs", namespace, run_id) or row
+        return {**fresh, "status": status, "body": run}
 
     return await io.write(work)
 
@@ -292,10 +295,13 @@ async def _finish(io: IO, row: Found, response: Mapping[str, Any]) -> Found:
         kept = [await generated.keep(io, file, run) for file in outcome.files.values()]
     except BaseException:
         await io.write(lambda db: queries.change(db, "runs", namespace, run_id, lease_until=0))
+        for file_id in outcome.files:
+            await io.forget(file_id)
         raise
 
     def work(db: Connection) -> bool:
-        fresh = queries.get(db, "runs", namespace, run_id)
+        queries.lock(db, "threads", namespace, run["thread_id"])
+        fresh = queries.lock(db, "runs", namespace, run_id)
         if fresh is None or fresh["status"] in runs.TERMINAL:
             return False
         ended = runs.moved(fresh["body"], status, io.now(), **changes)

@@ -3,6 +3,8 @@
 A sibling has the origin, credentials, organisation, project, extra headers and timeout of the request that is being
 answered, and is sent by the same inner client (DESIGN.md, "Upstream calls").  So a key never goes to a host that the
 caller did not send it to, and proxies, gateways and recordings keep their meaning.
+
+Whatever that client raises (a lost connection, but also a hook of the caller's own) goes back to the SDK as it is.
 """
 
 from __future__ import annotations
@@ -216,7 +218,7 @@ class SyncUpstream(_Siblings):
         """Send and read the whole answer."""
         try:
             response = self.inner.send(self.sibling(request), **self.options)
-        except self.library.RequestError as error:
+        except Exception as error:
             raise UnreachableError(error) from error
         return Answer(response.status_code, _lower(response.headers), response.content)
 
@@ -225,7 +227,7 @@ class SyncUpstream(_Siblings):
         """Send and leave the body to be read."""
         try:
             response = self.inner.send(self.sibling(request), stream=True, **self.options)
-        except self.library.RequestError as error:
+        except Exception as error:
             raise UnreachableError(error) from error
         try:
             yield _Arriving(response.status_code, _lower(response.headers), self._pieces(response))
@@ -247,7 +249,7 @@ class AsyncUpstream(_Siblings):
         """Send and read the whole answer."""
         try:
             response = await self.inner.send(self.sibling(request), **self.options)
-        except self.library.RequestError as error:
+        except Exception as error:
             raise UnreachableError(error) from error
         return Answer(response.status_code, _lower(response.headers), response.content)
 
@@ -256,7 +258,7 @@ class AsyncUpstream(_Siblings):
         """Send and leave the body to be read."""
         try:
             response = await self.inner.send(self.sibling(request), stream=True, **self.options)
-        except self.library.RequestError as error:
+        except Exception as error:
             raise UnreachableError(error) from error
         try:
             yield _Arriving(response.status_code, _lower(response.headers), self._pieces(response))

@@ -6,10 +6,10 @@ from typing import Any
 
 import openai
 import pytest
-from doors import Door
-from legacy import CODE, asked, make_assistant, raw
 
 from assistants_compat.testing import StandIn
+from doors import Door
+from legacy import CODE, asked, make_assistant, raw
 
 
 def test_a_new_assistant_has_every_recorded_default(door: Door, client: Any) -> None:
@@ -212,7 +212,9 @@ def test_deleting_while_paging_reaches_every_assistant(door: Door, client: Any) 
         ),
     ],
 )
-def test_a_list_refuses_what_is_no_page(door: Door, client: Any, query: str, param: str, code: str, message: str) -> None:
+def test_a_list_refuses_what_is_no_page(
+    door: Door, client: Any, query: str, param: str, code: str, message: str
+) -> None:
     """A limit or an order outside of what the spec allows is a 400 that names it."""
     with pytest.raises(openai.BadRequestError) as caught:
         raw(door, client, f"/assistants?{query}")

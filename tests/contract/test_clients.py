@@ -170,6 +170,7 @@ def test_context_managers_close_the_client(door: Door, upstream: StandIn, settin
 def test_the_module_level_client(upstream: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """`wrap(openai)` wraps the client behind `openai.beta` and `openai.files`, and gives the module back."""
     monkeypatch.setattr(openai, "_client", None)
+    monkeypatch.setattr(openai, "http_client", None)  # where the module-level client keeps its HTTP client
     monkeypatch.setattr(openai, "api_key", KEY)
     monkeypatch.setattr(openai, "base_url", f"{upstream.base_url}/")  # the module appends paths as they are
     assert assistants_compat.wrap(openai, settings) is openai  # type: ignore[type-var]

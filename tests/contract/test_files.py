@@ -11,11 +11,11 @@ from typing import Any
 
 import openai
 import pytest
-from doors import KEY, Door
-from legacy import CODE, CSV, LINK, asked, finish_run, make_file, raw
 
 from assistants_compat import Settings
 from assistants_compat.testing import StandIn, Turn
+from doors import KEY, Door
+from legacy import CODE, CSV, LINK, asked, finish_run, make_file, raw
 
 TURN = Turn(text=LINK, files={"sales.csv": CSV})
 PNG = b"\x89PNG\r\n\x1a\n-a-picture"
@@ -157,7 +157,7 @@ def test_a_file_that_was_uploaded_is_the_upstreams(door: Door, client: Any, upst
     assert [request.method for request in upstream.requests] == ["GET", "GET", "DELETE"]
 
 
-@pytest.mark.parametrize("name", ["Übersicht – 売上.csv", "café'\"x.csv", "наш%20отчёт.csv"])
+@pytest.mark.parametrize("name", ["Übersicht 売上.csv", "café'\"x.csv", "報告%20書.csv"])
 def test_names_of_any_script_survive(door: Door, client: Any, upstream: StandIn, name: str) -> None:
     """A name that is not plain ASCII is served whole, and in a header that every HTTP library can read."""
     linked = {"type": "container_file_citation", "filename": name, "start_index": 6, "end_index": 6 + 18 + len(name)}
@@ -264,9 +264,7 @@ sys.stdout.buffer.write(content.read())
 """
 
 
-def test_state_is_there_in_another_process(
-    door: Door, client: Any, upstream: StandIn, settings: Settings
-) -> None:
+def test_state_is_there_in_another_process(door: Door, client: Any, upstream: StandIn, settings: Settings) -> None:
     """Another process with the same store lists the messages, ends the run that nobody had looked at, and downloads."""
     upstream.script(Turn(text=LINK, files={"sales.csv": CSV}, polls=0))
     assistant = door(client.beta.assistants.create(model="gpt-4o", tools=CODE))
@@ -287,7 +285,7 @@ def test_a_sync_client_downloads_inside_a_running_loop(upstream: StandIn, sqlite
     async def cell() -> tuple[bytes, Any]:
         made = make_file(door, client, upstream, Turn(text=LINK, files={"sales.csv": LONG}))
         whole = client.files.content(made).read()
-        response = client.files.with_streaming_response.content(made).__enter__()  # noqa: PLC2801 - left open on purpose
+        response = client.files.with_streaming_response.content(made).__enter__()
         pieces = response.iter_bytes()
         next(pieces)
         return whole, (response, pieces)

@@ -6,10 +6,10 @@ from typing import Any
 
 import openai
 import pytest
-from doors import Door
-from legacy import finish_run, make_assistant, make_thread, raw
 
 from assistants_compat.testing import StandIn, Turn
+from doors import Door
+from legacy import finish_run, make_assistant, make_thread, raw
 
 IMAGE = "https://example.com/image.png"
 
@@ -87,9 +87,7 @@ def test_attachments_join_the_thread(door: Door, client: Any) -> None:
         {"file_id": "file-2", "tools": [{"type": "file_search"}]},
         {"file_id": "file-0", "tools": [{"type": "file_search"}, {"type": "code_interpreter"}]},
     ]
-    message = door(
-        client.beta.threads.messages.create(thread.id, role="user", content="Read", attachments=attachments)
-    )
+    message = door(client.beta.threads.messages.create(thread.id, role="user", content="Read", attachments=attachments))
     # The same file with different tools stays two entries, as recorded (FileOnMessageWorksAsync.json).
     assert message.to_dict()["attachments"] == attachments
     resources = raw(door, client, f"/threads/{thread.id}")["tool_resources"]
@@ -99,9 +97,7 @@ def test_attachments_join_the_thread(door: Door, client: Any) -> None:
 def test_attachments_at_the_creation_of_a_thread_join_it_too(door: Door, client: Any) -> None:
     """The thread's first messages bring their files along."""
     attachment = {"file_id": "file-1", "tools": [{"type": "code_interpreter"}]}
-    thread = door(
-        client.beta.threads.create(messages=[{"role": "user", "content": "x", "attachments": [attachment]}])
-    )
+    thread = door(client.beta.threads.create(messages=[{"role": "user", "content": "x", "attachments": [attachment]}]))
     resources = raw(door, client, f"/threads/{thread.id}")["tool_resources"]
     assert resources == {"code_interpreter": {"file_ids": ["file-1"]}}
 
@@ -150,9 +146,7 @@ def test_run_id_keeps_the_messages_of_one_run(door: Door, client: Any, upstream:
     upstream.script(Turn(text="first"), Turn(text="second"))
     run = finish_run(door, client)
     door(client.beta.threads.messages.create(run.thread_id, role="user", content="And?"))
-    again = door(
-        client.beta.threads.runs.create_and_poll(thread_id=run.thread_id, assistant_id=run.assistant_id)
-    )
+    again = door(client.beta.threads.runs.create_and_poll(thread_id=run.thread_id, assistant_id=run.assistant_id))
     for each, text in ((run, "first"), (again, "second")):
         [message] = door.all(client.beta.threads.messages.list(run.thread_id, run_id=each.id))
         assert message.content[0].text.value == text
@@ -180,7 +174,7 @@ def test_a_deleted_message_is_gone_for_the_model_too(door: Door, client: Any, up
     with pytest.raises(openai.NotFoundError) as caught:
         door(client.beta.threads.messages.retrieve(secret.id, thread_id=thread.id))
     # The text of this 404 is assumed on the pattern of the recorded one for run steps.
-    assert caught.value.body["message"] == f"No message found with id '{secret.id}'."  # type: ignore[index,call-overload]
+    assert caught.value.body["message"] == f"No message found with id '{secret.id}'."  # type: ignore[index]
     assert door.all(client.beta.threads.messages.list(thread.id)) == [public]
     assistant = make_assistant(door, client)
     door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id))

@@ -41,7 +41,7 @@ def stream(door: Door, client: Any, assistant_id: str, thread_id: str) -> Any:
         ("last_messages", "last_messages"),
     ],
 )
-def test_a_run_with_a_later_feature_is_refused(  # noqa: PLR0917 - fixtures and parameters
+def test_a_run_with_a_later_feature_is_refused(
     door: Door, client: Any, upstream: StandIn, settings: Settings, feature: str, words: str
 ) -> None:
     """The refusal names the feature and leaves the store and the upstream as they were."""
@@ -71,9 +71,7 @@ def test_a_run_with_a_later_feature_is_refused(  # noqa: PLR0917 - fixtures and 
     assert upstream.requests == []
 
 
-def test_cancel_and_tool_outputs_are_refused(
-    door: Door, client: Any, upstream: StandIn, settings: Settings
-) -> None:
+def test_cancel_and_tool_outputs_are_refused(door: Door, client: Any, upstream: StandIn, settings: Settings) -> None:
     """Cancelling a run and submitting outputs to it change nothing and say so; an unknown run is still 404."""
     upstream.script(Turn(text="Slow.", polls=9))
     run = start_run(door, client)

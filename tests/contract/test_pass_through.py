@@ -85,7 +85,9 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "container files": lambda client: client.get(f"/containers/cntr_1/files/{OURS_BY_SHAPE}/content", cast_to=object),
     "vector store files": lambda client: client.get(f"/vector_stores/vs_1/files/{OURS_BY_SHAPE}", cast_to=object),
     "vector stores": lambda client: client.post("/vector_stores", body={"name": "assistants"}, cast_to=object),
-    "query": lambda client: client.get("/batches", cast_to=object, options={"params": {"after": "/threads/x", "a": ""}}),
+    "query": lambda client: client.get(
+        "/batches", cast_to=object, options={"params": {"after": "/threads/x", "a": ""}}
+    ),
     "chatkit threads": lambda client: client.get(
         "/chatkit/threads", cast_to=object, options={"headers": {"OpenAI-Beta": "chatkit_beta=v1"}}
     ),

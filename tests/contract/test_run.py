@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from doors import Door
-
 from assistants_compat.testing import StandIn, Turn
+from doors import Door
 
 CSV = b"region,sales\nnorth,10\n"
 TEXT = "Done: [the table](sandbox:/mnt/data/sales.csv)"

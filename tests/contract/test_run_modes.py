@@ -9,12 +9,12 @@ from typing import Any
 
 import openai
 import pytest
-from doors import Door
-from legacy import asked, finish_run, make_assistant, make_thread, start_run
 
 from assistants_compat import Settings
 from assistants_compat.io import IO
 from assistants_compat.testing import Fault, StandIn, Turn
+from doors import Door
+from legacy import asked, finish_run, make_assistant, make_thread, start_run
 
 POST, GET = "POST /responses", "GET /responses/*"
 
@@ -132,7 +132,9 @@ def test_the_sdk_sleeps_as_it_is_told(
     assert naps == [0.25, 0.25]
 
 
-def test_the_request_id_is_the_upstreams_where_there_was_one(door: Door, client: Any, upstream: StandIn) -> None:
+def test_the_request_id_is_the_upstreams_where_there_was_one(
+    door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An answer that cost an upstream request carries its `x-request-id`, any other one of our own."""
     assistant, thread = make_assistant(door, client), make_thread(door, client)
     given: list[str] = []
@@ -143,7 +145,7 @@ def test_the_request_id_is_the_upstreams_where_there_was_one(door: Door, client:
         given.append(signed.headers["x-request-id"])
         return signed
 
-    upstream.signed = remember  # type: ignore[method-assign]
+    monkeypatch.setattr(upstream, "signed", remember)
     created = door(client.beta.threads.runs.with_raw_response.create(thread.id, assistant_id=assistant.id))
     assert [created.headers["x-request-id"]] == given
     local = door(client.beta.threads.with_raw_response.retrieve(thread.id))
@@ -153,7 +155,7 @@ def test_the_request_id_is_the_upstreams_where_there_was_one(door: Door, client:
 
 
 @pytest.mark.parametrize(("polls", "status"), [(5, "expired"), (0, "completed")])
-def test_a_late_run_expires_only_after_the_upstream_was_asked(  # noqa: PLR0917 - fixtures and parameters
+def test_a_late_run_expires_only_after_the_upstream_was_asked(
     door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, polls: int, status: str
 ) -> None:
     """Ten minutes on, an unfinished run is expired; one that the upstream had finished in time is completed."""

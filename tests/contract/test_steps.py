@@ -6,15 +6,30 @@ from typing import Any
 
 import openai
 import pytest
+
+from assistants_compat.testing import StandIn, Turn
 from doors import Door
 from legacy import CODE, finish_run, raw
 
-from assistants_compat.testing import StandIn, Turn
-
-KEYS = (
-    "id object created_at run_id assistant_id thread_id type status cancelled_at completed_at expires_at failed_at "
-    "last_error step_details usage expired_at metadata"
-).split()
+KEYS = [
+    "id",
+    "object",
+    "created_at",
+    "run_id",
+    "assistant_id",
+    "thread_id",
+    "type",
+    "status",
+    "cancelled_at",
+    "completed_at",
+    "expires_at",
+    "failed_at",
+    "last_error",
+    "step_details",
+    "usage",
+    "expired_at",
+    "metadata",
+]
 PNG = b"\x89PNG\r\n\x1a\n-a-picture"
 
 

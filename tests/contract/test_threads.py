@@ -6,10 +6,10 @@ from typing import Any
 
 import openai
 import pytest
-from doors import Door
-from legacy import CODE, CSV, LINK, finish_run, make_thread, raw
 
 from assistants_compat.testing import StandIn, Turn
+from doors import Door
+from legacy import CODE, CSV, LINK, finish_run, make_thread, raw
 
 
 def test_a_new_thread_shows_no_tool_resources_until_it_is_retrieved(door: Door, client: Any) -> None:

@@ -38,7 +38,7 @@ async def update(io: IO, call: Call) -> Reply:
     fields = await with_made_stores(io, call.json(shapes.ASSISTANT_UPDATE))
 
     def work(db: Connection) -> Found | None:
-        row = queries.get(db, "assistants", io.settings.namespace, id_)
+        row = queries.lock(db, "assistants", io.settings.namespace, id_)
         if row is not None:
             row["body"] = {**row["body"], **fields}
             queries.change(db, "assistants", io.settings.namespace, id_, body=row["body"])

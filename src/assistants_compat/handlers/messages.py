@@ -19,7 +19,7 @@ async def create(io: IO, call: Call) -> Reply:
 
     def work(db: Connection) -> Message:
         namespace = io.settings.namespace
-        thread = queries.lock_thread(db, namespace, thread_id)
+        thread = queries.lock(db, "threads", namespace, thread_id)
         if thread is None:
             raise errors.not_found("thread", thread_id)
         run = queries.active_run(db, namespace, thread_id)
@@ -43,6 +43,7 @@ async def update(io: IO, call: Call) -> Reply:
     fields = call.json(shapes.MESSAGE_UPDATE)
 
     def work(db: Connection) -> Message:
+        queries.lock(db, "messages", io.settings.namespace, id_)
         message = _existing(db, io.settings.namespace, thread_id, id_)
         if "metadata" in fields:
             message["metadata"] = fields["metadata"] or {}

@@ -51,7 +51,7 @@ async def update(io: IO, call: Call) -> Reply:
     row = await _get(io, call)
 
     def work(db: Connection) -> Run:
-        fresh = queries.get(db, "runs", io.settings.namespace, row["id"]) or row
+        fresh = queries.lock(db, "runs", io.settings.namespace, row["id"]) or row
         if fresh["status"] in _NOT_UPDATED:
             raise errors.ApiError(400, f"Cannot update run with status '{fresh['status']}'.")
         run: Run = fresh["body"]

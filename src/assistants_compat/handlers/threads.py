@@ -35,7 +35,7 @@ async def update(io: IO, call: Call) -> Reply:
     fields = await with_made_stores(io, call.json(shapes.THREAD_UPDATE))
 
     def work(db: Connection) -> Found | None:
-        row = queries.lock_thread(db, io.settings.namespace, id_)
+        row = queries.lock(db, "threads", io.settings.namespace, id_)
         if row is not None:
             row["body"] = {**row["body"], **fields}
             queries.change(db, "threads", io.settings.namespace, id_, body=row["body"])

@@ -95,6 +95,9 @@ def _open(url: str) -> Engine:
     try:
         with engine.execution_options(assistants_compat_write=True).begin() as db:
             _prepare(db)
+    except StoreError:
+        engine.dispose()
+        raise
     except SQLAlchemyError as error:
         engine.dispose()
         where = parsed.render_as_string(hide_password=True)

@@ -6,10 +6,12 @@ that a model chose is never a path: only our id is (`file-` and letters and digi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -17,6 +19,18 @@ from typing import IO
 from ..errors import StoreError
 
 _KEY = re.compile(r"file-[0-9A-Za-z]+\Z")
+
+
+@contextlib.contextmanager
+def _trouble_said(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = (
+            f"Generated files cannot be written to {directory} ({error.strerror}): "
+            "set ASSISTANTS_COMPAT_FILES to a directory that can."
+        )
+        raise StoreError(message) from None
 
 
 @dataclass
@@ -31,21 +45,24 @@ class Draft:
 
     def write(self, chunk: bytes) -> None:
         """Append a chunk."""
-        self.handle.write(chunk)
+        with _trouble_said(self.target.parent):
+            self.handle.write(chunk)
         self.digest.update(chunk)
         self.size += len(chunk)
 
     def commit(self) -> tuple[int, str]:
         """Make the file visible; its size in bytes and its SHA-256."""
-        self.handle.flush()
-        os.fsync(self.handle.fileno())
-        self.handle.close()
-        self.temporary.replace(self.target)
+        with _trouble_said(self.target.parent):
+            self.handle.flush()
+            os.fsync(self.handle.fileno())
+            self.handle.close()
+            self.temporary.replace(self.target)
         return self.size, self.digest.hexdigest()
 
     def discard(self) -> None:
         """Leave nothing behind."""
-        self.handle.close()
+        with contextlib.suppress(OSError):  # a full disk refuses what is still to be written, once more
+            self.handle.close()
         self.temporary.unlink(missing_ok=True)
 
 
@@ -58,27 +75,22 @@ class LocalFiles:
     def draft(self, key: str) -> Draft:
         """Start to write the file `key`; raises `StoreError` when the directory cannot be written."""
         target = self._path(key)
-        try:
+        with _trouble_said(self.directory):
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(prefix=f".{key}-", dir=self.directory)
-        except OSError as error:
-            message = (
-                f"Generated files cannot be written to {self.directory} ({error.strerror}): "
-                "set ASSISTANTS_COMPAT_FILES to a directory that can."
-            )
-            raise StoreError(message) from None
         return Draft(target, Path(name), os.fdopen(descriptor, "wb"))
 
     def open(self, key: str) -> IO[bytes] | None:
         """The file to read, or None when it is not here."""
         try:
             return self._path(key).open("rb")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def delete(self, key: str) -> None:
         """Delete the file; it may be gone already."""
-        self._path(key).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            self._path(key).unlink()
 
     def _path(self, key: str) -> Path:
         if _KEY.match(key) is None:

@@ -78,6 +78,17 @@ def get(db: Connection, noun: Noun, namespace: str, id_: str, **where: str) -> F
     return _found(db.execute(query).first())
 
 
+def lock(db: Connection, noun: Noun, namespace: str, id_: str) -> Found | None:
+    """`get`, and no other writer has the row until the transaction ends: for whoever changes what he has read.
+
+    SQLite has one writer at a time anyway (BEGIN IMMEDIATE) and ignores FOR UPDATE.  Whoever needs a thread and
+    something in it locks the thread first.
+    """
+    table = TABLES[noun]
+    query = select(table).where(_is(table, namespace, id_)).with_for_update()
+    return _found(db.execute(query).first())
+
+
 def change(db: Connection, noun: Noun, namespace: str, id_: str, **values: object) -> bool:
     """Set columns of one row; whether it was there."""
     table = TABLES[noun]
@@ -122,15 +133,6 @@ def page(db: Connection, noun: Noun, namespace: str, page: Page, **where: str) -
     rows = [dict(row._mapping) for row in db.execute(query)]  # noqa: SLF001 - SQLAlchemy's documented accessor
     kept = rows[: page.limit]
     return (kept[::-1] if from_cursor else kept), len(rows) > page.limit
-
-
-def lock_thread(db: Connection, namespace: str, thread_id: str) -> Found | None:
-    """The thread, locked against other writers until the transaction ends.
-
-    SQLite has one writer at a time anyway (BEGIN IMMEDIATE) and ignores FOR UPDATE.
-    """
-    query = select(threads).where(_is(threads, namespace, thread_id)).with_for_update()
-    return _found(db.execute(query).first())
 
 
 def active_run(db: Connection, namespace: str, thread_id: str) -> Found | None:
