@@ -103,7 +103,7 @@ check: .venv/check/$(READY)
 # --- lock: a file for each Python, the same with the tools of `check`, and one for each pair of `matrix`
 
 UV := uv==0.13.9
-EXTRAS := --extra postgres --extra pytest
+EXTRAS := --extra postgres
 COMPILE = UV_PYTHON_DOWNLOADS=never .venv/lock/bin/uv pip compile -q --universal --fork-strategy fewest --no-annotate \
   --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade) $(EXTRAS)
 

@@ -38,6 +38,12 @@ def _join(place: str, key: str) -> str:
     return f"{place}.{key}" if place else key
 
 
+def _missing(place: str, key: str) -> ApiError:
+    where = _join(place, key)
+    text = f"Missing required parameter: '{where}'."
+    return ApiError(400, text, param=where, code="missing_required_parameter")
+
+
 def string(*, most: int | None = None, least: int = 0) -> Check:
     """A string of `least` to `most` characters."""
 
@@ -126,9 +132,7 @@ def record(keys: Mapping[str, Check], *, required: tuple[str, ...] = ()) -> Chec
             raise wrong_type(place, "an object", value)
         for key in required:
             if key not in value:
-                where = _join(place, key)
-                text = f"Missing required parameter: '{where}'."
-                raise ApiError(400, text, param=where, code="missing_required_parameter")
+                raise _missing(place, key)
         for key, entry in value.items():
             where = _join(place, key)
             if key not in keys:
@@ -146,9 +150,7 @@ def tagged(kinds: Mapping[str, Check]) -> Check:
         if not isinstance(value, dict):
             raise wrong_type(place, "an object", value)
         if "type" not in value:
-            where = _join(place, "type")
-            text = f"Missing required parameter: '{where}'."
-            raise ApiError(400, text, param=where, code="missing_required_parameter")
+            raise _missing(place, "type")
         tag(value["type"], _join(place, "type"))
         kinds[value["type"]](value, place)
 

@@ -9,7 +9,6 @@ The application, and with it SQLAlchemy, is loaded when the first request is our
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
 
 Client = TypeVar("Client", bound="openai.OpenAI | openai.AsyncOpenAI")
 
-_OURS = re.compile(r"(?P<base>.*?)(?P<route>/(?:assistants|threads)(?:/.+)?)\Z")
-_FILE = re.compile(r"(?P<base>.*)(?P<route>/files/(?P<id>[^/]+)(?:/content)?)\Z")
+_OURS = re.compile(r"/(?:assistants|threads)(?:/.+)?\Z")
+_FILE = re.compile(r"/files/(?P<id>[^/]+)(?:/content)?\Z")
 _OTHER_FILES = re.compile(r"/(?:vector_stores|containers|environments)/[^/]+\Z")
 
 
@@ -55,7 +54,8 @@ def wrap(client: Client, settings: Settings | None = None) -> Client:
         if settings is None or settings == inner.settings_of_door():
             return client
         inner = inner.__wrapped__
-    entrance = Entrance(settings or Settings(), azure=isinstance(client, BaseAzureClient))
+    azure = isinstance(client, BaseAzureClient)
+    entrance = Entrance(settings or Settings(), base=client.base_url.raw_path.decode("ascii"), azure=azure)
     door = SyncDoor if isinstance(given, openai.OpenAI) else AsyncDoor
     client._client = cast("Any", door(inner, entrance))  # noqa: SLF001 - as above
     return client
@@ -69,38 +69,42 @@ def is_wrapped(client: object) -> bool:
 class Entrance:
     """What the doors of one client and its copies share: the settings, and which requests are ours."""
 
-    def __init__(self, settings: Settings, *, azure: bool) -> None:
-        """Remember the settings; nothing is opened.  `without_background`: upstreams that refused that mode."""
+    def __init__(self, settings: Settings, *, base: str, azure: bool) -> None:
+        """Remember the settings and the path of the API's base; nothing is opened.
+
+        `without_background` is for the upstreams that refused that mode.
+        """
         self.settings = settings
+        self.base = base.rstrip("/")
         self.azure = azure
         self.without_background: set[str] = set()
 
     def passage(self, request: Any) -> Passage | None:
         """The request as one of ours, or None for the upstream to answer."""
         path = request.url.raw_path.partition(b"?")[0].decode("ascii")
-        found = _ours(path, request.headers)
+        found = _ours(path, self.base, request.headers.get("openai-beta"))
         if found is None:
             return None
         from .transport import passage_from_request  # noqa: PLC0415 - loads SQLAlchemy, so only for a request of ours
 
-        return passage_from_request(
-            request, found["base"], found["route"], self.settings, self.without_background, azure=self.azure
-        )
+        return passage_from_request(request, *found, self.settings, self.without_background, azure=self.azure)
 
 
-def _ours(path: str, headers: Mapping[str, str]) -> re.Match[str] | None:
-    """Whether a path is an Assistants path, or that of a file that we may have made.
+def _ours(path: str, base: str, beta: str | None) -> tuple[str, str] | None:
+    """The base and the route of a path, if it is an Assistants path or that of a file that we may have made.
 
-    Other APIs have paths with the same ends (`/chatkit/threads`); they announce themselves in `OpenAI-Beta`, as the
-    SDK does on every Assistants call.
+    Other APIs have paths with the same ends (`/chatkit/threads`); they announce themselves in `OpenAI-Beta`, as the SDK
+    does on every Assistants call.  Below a base that is not the wrapped client's own (a copy with another `base_url`, a
+    deployment's path in old Azure clients), only that header tells.
     """
-    if "assistants=" in headers.get("openai-beta", "assistants="):
-        found = _OURS.match(path)
-        if found is not None and not found["base"].endswith("/chatkit"):
-            return found
-    found = _FILE.match(path)
-    if found is not None and may_be_ours(found["id"]) and not _OTHER_FILES.search(found["base"]):
-        return found
+    route = path[len(base) :] if path.startswith(f"{base}/") else None
+    assistants = beta is not None and "assistants=" in beta
+    if route is not None and (assistants or beta is None) and _OURS.fullmatch(route):
+        return base, route
+    if assistants and (found := _OURS.search(path)):
+        return path[: found.start()], found[0]
+    if (file := _FILE.search(path)) and may_be_ours(file["id"]) and not _OTHER_FILES.search(path[: file.start()]):
+        return path[: file.start()], file[0]
     return None
 
 

@@ -149,12 +149,12 @@ class IO(ABC):
 
     async def load(self, key: str) -> AsyncIterator[bytes] | None:
         """The bytes kept under one of our file ids, or None when there are none."""
-        handle = await self._call(lambda: self._files.open(key))
-        if handle is None:
+        if not await self._call(lambda: self._files.has(key)):
             return None
 
         async def chunks() -> AsyncIterator[bytes]:
-            with handle:
+            # Opened at the first step: what is never read is never begun, and would never be closed.
+            with await self._call(lambda: self._files.open(key)) as handle:
                 while chunk := await self._call(lambda: handle.read(CHUNK)):
                     yield chunk
 

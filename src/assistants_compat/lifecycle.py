@@ -15,19 +15,20 @@ from urllib.parse import quote
 
 from . import errors, generated
 from .io import IO, Request
+from .lookup import existing
 from .store import queries
 from .store.engine import Connection
 from .store.queries import Found
 from .translate import run as runs
 from .translate.assistant import file_ids
-from .translate.output import outcome_from_response
+from .translate.output import Outcome, outcome_from_response
 from .translate.request import OUTPUTS, input_from_messages, request_from_run
 from .translate.thread import attached_files, fields_with_files, message_from_request
 from .wire import Json, Run
 
 log = logging.getLogger("assistants_compat")
 
-_LEASE_SECONDS = 300  # longer than any one look; a poller that died holds a run's end back no longer
+_LEASE_SECONDS = 300  # a poller that died while it copied holds a run's end back no longer than this
 _LATER = {"function": "function tools", "file_search": "the file_search tool"}
 
 
@@ -39,36 +40,41 @@ class Reserved:
     request: Json
     input: list[Json]
     message_ids: list[str]
+    files: list[str]  # attached to these messages; they join the thread when the run is accepted
     made_thread: bool
 
 
 # --- creating
 
 
-async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = None) -> tuple[Run, bool]:
-    """Create a run on a thread, or with `thread` on a new one; the run, and whether it has ended already.
+async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = None) -> Run:
+    """Create a run on a thread, or with `thread` on a new one.
 
     Raises `ApiError` for what the service refused, `UpstreamError` and `UnreachableError` for what the upstream did;
     then neither the run nor its messages nor its new thread exist.
     """
-    _refuse_what_comes_later(given)
+    refuse_what_comes_later(given)
     if thread is None:
         await look_at_thread(io, thread_id)
     reserved = await io.write(lambda db: _reserve(io, db, given, thread_id, thread))
     try:
-        response = await _ask(io, reserved)
-        _status(response)
+        request, response = await _ask(io, reserved)
+        row = await io.write(lambda db: _accept(io, db, reserved, request, response))
     except BaseException:  # a cancelled task, too, must not leave a run that nobody asked for
         await io.write(lambda db: _release(io, db, reserved))
         raise
-    row = await io.write(lambda db: _accept(io, db, reserved, response))
     if row is None:  # the thread was deleted while the upstream was asked
         raise errors.not_found("thread", thread_id)
-    row = await _advance(io, row, response)
-    return row["body"], row["status"] in runs.TERMINAL
+    try:
+        row = await _advance(io, row, response)
+    except Exception as error:  # noqa: BLE001 - the run exists: an error would make the SDK create it once more
+        log.warning("run %s could not be moved yet: %s", row["id"], type(error).__name__)
+    run: Run = row["body"]
+    return run
 
 
-def _refuse_what_comes_later(given: Mapping[str, Any]) -> None:
+def refuse_what_comes_later(given: Mapping[str, Any]) -> None:
+    """Raise `not_supported` for what a request says that this version cannot do yet."""
     if given.get("stream"):
         feature = "streaming"
         raise errors.not_supported(feature)
@@ -81,20 +87,18 @@ def _reserve(io: IO, db: Connection, given: Json, thread_id: str, thread: Json |
     namespace, now = io.settings.namespace, io.now()
     if thread is not None:
         add_thread(io, db, thread_id, thread, now)
-    row = queries.lock(db, "threads", namespace, thread_id)
-    if row is None:
-        raise errors.not_found("thread", thread_id)
-    assistant = queries.get(db, "assistants", namespace, given["assistant_id"])
-    if assistant is None:
-        raise errors.not_found("assistant", given["assistant_id"])
-    message_ids = add_messages(io, db, row, given.get("additional_messages") or [], now)
+    row = existing(db, namespace, "thread", thread_id, lock=True)
+    assistant = existing(db, namespace, "assistant", given["assistant_id"])
+    additional = given.get("additional_messages") or []
+    message_ids = insert_messages(io, db, row, additional, now)
+    files = [file_id for entry in additional for file_id in attached_files(entry)]
     messages = queries.transcript(db, namespace, thread_id)
     run = runs.run_from_request(io.mint("run"), thread_id, now, given, assistant["body"], ttl=io.settings.run_ttl)
     _check_tools(run)
     if not run["instructions"] and not any(message["role"] == "user" for message in messages):
         message = "Run creation requires a Thread with a user message or an assistant with instructions."
         raise errors.ApiError(400, message, code="invalid_thread")
-    request = _request(io, run, given, assistant["body"], row["body"])
+    request = _request(io, run, given, assistant["body"], fields_with_files(row["body"], files))
     values = {
         "namespace": namespace,
         "id": run["id"],
@@ -110,7 +114,7 @@ def _reserve(io: IO, db: Connection, given: Json, thread_id: str, thread: Json |
         queries.reserve_run(db, values)
     except queries.ThreadBusyError as busy:
         raise errors.active_run(thread_id, busy.run_id) from None
-    return Reserved(run, request, input_from_messages(messages), message_ids, thread is not None)
+    return Reserved(run, request, input_from_messages(messages), message_ids, files, thread is not None)
 
 
 def _check_tools(run: Run) -> None:
@@ -135,6 +139,20 @@ def add_thread(io: IO, db: Connection, thread_id: str, given: Json, now: int) ->
 
 def add_messages(io: IO, db: Connection, thread: Found, given: list[Json], now: int) -> list[str]:
     """Insert messages that a caller gave; files attached for the code interpreter join the thread's."""
+    ids = insert_messages(io, db, thread, given, now)
+    join_files(db, thread, [file_id for entry in given for file_id in attached_files(entry)])
+    return ids
+
+
+def join_files(db: Connection, thread: Found, files: list[str]) -> None:
+    """Let files join the code interpreter's files of a thread."""
+    if files:
+        thread["body"] = fields_with_files(thread["body"], files)
+        queries.change(db, "threads", thread["namespace"], thread["id"], body=thread["body"])
+
+
+def insert_messages(io: IO, db: Connection, thread: Found, given: list[Json], now: int) -> list[str]:
+    """Insert messages that a caller gave, without what they attach; their ids."""
     rows = []
     for entry in given:
         message = message_from_request(io.mint("msg"), thread["id"], now, entry)
@@ -148,10 +166,6 @@ def add_messages(io: IO, db: Connection, thread: Found, given: list[Json], now: 
             }
         )
     queries.add(db, "messages", rows)
-    files = [file_id for entry in given for file_id in attached_files(entry)]
-    if files:
-        thread["body"] = fields_with_files(thread["body"], files)
-        queries.change(db, "threads", thread["namespace"], thread["id"], body=thread["body"])
     return [row["id"] for row in rows]
 
 
@@ -162,9 +176,12 @@ def _release(io: IO, db: Connection, reserved: Reserved) -> None:
         queries.remove(db, "threads", namespace, reserved.run["thread_id"])
 
 
-def _accept(io: IO, db: Connection, reserved: Reserved, response: Json) -> Found | None:
+def _accept(io: IO, db: Connection, reserved: Reserved, request: Json, response: Json) -> Found | None:
     namespace, run_id = io.settings.namespace, reserved.run["id"]
-    queries.change(db, "runs", namespace, run_id, response_id=response.get("id"))
+    thread = queries.lock(db, "threads", namespace, reserved.run["thread_id"])
+    if thread is not None:
+        join_files(db, thread, reserved.files)
+    queries.change(db, "runs", namespace, run_id, response_id=response["id"], request=request)
     return queries.get(db, "runs", namespace, run_id)
 
 
@@ -177,25 +194,35 @@ def _in_background(io: IO) -> bool:
     return io.settings.mode == "background"
 
 
-async def _ask(io: IO, reserved: Reserved) -> Json:
-    body = {**reserved.request, "input": reserved.input}
+async def _ask(io: IO, reserved: Reserved) -> tuple[Json, Json]:
+    """The request that the upstream took, and its response."""
+    request = reserved.request
     try:
-        return await io.ask(Request("POST", "/responses", body))
+        return request, await _respond(io, request, reserved.input)
     except errors.UpstreamError as error:
-        if not (body.get("background") and io.settings.mode == "auto" and _refuses_background(error)):
+        if not (request.get("background") and io.settings.mode == "auto" and _refuses_background(error)):
             raise
+    inline = {key: value for key, value in request.items() if key != "background"}
+    response = await _respond(io, inline, reserved.input)
     log.info("the upstream refuses background responses; runs are created inline from now on")
     io.without_background.add(io.upstream.name)
-    inline = {key: value for key, value in body.items() if key != "background"}
-    return await io.ask(Request("POST", "/responses", inline))
+    return inline, response
+
+
+async def _respond(io: IO, request: Json, input_: list[Json]) -> Json:
+    response = await io.ask(Request("POST", "/responses", {**request, "input": input_}))
+    if not isinstance(response.get("id"), str):
+        raise errors.bad_upstream("a response without an id")
+    _status(response)
+    return response
 
 
 def _refuses_background(error: errors.UpstreamError) -> bool:
-    """A 4xx that names the parameter: servers say it in words of their own (`param`, or only in the message)."""
+    """A refusal that names the parameter: in `param` where there is one, else servers use words of their own."""
     if error.status not in (400, 404, 422, 501):
         return False
-    said = error.error()
-    return said.get("param") == "background" or b"background" in error.body.lower()
+    param = error.error().get("param")
+    return param == "background" if param else b"background" in error.body.lower()
 
 
 # --- looking
@@ -231,7 +258,8 @@ async def look(io: IO, row: Found) -> Found:
             return await _expire(io, row)
         raise
     row = await _advance(io, row, response)
-    return await _expire(io, row) if late and row["status"] not in runs.TERMINAL else row
+    # What the upstream has finished is not late, even while somebody else still copies its files.
+    return await _expire(io, row) if late and _status(response) not in runs.TERMINAL else row
 
 
 def _include(request: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -291,31 +319,35 @@ async def _finish(io: IO, row: Found, response: Mapping[str, Any]) -> Found:
     )
     if not leased:
         return await _again(io, row)
+    written = False
     try:
         kept = [await generated.keep(io, file, run) for file in outcome.files.values()]
-    except BaseException:
-        await io.write(lambda db: queries.change(db, "runs", namespace, run_id, lease_until=0))
-        for file_id in outcome.files:
-            await io.forget(file_id)
-        raise
 
-    def work(db: Connection) -> bool:
-        queries.lock(db, "threads", namespace, run["thread_id"])
-        fresh = queries.lock(db, "runs", namespace, run_id)
-        if fresh is None or fresh["status"] in runs.TERMINAL:
-            return False
-        ended = runs.moved(fresh["body"], status, io.now(), **changes)
-        if not queries.move_run(db, namespace, run_id, seen=fresh["status"], status=status, body=ended):
-            return False
-        queries.add(db, "messages", [_row(namespace, message, run_id=run_id) for message in outcome.messages])
-        queries.add(db, "steps", [_row(namespace, step, run_id=run_id) for step in outcome.steps])
-        queries.add(db, "files", kept)
-        return True
+        def work(db: Connection) -> bool:
+            queries.lock(db, "threads", namespace, run["thread_id"])
+            fresh = queries.lock(db, "runs", namespace, run_id)
+            if fresh is None or fresh["status"] in runs.TERMINAL:
+                return False
+            ended = runs.moved(fresh["body"], status, io.now(), **changes)
+            queries.move_run(db, namespace, run_id, seen=fresh["status"], status=status, body=ended)
+            queries.add(db, "messages", [_row(namespace, message, run_id=run_id) for message in outcome.messages])
+            queries.add(db, "steps", [_row(namespace, step, run_id=run_id) for step in outcome.steps])
+            queries.add(db, "files", kept)
+            return True
 
-    if not await io.write(work):
-        for file in kept:
-            await io.forget(file["id"])
+        written = await io.write(work)
+    finally:
+        if not written:
+            await _give_up(io, row, outcome)
     return await _again(io, row)
+
+
+async def _give_up(io: IO, row: Found, outcome: Outcome) -> None:
+    """Forget the copies of somebody who did not end the run, and let the next look try."""
+    for file_id in outcome.files:
+        await io.forget(file_id)
+    if outcome.files:
+        await io.write(lambda db: queries.change(db, "runs", row["namespace"], row["id"], lease_until=0))
 
 
 def _row(namespace: str, object_: Mapping[str, Any], **columns: str) -> Json:

@@ -7,7 +7,6 @@ Two things are changed, once a process and only for clients that were wrapped: t
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Callable, Iterator
 from types import FunctionType, ModuleType
 from typing import Any
@@ -36,7 +35,7 @@ class _Quiet:
 
     def __init__(self, method: FunctionType, is_wrapped: IsWrapped) -> None:
         self.method, self.is_wrapped = method, is_wrapped
-        self.plain = inspect.unwrap(method)
+        self.plain = _plain(method)
         self.__doc__, self.__name__ = method.__doc__, method.__name__
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -48,7 +47,6 @@ def prepare(is_wrapped: IsWrapped) -> None:
     """Change the SDK's classes, once; raises `UnsupportedSdkError` when it has no Assistants resources."""
     for class_ in _classes(_modules()):
         for name, method in list(vars(class_).items()):
-            # The exact type: a method that somebody instrumented is no plain function any more, and is left alone.
             if type(method) is FunctionType and hasattr(method, "__deprecated__"):
                 setattr(class_, name, _Quiet(method, is_wrapped))
     from openai.resources.beta import beta  # noqa: PLC0415 - only once the SDK is known to have it
@@ -56,6 +54,18 @@ def prepare(is_wrapped: IsWrapped) -> None:
     for class_ in (beta.Beta, beta.AsyncBeta):
         if not hasattr(class_, "vector_stores"):
             setattr(class_, "vector_stores", _vector_stores(is_wrapped))  # noqa: B010 - mypy knows no such attribute
+
+
+def _plain(method: FunctionType) -> FunctionType:
+    """The function under the SDK's own decorators; a wrapper of somebody else's (instrumentation) stays."""
+    while hasattr(method, "__wrapped__") and _is_the_sdks(method):
+        method = method.__wrapped__
+    return method
+
+
+def _is_the_sdks(method: FunctionType) -> bool:
+    module = str(method.__globals__.get("__name__"))
+    return module in {"typing_extensions", "warnings"} or module.partition(".")[0] == "openai"
 
 
 def _modules() -> list[ModuleType]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
 
 from .errors import SettingsError
@@ -77,9 +79,23 @@ class Settings:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 message = f"Settings({name}={value!r}): a whole number of at least 1 is needed."
                 raise SettingsError(message)
+        # A relative path is meant from here, wherever the program goes later.
+        object.__setattr__(self, "store", _absolute(self.store))
+        object.__setattr__(self, "files", _absolute(self.files))
         if not self.namespace:
             message = "Settings(namespace=''): a namespace needs a name."
             raise SettingsError(message)
+
+
+_SQLITE_PATH = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:|[A-Za-z]:)([^?]+)")
+
+
+def _absolute(place: str | None) -> str | None:
+    if place is None:
+        return None
+    if "://" not in place:
+        return str(Path(place).expanduser().absolute())
+    return _SQLITE_PATH.sub(lambda found: f"{found[1]}{Path(found[2]).absolute()}", place)
 
 
 def variables() -> dict[str, str]:

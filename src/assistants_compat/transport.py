@@ -64,7 +64,7 @@ class Passage:
         try:
             reply = run(app.answer(self.match, self.call, io))
         except UnreachableError as error:
-            raise error.original from None
+            raise error.original from error.original.__cause__
         if reply is None:
             return None
         response = _response(self.request, reply)
@@ -79,7 +79,7 @@ class Passage:
         try:
             reply = await app.answer(self.match, self.call, io)
         except UnreachableError as error:
-            raise error.original from None
+            raise error.original from error.original.__cause__
         if reply is None:
             return None
         response = _response(self.request, reply, asynchronous=True)

@@ -63,13 +63,21 @@ def test_any_numbers_give_a_link_or_nothing(text: str, name: str, start: int | N
 def test_a_link_without_usable_numbers_is_found_past_those_that_are_taken(before: str, between: str, name: str) -> None:
     """Two links to one file get two spans."""
     link = f"sandbox:/mnt/data/{name}"
-    text = before + link + between + link
+    text = f"{before}{link}) {between}{link}"
     first = span_of_citation(text, citation(name, None, None))
     assert first is not None
     second = span_of_citation(text, citation(name, None, None), [first])
     assert second is not None
     assert second[0] > first[0]
     assert text[slice(*first)] == text[slice(*second)] == link
+
+
+def test_the_beginning_of_a_longer_name_is_not_a_link() -> None:
+    """A citation of `d.csv` whose numbers are of no use does not land on `d.csv.zip`."""
+    text = "[zip](sandbox:/mnt/data/d.csv.zip), [csv](sandbox:/mnt/data/d.csv)."
+    span = span_of_citation(text, citation("d.csv", None, None))
+    assert span is not None
+    assert span[0] == text.rindex("sandbox:")
 
 
 def test_half_a_surrogate_in_a_text_does_no_harm() -> None:

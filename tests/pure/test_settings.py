@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from assistants_compat.settings import variables
 
 VALUES = {
     "store": ("sqlite://", "sqlite://"),
-    "files": ("some/where", "some/where"),
+    "files": ("/some/where", "/some/where"),
     "namespace": ("tenant", "tenant"),
     "mode": ("inline", "inline"),
     "run_ttl": ("60", 60),
@@ -54,6 +55,25 @@ def test_an_argument_that_cannot_be_used_is_refused_at_once(arguments: dict[str,
     """What would fail far from its cause fails here."""
     with pytest.raises(SettingsError):
         Settings(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("my.db", "{here}/my.db"),
+        ("sqlite:///my.db", "sqlite:///{here}/my.db"),
+        ("sqlite:////else/where.db", "sqlite:////else/where.db"),
+        ("sqlite://", "sqlite://"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("postgresql+psycopg://host/db", "postgresql+psycopg://host/db"),
+    ],
+)
+def test_a_relative_store_stays_where_it_was_meant(
+    given: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that changes its directory keeps its store."""
+    monkeypatch.chdir(tmp_path)
+    assert Settings(store=given).store == expected.format(here=tmp_path)
 
 
 def test_settings_cannot_be_changed_afterwards() -> None:

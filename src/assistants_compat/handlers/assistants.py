@@ -5,6 +5,7 @@ from __future__ import annotations
 from .. import errors, shapes
 from ..exchange import Call, Reply, json_reply
 from ..io import IO
+from ..lookup import existing
 from ..paging import list_reply, page_from_call
 from ..store import queries
 from ..store.engine import Connection
@@ -37,17 +38,13 @@ async def update(io: IO, call: Call) -> Reply:
     await _get(io, id_)  # before a vector store is made for an assistant that is not there
     fields = await with_made_stores(io, call.json(shapes.ASSISTANT_UPDATE))
 
-    def work(db: Connection) -> Found | None:
-        row = queries.lock(db, "assistants", io.settings.namespace, id_)
-        if row is not None:
-            row["body"] = {**row["body"], **fields}
-            queries.change(db, "assistants", io.settings.namespace, id_, body=row["body"])
+    def work(db: Connection) -> Found:
+        row = existing(db, io.settings.namespace, "assistant", id_, lock=True)
+        row["body"] = {**row["body"], **fields}
+        queries.change(db, "assistants", io.settings.namespace, id_, body=row["body"])
         return row
 
-    row = await io.write(work)
-    if row is None:
-        raise errors.not_found("assistant", id_)
-    return json_reply(_served(row))
+    return json_reply(_served(await io.write(work)))
 
 
 async def delete(io: IO, call: Call) -> Reply:
@@ -66,7 +63,4 @@ async def list_(io: IO, call: Call) -> Reply:
 
 
 async def _get(io: IO, id_: str) -> Found:
-    row = await io.read(lambda db: queries.get(db, "assistants", io.settings.namespace, id_))
-    if row is None:
-        raise errors.not_found("assistant", id_)
-    return row
+    return await io.read(lambda db: existing(db, io.settings.namespace, "assistant", id_))

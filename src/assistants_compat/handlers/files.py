@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
@@ -23,8 +24,7 @@ async def content(io: IO, call: Call) -> Reply | None:
     row = await _get(io, call)
     if row is None:
         return None
-    row = await _with_bytes(io, row)
-    chunks = await io.load(row["id"]) if row["stored"] else None
+    row, chunks = await _bytes(io, row)
     if chunks is None:
         raise errors.no_such_file(row["id"], row["trouble"] or "its bytes are no longer kept here")
     headers = {
@@ -49,14 +49,16 @@ async def _get(io: IO, call: Call) -> Found | None:
     return await io.read(lambda db: queries.get(db, "files", io.settings.namespace, call.parts["file_id"]))
 
 
-async def _with_bytes(io: IO, row: Found) -> Found:
-    if row["stored"]:
-        return row
+async def _bytes(io: IO, row: Found) -> tuple[Found, AsyncIterator[bytes] | None]:
+    """The bytes; those that are not here (another machine copied them, say) are asked of the container once more."""
+    chunks = await io.load(row["id"]) if row["stored"] else None
+    if chunks is not None:
+        return row, chunks
     changes = await generated.recovered(io, row)
     if changes is None:
-        return row
+        return row, None
     await io.write(lambda db: queries.change(db, "files", io.settings.namespace, row["id"], **changes))
-    return {**row, **changes}
+    return {**row, **changes}, await io.load(row["id"])
 
 
 def disposition(filename: str) -> str:

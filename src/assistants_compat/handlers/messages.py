@@ -5,9 +5,11 @@ from __future__ import annotations
 from .. import errors, lifecycle, shapes
 from ..exchange import Call, Reply, json_reply
 from ..io import IO
+from ..lookup import existing
 from ..paging import list_reply, page_from_call
 from ..store import queries
 from ..store.engine import Connection
+from ..store.queries import Found
 from ..wire import Message
 
 
@@ -19,35 +21,31 @@ async def create(io: IO, call: Call) -> Reply:
 
     def work(db: Connection) -> Message:
         namespace = io.settings.namespace
-        thread = queries.lock(db, "threads", namespace, thread_id)
-        if thread is None:
-            raise errors.not_found("thread", thread_id)
+        thread = existing(db, namespace, "thread", thread_id, lock=True)
         run = queries.active_run(db, namespace, thread_id)
         if run is not None:
             raise errors.locked(thread_id, run["id"])
         [id_] = lifecycle.add_messages(io, db, thread, [given], io.now())
-        return _existing(db, namespace, thread_id, id_)
+        message: Message = existing(db, namespace, "message", id_)["body"]
+        return message
 
     return json_reply(await io.write(work))
 
 
 async def retrieve(io: IO, call: Call) -> Reply:
     """GET one."""
-    thread_id, id_ = call.parts["thread_id"], call.parts["message_id"]
-    return json_reply(await io.read(lambda db: _existing(db, io.settings.namespace, thread_id, id_)))
+    return json_reply(await io.read(lambda db: _message(io, db, call)))
 
 
 async def update(io: IO, call: Call) -> Reply:
     """POST to one: its metadata."""
-    thread_id, id_ = call.parts["thread_id"], call.parts["message_id"]
     fields = call.json(shapes.MESSAGE_UPDATE)
 
     def work(db: Connection) -> Message:
-        queries.lock(db, "messages", io.settings.namespace, id_)
-        message = _existing(db, io.settings.namespace, thread_id, id_)
+        message = _message(io, db, call, lock=True)
         if "metadata" in fields:
             message["metadata"] = fields["metadata"] or {}
-            queries.change(db, "messages", io.settings.namespace, id_, body=message)
+            queries.change(db, "messages", io.settings.namespace, message["id"], body=message)
         return message
 
     return json_reply(await io.write(work))
@@ -55,14 +53,13 @@ async def update(io: IO, call: Call) -> Reply:
 
 async def delete(io: IO, call: Call) -> Reply:
     """DELETE one: it is not sent to the model again."""
-    thread_id, id_ = call.parts["thread_id"], call.parts["message_id"]
 
-    def work(db: Connection) -> None:
-        _existing(db, io.settings.namespace, thread_id, id_)
+    def work(db: Connection) -> str:
+        id_ = _message(io, db, call, lock=True)["id"]
         queries.bury(db, "messages", io.settings.namespace, id_)
+        return id_
 
-    await io.write(work)
-    return json_reply({"id": id_, "object": "thread.message.deleted", "deleted": True})
+    return json_reply({"id": await io.write(work), "object": "thread.message.deleted", "deleted": True})
 
 
 async def list_(io: IO, call: Call) -> Reply:
@@ -71,20 +68,18 @@ async def list_(io: IO, call: Call) -> Reply:
     await lifecycle.look_at_thread(io, thread_id)
     where = {"thread_id": thread_id, **({"run_id": run_id} if run_id else {})}
 
-    def work(db: Connection) -> tuple[list[queries.Found], bool]:
-        if queries.get(db, "threads", io.settings.namespace, thread_id) is None:
-            raise errors.not_found("thread", thread_id)
+    def work(db: Connection) -> tuple[list[Found], bool]:
+        existing(db, io.settings.namespace, "thread", thread_id)
         return queries.page(db, "messages", io.settings.namespace, page, **where)
 
     rows, more = await io.read(work)
     return list_reply([row["body"] for row in rows], has_more=more)
 
 
-def _existing(db: Connection, namespace: str, thread_id: str, id_: str) -> Message:
-    if queries.get(db, "threads", namespace, thread_id) is None:
-        raise errors.not_found("thread", thread_id)
-    row = queries.get(db, "messages", namespace, id_, thread_id=thread_id)
-    if row is None:
-        raise errors.not_found("message", id_)
-    message: Message = row["body"]
+def _message(io: IO, db: Connection, call: Call, *, lock: bool = False) -> Message:
+    namespace, thread_id = io.settings.namespace, call.parts["thread_id"]
+    existing(db, namespace, "thread", thread_id)
+    message: Message = existing(db, namespace, "message", call.parts["message_id"], lock=lock, thread_id=thread_id)[
+        "body"
+    ]
     return message

@@ -5,12 +5,13 @@ from __future__ import annotations
 from .. import errors, lifecycle, shapes
 from ..exchange import Call, Reply, json_reply
 from ..io import IO
+from ..lookup import existing
 from ..paging import list_reply, page_from_call
 from ..store import queries
 from ..store.engine import Connection
 from ..store.queries import Found
 from ..vector_stores import with_made_stores
-from ..wire import Run
+from ..wire import Json, Run
 
 _NOT_UPDATED = frozenset({"in_progress", "cancelling"})
 
@@ -23,8 +24,7 @@ def _polled(io: IO, run: Run) -> Reply:
 async def create(io: IO, call: Call) -> Reply:
     """POST a run."""
     given = call.json(shapes.RUN_CREATE)
-    run, _ended = await lifecycle.start(io, given, thread_id=call.parts["thread_id"])
-    return _polled(io, run)
+    return _polled(io, await lifecycle.start(io, given, thread_id=call.parts["thread_id"]))
 
 
 async def create_thread_and_run(io: IO, call: Call) -> Reply:
@@ -34,9 +34,15 @@ async def create_thread_and_run(io: IO, call: Call) -> Reply:
     resources = given.pop("tool_resources", None)
     if resources:
         thread["tool_resources"] = {**(thread.get("tool_resources") or {}), **resources}
+    await _refuse(io, given)
     thread = await with_made_stores(io, thread)
-    run, _ended = await lifecycle.start(io, given, thread_id=io.mint("thread"), thread=thread)
-    return _polled(io, run)
+    return _polled(io, await lifecycle.start(io, given, thread_id=io.mint("thread"), thread=thread))
+
+
+async def _refuse(io: IO, given: Json) -> None:
+    """Refuse what can be refused before a vector store is made for it."""
+    lifecycle.refuse_what_comes_later(given)
+    await io.read(lambda db: existing(db, io.settings.namespace, "assistant", given["assistant_id"]))
 
 
 async def retrieve(io: IO, call: Call) -> Reply:
@@ -48,16 +54,14 @@ async def retrieve(io: IO, call: Call) -> Reply:
 async def update(io: IO, call: Call) -> Reply:
     """POST to one: its metadata; refused while it works (recorded text)."""
     fields = call.json(shapes.RUN_UPDATE)
-    row = await _get(io, call)
 
     def work(db: Connection) -> Run:
-        fresh = queries.lock(db, "runs", io.settings.namespace, row["id"]) or row
-        if fresh["status"] in _NOT_UPDATED:
-            raise errors.ApiError(400, f"Cannot update run with status '{fresh['status']}'.")
-        run: Run = fresh["body"]
+        run: Run = _run(io, db, call, lock=True)["body"]
+        if run["status"] in _NOT_UPDATED:
+            raise errors.ApiError(400, f"Cannot update run with status '{run['status']}'.")
         if "metadata" in fields:
             run["metadata"] = fields["metadata"] or {}
-            queries.change(db, "runs", io.settings.namespace, row["id"], body=run)
+            queries.change(db, "runs", io.settings.namespace, run["id"], body=run)
         return run
 
     return _polled(io, await io.write(work))
@@ -69,8 +73,7 @@ async def list_(io: IO, call: Call) -> Reply:
     await lifecycle.look_at_thread(io, thread_id)
 
     def work(db: Connection) -> tuple[list[Found], bool]:
-        if queries.get(db, "threads", io.settings.namespace, thread_id) is None:
-            raise errors.not_found("thread", thread_id)
+        existing(db, io.settings.namespace, "thread", thread_id)
         return queries.page(db, "runs", io.settings.namespace, page, thread_id=thread_id)
 
     rows, more = await io.read(work)
@@ -92,14 +95,10 @@ async def submit_tool_outputs(io: IO, call: Call) -> Reply:
 
 
 async def _get(io: IO, call: Call) -> Found:
-    thread_id, id_ = call.parts["thread_id"], call.parts["run_id"]
+    return await io.read(lambda db: _run(io, db, call))
 
-    def work(db: Connection) -> Found:
-        if queries.get(db, "threads", io.settings.namespace, thread_id) is None:
-            raise errors.not_found("thread", thread_id)
-        row = queries.get(db, "runs", io.settings.namespace, id_, thread_id=thread_id)
-        if row is None:
-            raise errors.not_found("run", id_)
-        return row
 
-    return await io.read(work)
+def _run(io: IO, db: Connection, call: Call, *, lock: bool = False) -> Found:
+    namespace, thread_id = io.settings.namespace, call.parts["thread_id"]
+    existing(db, namespace, "thread", thread_id)
+    return existing(db, namespace, "run", call.parts["run_id"], lock=lock, thread_id=thread_id)

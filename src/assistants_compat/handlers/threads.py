@@ -5,6 +5,7 @@ from __future__ import annotations
 from .. import errors, lifecycle, shapes
 from ..exchange import Call, Reply, json_reply
 from ..io import IO
+from ..lookup import existing
 from ..store import queries
 from ..store.engine import Connection
 from ..store.queries import Found
@@ -34,17 +35,13 @@ async def update(io: IO, call: Call) -> Reply:
     await _get(io, id_)  # before a vector store is made for a thread that is not there
     fields = await with_made_stores(io, call.json(shapes.THREAD_UPDATE))
 
-    def work(db: Connection) -> Found | None:
-        row = queries.lock(db, "threads", io.settings.namespace, id_)
-        if row is not None:
-            row["body"] = {**row["body"], **fields}
-            queries.change(db, "threads", io.settings.namespace, id_, body=row["body"])
+    def work(db: Connection) -> Found:
+        row = existing(db, io.settings.namespace, "thread", id_, lock=True)
+        row["body"] = {**row["body"], **fields}
+        queries.change(db, "threads", io.settings.namespace, id_, body=row["body"])
         return row
 
-    row = await io.write(work)
-    if row is None:
-        raise errors.not_found("thread", id_)
-    return _reply(row, fresh=True)
+    return _reply(await io.write(work), fresh=True)
 
 
 async def delete(io: IO, call: Call) -> Reply:
@@ -56,7 +53,4 @@ async def delete(io: IO, call: Call) -> Reply:
 
 
 async def _get(io: IO, id_: str) -> Found:
-    row = await io.read(lambda db: queries.get(db, "threads", io.settings.namespace, id_))
-    if row is None:
-        raise errors.not_found("thread", id_)
-    return row
+    return await io.read(lambda db: existing(db, io.settings.namespace, "thread", id_))

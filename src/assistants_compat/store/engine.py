@@ -1,4 +1,4 @@
-"""Opening the store: one engine for each database and process, with the settings that each dialect needs.
+"""Opening the store: one engine for each database, safe in a forked process, with the settings that each dialect needs.
 
 Tried in prototypes (DESIGN.md, "State"): a deferred BEGIN gave 263 of 300 "database is locked", BEGIN IMMEDIATE none;
 a StaticPool shared by threads crashed the interpreter, so the memory store is one pooled connection.
@@ -27,26 +27,61 @@ __all__ = ["Connection", "engine_of", "network_filesystem", "transact"]
 T = TypeVar("T")
 
 BUSY_SECONDS = 30
+_MEMORY = (None, "", ":memory:")
 _ADVISORY_LOCK = 0x41435F31  # "AC_1": one process at a time creates the PostgreSQL tables
 _NETWORK = re.compile(
     r"(nfs\d?|cifs|smb\d?|smbfs|afs|9p|ceph|glusterfs|lustre|beegfs|fuse\.(sshfs|glusterfs|rclone|s3fs))\Z"
 )
 
-_engines: dict[tuple[int, str], Engine] = {}
+_engines: dict[str, Engine] = {}
+
+
+class _Gate:
+    """Counts the transactions that run, so that a fork can wait until there are none."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.running = 0
+
+    def __enter__(self) -> None:
+        with self.changed:
+            self.running += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.changed:
+            self.running -= 1
+            self.changed.notify_all()
+
+
+_gate = _Gate()
 _opening = threading.Lock()
 
 
-def _reset_after_fork() -> None:
-    """The child starts with no engines of its own and with a lock that nobody holds."""
-    global _opening  # noqa: PLW0603 - the parent's lock may have been held by a thread that does not exist here
-    _opening = threading.Lock()
+def _before_fork() -> None:
+    """Close what must not be shared: a child that inherits SQLite's connections believes in locks that it has not.
+
+    (Tried: the parent ended, deleted the WAL, and what the child had written was gone.)  The memory store is its
+    connection, so it is kept, and copied with the process.
+    """
+    _gate.changed.acquire()  # no transaction begins until the fork is done
+    _gate.changed.wait_for(lambda: _gate.running == 0, timeout=BUSY_SECONDS)
     for engine in _engines.values():
-        engine.dispose(close=False)  # the sockets and file handles are still the parent's
-    _engines.clear()
+        if not _is_memory(engine):
+            engine.dispose()
+
+
+def _after_fork_in_parent() -> None:
+    _gate.changed.release()
+
+
+def _after_fork_in_child() -> None:
+    """Start with locks that nobody holds."""
+    global _gate, _opening  # the parent's were held by threads that do not exist here
+    _gate, _opening = _Gate(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows only
-    os.register_at_fork(after_in_child=_reset_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def transact(url: str, work: Callable[[Connection], T], *, write: bool) -> T:
@@ -56,7 +91,7 @@ def transact(url: str, work: Callable[[Connection], T], *, write: bool) -> T:
     """
     engine = engine_of(url)
     try:
-        with engine.execution_options(assistants_compat_write=write).begin() as db:
+        with _gate, engine.execution_options(assistants_compat_write=write).begin() as db:
             return work(db)
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         message = f"The store did not answer: {_reason(error)}."
@@ -68,14 +103,17 @@ def engine_of(url: str) -> Engine:
 
     Raises `StoreError`, one sentence that says what is wrong and what to do.
     """
-    key = (os.getpid(), url)
-    engine = _engines.get(key)
+    engine = _engines.get(url)
     if engine is None:
-        with _opening:
-            engine = _engines.get(key)
+        with _gate, _opening:
+            engine = _engines.get(url)
             if engine is None:
-                engine = _engines[key] = _open(url)
+                engine = _engines[url] = _open(url)
     return engine
+
+
+def _is_memory(engine: Engine) -> bool:
+    return engine.dialect.name == "sqlite" and engine.url.database in _MEMORY
 
 
 def _open(url: str) -> Engine:
@@ -100,8 +138,8 @@ def _open(url: str) -> Engine:
         raise
     except SQLAlchemyError as error:
         engine.dispose()
-        where = parsed.render_as_string(hide_password=True)
-        message = f"The store {where} cannot be opened: {_reason(error)}."
+        place = "/".join(filter(None, (parsed.host, parsed.database)))  # a URL's query may hold a password
+        message = f"The store {dialect}:{place} cannot be opened: {_reason(error)}."
         raise StoreError(message) from None
     return engine
 
@@ -141,7 +179,7 @@ def _postgresql(url: str) -> Engine:
 
 def _sqlite(url: str, database: str | None) -> Engine:
     options: dict[str, Any] = {"connect_args": {"check_same_thread": False}, "hide_parameters": True}
-    if database in (None, "", ":memory:"):
+    if database in _MEMORY:
         # One connection, handed from thread to thread: every transaction waits for its turn.
         options.update(poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=BUSY_SECONDS)
     else:

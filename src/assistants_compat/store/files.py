@@ -80,12 +80,13 @@ class LocalFiles:
             descriptor, name = tempfile.mkstemp(prefix=f".{key}-", dir=self.directory)
         return Draft(target, Path(name), os.fdopen(descriptor, "wb"))
 
-    def open(self, key: str) -> IO[bytes] | None:
-        """The file to read, or None when it is not here."""
-        try:
-            return self._path(key).open("rb")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+    def has(self, key: str) -> bool:
+        """Whether the file is here."""
+        return self._path(key).is_file()
+
+    def open(self, key: str) -> IO[bytes]:
+        """The file, to read."""
+        return self._path(key).open("rb")
 
     def delete(self, key: str) -> None:
         """Delete the file; it may be gone already."""

@@ -20,19 +20,19 @@ def database_url(store: str | None) -> str:
         store = str(user_data_path(_APPLICATION, appauthor=False) / "store.db")
     if "://" in store:
         return store
-    return f"sqlite:///{Path(store).expanduser().absolute()}"
+    return f"sqlite:///{store}"
 
 
 def files_directory(files: str | None, url: str) -> Path:
     """The directory of generated files: as set, or beside the SQLite file, or in the user's data directory."""
     if files is not None:
-        return Path(files).expanduser().absolute()
+        return Path(files)
     if not url.startswith("sqlite"):
         return user_data_path(_APPLICATION, appauthor=False) / "files"
     database = url.partition(":///")[2].partition("?")[0]
     if database in ("", ":memory:"):
         return _temporary(os.getpid())
-    return Path(f"{database}-files").absolute()
+    return Path(f"{database}-files")
 
 
 @functools.cache

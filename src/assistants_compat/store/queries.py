@@ -78,14 +78,14 @@ def get(db: Connection, noun: Noun, namespace: str, id_: str, **where: str) -> F
     return _found(db.execute(query).first())
 
 
-def lock(db: Connection, noun: Noun, namespace: str, id_: str) -> Found | None:
+def lock(db: Connection, noun: Noun, namespace: str, id_: str, **where: str) -> Found | None:
     """`get`, and no other writer has the row until the transaction ends: for whoever changes what he has read.
 
     SQLite has one writer at a time anyway (BEGIN IMMEDIATE) and ignores FOR UPDATE.  Whoever needs a thread and
     something in it locks the thread first.
     """
     table = TABLES[noun]
-    query = select(table).where(_is(table, namespace, id_)).with_for_update()
+    query = select(table).where(_is(table, namespace, id_), *_where(table, where)).with_for_update()
     return _found(db.execute(query).first())
 
 
@@ -95,10 +95,10 @@ def change(db: Connection, noun: Noun, namespace: str, id_: str, **values: objec
     return db.execute(update(table).where(_is(table, namespace, id_)).values(**values)).rowcount == 1
 
 
-def bury(db: Connection, noun: Noun, namespace: str, id_: str, **where: str) -> bool:
+def bury(db: Connection, noun: Noun, namespace: str, id_: str) -> bool:
     """Delete what an object says but keep its place in the order, for page cursors that name it."""
     table = TABLES[noun]
-    statement = update(table).where(_is(table, namespace, id_), *_where(table, where)).values(deleted=True, body={})
+    statement = update(table).where(_is(table, namespace, id_)).values(deleted=True, body={})
     return db.execute(statement).rowcount == 1
 
 
@@ -185,13 +185,3 @@ def move_run(db: Connection, namespace: str, run_id: str, *, seen: str, **values
     """Change a run only if its status is still the one `seen` (a compare-and-set); whether it was."""
     statement = update(runs).where(_is(runs, namespace, run_id), runs.c.status == seen).values(**values)
     return db.execute(statement).rowcount == 1
-
-
-def file_of_container(db: Connection, namespace: str, container_id: str, container_file_id: str) -> Found | None:
-    """Our file for a container's file, if it was met before (a deleted one too: it does not come back)."""
-    query = select(files).where(
-        files.c.namespace == namespace,
-        files.c.container_id == container_id,
-        files.c.container_file_id == container_file_id,
-    )
-    return _found(db.execute(query).first())

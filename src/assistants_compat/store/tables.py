@@ -52,9 +52,9 @@ def _object(name: str, *columns: Any) -> Table:
     )
 
 
-def _child_of(parent: str, column: str, *, nullable: bool = False) -> tuple[Any, ...]:
+def _child_of(parent: str, column: str) -> tuple[Any, ...]:
     return (
-        Column(column, String, nullable=nullable),
+        Column(column, String, nullable=False),
         ForeignKeyConstraint(["namespace", column], [f"{parent}.namespace", f"{parent}.id"], ondelete="CASCADE"),
     )
 
@@ -103,5 +103,4 @@ files = _object(
     Column("stored", Boolean, nullable=False, default=False),
     Column("sha256", String),
     Column("trouble", String),  # why the bytes are not here
-    Index("files_of_run", "namespace", "run_id"),
 )

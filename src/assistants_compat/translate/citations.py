@@ -11,6 +11,7 @@ citation), so a span is believed only when the text there reads like the link; e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -61,11 +62,6 @@ def _from_utf16(text: str, start: int, end: int) -> Span | None:
 def _find_link(text: str, name: str, taken: set[Span]) -> Span | None:
     if not name:
         return None
-    link = _ROOT + name
-    start = text.find(link)
-    while start != -1:
-        span = (start, start + len(link))
-        if span not in taken:
-            return span
-        start = text.find(link, start + 1)
-    return None
+    # Not the beginning of a longer name: `d.csv` is not cited by `sandbox:/mnt/data/d.csv.zip`.
+    link = re.compile(re.escape(_ROOT + name) + r"(?![.-]*\w)")
+    return next((found.span() for found in link.finditer(text) if found.span() not in taken), None)
