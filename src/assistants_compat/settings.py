@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
@@ -13,6 +13,9 @@ from .errors import SettingsError
 
 T = TypeVar("T")
 Mode = Literal["auto", "background", "inline"]
+
+
+_NO_MODELS: dict[str, str] = {}
 
 
 def _whole_number(text: str) -> int:
@@ -28,6 +31,17 @@ def _mode(text: str) -> Mode:
     return cast("Mode", text)
 
 
+def _pairs(text: str) -> dict[str, str]:
+    pairs = [pair.split("=") for pair in text.split(",")]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):  # noqa: PLR2004 - a name and what it becomes
+        raise ValueError
+    return {old.strip(): new.strip() for old, new in pairs}
+
+
+def _yes_or_no(text: str) -> bool:
+    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.strip().lower()]
+
+
 def _from_environment(name: str, read: Callable[[str], T], default: T) -> Any:
     variable = f"ASSISTANTS_COMPAT_{name}"
 
@@ -37,7 +51,7 @@ def _from_environment(name: str, read: Callable[[str], T], default: T) -> Any:
             return default
         try:
             return read(text)
-        except ValueError:
+        except (ValueError, KeyError):
             message = f"{variable} is {text!r}, which cannot be used there."
             raise SettingsError(message) from None
 
@@ -60,6 +74,10 @@ class Settings:
     - `run_ttl` (`ASSISTANTS_COMPAT_RUN_TTL`): seconds after which an unfinished run is expired; the service used 600.
     - `poll_after_ms` (`ASSISTANTS_COMPAT_POLL_AFTER_MS`): milliseconds, sent as `openai-poll-after-ms`, which the SDK's
       pollers sleep between two looks at a run.
+    - `models` (`ASSISTANTS_COMPAT_MODELS`, as `old=new,old=new`): what is asked for instead of models that no longer
+      exist; logged for each run, and the run still shows the name that was asked for.
+    - `store_responses` (`ASSISTANTS_COMPAT_STORE_RESPONSES`): False where the upstream must keep nothing; runs are then
+      created inline, and what was said within a run is sent again, reasoning encrypted.
     """
 
     store: str | None = _from_environment("STORE", str, None)
@@ -68,6 +86,8 @@ class Settings:
     mode: Mode = _from_environment("MODE", _mode, "auto")  # noqa: RUF009 - it returns a dataclass field
     run_ttl: int = _from_environment("RUN_TTL", _whole_number, 600)
     poll_after_ms: int = _from_environment("POLL_AFTER_MS", _whole_number, 500)
+    models: Mapping[str, str] = _from_environment("MODELS", _pairs, _NO_MODELS)
+    store_responses: bool = _from_environment("STORE_RESPONSES", _yes_or_no, default=True)
 
     def __post_init__(self) -> None:
         """Refuse at once what would fail later, far from its cause."""

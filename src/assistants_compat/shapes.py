@@ -194,3 +194,12 @@ THREAD_AND_RUN_CREATE = record(
     {**_run, "thread": nullable(record(_thread)), "tool_resources": _resources}, required=("assistant_id",)
 )
 RUN_UPDATE = _metadata_only
+TOOL_OUTPUTS = record(
+    {
+        "tool_outputs": array(
+            record({"tool_call_id": _id, "output": nullable(string(most=10_485_760))}, required=("tool_call_id",))
+        ),
+        "stream": nullable(boolean),
+    },
+    required=("tool_outputs",),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import errors, lifecycle, shapes
+from .. import errors, lifecycle, shapes, threads
 from ..exchange import Call, Reply, json_reply
 from ..io import IO
 from ..lookup import existing
@@ -25,7 +25,7 @@ async def create(io: IO, call: Call) -> Reply:
         run = queries.active_run(db, namespace, thread_id)
         if run is not None:
             raise errors.locked(thread_id, run["id"])
-        [id_] = lifecycle.add_messages(io, db, thread, [given], io.now())
+        [id_] = threads.add_messages(io, db, thread, [given], io.now())
         message: Message = existing(db, namespace, "message", id_)["body"]
         return message
 
@@ -66,7 +66,7 @@ async def list_(io: IO, call: Call) -> Reply:
     """GET the thread's, of one run (`run_id`) or all; an active run is looked at first."""
     thread_id, run_id, page = call.parts["thread_id"], call.parameter("run_id"), page_from_call(call)
     await lifecycle.look_at_thread(io, thread_id)
-    where = {"thread_id": thread_id, **({"run_id": run_id} if run_id else {})}
+    where = {"thread_id": thread_id, "kind": "message", **({"run_id": run_id} if run_id else {})}
 
     def work(db: Connection) -> tuple[list[Found], bool]:
         existing(db, io.settings.namespace, "thread", thread_id)
@@ -79,7 +79,7 @@ async def list_(io: IO, call: Call) -> Reply:
 def _message(io: IO, db: Connection, call: Call, *, lock: bool = False) -> Message:
     namespace, thread_id = io.settings.namespace, call.parts["thread_id"]
     existing(db, namespace, "thread", thread_id)
-    message: Message = existing(db, namespace, "message", call.parts["message_id"], lock=lock, thread_id=thread_id)[
-        "body"
-    ]
+    message: Message = existing(
+        db, namespace, "message", call.parts["message_id"], lock=lock, thread_id=thread_id, kind="message"
+    )["body"]
     return message

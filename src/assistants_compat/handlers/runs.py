@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import errors, lifecycle, shapes
+from .. import answering, errors, lifecycle, shapes, starting, stopping
 from ..exchange import Call, Reply, json_reply
 from ..io import IO
 from ..lookup import existing
@@ -10,6 +10,7 @@ from ..paging import list_reply, page_from_call
 from ..store import queries
 from ..store.engine import Connection
 from ..store.queries import Found
+from ..translate.run import overridden
 from ..vector_stores import with_made_stores
 from ..wire import Json, Run
 
@@ -24,7 +25,7 @@ def _polled(io: IO, run: Run) -> Reply:
 async def create(io: IO, call: Call) -> Reply:
     """POST a run."""
     given = call.json(shapes.RUN_CREATE)
-    return _polled(io, await lifecycle.start(io, given, thread_id=call.parts["thread_id"]))
+    return _polled(io, await starting.start(io, given, thread_id=call.parts["thread_id"]))
 
 
 async def create_thread_and_run(io: IO, call: Call) -> Reply:
@@ -36,13 +37,14 @@ async def create_thread_and_run(io: IO, call: Call) -> Reply:
         thread["tool_resources"] = {**(thread.get("tool_resources") or {}), **resources}
     await _refuse(io, given)
     thread = await with_made_stores(io, thread)
-    return _polled(io, await lifecycle.start(io, given, thread_id=io.mint("thread"), thread=thread))
+    return _polled(io, await starting.start(io, given, thread_id=io.mint("thread"), thread=thread))
 
 
 async def _refuse(io: IO, given: Json) -> None:
     """Refuse what can be refused before a vector store is made for it."""
-    lifecycle.refuse_what_comes_later(given)
-    await io.read(lambda db: existing(db, io.settings.namespace, "assistant", given["assistant_id"]))
+    starting.refuse_what_comes_later(given)
+    assistant = await io.read(lambda db: existing(db, io.settings.namespace, "assistant", given["assistant_id"]))
+    starting.refuse_tools(overridden(given, assistant["body"]).get("tools") or [])
 
 
 async def retrieve(io: IO, call: Call) -> Reply:
@@ -81,17 +83,15 @@ async def list_(io: IO, call: Call) -> Reply:
 
 
 async def cancel(io: IO, call: Call) -> Reply:
-    """POST .../cancel: comes with a later version."""
-    await _get(io, call)
-    feature = "cancelling runs"
-    raise errors.not_supported(feature)
+    """POST .../cancel: answered `cancelling` (recorded)."""
+    return _polled(io, await stopping.cancel(io, await _get(io, call)))
 
 
 async def submit_tool_outputs(io: IO, call: Call) -> Reply:
-    """POST .../submit_tool_outputs: comes with a later version."""
-    await _get(io, call)
-    feature = "function tools"
-    raise errors.not_supported(feature)
+    """POST .../submit_tool_outputs: answered `queued` (recorded)."""
+    given = call.json(shapes.TOOL_OUTPUTS)
+    starting.refuse_what_comes_later(given)
+    return _polled(io, await answering.submit(io, await _get(io, call), given["tool_outputs"]))
 
 
 async def _get(io: IO, call: Call) -> Found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import errors, lifecycle, shapes
+from .. import errors, shapes, threads
 from ..exchange import Call, Reply, json_reply
 from ..io import IO
 from ..lookup import existing
@@ -20,7 +20,7 @@ def _reply(row: Found, *, fresh: bool) -> Reply:
 async def create(io: IO, call: Call) -> Reply:
     """POST /threads, with its first messages or without."""
     given = await with_made_stores(io, call.json(shapes.THREAD_CREATE))
-    row = await io.write(lambda db: lifecycle.add_thread(io, db, io.mint("thread"), given, io.now()))
+    row = await io.write(lambda db: threads.add_thread(io, db, io.mint("thread"), given, io.now()))
     return _reply(row, fresh=True)
 
 

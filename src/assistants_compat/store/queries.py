@@ -144,13 +144,19 @@ def active_run(db: Connection, namespace: str, thread_id: str) -> Found | None:
 
 
 def transcript(db: Connection, namespace: str, thread_id: str) -> Sequence[dict[str, Any]]:
-    """The bodies of a thread's messages, oldest first."""
+    """The bodies of a thread's messages and of what stands between them, oldest first."""
     query = (
         select(messages.c.body)
         .where(messages.c.namespace == namespace, messages.c.thread_id == thread_id, messages.c.deleted.is_(False))
         .order_by(messages.c.seq)
     )
     return list(db.execute(query).scalars())
+
+
+def steps_in_progress(db: Connection, namespace: str, run_id: str) -> Sequence[dict[str, Any]]:
+    """The bodies of a run's steps that have not ended."""
+    query = select(steps.c.body).where(steps.c.namespace == namespace, steps.c.run_id == run_id)
+    return [body for body in db.execute(query).scalars() if body["status"] == "in_progress"]
 
 
 def reserve_run(db: Connection, row: Values) -> None:

@@ -65,6 +65,8 @@ messages = _object(
     "messages",
     *_child_of("threads", "thread_id"),
     Column("run_id", String),
+    # "message", or "item": what a run did between its messages, told to later runs and never listed.
+    Column("kind", String, nullable=False, default="message", server_default="message"),
     Index("messages_of_thread", "namespace", "thread_id", "seq"),
 )
 runs = _object(
@@ -75,6 +77,7 @@ runs = _object(
     Column("expires_at", BigInteger, nullable=False),  # the body's own expires_at is null once the run has ended
     Column("response_id", String),  # of the upstream's latest response; never shown to a caller
     Column("request", JSON, nullable=False),  # what was sent upstream, without its input
+    Column("state", JSON, nullable=False, default=dict),  # what one round of the run leaves for the next; never served
     Column("lease_until", BigInteger, nullable=False, default=0),  # while somebody copies its files or streams it
     Index("runs_of_thread", "namespace", "thread_id", "seq"),
     # One active run a thread: the constraint is the lock, in both databases.

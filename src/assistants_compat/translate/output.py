@@ -17,7 +17,9 @@ from typing import Any
 from ..ids import Mint
 from ..wire import Json, Message, Run, RunStep, Usage
 from .citations import Span, is_container_citation, is_shown_image, span_of_citation
+from .run import function_calls
 
+_CONTAINER_LIVES = 19 * 60  # seconds; a container dies after 20 idle minutes
 _DATA_URL = re.compile(r"data:image/([a-z0-9.+-]+);base64,(.*)\Z", re.DOTALL)
 
 
@@ -40,18 +42,25 @@ class Outcome:
     """Everything that a response leaves on its thread, in order; `files` by our file id."""
 
     messages: list[Message] = field(default_factory=list)
+    entries: list[Json] = field(default_factory=list)  # the messages, and between them what later runs are told
     steps: list[RunStep] = field(default_factory=list)
     files: dict[str, Generated] = field(default_factory=dict)
 
 
-def outcome_from_response(run: Run, response: Mapping[str, Any], usage: Usage, mint: Mint, now: int) -> Outcome:
-    """Translate a response that has ended.  Pure: `mint` makes ids, `now` is the time in seconds."""
-    reading = _Reading(run, mint, now, reason=_incomplete_reason(response))
+def outcome_from_response(  # noqa: PLR0913 - two objects, two sources of what is not in them, and two statuses
+    run: Run, response: Mapping[str, Any], usage: Usage, mint: Mint, now: int, *, calls_are: str = "in_progress"
+) -> Outcome:
+    """Translate a response that has ended.  Pure: `mint` makes ids, `now` is the time in seconds.
+
+    `calls_are` is the status of a step whose functions were called: `in_progress` where their outputs are awaited.
+    """
+    reading = _Reading(run, mint, now, reason=_incomplete_reason(response), calls_are=calls_are)
     for item in objects(response.get("output")):
         if item.get("type") == "code_interpreter_call":
             reading.code_interpreter_call(item)
         elif item.get("type") == "message":
             reading.message(item)
+    reading.function_calls(function_calls(response))
     share_usage(reading.outcome.steps, usage)
     return reading.outcome
 
@@ -64,7 +73,8 @@ def objects(value: object) -> list[Json]:
 def share_usage(steps: list[RunStep], usage: Usage) -> None:
     """Give the response's usage to its last step and zeros to the others: their sum is the run's (recorded rule).
 
-    The upstream counts a response as a whole and nothing is estimated (docs/differences.md).
+    A step that waits for the outputs of functions gets it when they come.  The upstream counts a response as a whole,
+    and nothing is estimated (docs/differences.md).
     """
     nothing: Usage = {
         "prompt_tokens": 0,
@@ -76,14 +86,14 @@ def share_usage(steps: list[RunStep], usage: Usage) -> None:
     for step in steps:
         step["usage"] = nothing
     if steps:
-        steps[-1]["usage"] = usage
+        steps[-1]["usage"] = None if steps[-1]["status"] == "in_progress" else usage
 
 
 class _Reading:
     """One walk over the output items; images that a call showed wait for the message that cites them."""
 
-    def __init__(self, run: Run, mint: Mint, now: int, *, reason: str) -> None:
-        self.run, self.mint, self.now, self.reason = run, mint, now, reason
+    def __init__(self, run: Run, mint: Mint, now: int, *, reason: str, calls_are: str) -> None:
+        self.run, self.mint, self.now, self.reason, self.calls_are = run, mint, now, reason, calls_are
         self.outcome = Outcome()
         self.by_container: dict[tuple[str, str], Generated] = {}
         self.shown: list[Json] = []  # image outputs of calls, since a message cited images
@@ -92,15 +102,20 @@ class _Reading:
 
     def code_interpreter_call(self, item: Mapping[str, Any]) -> None:
         outputs = [self._output(output) for output in objects(item.get("outputs"))]
-        call = {
-            "id": self.mint("call"),
-            "type": "code_interpreter",
-            "code_interpreter": {
-                "input": str(item.get("code") or ""),
-                "outputs": [output for output in outputs if output is not None],
-            },
+        done: Json = {
+            "input": str(item.get("code") or ""),
+            "outputs": [output for output in outputs if output is not None],
         }
-        self._step("tool_calls", {"type": "tool_calls", "tool_calls": [call]}, item)
+        call = {"id": self.mint("call"), "type": "code_interpreter", "code_interpreter": done}
+        self._step("tool_calls", {"type": "tool_calls", "tool_calls": [call]}, _state_of(item))
+        if isinstance(item.get("id"), str) and isinstance(item.get("container_id"), str):
+            self.outcome.entries.append(_told(item, done, self.now))
+
+    def function_calls(self, calls: list[Json]) -> None:
+        """One step for all functions of a response; it is in progress until their outputs come (recorded)."""
+        if calls:
+            waiting = [{**call, "function": {**call["function"], "output": None}} for call in calls]
+            self._step("tool_calls", {"type": "tool_calls", "tool_calls": waiting}, self.calls_are)
 
     def _output(self, output: Mapping[str, Any]) -> Json | None:
         if output.get("type") == "logs":
@@ -127,30 +142,31 @@ class _Reading:
         content.extend(block for block in blocks if block is not None)
         id_ = self.mint("msg")
         done = item.get("status", "completed") == "completed"
-        self.outcome.messages.append(
-            {
-                "id": id_,
-                "object": "thread.message",
-                "created_at": self.now,
-                "assistant_id": self.run["assistant_id"],
-                "thread_id": self.run["thread_id"],
-                "run_id": self.run["id"],
-                "status": "completed" if done else "incomplete",
-                "incomplete_details": None if done else {"reason": self.reason},
-                "incomplete_at": None if done else self.now,
-                "completed_at": self.now if done else None,
-                "role": "assistant",
-                "content": content,
-                # Late v2 listed linked files here, not images (recordings.md section 3, quoted dumps).
-                "attachments": [
-                    {"file_id": id_, "tools": [{"type": "code_interpreter"}]}
-                    for id_ in dict.fromkeys(file.id for file in cited)
-                ],
-                "metadata": {},
-            }
-        )
+        message: Message = {
+            "id": id_,
+            "object": "thread.message",
+            "created_at": self.now,
+            "assistant_id": self.run["assistant_id"],
+            "thread_id": self.run["thread_id"],
+            "run_id": self.run["id"],
+            "status": "completed" if done else "incomplete",
+            "incomplete_details": None if done else {"reason": self.reason},
+            "incomplete_at": None if done else self.now,
+            "completed_at": self.now if done else None,
+            "role": "assistant",
+            "content": content,
+            # Late v2 listed linked files here, not images (recordings.md section 3, quoted dumps).
+            "attachments": [
+                {"file_id": id_, "tools": [{"type": "code_interpreter"}]}
+                for id_ in dict.fromkeys(file.id for file in cited)
+            ],
+            "metadata": {},
+        }
+        self.outcome.messages.append(message)
+        self.outcome.entries.append(dict(message))
         details = {"type": "message_creation", "message_creation": {"message_id": id_}}
-        self._step("message_creation", details, item)
+        # A step knows no "incomplete": the recorded message step of a run that hit its limit was completed.
+        self._step("message_creation", details, "completed")
 
     def _block(self, part: Mapping[str, Any], cited: list[Generated], images: list[Generated]) -> Json | None:
         if part.get("type") == "refusal":
@@ -198,9 +214,7 @@ class _Reading:
 
     # --- steps
 
-    def _step(self, type_: str, details: Json, item: Mapping[str, Any]) -> None:
-        # A step knows no "incomplete": the recorded message step of a run that hit its limit was completed.
-        done = type_ == "message_creation" or item.get("status", "completed") == "completed"
+    def _step(self, type_: str, details: Json, status: str) -> None:
         self.outcome.steps.append(
             {
                 "id": self.mint("step"),
@@ -210,11 +224,11 @@ class _Reading:
                 "assistant_id": self.run["assistant_id"],
                 "thread_id": self.run["thread_id"],
                 "type": type_,
-                "status": "completed" if done else "failed",
-                "cancelled_at": None,
-                "completed_at": self.now if done else None,
-                "expires_at": None,
-                "failed_at": None if done else self.now,
+                "status": status,
+                "cancelled_at": self.now if status == "cancelled" else None,
+                "completed_at": self.now if status == "completed" else None,
+                "expires_at": self.run["expires_at"] if status == "in_progress" else None,
+                "failed_at": self.now if status == "failed" else None,
                 "last_error": None,
                 "step_details": details,
                 "usage": None,
@@ -222,6 +236,24 @@ class _Reading:
                 "metadata": {},
             }
         )
+
+
+def _state_of(item: Mapping[str, Any]) -> str:
+    return "completed" if item.get("status", "completed") == "completed" else "failed"
+
+
+def _told(item: Mapping[str, Any], call: Json, now: int) -> Json:
+    """A Code Interpreter call as later runs are told of it, while its container lives (its schema wants all keys)."""
+    logs = [output for output in call["outputs"] if output["type"] == "logs"]
+    told = {
+        "type": "code_interpreter_call",
+        "id": item["id"],
+        "status": "completed",
+        "container_id": item["container_id"],
+        "code": call["input"],
+        "outputs": logs,
+    }
+    return {"items": [told], "until": now + _CONTAINER_LIVES}
 
 
 def _file_path(text: str, span: Span, file_id: str) -> Json:

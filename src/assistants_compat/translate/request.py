@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..wire import Json, Run
@@ -10,17 +10,21 @@ from ..wire import Json, Run
 OUTPUTS = "code_interpreter_call.outputs"
 """Without this `include` the outputs of a call are null (recorded); every request with the tool sends it."""
 
+REASONING = "reasoning.encrypted_content"
+
 _LEAST_OUTPUT_TOKENS = 16  # the Responses API refuses less (spec)
 
 
-def request_from_run(run: Run, given: Mapping[str, Any], file_ids: list[str], *, background: bool) -> Json:
+def request_from_run(
+    run: Run, given: Mapping[str, Any], file_ids: list[str], *, background: bool, store: bool = True
+) -> Json:
     """The body of `POST /responses` without its `input`.
 
     `given` holds what the caller set on the run or the assistant: a default that is only echoed (temperature 1.0) is
     not sent, because reasoning models refuse it.  `store` is always explicit: a background response may otherwise not
     outlive ten minutes (platform.md section 5).
     """
-    body: Json = {"model": run["model"], "store": True}
+    body: Json = {"model": run["model"], "store": store}
     if background:
         body["background"] = True
     if run["instructions"]:
@@ -31,9 +35,12 @@ def request_from_run(run: Run, given: Mapping[str, Any], file_ids: list[str], *,
     if run["tools"]:
         body["tools"] = [_TOOLS[tool["type"]](tool, file_ids) for tool in run["tools"]]
         if given.get("tool_choice") is not None:
-            body["tool_choice"] = given["tool_choice"]
-    if any(tool["type"] == "code_interpreter" for tool in run["tools"]):
-        body["include"] = [OUTPUTS]
+            body["tool_choice"] = _tool_choice(given["tool_choice"])
+    include = [OUTPUTS] if any(tool["type"] == "code_interpreter" for tool in run["tools"]) else []
+    if not store:
+        include.append(REASONING)  # without a stored response, only this continues a chain of thought
+    if include:
+        body["include"] = include
     return body
 
 
@@ -44,7 +51,27 @@ def _code_interpreter(_tool: Json, file_ids: list[str]) -> Json:
     return {"type": "code_interpreter", "container": container}
 
 
-_TOOLS = {"code_interpreter": _code_interpreter}
+def _function(tool: Json, _file_ids: list[str]) -> Json:
+    # `strict` is always sent: where it is left out, Responses makes every argument mandatory (platform.md section 10).
+    return {"type": "function", **tool["function"]}
+
+
+_TOOLS = {"code_interpreter": _code_interpreter, "function": _function}
+
+
+def _tool_choice(choice: Any) -> Any:
+    """The same words; a function is named without its nesting."""
+    if isinstance(choice, dict) and choice["type"] == "function":
+        return {"type": "function", "name": choice["function"]["name"]}
+    return choice
+
+
+def continued(request: Json, response_id: str, spent: int, budget: int | None) -> Json:
+    """The request of a run's next round: it continues the response, with what is left of the completion budget."""
+    body = {**request, "previous_response_id": response_id}
+    if budget is not None:
+        body["max_output_tokens"] = max(_LEAST_OUTPUT_TOKENS, budget - spent)
+    return body
 
 
 def _text_format(response_format: Any) -> Json:
@@ -64,44 +91,4 @@ _PARAMETERS: dict[str, Callable[[Any], Json]] = {
     "reasoning_effort": lambda value: {"reasoning": {"effort": value}},
     "max_completion_tokens": lambda value: {"max_output_tokens": max(_LEAST_OUTPUT_TOKENS, value)},
     "response_format": _text_format,
-}
-
-
-def input_from_messages(messages: Iterable[Mapping[str, Any]]) -> list[Json]:
-    """The transcript as input items, oldest first.
-
-    A user's message is a list of parts.  An assistant's is plain text in an easy message: an `InputMessage` has no
-    assistant role (platform.md section 3), and upstream ids of earlier answers are never sent again.
-    """
-    items = [_item(message) for message in messages]
-    return [item for item in items if item is not None]
-
-
-def _item(message: Mapping[str, Any]) -> Json | None:
-    if message["role"] == "assistant":
-        text = "\n\n".join(filter(None, (_said(block) for block in message["content"])))
-        return {"role": "assistant", "content": text} if text else None
-    return {"role": "user", "content": [_PARTS[block["type"]](block) for block in message["content"]]}
-
-
-def _said(block: Json) -> str:
-    if block["type"] == "text":
-        return str(block["text"]["value"])
-    return str(block.get("refusal", ""))
-
-
-def _image_url(block: Json) -> Json:
-    image = block["image_url"]
-    return {"type": "input_image", "image_url": image["url"], "detail": image["detail"]}
-
-
-def _image_file(block: Json) -> Json:
-    image = block["image_file"]
-    return {"type": "input_image", "file_id": image["file_id"], "detail": image["detail"]}
-
-
-_PARTS = {
-    "text": lambda block: {"type": "input_text", "text": block["text"]["value"]},
-    "image_url": _image_url,
-    "image_file": _image_file,
 }

@@ -13,7 +13,7 @@ from .assistant import tools_from_request
 
 MOVES: Mapping[str, frozenset[str]] = {
     "queued": frozenset(
-        {"in_progress", "completed", "failed", "incomplete", "expired", "requires_action", "cancelled"}
+        {"in_progress", "completed", "failed", "incomplete", "expired", "requires_action", "cancelling", "cancelled"}
     ),
     "in_progress": frozenset(
         {"completed", "failed", "incomplete", "expired", "requires_action", "cancelling", "cancelled"}
@@ -135,14 +135,21 @@ def moved(run: Run, status: str, now: int, **changes: object) -> Run:
     return cast("Run", {**run, **stamps, "status": status, **changes})
 
 
-def outcome_of_response(run: Run, response: Mapping[str, Any]) -> tuple[str, Json]:
-    """The status that a finished response gives its run, and the changes that come with it."""
-    usage = usage_from_response(response)
+def outcome_of_response(run: Run, response: Mapping[str, Any], usage: Usage) -> tuple[str, Json]:
+    """The status that a finished response gives its run, and the changes that come with it.
+
+    `usage` is the sum over all rounds.  A response that calls functions leaves the run waiting for their outputs,
+    unless a budget of the run is spent or it is being cancelled.
+    """
     changes: Json = {"usage": usage}
     status = STATUS_OF_RESPONSE.get(str(response.get("status")), "failed")
-    limit = run["max_prompt_tokens"]
-    if status == "completed" and limit is not None and usage["prompt_tokens"] > limit:
-        return "incomplete", {**changes, "incomplete_details": {"reason": "max_prompt_tokens"}}
+    calls = function_calls(response) if status == "completed" else []
+    if status == "completed" and (reason := _spent(run, usage, more=bool(calls))):
+        return "incomplete", {**changes, "incomplete_details": {"reason": reason}}
+    if calls and run["status"] == "cancelling":
+        return "cancelled", changes
+    if calls:
+        return "requires_action", {"required_action": _required_action(calls)}
     if status == "incomplete":
         reason = _object(response.get("incomplete_details")).get("reason")
         # The legacy reasons know no content filter: the SDK's type takes any string, the spec's enum has two.
@@ -150,6 +157,34 @@ def outcome_of_response(run: Run, response: Mapping[str, Any]) -> tuple[str, Jso
     elif status == "failed":
         changes["last_error"] = last_error(_object(response.get("error")))
     return status, changes
+
+
+def _spent(run: Run, usage: Usage, *, more: bool) -> str | None:
+    """The budget of the whole run that is used up; the one for completions ends a run only if there is more to say."""
+    prompt, completion = run["max_prompt_tokens"], run["max_completion_tokens"]
+    if prompt is not None and usage["prompt_tokens"] > prompt:
+        return "max_prompt_tokens"
+    if more and completion is not None and usage["completion_tokens"] >= completion:
+        return "max_completion_tokens"
+    return None
+
+
+def function_calls(response: Mapping[str, Any]) -> list[Json]:
+    """The function calls of a response in legacy shape; their ids are the upstream's `call_id`s."""
+    output = response.get("output")
+    return [
+        {
+            "id": str(item.get("call_id")),
+            "type": "function",
+            "function": {"name": str(item.get("name")), "arguments": str(item.get("arguments") or "")},
+        }
+        for item in (output if isinstance(output, list) else [])
+        if isinstance(item, dict) and item.get("type") == "function_call"
+    ]
+
+
+def _required_action(calls: list[Json]) -> Json:
+    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
 
 
 def last_error(error: Mapping[str, Any]) -> Json:
@@ -165,6 +200,23 @@ def _object(value: object) -> Json:
 
 def _count(value: object) -> int:
     return value if isinstance(value, int) else 0
+
+
+def added(one: Usage | None, other: Usage) -> Usage:
+    """The sum of two usages."""
+    if one is None:
+        return other
+    return {
+        "prompt_tokens": one["prompt_tokens"] + other["prompt_tokens"],
+        "completion_tokens": one["completion_tokens"] + other["completion_tokens"],
+        "total_tokens": one["total_tokens"] + other["total_tokens"],
+        "prompt_token_details": _sums(one["prompt_token_details"], other["prompt_token_details"]),
+        "completion_tokens_details": _sums(one["completion_tokens_details"], other["completion_tokens_details"]),
+    }
+
+
+def _sums(one: Json, other: Json) -> Json:
+    return {key: one[key] + other[key] for key in one}
 
 
 def usage_from_response(response: Mapping[str, Any]) -> Usage:

@@ -1,0 +1,114 @@
+"""Tool outputs: they continue the response that asked for them, in the same run.
+
+As at creation the run is reserved first (its status says `queued`, and nobody else can answer), and is as it was when
+the upstream refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from . import errors
+from .asking import ask
+from .io import IO
+from .lifecycle import item_row, look
+from .starting import moved_on
+from .store import queries
+from .store.engine import Connection
+from .store.queries import Found
+from .translate import run as runs
+from .translate.request import continued
+from .translate.step import answered
+from .translate.transcript import Turns, answered_calls, function_output
+from .wire import Json, Run
+
+_Outputs = Mapping[str, str]
+
+
+async def submit(io: IO, row: Found, given: Sequence[Json]) -> Run:
+    """Give a run the outputs of its functions.
+
+    Raises `ApiError` (recorded and reported texts) when the run does not wait for outputs, or for others than these.
+    """
+    row = await look(io, row)
+    calls = _awaited(row)
+    outputs = _outputs(calls, given)
+    held = await io.write(lambda db: _hold(io, db, row))
+    try:
+        request, response = await ask(io, _request(held), _turns(held, outputs))
+        accepted = await io.write(lambda db: _accept(io, db, held, calls, outputs, request, response))
+    except BaseException:
+        await io.write(lambda db: _release(db, row))
+        raise
+    if accepted is None:  # the thread was deleted, or the run was cancelled, while the upstream was asked
+        raise errors.not_found("run", row["id"])
+    run: Run = (await moved_on(io, accepted, response))["body"]
+    return run
+
+
+def _awaited(row: Found) -> list[Json]:
+    """The calls that a run waits for; the refusal is byte-exact, its quotes too (recorded)."""
+    if row["status"] != "requires_action":
+        raise errors.ApiError(400, f'Runs in status "{row["status"]}" do not accept tool outputs.')
+    calls: list[Json] = row["body"]["required_action"]["submit_tool_outputs"]["tool_calls"]
+    return calls
+
+
+def _outputs(calls: Sequence[Json], given: Sequence[Json]) -> _Outputs:
+    """Outputs by call; exactly those that are awaited (reported text, without a full stop)."""
+    expected = [call["id"] for call in calls]
+    got = [str(output.get("tool_call_id")) for output in given]
+    if sorted(expected) != sorted(got):
+        raise errors.ApiError(400, f"Expected tool outputs for call_ids {expected}, got {got}")
+    return {str(output["tool_call_id"]): output.get("output") or "" for output in given}
+
+
+def _hold(io: IO, db: Connection, row: Found) -> Found:
+    """Move the run to `queued`, without a response to look at, for the time of asking."""
+    fresh = queries.lock(db, "runs", row["namespace"], row["id"])
+    if fresh is None:
+        raise errors.not_found("run", row["id"])
+    _awaited(fresh)
+    run = runs.moved(fresh["body"], "queued", io.now(), required_action=None)
+    queries.change(db, "runs", row["namespace"], row["id"], status="queued", response_id=None, body=run)
+    return {**fresh, "status": "queued", "body": run}
+
+
+def _release(db: Connection, row: Found) -> None:
+    """Put the run back as it was, unless it was stopped meanwhile."""
+    namespace, run_id = row["namespace"], row["id"]
+    fresh = queries.lock(db, "runs", namespace, run_id)
+    if fresh is not None and fresh["status"] == "queued" and fresh["response_id"] is None:
+        body = {**row["body"], "metadata": fresh["body"]["metadata"]}
+        queries.change(db, "runs", namespace, run_id, status=row["status"], response_id=row["response_id"], body=body)
+
+
+def _request(held: Found) -> Json:
+    if not held["request"]["store"]:
+        return dict(held["request"])
+    spent = held["state"]["usage"]["completion_tokens"]
+    return continued(held["request"], held["response_id"], spent, held["body"]["max_completion_tokens"])
+
+
+def _turns(held: Found, outputs: _Outputs) -> Turns:
+    """The outputs; where the upstream keeps nothing, after all that was said before them."""
+    given = [function_output(call_id, output) for call_id, output in outputs.items()]
+    return [*held["state"]["sent"], given]
+
+
+def _accept(  # noqa: PLR0913, PLR0917 - the run, what it asked, what it got, and how the upstream took it
+    io: IO, db: Connection, held: Found, calls: list[Json], outputs: _Outputs, request: Json, response: Json
+) -> Found | None:
+    namespace, run_id = held["namespace"], held["id"]
+    fresh = queries.lock(db, "runs", namespace, run_id)
+    if fresh is None or fresh["status"] not in ("queued", "cancelling"):
+        return None
+    state = {**held["state"], "sent": _turns(held, outputs) if held["state"]["sent"] else []}
+    kept = {key: value for key, value in request.items() if key != "previous_response_id"}
+    queries.change(db, "runs", namespace, run_id, response_id=response["id"], request=kept, state=state)
+    for step in queries.steps_in_progress(db, namespace, run_id):
+        done = answered(step, outputs, held["state"]["step_usage"], io.now())
+        queries.change(db, "steps", namespace, step["id"], body=done)
+    entry = {"items": answered_calls(calls, outputs), "until": None}
+    queries.add(db, "messages", [item_row(io, held["body"], entry)])
+    return queries.get(db, "runs", namespace, run_id)

@@ -1,0 +1,92 @@
+"""Asking the upstream for a response, and for what it refuses: a second way before the caller hears of it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from . import errors
+from .io import IO, Request
+from .translate import transcript
+from .translate.run import STATUS_OF_RESPONSE
+from .translate.transcript import Turns
+from .wire import Json
+
+log = logging.getLogger("assistants_compat")
+
+# Matched on the message, because the code is null (platform.md section 4): items that were replayed and no longer fit.
+_STALE_ITEMS = re.compile(r"without its required|No tool output found for function call|Container is expired")
+_CONTEXT_LENGTH = "context_length_exceeded"
+
+
+def in_background(io: IO) -> bool:
+    """Whether a run is created in the background: as the settings say, and only where the upstream does that."""
+    if not io.settings.store_responses:
+        return False
+    if io.settings.mode == "auto":
+        return io.upstream.name not in io.without_background
+    return io.settings.mode == "background"
+
+
+async def ask(io: IO, request: Json, turns: Turns, *, trim: bool = False) -> tuple[Json, Json]:
+    """The request that the upstream took (without its input), and its response.
+
+    Three refusals have a second way: background mode (asked again inline, and remembered once that worked), an input
+    that is too long (`trim`: whole turns are dropped from the middle, as the service did), and replayed tool items that
+    no longer fit (left out: what was said stays).  Any other is the caller's to see.
+    """
+    while True:
+        try:
+            response = await _respond(io, request, turns)
+        except errors.UpstreamError as error:
+            second = _second_way(io, error, request, turns, trim=trim)
+            if second is None:
+                raise
+            request, turns = second
+            continue
+        if in_background(io) and not request.get("background"):
+            log.info("the upstream refuses background responses; runs are created inline from now on")
+            io.without_background.add(io.upstream.name)
+        return request, response
+
+
+async def _respond(io: IO, request: Json, turns: Turns) -> Json:
+    input_ = [item for turn in turns for item in turn]
+    response = await io.ask(Request("POST", "/responses", {**request, "input": input_}))
+    if not isinstance(response.get("id"), str):
+        raise errors.bad_upstream("a response without an id")
+    status_of_response(response)
+    return response
+
+
+def status_of_response(response: Mapping[str, Any]) -> str:
+    """The status that an upstream response gives a run; raises `ApiError` (502) when it has none that is known."""
+    status = STATUS_OF_RESPONSE.get(str(response.get("status")))
+    if status is None:
+        raise errors.bad_upstream("a response without a known status")
+    return status
+
+
+def _second_way(
+    io: IO, error: errors.UpstreamError, request: Json, turns: Turns, *, trim: bool
+) -> tuple[Json, Turns] | None:
+    said = error.error()
+    if request.get("background") and io.settings.mode == "auto" and _refuses_background(error):
+        return {key: value for key, value in request.items() if key != "background"}, turns
+    if trim and said.get("code") == _CONTEXT_LENGTH:
+        shorter = transcript.without_middle(turns)
+        return None if shorter is None else (request, shorter)
+    if _STALE_ITEMS.search(str(said.get("message"))):
+        plain = transcript.without_tool_items(turns)
+        return None if plain == turns else (request, plain)
+    return None
+
+
+def _refuses_background(error: errors.UpstreamError) -> bool:
+    """A refusal that names the parameter: in `param` where there is one, else servers use words of their own."""
+    if error.status not in (400, 404, 422, 501):
+        return False
+    param = error.error().get("param")
+    return param == "background" if param else b"background" in error.body.lower()

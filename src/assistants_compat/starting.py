@@ -1,0 +1,162 @@
+"""Creating a run: it is reserved, asked for upstream, and accepted.
+
+The reservation is a row under a unique index: it refuses a second run while the upstream is being asked, and is undone
+when the upstream refuses, so that a failure leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import errors
+from .asking import ask, in_background
+from .io import IO
+from .lifecycle import advance, look_at_thread
+from .lookup import existing
+from .store import queries
+from .store.engine import Connection
+from .store.queries import Found
+from .threads import add_thread, insert_messages, join_files
+from .translate import run as runs
+from .translate.assistant import file_ids
+from .translate.request import request_from_run
+from .translate.thread import attached_files, fields_with_files
+from .translate.transcript import Turns, turns_from_entries
+from .wire import Json, Run
+
+log = logging.getLogger("assistants_compat")
+
+_LATER = {"file_search": "the file_search tool"}
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """A run that holds its thread and is not asked for yet."""
+
+    run: Run
+    request: Json
+    turns: Turns
+    message_ids: list[str]
+    files: list[str]  # attached to these messages; they join the thread when the run is accepted
+    made_thread: bool
+
+
+async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = None) -> Run:
+    """Create a run on a thread, or with `thread` on a new one.
+
+    Raises `ApiError` for what the service refused, `UpstreamError` and `UnreachableError` for what the upstream did;
+    then neither the run nor its messages nor its new thread exist.
+    """
+    refuse_what_comes_later(given)
+    if thread is None:
+        await look_at_thread(io, thread_id)
+    reserved = await io.write(lambda db: _reserve(io, db, given, thread_id, thread))
+    trim = reserved.run["truncation_strategy"]["type"] == "auto"
+    try:
+        request, response = await ask(io, reserved.request, reserved.turns, trim=trim)
+        row = await io.write(lambda db: _accept(io, db, reserved, request, response))
+    except BaseException:  # a cancelled task, too, must not leave a run that nobody asked for
+        await io.write(lambda db: _release(io, db, reserved))
+        raise
+    if row is None:  # the thread was deleted while the upstream was asked
+        raise errors.not_found("thread", thread_id)
+    run: Run = (await moved_on(io, row, response))["body"]
+    return run
+
+
+async def moved_on(io: IO, row: Found, response: Json) -> Found:
+    """The run after what the upstream answered at once; it is accepted, so trouble from here on is the next look's."""
+    try:
+        return await advance(io, row, response)
+    except Exception as error:  # noqa: BLE001 - the run exists: an error would make the SDK ask for it once more
+        log.warning("run %s could not be moved yet: %s", row["id"], type(error).__name__)
+        return row
+
+
+def refuse_what_comes_later(given: Mapping[str, Any]) -> None:
+    """Raise `not_supported` for what a request says that this version cannot do yet."""
+    if given.get("stream"):
+        feature = "streaming"
+        raise errors.not_supported(feature)
+
+
+def refuse_tools(tools: list[Json]) -> None:
+    """Raise `not_supported` for a tool that this version cannot use yet."""
+    for tool in tools:
+        if tool["type"] in _LATER:
+            raise errors.not_supported(_LATER[tool["type"]])
+
+
+def _reserve(io: IO, db: Connection, given: Json, thread_id: str, thread: Json | None) -> Reserved:
+    namespace, now = io.settings.namespace, io.now()
+    if thread is not None:
+        add_thread(io, db, thread_id, thread, now)
+    row = existing(db, namespace, "thread", thread_id, lock=True)
+    assistant = existing(db, namespace, "assistant", given["assistant_id"])
+    additional = given.get("additional_messages") or []
+    message_ids = insert_messages(io, db, row, additional, now)
+    files = [file_id for entry in additional for file_id in attached_files(entry)]
+    entries = queries.transcript(db, namespace, thread_id)
+    run = runs.run_from_request(io.mint("run"), thread_id, now, given, assistant["body"], ttl=io.settings.run_ttl)
+    refuse_tools(run["tools"])
+    if not run["instructions"] and not any(entry.get("role") == "user" for entry in entries):
+        message = "Run creation requires a Thread with a user message or an assistant with instructions."
+        raise errors.ApiError(400, message, code="invalid_thread")
+    turns = turns_from_entries(entries, now, last_messages=run["truncation_strategy"]["last_messages"])
+    request = _request(io, run, given, assistant["body"], fields_with_files(row["body"], files))
+    _hold(db, namespace, run, request, turns if not io.settings.store_responses else [])
+    return Reserved(run, request, turns, message_ids, files, thread is not None)
+
+
+def _hold(db: Connection, namespace: str, run: Run, request: Json, sent: Turns) -> None:
+    values = {
+        "namespace": namespace,
+        "id": run["id"],
+        "created_at": run["created_at"],
+        "thread_id": run["thread_id"],
+        "assistant_id": run["assistant_id"],
+        "status": run["status"],
+        "expires_at": run["expires_at"],
+        "request": request,
+        "state": {"usage": None, "sent": sent},
+        "body": run,
+    }
+    try:
+        queries.reserve_run(db, values)
+    except queries.ThreadBusyError as busy:
+        raise errors.active_run(run["thread_id"], busy.run_id) from None
+
+
+def _request(io: IO, run: Run, given: Json, assistant: Json, thread: Json) -> Json:
+    ids = dict.fromkeys([*file_ids(assistant.get("tool_resources")), *file_ids(thread.get("tool_resources"))])
+    body = request_from_run(
+        run,
+        runs.overridden(given, assistant),
+        list(ids),
+        background=in_background(io),
+        store=io.settings.store_responses,
+    )
+    model = io.settings.models.get(run["model"])
+    if model is not None:
+        log.info("model %s is asked for as %s (Settings.models)", run["model"], model)
+        body["model"] = model
+    return body
+
+
+def _release(io: IO, db: Connection, reserved: Reserved) -> None:
+    namespace = io.settings.namespace
+    queries.release_run(db, namespace, reserved.run["id"], reserved.message_ids)
+    if reserved.made_thread:
+        queries.remove(db, "threads", namespace, reserved.run["thread_id"])
+
+
+def _accept(io: IO, db: Connection, reserved: Reserved, request: Json, response: Json) -> Found | None:
+    namespace, run_id = io.settings.namespace, reserved.run["id"]
+    thread = queries.lock(db, "threads", namespace, reserved.run["thread_id"])
+    if thread is not None:
+        join_files(db, thread, reserved.files)
+    queries.change(db, "runs", namespace, run_id, response_id=response["id"], request=request)
+    return queries.get(db, "runs", namespace, run_id)

@@ -1,0 +1,26 @@
+"""Cancelling a run: it is `cancelling` at once, and `cancelled` when the upstream has stopped."""
+
+from __future__ import annotations
+
+from . import errors
+from .io import IO
+from .lifecycle import cancel_upstream, look, move
+from .store.queries import Found
+from .wire import Run
+
+_CANCELLED_FROM = frozenset({"queued", "in_progress", "requires_action"})
+
+
+async def cancel(io: IO, row: Found) -> Run:
+    """Cancel a run; it is looked at first, because it may have ended.  Raises `ApiError` (reported text) if it has."""
+    row = await look(io, row)
+    if row["status"] not in _CANCELLED_FROM:
+        raise errors.ApiError(400, f"Cannot cancel run with status '{row['status']}'.")
+    waiting = row["status"] == "requires_action"
+    row = await move(io, row, "cancelling", required_action=None)
+    if row["status"] != "cancelling":  # it ended between the look and the move
+        raise errors.ApiError(400, f"Cannot cancel run with status '{row['status']}'.")
+    if not waiting:
+        await cancel_upstream(io, row)
+    run: Run = row["body"]
+    return run

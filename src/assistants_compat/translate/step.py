@@ -1,0 +1,24 @@
+"""Run steps that were begun: what becomes of them when outputs come, or when the run is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from ..wire import Json, RunStep, Usage
+
+
+def answered(step: Json, outputs: Mapping[str, str], usage: Usage, now: int) -> RunStep:
+    """A step of function calls with their outputs; it is completed by them (recorded)."""
+    calls = [
+        {**call, "function": {**call["function"], "output": outputs[call["id"]]}}
+        for call in step["step_details"]["tool_calls"]
+    ]
+    details = {**step["step_details"], "tool_calls": calls}
+    ended = {"status": "completed", "completed_at": now, "expires_at": None}
+    return cast("RunStep", {**step, **ended, "step_details": details, "usage": usage})
+
+
+def stopped(step: Json, status: str, now: int) -> RunStep:
+    """A step of a run that was cancelled or has expired: it has the same status and its time."""
+    return cast("RunStep", {**step, "status": status, f"{status}_at": now, "expires_at": None})
