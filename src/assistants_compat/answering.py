@@ -6,12 +6,14 @@ the upstream refuses.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from . import errors
-from .asking import ask
+from .asking import Asked, ask
 from .io import IO
-from .lifecycle import item_row, look
+from .lifecycle import cancel_upstream, item_row, look
 from .starting import moved_on
 from .store import queries
 from .store.engine import Connection
@@ -35,14 +37,16 @@ async def submit(io: IO, row: Found, given: Sequence[Json]) -> Run:
     outputs = _outputs(calls, given)
     held = await io.write(lambda db: _hold(io, db, row))
     try:
-        request, response = await ask(io, _request(held), _turns(held, outputs))
-        accepted = await io.write(lambda db: _accept(io, db, held, calls, outputs, request, response))
+        asked = await ask(io, _request(held), _turns(held, outputs))
+        accepted = await io.write(lambda db: _accept(io, db, held, calls, outputs, asked))
     except BaseException:
         await io.write(lambda db: _release(db, row))
         raise
-    if accepted is None:  # the thread was deleted, or the run was cancelled, while the upstream was asked
+    if accepted is None:  # the thread was deleted while the upstream was asked
         raise errors.not_found("run", row["id"])
-    run: Run = (await moved_on(io, accepted, response))["body"]
+    if accepted["status"] in runs.TERMINAL:  # the run was stopped meanwhile, and what was asked is for nothing
+        await cancel_upstream(io, {**accepted, "response_id": asked.response["id"]})
+    run: Run = (await moved_on(io, accepted, asked.response))["body"]
     return run
 
 
@@ -55,12 +59,16 @@ def _awaited(row: Found) -> list[Json]:
 
 
 def _outputs(calls: Sequence[Json], given: Sequence[Json]) -> _Outputs:
-    """Outputs by call; exactly those that are awaited (reported text, without a full stop)."""
+    """Outputs by call; exactly those that are awaited (reported text, without a full stop).
+
+    The spec lets an output leave out its call, as the SDK's own tests do: that is plain where one call is awaited.
+    """
     expected = [call["id"] for call in calls]
-    got = [str(output.get("tool_call_id")) for output in given]
-    if sorted(expected) != sorted(got):
+    only = expected[0] if len(expected) == 1 else None
+    got: list[Any] = [output.get("tool_call_id", only) for output in given]
+    if Counter(expected) != Counter(got):
         raise errors.ApiError(400, f"Expected tool outputs for call_ids {expected}, got {got}")
-    return {str(output["tool_call_id"]): output.get("output") or "" for output in given}
+    return {call_id: output.get("output") or "" for call_id, output in zip(got, given, strict=True)}
 
 
 def _hold(io: IO, db: Connection, row: Found) -> Found:
@@ -84,8 +92,6 @@ def _release(db: Connection, row: Found) -> None:
 
 
 def _request(held: Found) -> Json:
-    if not held["request"]["store"]:
-        return dict(held["request"])
     spent = held["state"]["usage"]["completion_tokens"]
     return continued(held["request"], held["response_id"], spent, held["body"]["max_completion_tokens"])
 
@@ -97,15 +103,15 @@ def _turns(held: Found, outputs: _Outputs) -> Turns:
 
 
 def _accept(  # noqa: PLR0913, PLR0917 - the run, what it asked, what it got, and how the upstream took it
-    io: IO, db: Connection, held: Found, calls: list[Json], outputs: _Outputs, request: Json, response: Json
+    io: IO, db: Connection, held: Found, calls: list[Json], outputs: _Outputs, asked: Asked
 ) -> Found | None:
     namespace, run_id = held["namespace"], held["id"]
     fresh = queries.lock(db, "runs", namespace, run_id)
-    if fresh is None or fresh["status"] not in ("queued", "cancelling"):
-        return None
-    state = {**held["state"], "sent": _turns(held, outputs) if held["state"]["sent"] else []}
-    kept = {key: value for key, value in request.items() if key != "previous_response_id"}
-    queries.change(db, "runs", namespace, run_id, response_id=response["id"], request=kept, state=state)
+    if fresh is None or fresh["status"] in runs.TERMINAL:
+        return fresh
+    state = {**held["state"], "sent": [] if asked.request["store"] else asked.turns}
+    kept = {key: value for key, value in asked.request.items() if key != "previous_response_id"}
+    queries.change(db, "runs", namespace, run_id, response_id=asked.response["id"], request=kept, state=state)
     for step in queries.steps_in_progress(db, namespace, run_id):
         done = answered(step, outputs, held["state"]["step_usage"], io.now())
         queries.change(db, "steps", namespace, step["id"], body=done)

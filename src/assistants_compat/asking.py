@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from . import errors
@@ -30,26 +31,37 @@ def in_background(io: IO) -> bool:
     return io.settings.mode == "background"
 
 
-async def ask(io: IO, request: Json, turns: Turns, *, trim: bool = False) -> tuple[Json, Json]:
-    """The request that the upstream took (without its input), and its response.
+@dataclass(frozen=True)
+class Asked:
+    """What the upstream took, the request without its input, and the response that it gave."""
+
+    request: Json
+    turns: Turns
+    response: Json
+
+
+async def ask(io: IO, request: Json, turns: Turns, *, trim: bool = False, forget: bool = False) -> Asked:
+    """What the upstream took in the end, and its response.
 
     Three refusals have a second way: background mode (asked again inline, and remembered once that worked), an input
-    that is too long (`trim`: whole turns are dropped from the middle, as the service did), and replayed tool items that
-    no longer fit (left out: what was said stays).  Any other is the caller's to see.
+    that is too long (`trim`: whole turns are dropped from the middle, as the service did), and replayed tool items of
+    earlier runs that no longer fit (`forget`: they are left out, what was said stays).  Any other is the caller's to
+    see.
     """
+    wanted = request
     while True:
         try:
             response = await _respond(io, request, turns)
         except errors.UpstreamError as error:
-            second = _second_way(io, error, request, turns, trim=trim)
+            second = _second_way(io, error, request, turns, trim=trim, forget=forget)
             if second is None:
                 raise
             request, turns = second
             continue
-        if in_background(io) and not request.get("background"):
+        if wanted.get("background") and not request.get("background"):
             log.info("the upstream refuses background responses; runs are created inline from now on")
             io.without_background.add(io.upstream.name)
-        return request, response
+        return Asked(request, turns, response)
 
 
 async def _respond(io: IO, request: Json, turns: Turns) -> Json:
@@ -69,8 +81,8 @@ def status_of_response(response: Mapping[str, Any]) -> str:
     return status
 
 
-def _second_way(
-    io: IO, error: errors.UpstreamError, request: Json, turns: Turns, *, trim: bool
+def _second_way(  # noqa: PLR0913 - a refusal, what was refused, and what may be given up
+    io: IO, error: errors.UpstreamError, request: Json, turns: Turns, *, trim: bool, forget: bool
 ) -> tuple[Json, Turns] | None:
     said = error.error()
     if request.get("background") and io.settings.mode == "auto" and _refuses_background(error):
@@ -78,7 +90,7 @@ def _second_way(
     if trim and said.get("code") == _CONTEXT_LENGTH:
         shorter = transcript.without_middle(turns)
         return None if shorter is None else (request, shorter)
-    if _STALE_ITEMS.search(str(said.get("message"))):
+    if forget and _STALE_ITEMS.search(str(said.get("message"))):
         plain = transcript.without_tool_items(turns)
         return None if plain == turns else (request, plain)
     return None

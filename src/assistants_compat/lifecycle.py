@@ -126,9 +126,11 @@ def _moved(io: IO, db: Connection, row: Found, status: str, **changes: object) -
         return fresh or row
     if status in runs.TERMINAL:
         changes["usage"] = row["state"]["usage"]  # of the rounds that ended
-    run = runs.moved(fresh["body"], status, io.now(), **changes)
-    queries.change(db, "runs", row["namespace"], row["id"], status=status, body=run)
-    return {**fresh, "status": status, "body": run}
+    moved: Found = {"status": status, "body": runs.moved(fresh["body"], status, io.now(), **changes)}
+    if row["status"] == "requires_action":
+        moved["response_id"] = None  # that response was read to its end: it is not looked at again
+    queries.change(db, "runs", row["namespace"], row["id"], **moved)
+    return {**fresh, **moved}
 
 
 async def cancel_upstream(io: IO, row: Found) -> None:
@@ -154,7 +156,8 @@ async def _finish(io: IO, row: Found, response: Mapping[str, Any]) -> Found:
     usage = usage_from_response(response)
     total = added(row["state"]["usage"], usage)
     status, changes = outcome_of_response(run, response, total)
-    waiting = "in_progress" if status == "requires_action" else "cancelled" if status == "cancelled" else "failed"
+    waits = status == "requires_action"
+    waiting = "in_progress" if waits else "cancelled" if status == "cancelled" else "failed"
     outcome = outcome_from_response(run, response, usage, io.mint, now, calls_are=waiting)
     state = {"usage": total, "step_usage": usage, "sent": _sent(row, response)}
     if outcome.files and not await _lease(io, row):
@@ -170,9 +173,10 @@ async def _finish(io: IO, row: Found, response: Mapping[str, Any]) -> Found:
             # Another poller may have been first; then this response is not the one that the run waits for.
             if fresh is None or fresh["status"] in runs.TERMINAL or fresh["response_id"] != row["response_id"]:
                 return False
-            if fresh["status"] == "requires_action":
+            # And what calls functions ends otherwise for a run that is cancelled meanwhile: the next look sees it.
+            if fresh["status"] == "requires_action" or (waits and fresh["status"] == "cancelling"):
                 return False
-            ended = runs.moved(fresh["body"], _next(fresh["status"], status), now, **changes)
+            ended = runs.moved(fresh["body"], status, now, **changes)
             queries.change(
                 db, "runs", namespace, run_id, status=ended["status"], body=ended, state=state, lease_until=0
             )
@@ -186,10 +190,6 @@ async def _finish(io: IO, row: Found, response: Mapping[str, Any]) -> Found:
         if not written:
             await _give_up(io, row, outcome)
     return await _again(io, row)
-
-
-def _next(seen: str, status: str) -> str:
-    return "cancelled" if seen == "cancelling" and status == "requires_action" else status
 
 
 def _sent(row: Found, response: Mapping[str, Any]) -> list[Any]:

@@ -196,9 +196,7 @@ THREAD_AND_RUN_CREATE = record(
 RUN_UPDATE = _metadata_only
 TOOL_OUTPUTS = record(
     {
-        "tool_outputs": array(
-            record({"tool_call_id": _id, "output": nullable(string(most=10_485_760))}, required=("tool_call_id",))
-        ),
+        "tool_outputs": array(record({"tool_call_id": _id, "output": nullable(string(most=10_485_760))})),
         "stream": nullable(boolean),
     },
     required=("tool_outputs",),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import errors
-from .asking import ask, in_background
+from .asking import Asked, ask, in_background
 from .io import IO
 from .lifecycle import advance, look_at_thread
 from .lookup import existing
@@ -56,14 +56,14 @@ async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = No
     reserved = await io.write(lambda db: _reserve(io, db, given, thread_id, thread))
     trim = reserved.run["truncation_strategy"]["type"] == "auto"
     try:
-        request, response = await ask(io, reserved.request, reserved.turns, trim=trim)
-        row = await io.write(lambda db: _accept(io, db, reserved, request, response))
+        asked = await ask(io, reserved.request, reserved.turns, trim=trim, forget=True)
+        row = await io.write(lambda db: _accept(io, db, reserved, asked))
     except BaseException:  # a cancelled task, too, must not leave a run that nobody asked for
         await io.write(lambda db: _release(io, db, reserved))
         raise
     if row is None:  # the thread was deleted while the upstream was asked
         raise errors.not_found("thread", thread_id)
-    run: Run = (await moved_on(io, row, response))["body"]
+    run: Run = (await moved_on(io, row, asked.response))["body"]
     return run
 
 
@@ -107,11 +107,11 @@ def _reserve(io: IO, db: Connection, given: Json, thread_id: str, thread: Json |
         raise errors.ApiError(400, message, code="invalid_thread")
     turns = turns_from_entries(entries, now, last_messages=run["truncation_strategy"]["last_messages"])
     request = _request(io, run, given, assistant["body"], fields_with_files(row["body"], files))
-    _hold(db, namespace, run, request, turns if not io.settings.store_responses else [])
+    _hold(db, namespace, run, request)
     return Reserved(run, request, turns, message_ids, files, thread is not None)
 
 
-def _hold(db: Connection, namespace: str, run: Run, request: Json, sent: Turns) -> None:
+def _hold(db: Connection, namespace: str, run: Run, request: Json) -> None:
     values = {
         "namespace": namespace,
         "id": run["id"],
@@ -121,7 +121,7 @@ def _hold(db: Connection, namespace: str, run: Run, request: Json, sent: Turns) 
         "status": run["status"],
         "expires_at": run["expires_at"],
         "request": request,
-        "state": {"usage": None, "sent": sent},
+        "state": {"usage": None, "sent": []},
         "body": run,
     }
     try:
@@ -153,10 +153,13 @@ def _release(io: IO, db: Connection, reserved: Reserved) -> None:
         queries.remove(db, "threads", namespace, reserved.run["thread_id"])
 
 
-def _accept(io: IO, db: Connection, reserved: Reserved, request: Json, response: Json) -> Found | None:
+def _accept(io: IO, db: Connection, reserved: Reserved, asked: Asked) -> Found | None:
     namespace, run_id = io.settings.namespace, reserved.run["id"]
     thread = queries.lock(db, "threads", namespace, reserved.run["thread_id"])
     if thread is not None:
         join_files(db, thread, reserved.files)
-    queries.change(db, "runs", namespace, run_id, response_id=response["id"], request=request)
+    # What is not stored upstream is sent again in the next round, as the upstream took it.
+    state = {"usage": None, "sent": [] if asked.request["store"] else asked.turns}
+    changes = {"response_id": asked.response["id"], "request": asked.request, "state": state}
+    queries.change(db, "runs", namespace, run_id, **changes)
     return queries.get(db, "runs", namespace, run_id)

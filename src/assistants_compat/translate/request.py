@@ -67,8 +67,16 @@ def _tool_choice(choice: Any) -> Any:
 
 
 def continued(request: Json, response_id: str, spent: int, budget: int | None) -> Json:
-    """The request of a run's next round: it continues the response, with what is left of the completion budget."""
-    body = {**request, "previous_response_id": response_id}
+    """The request of a run's next round: it continues the response, with what is left of the completion budget.
+
+    A tool that had to be called has been: sent again, the choice would have it called for ever.  A response that the
+    upstream did not store is continued by its items instead.
+    """
+    body = dict(request)
+    if body["store"]:
+        body["previous_response_id"] = response_id
+    if body.get("tool_choice") not in ("none", "auto"):
+        body.pop("tool_choice", None)
     if budget is not None:
         body["max_output_tokens"] = max(_LEAST_OUTPUT_TOKENS, budget - spent)
     return body
