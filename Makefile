@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check matrix lock wheel clean
+.PHONY: help demo test check matrix clients lock wheel clean
 
 ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
   PY := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -30,12 +30,13 @@ SOURCES := $(shell find src -name __pycache__ -prune -o -print) pyproject.toml $
 READY := ready-$(PY)
 
 help:
-	@echo 'make demo    run examples/data_analyst.py over a recording      ARGS=--live for the real service'
-	@echo 'make test    run the tests against the built wheel              ARGS="-k name", JOBS=0 for one process, COV=1'
-	@echo 'make check   lint, format, types, layers'
-	@echo 'make matrix  the contract tests on pinned pairs of Python and openai SDK'
-	@echo 'make lock    write locks/ anew                                  UPGRADE=1 for the newest versions'
-	@echo 'make clean   remove everything that these made'
+	@echo 'make demo     run examples/data_analyst.py over a recording      ARGS=--live for the real service'
+	@echo 'make test     run the tests against the built wheel              ARGS="-k name", JOBS=0 for one process, COV=1'
+	@echo 'make check    lint, format, types, layers'
+	@echo 'make matrix   the contract tests on pinned pairs of Python and openai SDK'
+	@echo 'make clients  LangChain, LlamaIndex and AutoGen run their own agents over wrapped clients'
+	@echo 'make lock     write locks/ anew                                  UPGRADE=1 for the newest versions'
+	@echo 'make clean    remove everything that these made'
 
 # --- the wheel
 
@@ -84,6 +85,9 @@ test: .venv/test/wheel-$(PY)
 matrix: .venv/test/wheel-$(PY)
 	@.venv/test/bin/nox --noxfile noxfile.py $(ARGS)
 
+clients: .venv/test/wheel-$(PY)
+	@.venv/test/bin/nox --noxfile noxfile.py --session clients $(ARGS)
+
 # --- check: cheap first
 
 .venv/check/$(READY): locks/py$(PY)-check.txt
@@ -100,7 +104,8 @@ check: .venv/check/$(READY)
 	.venv/check/bin/mypy --allow-untyped-defs --allow-incomplete-defs --allow-untyped-calls --allow-untyped-decorators tests
 	.venv/check/bin/pyright --warnings --pythonpath .venv/check/bin/python
 
-# --- lock: a file for each Python, the same with the tools of `check`, and one for each pair of `matrix`
+# --- lock: a file for each Python, the same with the tools of `check`, one for each pair of `matrix`, and one for each
+# framework of `clients`
 
 UV := uv==0.13.9
 EXTRAS := --extra postgres
@@ -120,6 +125,9 @@ lock: .venv/lock/$(READY)
 	for pin in locks/*-openai-*.in; do \
 	  v=$${pin#locks/py}; v=$${v%%-*}; \
 	  $(COMPILE) --python-version $$v --group test -o $${pin%.in}.txt pyproject.toml $$pin || exit 1; \
+	done
+	for pin in locks/clients-*.in; do \
+	  $(COMPILE) --python-version 3.11 -o $${pin%.in}.txt pyproject.toml $$pin || exit 1; \
 	done
 	@! grep -nE '://|^-|^/' locks/*.txt || { echo 'locks: a place of this machine got in'; exit 1; }
 

@@ -1,4 +1,8 @@
-"""`make matrix`: the contract tests on pinned pairs of Python and openai SDK, against the built wheel."""
+"""Sessions against the built wheel: `make matrix` and `make clients`.
+
+`contract`: the contract tests on pinned pairs of Python and openai SDK. `clients`: frameworks run their own agents,
+each in an environment of its own.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,15 @@ PAIRS = [
     nox.param("3.13", "3.54.0", id="py3.13-openai-3.54.0"),
 ]
 
+# Frameworks that drive the Assistants API, each with an SDK that it accepts: every generation of the SDK once.
+FRAMEWORKS = [
+    nox.param("langchain", "2.54.0", id="langchain"),
+    nox.param("llamaindex", "1.109.1", id="llamaindex"),
+    nox.param("autogen", "1.59.9", id="autogen"),
+    nox.param("autogen-ext", "3.54.0", id="autogen-ext"),
+]
+
+nox.options.sessions = ["contract"]
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 nox.options.envdir = ".venv/nox"
@@ -44,13 +57,26 @@ offer_every_pyenv_python()
 @nox.session
 @nox.parametrize("python,sdk", PAIRS)
 def contract(session: nox.Session, sdk: str) -> None:
-    """Run tests/contract on the wheel in dist/ and one pinned SDK."""
+    """Run tests/contract on one pinned SDK."""
+    install(session, f"locks/py{session.python}-openai-{sdk}.txt", sdk)
+    session.run("python", "-m", "pytest", "tests/contract", "-p", "no:cacheprovider", *session.posargs)
+
+
+@nox.session(python="3.11")
+@nox.parametrize("framework,sdk", FRAMEWORKS)
+def clients(session: nox.Session, framework: str, sdk: str) -> None:
+    """Run the tests of one framework beside it; that it warns of its own age is no failure."""
+    install(session, f"locks/clients-{framework}.txt", sdk)
+    tests = f"tests/clients/test_{framework.replace('-', '_')}.py"
+    session.run("python", "-m", "pytest", tests, "-W", "default", "-p", "no:cacheprovider", *session.posargs)
+
+
+def install(session: nox.Session, lock: str, sdk: str) -> None:
+    """Install exactly what a lock names, and the wheel in dist/."""
     wheels = sorted((HERE / "dist").glob("*.whl"))
     if len(wheels) != 1:
-        session.error("dist/ must hold one wheel; `make matrix` builds it")
-    lock = f"locks/py{session.python}-openai-{sdk}.txt"
+        session.error("dist/ must hold one wheel; `make matrix` and `make clients` build it")
     session.install("--no-deps", "-r", lock)
     session.install("--no-deps", "--force-reinstall", str(wheels[0]))
     session.run("python", "-m", "pip", "check", silent=True)
     session.run("python", "-c", f"import openai; assert openai.__version__ == '{sdk}', openai.__version__")
-    session.run("python", "-m", "pytest", "tests/contract", "-p", "no:cacheprovider", *session.posargs)

@@ -1,0 +1,148 @@
+"""The assistant agent of autogen-ext over a wrapped asynchronous client."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from assistants_compat.testing import StandIn, Turn
+from doors import Door
+from sent import bodies, outputs, said
+
+NOT_HERE = "autogen-ext has an environment of its own: make clients"
+agents = pytest.importorskip("autogen_ext.agents.openai", reason=NOT_HERE)
+messages = pytest.importorskip("autogen_agentchat.messages", reason=NOT_HERE)
+core = pytest.importorskip("autogen_core", reason=NOT_HERE)
+
+CALLS = [
+    {"name": "multiply", "arguments": '{"first": 6, "second": 7}', "call_id": "call_a"},
+    {"name": "divide", "arguments": "{}", "call_id": "call_b"},
+]
+
+
+def multiply(first: int, second: int) -> int:
+    """Multiply two numbers."""
+    return first * second
+
+
+class Chat:
+    """An agent and a way to wait for it."""
+
+    def __init__(self, door: Door, client: Any, *tools: Any, **options: Any) -> None:
+        self.door = door
+        self.token = core.CancellationToken()
+        self.agent = agents.OpenAIAssistantAgent(
+            name="helper",
+            description="Helps.",
+            client=client,
+            model="gpt-4o",
+            instructions="Help.",
+            tools=list(tools),
+            **options,
+        )
+
+    def ask(self, text: str) -> Any:
+        """The agent's response to a message."""
+        message = messages.TextMessage(source="user", content=text)
+        return self.door(self.agent.on_messages([message], self.token))
+
+    @property
+    def thread(self) -> str:
+        """The id of the agent's thread."""
+        return str(self.door(self.agent.save_state())["thread_id"])
+
+
+def test_a_conversation_goes_on_in_its_thread(async_door: Door, async_client: Any, upstream: StandIn) -> None:
+    """Two messages are two runs on one thread, and a poll in between finds the run in progress."""
+    upstream.script(Turn(text="Hello, Ada.", polls=2), Turn(text="Ada.", polls=0))
+    chat = Chat(async_door, async_client, temperature=0.5)
+    assert chat.ask("I am Ada.").chat_message.content == "Hello, Ada."
+    assert chat.ask("Who am I?").chat_message.content == "Ada."
+    one, two = bodies(upstream)
+    assert (one["instructions"], one["temperature"], one["model"]) == ("Help.", 0.5, "gpt-4o")
+    assert said(two) == [("user", "I am Ada."), ("assistant", "Hello, Ada."), ("user", "Who am I?")]
+
+
+def test_functions_are_called_by_the_agent(async_door: Door, async_client: Any, upstream: StandIn) -> None:
+    """The agent shows the request and the execution of both calls, and the outputs reach the model."""
+    upstream.script(Turn(function_calls=CALLS, polls=0), Turn(text="42.", polls=0))
+    response = Chat(async_door, async_client, multiply).ask("What is 6 times 7?")
+    request, execution = response.inner_messages
+    assert [call.name for call in request.content] == ["multiply", "divide"]
+    assert [result.is_error for result in execution.content] == [False, True]
+    assert response.chat_message.content == "42."
+    assert outputs(bodies(upstream)[1]) == {"call_a": "42", "call_b": "Error: The tool 'divide' is not available."}
+
+
+def test_an_uploaded_file_joins_the_threads_resources(
+    async_door: Door, async_client: Any, upstream: StandIn, tmp_path: Path
+) -> None:
+    """Two uploads update the thread's tool_resources one after the other; then the agent deletes its files."""
+    chat = Chat(async_door, async_client, "code_interpreter")
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_bytes(b"a,b\n")
+        async_door(chat.agent.on_upload_for_code_interpreter(str(tmp_path / name), chat.token))
+    upstream.script(Turn(text="Two columns.", code="print(2)", logs="2\n", polls=0))
+    assert chat.ask("How many columns?").chat_message.content == "Two columns."
+    thread = async_door(async_client.beta.threads.retrieve(chat.thread))
+    file_ids = thread.tool_resources.code_interpreter.file_ids
+    assert [upstream.files[file_id].wire["filename"] for file_id in file_ids] == ["a.csv", "b.csv"]
+    assert bodies(upstream)[0]["tools"][0]["container"]["file_ids"] == file_ids
+    async_door(chat.agent.delete_uploaded_files(chat.token))
+    assert not upstream.files.keys() & set(file_ids)
+
+
+def test_a_reset_deletes_the_new_messages(async_door: Door, async_client: Any, upstream: StandIn) -> None:
+    """An agent on an existing thread deletes what it added, over several pages, and the model hears only the rest."""
+    thread = async_door(async_client.beta.threads.create(messages=[{"role": "user", "content": "I am Ada."}]))
+    upstream.script(Turn(text="Hello.", polls=0), Turn(text="Ada.", polls=0))
+    chat = Chat(async_door, async_client, thread_id=thread.id)
+    chat.ask("I am Bob.")
+    for number in range(120):
+        async_door(async_client.beta.threads.messages.create(thread.id, role="user", content=f"Message {number}."))
+    async_door(chat.agent.on_reset(chat.token))
+    assert chat.ask("Who am I?").chat_message.content == "Ada."
+    assert said(bodies(upstream)[1]) == [("user", "I am Ada."), ("user", "Who am I?")]
+
+
+def test_a_reset_forgets_the_calls_of_functions(async_door: Door, async_client: Any, upstream: StandIn) -> None:
+    """After a reset that deleted every message of a function round, the next run is one the upstream can take."""
+    upstream.script(Turn(function_calls=CALLS[:1], polls=0), Turn(text="42.", polls=0), Turn(text="Yes?", polls=0))
+    chat = Chat(async_door, async_client, multiply)
+    chat.ask("What is 6 times 7?")
+    async_door(chat.agent.on_reset(chat.token))
+    assert chat.ask("Hello.").chat_message.content == "Yes?"
+    assert said(bodies(upstream)[2]) == [("user", "Hello.")]
+
+
+def test_a_saved_agent_comes_back(async_door: Door, async_client: Any, upstream: StandIn) -> None:
+    """An agent that is loaded from its state has its assistant and its thread again."""
+    upstream.script(Turn(text="Hello, Ada.", polls=0), Turn(text="Ada.", polls=0))
+    chat = Chat(async_door, async_client)
+    chat.ask("I am Ada.")
+    state = async_door(chat.agent.save_state())
+    other = Chat(async_door, async_client)
+    async_door(other.agent.load_state(state))
+    assert other.ask("Who am I?").chat_message.content == "Ada."
+    assert (other.thread, len(said(bodies(upstream)[1]))) == (chat.thread, 3)
+
+
+def test_a_failed_run_is_the_agents_error(async_door: Door, async_client: Any, upstream: StandIn) -> None:
+    """The error that the agent raises has the upstream's words."""
+    error = {"code": "server_error", "message": "Something broke."}
+    upstream.script(Turn(status="failed", error=error, polls=0))
+    with pytest.raises(ValueError, match="Something broke"):
+        Chat(async_door, async_client).ask("Hello.")
+
+
+def test_an_agent_deletes_its_assistant(async_door: Door, async_client: Any) -> None:
+    """The assistant that an agent made is gone after it was told to delete it."""
+    chat = Chat(async_door, async_client)
+    chat.ask("Hello.")
+    id_ = async_door(chat.agent.save_state())["assistant_id"]
+    async_door(chat.agent.delete_assistant(chat.token))
+    with pytest.raises(openai.NotFoundError):
+        async_door(async_client.beta.assistants.retrieve(id_))

@@ -1,0 +1,191 @@
+"""LangChain's two runnables, as chains and as agents, over a wrapped client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from assistants_compat.testing import StandIn, Turn
+from doors import Door
+from sent import bodies, outputs, said
+
+NOT_HERE = "LangChain has an environment of its own: make clients"
+first = pytest.importorskip("langchain.agents.openai_assistant", reason=NOT_HERE)
+second = pytest.importorskip("langchain_community.agents.openai_assistant", reason=NOT_HERE)
+agents = pytest.importorskip("langchain.agents", reason=NOT_HERE)
+tools = pytest.importorskip("langchain_core.tools", reason=NOT_HERE)
+
+V1 = first.OpenAIAssistantRunnable
+V2 = second.OpenAIAssistantV2Runnable
+CODE = {"type": "code_interpreter"}
+CALLS = [
+    {"name": "multiply", "arguments": '{"first": 6, "second": 7}', "call_id": "call_a"},
+    {"name": "multiply", "arguments": '{"first": 2, "second": 3}', "call_id": "call_b"},
+]
+
+
+@pytest.fixture(params=[V1, V2], ids=["v1", "v2"])
+def runnable(request: pytest.FixtureRequest) -> Any:
+    """The runnable of the first or the second version."""
+    return request.param
+
+
+@pytest.fixture
+def multiply() -> Any:
+    """A LangChain tool."""
+
+    def multiply(first: int, second: int) -> int:
+        """Multiply two numbers."""
+        return first * second
+
+    return tools.tool(multiply)
+
+
+def make(runnable: Any, client: Any, *given: Any, **options: Any) -> Any:
+    """An assistant made by LangChain, polled without waiting long."""
+    return runnable.create_assistant(
+        name="helper", instructions="Help.", tools=given, model="gpt-4o", client=client, check_every_ms=1, **options
+    )
+
+
+def test_a_conversation_goes_on_in_its_thread(runnable: Any, client: Any, upstream: StandIn) -> None:
+    """The first invoke creates thread and run, the second one continues, and each gives only its own run's messages."""
+    upstream.script(Turn(text="Hello, Ada.", polls=2), Turn(text="Ada.", polls=2))
+    assistant = make(runnable, client)
+    [greeting] = assistant.invoke({"content": "I am Ada.", "thread_metadata": {"who": "Ada"}})
+    assert [block.text.value for block in greeting.content] == ["Hello, Ada."]
+    [answer] = assistant.invoke({"content": "Who am I?", "thread_id": greeting.thread_id})
+    assert [block.text.value for block in answer.content] == ["Ada."]
+    assert (answer.thread_id, answer.run_id != greeting.run_id) == (greeting.thread_id, True)
+    assert said(bodies(upstream)[1]) == [("user", "I am Ada."), ("assistant", "Hello, Ada."), ("user", "Who am I?")]
+    assert client.beta.threads.retrieve(greeting.thread_id).metadata == {"who": "Ada"}
+
+
+def test_an_agent_executor_calls_the_functions(runnable: Any, client: Any, upstream: StandIn, multiply: Any) -> None:
+    """The executor runs both parallel calls, hands in their outputs to the same run and gets the answer."""
+    upstream.script(Turn(function_calls=CALLS), Turn(text="42 and 6."))
+    assistant = make(runnable, client, multiply, as_agent=True)
+    executor = agents.AgentExecutor(agent=assistant, tools=[multiply])
+    answer = executor.invoke({"content": "What is 6 times 7, and 2 times 3?"})
+    assert (answer["output"], answer["attachments"]) == ("42 and 6.", [])
+    asked, answered = bodies(upstream)
+    [sent] = asked["tools"]
+    assert (sent["type"], sent["name"], sent["strict"]) == ("function", "multiply", False)
+    assert outputs(answered) == {"call_a": "42", "call_b": "6"}
+    [run] = client.beta.threads.runs.list(answer["thread_id"])
+    assert (run.id, run.status) == (answer["run_id"], "completed")
+
+
+def test_a_chain_hands_in_outputs_by_itself(runnable: Any, client: Any, upstream: StandIn, multiply: Any) -> None:
+    """Without an executor the tool calls are the result, and an invoke with their outputs continues the run."""
+    upstream.script(Turn(function_calls=CALLS[:1]), Turn(function_calls=CALLS[1:]), Turn(text="Done."))
+    assistant = make(runnable, client, multiply, as_agent=True)
+    response = assistant.invoke({"content": "Multiply twice."})
+    rounds = 0
+    while isinstance(response, list):
+        rounds += 1
+        given = [
+            {"output": str(multiply.invoke(action.tool_input)), "tool_call_id": action.tool_call_id}
+            for action in response
+        ]
+        one = response[0]
+        response = assistant.invoke({"tool_outputs": given, "run_id": one.run_id, "thread_id": one.thread_id})
+    assert (rounds, response.return_values["output"]) == (2, "Done.")
+    assert [outputs(body) for body in bodies(upstream)] == [{}, {"call_a": "42"}, {"call_b": "6"}]
+
+
+def test_the_calls_are_served_in_the_legacy_shape(runnable: Any, client: Any, upstream: StandIn, multiply: Any) -> None:
+    """A runnable that is no agent gives the SDK's own tool calls."""
+    upstream.script(Turn(function_calls=CALLS[:1]))
+    [call] = make(runnable, client, multiply).invoke({"content": "Multiply."})
+    assert (call.id, call.type, call.function.name) == ("call_a", "function", "multiply")
+    assert call.function.arguments == CALLS[0]["arguments"]
+
+
+def test_the_first_version_passes_a_runs_parameters(client: Any, upstream: StandIn) -> None:
+    """What V1 takes from its input for a run reaches the model."""
+    assistant = make(V1, client)
+    [message] = assistant.invoke({"content": "One.", "instructions": "Be terse.", "temperature": 0.5})
+    given = {"additional_instructions": "Count.", "max_completion_tokens": 500, "model": "gpt-4o-mini", "top_p": 0.5}
+    assistant.invoke({"content": "Two.", "thread_id": message.thread_id, **given})
+    one, two = bodies(upstream)
+    assert (one["instructions"], one["temperature"], one["model"]) == ("Be terse.", 0.5, "gpt-4o")
+    assert (two["max_output_tokens"], two["top_p"], two["model"]) == (500, 0.5, "gpt-4o-mini")
+    assert two["instructions"].split() == ["Help.", "Count."]
+
+
+def test_the_second_version_passes_a_runs_parameters(client: Any, upstream: StandIn) -> None:
+    """V2's truncation strategy counts for the run on an existing thread."""
+    assistant = make(V2, client, model_kwargs={"temperature": 0.25})
+    [message] = assistant.invoke({"content": "One."})
+    last = {"type": "last_messages", "last_messages": 1}
+    assistant.invoke({"content": "Two.", "thread_id": message.thread_id, "truncation_strategy": last})
+    one, two = bodies(upstream)
+    assert (one["temperature"], said(one), said(two)) == (0.25, [("user", "One.")], [("user", "Two.")])
+
+
+def test_the_second_version_brings_files_to_code_interpreter(client: Any, upstream: StandIn) -> None:
+    """An assistant's file, a thread's and a message's attachment all lie in the run's container."""
+    mine, threads, attached = (upstream.put_file(f"{name}.csv", b"a,b", "assistants") for name in "abc")
+    upstream.script(Turn(text="[Here](sandbox:/mnt/data/out.csv)", files={"out.csv": b"1,2"}))
+    assistant = make(V2, client, CODE, tool_resources={"code_interpreter": {"file_ids": [mine]}})
+    [message] = assistant.invoke(
+        {"content": "Add them.", "tool_resources": {"code_interpreter": {"file_ids": [threads]}}},
+        attachments=[{"file_id": attached, "tools": [CODE]}],
+    )
+    [tool] = bodies(upstream)[0]["tools"]
+    assert tool["container"]["file_ids"] == [mine, threads, attached]
+    [annotation] = message.content[0].text.annotations
+    assert client.files.content(annotation.file_path.file_id).read() == b"1,2"
+
+
+def test_an_image_keeps_an_agents_answer_from_being_text(runnable: Any, client: Any, upstream: StandIn) -> None:
+    """An agent whose run shows an image gives the content blocks and not a text."""
+    upstream.script(Turn(text="A chart.", images=[b"png"]))
+    answer = make(runnable, client, CODE, as_agent=True).invoke({"content": "Draw."})
+    assert sorted(block.type for block in answer.return_values["output"]) == ["image_file", "text"]
+
+
+def test_a_failed_run_is_langchains_error(runnable: Any, client: Any, upstream: StandIn) -> None:
+    """LangChain says the status, and the upstream's words stand in the run that it dumps."""
+    upstream.script(Turn(status="failed", error={"code": "server_error", "message": "Something broke."}))
+    with pytest.raises(ValueError, match="Unexpected run status: failed") as caught:
+        make(runnable, client).invoke({"content": "Hello."})
+    assert "Something broke." in str(caught.value)
+
+
+def test_the_second_version_works_asynchronously(
+    client: Any, async_client: Any, async_door: Door, upstream: StandIn, multiply: Any
+) -> None:
+    """V2's ainvoke takes an agent through a function round; its last look at the messages is synchronous."""
+    upstream.script(Turn(function_calls=CALLS), Turn(text="42 and 6."))
+    assistant = async_door(
+        V2.acreate_assistant(
+            name="helper",
+            instructions="Help.",
+            tools=[multiply],
+            model="gpt-4o",
+            async_client=async_client,
+            client=client,
+            check_every_ms=1,
+            as_agent=True,
+        )
+    )
+    executor = agents.AgentExecutor(agent=assistant, tools=[multiply])
+    answer = async_door(executor.ainvoke({"content": "What is 6 times 7, and 2 times 3?"}))
+    assert answer["output"] == "42 and 6."
+    assert outputs(bodies(upstream)[1]) == {"call_a": "42", "call_b": "6"}
+
+
+def test_the_first_version_asks_asynchronously(
+    client: Any, async_client: Any, async_door: Door, upstream: StandIn, multiply: Any
+) -> None:
+    """V1's ainvoke carries a run to its end, where LangChain itself breaks: it walks an async page with `for`."""
+    upstream.script(Turn(function_calls=CALLS[:1]), Turn(text="42."))
+    assistant = make(V1, client, multiply, async_client=async_client, as_agent=True)
+    [action] = async_door(assistant.ainvoke({"content": "Multiply."}))
+    given = [{"output": "42", "tool_call_id": action.tool_call_id}]
+    with pytest.raises(AttributeError, match="'tuple' object has no attribute 'run_id'"):
+        async_door(assistant.ainvoke({"tool_outputs": given, "run_id": action.run_id, "thread_id": action.thread_id}))
+    assert client.beta.threads.runs.retrieve(action.run_id, thread_id=action.thread_id).status == "completed"

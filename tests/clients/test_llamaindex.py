@@ -1,0 +1,131 @@
+"""LlamaIndex's assistant agent over a wrapped client, given to it or made by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistants_compat.testing import StandIn, Turn
+from doors import Door
+from legacy import asked
+from sent import bodies, outputs, said
+
+NOT_HERE = "LlamaIndex has an environment of its own: make clients"
+agent_module = pytest.importorskip("llama_index.agent.openai", reason=NOT_HERE)
+tools = pytest.importorskip("llama_index.core.tools", reason=NOT_HERE)
+
+CODE = {"type": "code_interpreter"}
+CALLS = [
+    {"name": "multiply", "arguments": '{"first": 6, "second": 7}', "call_id": "call_a"},
+    {"name": "divide", "arguments": "{}", "call_id": "call_b"},
+]
+
+
+@pytest.fixture
+def multiply() -> Any:
+    """A LlamaIndex tool."""
+
+    def multiply(first: int, second: int) -> int:
+        """Multiply two numbers."""
+        return first * second
+
+    return tools.FunctionTool.from_defaults(multiply)
+
+
+def make(client: Any, *functions: Any, hosted: Any = (), **options: Any) -> Any:
+    """An agent over a client that is wrapped already."""
+    assistant = client.beta.assistants.create(
+        model="gpt-4o", instructions="Help.", tools=[*hosted, *(each.metadata.to_openai_tool() for each in functions)]
+    )
+    return agent_module.OpenAIAssistantAgent(
+        client, assistant, list(functions), run_retrieve_sleep_time=0.001, **options
+    )
+
+
+def test_a_conversation_has_a_history(client: Any, upstream: StandIn) -> None:
+    """The agent answers twice on its thread, with the run's instructions, and reads its history back."""
+    upstream.script(Turn(text="Hello, Ada.", polls=2), Turn(text="Ada."))
+    agent = make(client, instructions_prefix="Be terse.")
+    assert agent.chat("I am Ada.").response == "Hello, Ada."
+    assert agent.chat("Who am I?").response == "Ada."
+    history = [("user", "I am Ada."), ("assistant", "Hello, Ada."), ("user", "Who am I?"), ("assistant", "Ada.")]
+    assert [(message.role.value, message.content) for message in agent.chat_history] == history
+    assert agent.latest_message.additional_kwargs["assistant_id"] == agent.assistant.id
+    assert [body["instructions"] for body in bodies(upstream)] == ["Be terse.", "Be terse."]
+    assert said(bodies(upstream)[1]) == history[:3]
+
+
+def test_a_history_is_read_over_its_pages(client: Any) -> None:
+    """A thread of more than one page comes back whole and in order."""
+    agent = make(client)
+    for number in range(45):
+        agent.add_message(f"Message {number}.")
+    assert [message.content for message in agent.chat_history] == [f"Message {number}." for number in range(45)]
+
+
+def test_functions_are_called_in_the_agents_loop(client: Any, upstream: StandIn, multiply: Any) -> None:
+    """Two parallel calls are answered in one go, the one of an unknown function with LlamaIndex's error."""
+    upstream.script(Turn(function_calls=CALLS), Turn(text="42."))
+    response = make(client, multiply).chat("What is 6 times 7?")
+    assert (response.response, [source.content for source in response.sources][:1]) == ("42.", ["42"])
+    assert outputs(bodies(upstream)[1])["call_a"] == "42"
+    assert "divide" in outputs(bodies(upstream)[1])["call_b"]
+
+
+def test_functions_are_called_asynchronously(client: Any, async_door: Door, upstream: StandIn, multiply: Any) -> None:
+    """`achat` awaits the tools and takes several rounds in one run."""
+    upstream.script(Turn(function_calls=CALLS[:1]), Turn(function_calls=CALLS[:1]), Turn(text="42."))
+    agent = make(client, multiply)
+    response = async_door(agent.achat("What is 6 times 7?"))
+    assert (response.response, [source.content for source in response.sources]) == ("42.", ["42", "42"])
+    assert len(client.beta.threads.runs.list(agent.thread_id).data) == 1
+
+
+def test_an_uploaded_file_is_attached(client: Any, upstream: StandIn, tmp_path: Path) -> None:
+    """A file that the agent uploads and attaches to a message lies in the container, and what is made comes back."""
+    table = tmp_path / "sales.csv"
+    table.write_bytes(b"region,sales\n")
+    upstream.script(Turn(text="[Here](sandbox:/mnt/data/out.csv)", files={"out.csv": b"1,2"}))
+    agent = make(client, hosted=[CODE])
+    [file_id] = agent.upload_files([str(table)])
+    message = agent.add_message("Sum it up.", file_ids=[file_id], tools=[CODE])
+    assert [(attachment.file_id, len(attachment.tools)) for attachment in message.attachments] == [(file_id, 1)]
+    run, _ = agent.run_assistant()
+    assert (run.status, bodies(upstream)[0]["tools"][0]["container"]["file_ids"]) == ("completed", [file_id])
+    [block] = agent.latest_message.additional_kwargs["thread_message"].content
+    assert client.files.content(block.text.annotations[0].file_path.file_id).read() == b"1,2"
+
+
+def test_a_reset_begins_a_new_thread(client: Any, upstream: StandIn) -> None:
+    """After a reset the old thread is gone and the model hears nothing of it."""
+    agent = make(client)
+    agent.chat("I am Ada.")
+    old = agent.thread_id
+    agent.reset()
+    agent.chat("Who am I?")
+    assert (agent.thread_id != old, said(bodies(upstream)[1])) == (True, [("user", "Who am I?")])
+
+
+def test_a_failed_run_is_llamaindexs_error(client: Any, upstream: StandIn) -> None:
+    """The error that LlamaIndex raises has the upstream's words."""
+    upstream.script(Turn(status="failed", error={"code": "server_error", "message": "Something broke."}))
+    with pytest.raises(ValueError, match="Something broke"):
+        make(client).chat("Hello.")
+
+
+def test_an_agent_makes_its_own_client(
+    monkeypatch: pytest.MonkeyPatch, wrapping_class: Any, upstream: StandIn, multiply: Any
+) -> None:
+    """`from_new` and `from_existing` work where `openai.OpenAI` is a class that wraps itself."""
+    monkeypatch.setattr("openai.OpenAI", wrapping_class)
+    upstream.script(Turn(text="Hello."), Turn(function_calls=CALLS[:1]), Turn(text="42."))
+    new = agent_module.OpenAIAssistantAgent.from_new("helper", "Help.", [multiply], model="gpt-4o", top_p=0.5)
+    assert new.chat("Hello?").response == "Hello."
+    existing = agent_module.OpenAIAssistantAgent.from_existing(
+        new.assistant.id, [multiply], new.thread_id, run_retrieve_sleep_time=0.001
+    )
+    assert existing.chat("What is 6 times 7?").response == "42."
+    assert asked(upstream) == ["POST /responses", "GET /responses/*", "GET /responses/*"] * 3
+    assert ("temperature" in bodies(upstream)[0], bodies(upstream)[0]["top_p"]) == (False, 0.5)
