@@ -53,7 +53,7 @@ def _no_certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test reads the developer's own settings or writes into his data directory."""
-    for name in ("STORE", "FILES", "NAMESPACE", "MODE", "RUN_TTL", "POLL_AFTER_MS"):
+    for name in ("STORE", "FILES", "NAMESPACE", "MODE", "RUN_TTL", "POLL_AFTER_MS", "MODELS", "STORE_RESPONSES"):
         monkeypatch.delenv(f"ASSISTANTS_COMPAT_{name}", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
 

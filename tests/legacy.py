@@ -10,10 +10,11 @@ from assistants_compat import Settings
 from assistants_compat.store import tables
 from assistants_compat.store.engine import Connection, transact
 from assistants_compat.store.places import database_url
-from assistants_compat.testing import StandIn
+from assistants_compat.testing import StandIn, Turn
 from doors import Door
 
 CODE = [{"type": "code_interpreter"}]
+FUNCTION = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
 CSV = b"region,sales\nnorth,10\n"
 LINK = "Done: [the table](sandbox:/mnt/data/sales.csv)"
 
@@ -41,6 +42,37 @@ def finish_run(door: Door, client: Any, **options: Any) -> Any:
     """The same, polled to its end."""
     run = start_run(door, client, **options)
     return door(client.beta.threads.runs.poll(run.id, thread_id=run.thread_id))
+
+
+def calling(*call_ids: str, **options: Any) -> Turn:
+    """A turn in which the model calls the function `look` once for each id."""
+    calls = [{"name": "look", "arguments": {"at": call_id}, "call_id": call_id} for call_id in call_ids]
+    return Turn(**{"function_calls": calls, "polls": 0, **options})
+
+
+def waiting_run(door: Door, client: Any, upstream: StandIn, *call_ids: str, **options: Any) -> Any:
+    """A run that waits for the outputs of these calls."""
+    upstream.script(calling(*call_ids or ("call_1",)))
+    run = finish_run(door, client, **{"tools": [FUNCTION], **options})
+    assert run.status == "requires_action"
+    return run
+
+
+def submit(door: Door, client: Any, run: Any, *call_ids: str, **options: Any) -> Any:
+    """Give a run an output for each of these calls, its id in capitals."""
+    outputs = [{"tool_call_id": call_id, "output": call_id.upper()} for call_id in call_ids or ("call_1",)]
+    runs = client.beta.threads.runs
+    return door(runs.submit_tool_outputs(run.id, thread_id=run.thread_id, tool_outputs=outputs, **options))
+
+
+def look_at(door: Door, client: Any, run: Any) -> Any:
+    """The run as it is now."""
+    return door(client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id))
+
+
+def sent(upstream: StandIn) -> list[Any]:
+    """The bodies of all requests for a response, in their order."""
+    return [each.json for each in upstream.requests if (each.method, each.path) == ("POST", "/responses")]
 
 
 def make_file(door: Door, client: Any, upstream: StandIn, turn: Any) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from assistants_compat.translate.request import input_from_messages, request_from_run
+import pytest
+
+from assistants_compat.translate.request import continued, request_from_run
 from assistants_compat.translate.run import run_from_request
 from assistants_compat.translate.thread import message_from_request
+from assistants_compat.translate.transcript import turns_from_entries
 
 
 def request(given: dict[str, Any], assistant: dict[str, Any], files: list[str] | None = None) -> dict[str, Any]:
@@ -58,7 +61,8 @@ def test_the_transcript_is_parts_for_users_and_plain_text_for_assistants() -> No
         },
     )
     answer = message_from_request("msg_2", "thread_1", 2, {"role": "assistant", "content": "Seen."})
-    assert input_from_messages([user, answer]) == [  # type: ignore[list-item]
+    [turn] = turns_from_entries([user, answer], 0)  # type: ignore[list-item]
+    assert turn == [
         {
             "role": "user",
             "content": [
@@ -74,4 +78,29 @@ def test_the_transcript_is_parts_for_users_and_plain_text_for_assistants() -> No
 def test_an_assistant_message_that_is_only_a_picture_is_left_out() -> None:
     """There is nothing to say for it upstream."""
     picture = {"role": "assistant", "content": [{"type": "image_file", "image_file": {"file_id": "file-1"}}]}
-    assert input_from_messages([picture]) == []
+    assert turns_from_entries([picture], 0) == []
+
+
+def test_the_next_round_has_what_is_left_of_the_budget() -> None:
+    """A budget is one for all rounds, and the least that the upstream takes is still asked for."""
+    body = request({"max_completion_tokens": 300}, {})
+    assert continued(body, "resp_1", 100, 300) == {**body, "previous_response_id": "resp_1", "max_output_tokens": 200}
+    assert continued(body, "resp_1", 295, 300)["max_output_tokens"] == 16
+    assert "max_output_tokens" not in continued(request({}, {}), "resp_1", 100, None)
+
+
+def test_the_next_round_of_what_was_not_stored_names_no_response() -> None:
+    """The upstream knows no earlier response; the budget holds all the same."""
+    body = {**request({"max_completion_tokens": 300}, {}), "store": False}
+    assert continued(body, "resp_1", 100, 300) == {**body, "max_output_tokens": 200}
+
+
+@pytest.mark.parametrize(
+    ("choice", "kept"),
+    [("auto", True), ("none", True), ("required", False), ({"type": "function", "function": {"name": "f"}}, False)],
+)
+def test_a_choice_that_forces_a_call_is_for_the_first_round(choice: Any, kept: bool) -> None:  # noqa: FBT001 - a value of the table
+    """Sent again it would have the function called for ever; `auto` and `none` hold for the whole run."""
+    body = request({"tool_choice": choice, "tools": [{"type": "function", "function": {"name": "f"}}]}, {})
+    assert body["tool_choice"] == ({"type": "function", "name": "f"} if isinstance(choice, dict) else choice)
+    assert ("tool_choice" in continued(body, "resp_1", 0, None)) == kept

@@ -18,6 +18,8 @@ VALUES = {
     "mode": ("inline", "inline"),
     "run_ttl": ("60", 60),
     "poll_after_ms": ("20", 20),
+    "models": ("gpt-4-turbo=gpt-4.1, gpt-4=gpt-4o", {"gpt-4-turbo": "gpt-4.1", "gpt-4": "gpt-4o"}),
+    "store_responses": ("no", False),
 }
 
 
@@ -29,7 +31,7 @@ def test_every_setting_has_a_variable_and_an_argument_wins(name: str, monkeypatc
     monkeypatch.setenv(variables()[name], text)
     assert getattr(Settings(), name) == value
     assert value != default
-    monkeypatch.setenv(variables()[name], "9")
+    monkeypatch.setenv(variables()[name], {"models": "9=9", "store_responses": "1"}.get(name, "9"))
     assert getattr(Settings(**{name: value}), name) == value  # type: ignore[arg-type]
 
 
@@ -39,7 +41,16 @@ def test_the_table_of_values_covers_every_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("mode", "sideways"), ("run_ttl", "soon"), ("run_ttl", "0"), ("poll_after_ms", "-5")]
+    ("name", "text"),
+    [
+        ("mode", "sideways"),
+        ("run_ttl", "soon"),
+        ("run_ttl", "0"),
+        ("poll_after_ms", "-5"),
+        ("models", "gpt-4"),
+        ("models", "gpt-4=,a=b"),
+        ("store_responses", "perhaps"),
+    ],
 )
 def test_a_variable_that_cannot_be_used_is_named(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says which variable and what it holds."""

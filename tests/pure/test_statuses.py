@@ -12,10 +12,12 @@ from assistants_compat.translate.run import (
     MOVES,
     TERMINAL,
     IllegalMoveError,
+    added,
     last_error,
     moved,
     outcome_of_response,
     run_from_request,
+    usage_from_response,
 )
 
 
@@ -62,9 +64,43 @@ def test_the_keys_of_a_run_are_the_29_recorded_ones_in_their_order() -> None:
 def test_a_prompt_budget_that_was_passed_ends_the_run_incomplete() -> None:
     """`max_prompt_tokens` has an effect: the run ends incomplete once the input was larger."""
     body = {"status": "completed", "usage": {"input_tokens": 300, "output_tokens": 1, "total_tokens": 301}}
-    status, changes = outcome_of_response(new_run(max_prompt_tokens=256), body)
+    usage = usage_from_response(body)
+    status, changes = outcome_of_response(new_run(max_prompt_tokens=256), body, usage)
     assert (status, changes["incomplete_details"]) == ("incomplete", {"reason": "max_prompt_tokens"})
-    assert outcome_of_response(new_run(max_prompt_tokens=300), body)[0] == "completed"
+    assert outcome_of_response(new_run(max_prompt_tokens=300), body, usage)[0] == "completed"
+    # The budget is for all rounds together.
+    assert outcome_of_response(new_run(max_prompt_tokens=300), body, added(usage, usage))[0] == "incomplete"
+
+
+CALLING = {
+    "status": "completed",
+    "output": [{"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": "{}"}],
+    "usage": {"input_tokens": 5, "output_tokens": 20, "total_tokens": 25},
+}
+
+
+def test_a_response_that_calls_functions_leaves_the_run_waiting() -> None:
+    """The calls are shown by the upstream's `call_id`, and there is no usage yet."""
+    status, changes = outcome_of_response(new_run(), CALLING, usage_from_response(CALLING))
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": [call]}}
+    assert (status, changes) == ("requires_action", {"required_action": action})
+
+
+@pytest.mark.parametrize(("budget", "status"), [(20, "incomplete"), (21, "requires_action")])
+def test_a_spent_completion_budget_ends_a_run_that_has_more_to_say(budget: int, status: str) -> None:
+    """Nothing is left for an answer to the outputs, so they are not asked for."""
+    found, changes = outcome_of_response(new_run(max_completion_tokens=budget), CALLING, usage_from_response(CALLING))
+    assert found == status
+    if status == "incomplete":
+        assert changes["incomplete_details"] == {"reason": "max_completion_tokens"}
+
+
+def test_a_run_that_is_being_cancelled_does_not_wait_for_outputs() -> None:
+    """It is cancelled, with what it used."""
+    run = moved(moved(new_run(), "in_progress", 101), "cancelling", 102)
+    usage = usage_from_response(CALLING)
+    assert outcome_of_response(run, CALLING, usage) == ("cancelled", {"usage": usage})
 
 
 @pytest.mark.parametrize(

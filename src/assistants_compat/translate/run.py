@@ -44,6 +44,7 @@ STATUS_OF_RESPONSE = {
 }
 
 _STAMP = {"completed": "completed_at", "failed": "failed_at", "cancelled": "cancelled_at", "incomplete": "completed_at"}
+_STARTED = (TERMINAL | {"requires_action"}) - {"expired"}
 _ERROR_CODES = frozenset({"server_error", "rate_limit_exceeded", "invalid_prompt"})
 
 
@@ -128,8 +129,8 @@ def moved(run: Run, status: str, now: int, **changes: object) -> Run:
         stamps["required_action"] = None
     if status == "in_progress":
         stamps["started_at"] = now
-    elif status in TERMINAL and run["started_at"] is None and status != "expired":
-        stamps["started_at"] = run["created_at"]  # it ended between two looks: it had started
+    elif run["started_at"] is None and status in _STARTED:
+        stamps["started_at"] = run["created_at"]  # its round ended between two looks: it had started
     if status in _STAMP:
         stamps[_STAMP[status]] = now
     return cast("Run", {**run, **stamps, "status": status, **changes})
