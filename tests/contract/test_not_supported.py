@@ -10,9 +10,7 @@ import pytest
 from assistants_compat import Settings
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
-from legacy import dump, make_assistant, make_thread, start_run
-
-FUNCTION = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+from legacy import FUNCTION, dump, finish_run, make_assistant, make_thread, start_run
 
 
 def stream(door: Door, client: Any, assistant_id: str, thread_id: str) -> Any:
@@ -35,31 +33,24 @@ def stream(door: Door, client: Any, assistant_id: str, thread_id: str) -> Any:
         ("stream", "streaming"),
         ("stream helper", "streaming"),
         ("stream of create_and_run", "streaming"),
-        ("function tools", "function tools"),
-        ("function tools of the assistant", "function tools"),
         ("file_search", "file_search"),
-        ("last_messages", "last_messages"),
+        ("file_search of the assistant", "file_search"),
     ],
 )
 def test_a_run_with_a_later_feature_is_refused(
     door: Door, client: Any, upstream: StandIn, settings: Settings, feature: str, words: str
 ) -> None:
     """The refusal names the feature and leaves the store and the upstream as they were."""
-    tools = [FUNCTION] if feature == "function tools of the assistant" else []
+    search = [{"type": "file_search"}]
+    tools = search if feature == "file_search of the assistant" else []
     assistant, thread = make_assistant(door, client, tools=tools), make_thread(door, client)
     runs = client.beta.threads.runs
     calls = {
         "stream": lambda: runs.create(thread.id, assistant_id=assistant.id, stream=True),
         "stream helper": lambda: stream(door, client, assistant.id, thread.id),
         "stream of create_and_run": lambda: client.beta.threads.create_and_run(assistant_id=assistant.id, stream=True),
-        "function tools": lambda: runs.create(thread.id, assistant_id=assistant.id, tools=[FUNCTION]),
-        "function tools of the assistant": lambda: runs.create(thread.id, assistant_id=assistant.id),
-        "file_search": lambda: runs.create(thread.id, assistant_id=assistant.id, tools=[{"type": "file_search"}]),
-        "last_messages": lambda: runs.create(
-            thread.id,
-            assistant_id=assistant.id,
-            truncation_strategy={"type": "last_messages", "last_messages": 1},
-        ),
+        "file_search": lambda: runs.create(thread.id, assistant_id=assistant.id, tools=search),
+        "file_search of the assistant": lambda: runs.create(thread.id, assistant_id=assistant.id),
     }
     before = dump(settings)
     with pytest.raises(openai.BadRequestError) as caught:
@@ -71,23 +62,19 @@ def test_a_run_with_a_later_feature_is_refused(
     assert upstream.requests == []
 
 
-def test_cancel_and_tool_outputs_are_refused(door: Door, client: Any, upstream: StandIn, settings: Settings) -> None:
-    """Cancelling a run and submitting outputs to it change nothing and say so; an unknown run is still 404."""
-    upstream.script(Turn(text="Slow.", polls=9))
-    run = start_run(door, client)
-    runs = client.beta.threads.runs
+def test_tool_outputs_are_not_streamed_yet(door: Door, client: Any, upstream: StandIn, settings: Settings) -> None:
+    """`submit_tool_outputs(stream=True)` changes nothing and says so; the run still waits."""
+    upstream.script(Turn(function_calls=[{"name": "look", "call_id": "call_1"}], polls=0))
+    run = finish_run(door, client, tools=[FUNCTION])
     before, requests = dump(settings), len(upstream.requests)
     outputs = [{"tool_call_id": "call_1", "output": "x"}]
-    calls = [
-        lambda run_id: runs.cancel(run_id, thread_id=run.thread_id),
-        lambda run_id: runs.submit_tool_outputs(run_id, thread_id=run.thread_id, tool_outputs=outputs),
-    ]
-    for call in calls:
-        with pytest.raises(openai.BadRequestError) as caught:
-            door(call(run.id))
-        assert caught.value.code == "not_supported"
-        with pytest.raises(openai.NotFoundError, match=r"No run found with id 'run_x'\."):
-            door(call("run_x"))
+    with pytest.raises(openai.BadRequestError, match="streaming") as caught:
+        door(
+            client.beta.threads.runs.submit_tool_outputs(
+                run.id, thread_id=run.thread_id, tool_outputs=outputs, stream=True
+            )
+        )
+    assert caught.value.code == "not_supported"
     assert dump(settings) == before
     assert len(upstream.requests) == requests
 
