@@ -128,7 +128,7 @@ def test_tasks_of_one_loop_write_a_run_once(door: Door, client: Any, upstream: S
     assert {each.status for each in seen} <= {"queued", "completed"}
     assert door(client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)).status == "completed"
     rows = dump(settings)
-    assert [len(rows[noun]) for noun in ("messages", "steps", "files")] == [2, 2, 1]
+    assert [len(rows[noun]) for noun in ("messages", "steps", "files")] == [3, 2, 1]
     assert asked(upstream, CONTENT) == [CONTENT]
 
 

@@ -25,10 +25,8 @@ _BASE = re.compile(r"https://[^/]+/v1")
 V1 = "recorded under assistants=v1"
 UPLOAD = "an upload, which the upstream answers untouched"
 STREAM = "streaming is not supported yet"
-CANCEL = "cancelling runs is not supported yet"
-TOOLS = "function tools are not supported yet"
 FOLLOWS = "goes on with a run that is refused"
-REFUSED = frozenset({STREAM, CANCEL, TOOLS})
+REFUSED = frozenset({STREAM})
 """Reasons of calls that are answered 400 `not_supported`; once one works, its rule has to go."""
 
 
@@ -96,13 +94,10 @@ def _call(exchange: Any, beta: str | None) -> Call:
 def reason_to_leave_out(call: Call, refused: set[str]) -> str | None:
     """Why a call is not compared, or None; `refused` are the ids that only a refused call would have made."""
     path = call.path.partition("?")[0]
-    tools = {tool["type"] for run in call.objects() if run.get("object") == "thread.run" for tool in run["tools"]}
     rules = (
         (V1, call.beta == "assistants=v1"),
         (UPLOAD, path == "/files"),
         (FOLLOWS, bool(call.ids() & refused)),
         (STREAM, call.answer is None),
-        (CANCEL, path.endswith("/cancel")),
-        (TOOLS, path.endswith("/submit_tool_outputs") or "function" in tools),
     )
     return next((reason for reason, holds in rules if holds), None)

@@ -76,9 +76,7 @@ class _Replay:
         before = set(self.upstream.responses)
         status, text = self._send(call.method, call.path, call.body)
         assert status == call.status, f"{self.name}: {call.method} {call.path}: {text}"
-        assert text == json.dumps(json.loads(text), indent=2, ensure_ascii=False), (
-            "REST answers are indented (recorded)"
-        )
+        assert text == json.dumps(json.loads(text), indent=2), "REST answers are indented (recorded)"
         ours = json.loads(text)
         for new in set(self.upstream.responses) - before:
             self.responses[call.answer["id"]] = new
@@ -114,23 +112,43 @@ class _Replay:
                 continue
             if call.creates:
                 self._script(run)
+            elif call.path.endswith("/submit_tool_outputs"):
+                self._script_answer(run)
             elif run["id"] in self.responses:
                 self._move(self.upstream.responses[self.responses[run["id"]]], run["status"])
 
     def _move(self, stored: Any, status: str) -> None:
-        if status == "completed":
+        if status in {"completed", "requires_action"}:
             stored.polls_left = 0
         elif status == "queued":  # the stand-in is never queued for long, the service was
             body = {**stored.final, "status": "queued", "output": [], "usage": None}
             self.upstream.fault(Fault("GET /responses/*", status=200, body=body))
 
     def _script(self, run: Json) -> None:
+        """What the model said to this run: the calls that it waits for where it ever does, else its answer."""
+        waiting = next(
+            (each for each in self._shown_of(run).get("thread.run", []) if each.get("required_action")), None
+        )
+        if waiting is None:
+            self._script_answer(run)
+            return
+        calls = waiting["required_action"]["submit_tool_outputs"]["tool_calls"]
+        said = [{"call_id": call["id"], **call["function"]} for call in calls]
+        # No recording shows the tokens of a round: all of them are counted for the answer.
+        nothing = _usage(dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), 0))
+        self.upstream.script(Turn(function_calls=said, usage=nothing, polls=_FOREVER))
+
+    def _shown_of(self, run: Json) -> dict[str, list[Json]]:
         shown = [
             each for call in self.calls for each in call.objects() if run["id"] in {each["id"], each.get("run_id")}
         ]
         by_kind: dict[str, list[Json]] = {}
         for each in shown:
             by_kind.setdefault(each["object"], []).append(each)
+        return by_kind
+
+    def _script_answer(self, run: Json) -> None:
+        by_kind = self._shown_of(run)
         said = [block["text"]["value"] for each in by_kind.get("thread.message", []) for block in each["content"]]
         steps = list(reversed(by_kind.get("thread.run.step", [])))  # lists are newest first
         output = [_item(step) for step in steps] or [_message(text) for text in said or ["Hello."]]
