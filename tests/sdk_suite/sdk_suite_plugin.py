@@ -17,7 +17,7 @@ from typing import Any
 
 import openai
 import pytest
-from sdk_suite_cases import AIOHTTP_MISSING, FEATURE_OF, aiohttp_client
+from sdk_suite_cases import AIOHTTP_MISSING, FEATURE_OF, aiohttp_client, wants_a_waiting_run
 from sdk_suite_seed import seed_store, seed_upstream
 
 import assistants_compat
@@ -109,9 +109,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(autouse=True)
-def _seeded(settings: Settings) -> None:
+def _seeded(request: pytest.FixtureRequest, settings: Settings) -> None:
     """Each test finds the same objects alive, and a thread that no run of another test holds."""
-    seed_store(settings)
+    seed_store(settings, waiting=wants_a_waiting_run(request.node.name))
 
 
 @pytest.fixture(scope="session")

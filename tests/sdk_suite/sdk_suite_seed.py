@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from assistants_compat.store import queries
 from assistants_compat.store.engine import Connection, transact
 from assistants_compat.store.places import database_url
+from assistants_compat.testing.state import StoredResponse
+from assistants_compat.translate.request import request_from_run
 from assistants_compat.translate.run import moved, run_from_request
 from assistants_compat.translate.thread import message_from_request
+from assistants_compat.wire import Run
 
 if TYPE_CHECKING:
     from assistants_compat import Settings
@@ -27,26 +31,30 @@ _USAGE = {
 }
 
 
-def seed_store(settings: Settings) -> None:
+_CALL = {"id": "tool_call_id", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+_TOOL = {"type": "function", "function": {"name": "look"}}
+
+
+def seed_store(settings: Settings, *, waiting: bool) -> None:
     """Empty the store and fill it with one assistant, thread, message, run and step, called `assistant_id` and so on.
 
-    The run has ended, so that it neither holds its thread nor is asked for upstream.
+    The run has ended, so that it neither holds its thread nor is asked for upstream; or it is `waiting` for the output
+    of a call, `tool_call_id`.
     """
-    transact(database_url(settings.store), lambda db: _fill(db, settings), write=True)
+    transact(database_url(settings.store), lambda db: _fill(db, settings, waiting=waiting), write=True)
 
 
-def _fill(db: Connection, settings: Settings) -> None:
+def _fill(db: Connection, settings: Settings, *, waiting: bool) -> None:
     for table in reversed(list(queries.TABLES.values())):  # children before their parents
         db.execute(table.delete())
-    run = run_from_request("run_id", "thread_id", NOW, {"assistant_id": "assistant_id"}, _ASSISTANT, ttl=600)
-    run = moved(moved(run, "in_progress", NOW), "completed", NOW, usage=_USAGE)
+    run = _waiting_run() if waiting else _completed_run()
     message = message_from_request("message_id", "thread_id", NOW, {"role": "user", "content": "string"})
     place = {"thread_id": "thread_id", "run_id": "run_id"}
     bodies: list[tuple[queries.Noun, str, Any, dict[str, Any]]] = [
         ("assistants", "assistant_id", _ASSISTANT, {}),
         ("threads", "thread_id", {}, {}),
         ("messages", "message_id", message, {"thread_id": "thread_id"}),
-        ("runs", "run_id", run, _columns_of_run()),
+        ("runs", "run_id", run, _columns_of(run)),
         ("steps", "step_id", _step(), place),
     ]
     for noun, id_, body, columns in bodies:
@@ -54,13 +62,29 @@ def _fill(db: Connection, settings: Settings) -> None:
         queries.add(db, noun, [row])
 
 
-def _columns_of_run() -> dict[str, Any]:
+def _completed_run() -> Run:
+    run = run_from_request("run_id", "thread_id", NOW, {"assistant_id": "assistant_id"}, _ASSISTANT, ttl=600)
+    return moved(moved(run, "in_progress", NOW), "completed", NOW, usage=_USAGE)
+
+
+def _waiting_run() -> Run:
+    """Made now, because a run expires."""
+    now = int(time.time())
+    given = {"assistant_id": "assistant_id", "tools": [_TOOL]}
+    run = moved(run_from_request("run_id", "thread_id", now, given, _ASSISTANT, ttl=600), "in_progress", now)
+    action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": [_CALL]}}
+    return moved(run, "requires_action", now, required_action=action)
+
+
+def _columns_of(run: Run) -> dict[str, Any]:
     return {
         "thread_id": "thread_id",
         "assistant_id": "assistant_id",
-        "status": "completed",
-        "expires_at": NOW + 600,
-        "request": {},
+        "status": run["status"],
+        "expires_at": run["created_at"] + 600,
+        "request": request_from_run(run, {}, [], background=True),
+        "response_id": "resp_id",
+        "state": {"usage": _USAGE, "step_usage": _USAGE, "sent": []},
     }
 
 
@@ -88,8 +112,19 @@ def _step() -> dict[str, Any]:
 
 
 def seed_upstream(upstream: StandIn) -> None:
-    """Give the upstream the files that the suite attaches, under the ids that it uses for them."""
+    """Give the upstream the files that the suite attaches, under its ids, and the response that calls a function."""
     for id_ in ("file_id", "string"):
         stored = upstream.files.pop(upstream.put_file("data.csv", b"a,b\n1,2\n", "assistants"))
         stored.wire["id"] = id_
         upstream.files[id_] = stored
+    call = {"type": "function_call", "id": "fc_1", "call_id": _CALL["id"], "name": "look", "arguments": "{}"}
+    upstream.responses["resp_id"] = StoredResponse(
+        final={"id": "resp_id", "status": "completed", "background": True, "output": [call]},
+        input_items=[],
+        context=[call],
+        events=[],
+        include=frozenset(),
+        polls_left=0,
+        reachable=True,
+        finished=True,
+    )

@@ -54,7 +54,7 @@ def suite(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_all_of_the_sdks_own_cases_pass_but_those_of_later_features(
     suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every case passes, except those of cancel, tool outputs and streams, which get a 400 `not_supported`."""
+    """Every case passes, except those of streams, which get a 400 `not_supported`."""
     results = _run(suite, tmp_path / "junit.xml")
     with capsys.disabled():
         # On stderr because that is what reaches the terminal from a worker of pytest-xdist too.
