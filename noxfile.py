@@ -53,4 +53,4 @@ def contract(session: nox.Session, sdk: str) -> None:
     session.install("--no-deps", "--force-reinstall", str(wheels[0]))
     session.run("python", "-m", "pip", "check", silent=True)
     session.run("python", "-c", f"import openai; assert openai.__version__ == '{sdk}', openai.__version__")
-    session.run("python", "-m", "pytest", "tests/contract", "-p", "no:cacheprovider", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "auto", "tests/contract", "-p", "no:cacheprovider", *session.posargs)

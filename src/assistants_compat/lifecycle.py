@@ -7,8 +7,9 @@ Ending a run is one transaction with a compare-and-set on its status: any number
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -94,7 +95,7 @@ def _reserve(io: IO, db: Connection, given: Json, thread_id: str, thread: Json |
     files = [file_id for entry in additional for file_id in attached_files(entry)]
     messages = queries.transcript(db, namespace, thread_id)
     run = runs.run_from_request(io.mint("run"), thread_id, now, given, assistant["body"], ttl=io.settings.run_ttl)
-    _check_tools(run)
+    refuse_tools(run["tools"])
     if not run["instructions"] and not any(message["role"] == "user" for message in messages):
         message = "Run creation requires a Thread with a user message or an assistant with instructions."
         raise errors.ApiError(400, message, code="invalid_thread")
@@ -117,8 +118,9 @@ def _reserve(io: IO, db: Connection, given: Json, thread_id: str, thread: Json |
     return Reserved(run, request, input_from_messages(messages), message_ids, files, thread is not None)
 
 
-def _check_tools(run: Run) -> None:
-    for tool in run["tools"]:
+def refuse_tools(tools: Iterable[Json]) -> None:
+    """Raise `not_supported` for a tool that this version cannot use yet."""
+    for tool in tools:
         if tool["type"] in _LATER:
             raise errors.not_supported(_LATER[tool["type"]])
 
@@ -343,11 +345,21 @@ async def _finish(io: IO, row: Found, response: Mapping[str, Any]) -> Found:
 
 
 async def _give_up(io: IO, row: Found, outcome: Outcome) -> None:
-    """Forget the copies of somebody who did not end the run, and let the next look try."""
-    for file_id in outcome.files:
-        await io.forget(file_id)
-    if outcome.files:
-        await io.write(lambda db: queries.change(db, "runs", row["namespace"], row["id"], lease_until=0))
+    """Let the next look try, and forget the copies that no row speaks of.
+
+    Whether a transaction was written may be unknown (the connection was lost at its commit): the store says what is
+    there, and while it does not answer nothing is forgotten.
+    """
+    if not outcome.files:
+        return
+    namespace = row["namespace"]
+    with contextlib.suppress(errors.StoreError):
+        await io.write(lambda db: queries.change(db, "runs", namespace, row["id"], lease_until=0))
+        spoken_of = await io.read(
+            lambda db: {id_ for id_ in outcome.files if queries.get(db, "files", namespace, id_) is not None}
+        )
+        for id_ in outcome.files.keys() - spoken_of:
+            await io.forget(id_)
 
 
 def _row(namespace: str, object_: Mapping[str, Any], **columns: str) -> Json:

@@ -58,7 +58,7 @@ def test_the_transcript_is_parts_for_users_and_plain_text_for_assistants() -> No
         },
     )
     answer = message_from_request("msg_2", "thread_1", 2, {"role": "assistant", "content": "Seen."})
-    assert input_from_messages([user, answer]) == [  # type: ignore[list-item]
+    assert input_from_messages([user, answer]) == [
         {
             "role": "user",
             "content": [

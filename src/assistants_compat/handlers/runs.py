@@ -10,6 +10,7 @@ from ..paging import list_reply, page_from_call
 from ..store import queries
 from ..store.engine import Connection
 from ..store.queries import Found
+from ..translate.run import overridden
 from ..vector_stores import with_made_stores
 from ..wire import Json, Run
 
@@ -42,7 +43,8 @@ async def create_thread_and_run(io: IO, call: Call) -> Reply:
 async def _refuse(io: IO, given: Json) -> None:
     """Refuse what can be refused before a vector store is made for it."""
     lifecycle.refuse_what_comes_later(given)
-    await io.read(lambda db: existing(db, io.settings.namespace, "assistant", given["assistant_id"]))
+    assistant = await io.read(lambda db: existing(db, io.settings.namespace, "assistant", given["assistant_id"]))
+    lifecycle.refuse_tools(overridden(given, assistant["body"]).get("tools") or ())
 
 
 async def retrieve(io: IO, call: Call) -> Reply:
