@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Client = TypeVar("Client", bound="openai.OpenAI | openai.AsyncOpenAI")
 
 _OURS = re.compile(r"/(?:assistants|threads)(?:/.+)?\Z")
+_OURS_BELOW = re.compile(rf"(?P<base>.*)(?P<route>{_OURS.pattern})")  # the last one: a base may have such a name too
 _FILE = re.compile(r"/files/(?P<id>[^/]+)(?:/content)?\Z")
 _OTHER_FILES = re.compile(r"/(?:vector_stores|containers|environments)/[^/]+\Z")
 
@@ -101,8 +102,8 @@ def _ours(path: str, base: str, beta: str | None) -> tuple[str, str] | None:
     assistants = beta is not None and "assistants=" in beta
     if route is not None and (assistants or beta is None) and _OURS.fullmatch(route):
         return base, route
-    if assistants and (found := _OURS.search(path)):
-        return path[: found.start()], found[0]
+    if assistants and (found := _OURS_BELOW.fullmatch(path)):
+        return found["base"], found["route"]
     if (file := _FILE.search(path)) and may_be_ours(file["id"]) and not _OTHER_FILES.search(path[: file.start()]):
         return path[: file.start()], file[0]
     return None

@@ -12,7 +12,9 @@ import pytest
 
 import assistants_compat
 from assistants_compat import Settings
+from assistants_compat.testing import StandIn, Turn
 from doors import KEY, Door
+from legacy import CSV, LINK, make_file
 
 VERSION = tuple(int(part) for part in openai.__version__.split(".")[:2])
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=fixed"}
@@ -93,6 +95,9 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     ),
     "one chatkit thread": lambda client: client.delete("/chatkit/threads/cthr_1", cast_to=object),
     "chatkit items": lambda client: client.get("/chatkit/threads/cthr_1/items", cast_to=object),
+    "threads of another beta": lambda client: client.get(
+        "/threads/thread_1", cast_to=object, options={"headers": {"OpenAI-Beta": "agents=v1"}}
+    ),
     "no such route": lambda client: client.post("/threads/thread_1/fork", body={"a": 1}, cast_to=object),
     "no such method": lambda client: client.delete("/assistants", cast_to=object),
 }
@@ -137,6 +142,22 @@ def test_a_file_id_of_our_shape_that_is_not_ours_reaches_the_upstream(
         door(client.files.delete(OURS_BY_SHAPE))
     assert len(wire.requests) == 6
     assert wire.requests[:3] == wire.requests[3:]
+
+
+@pytest.mark.parametrize("place", ["vector_stores/vs_1", "containers/cntr_1"])
+def test_a_file_of_ours_is_ours_in_its_own_place_only(
+    door: Door, upstream: StandIn, sqlite_settings: Settings, place: str
+) -> None:
+    """The same id below a vector store or a container is that service's business, though we have such a file."""
+    client = door.client(upstream, sqlite_settings)
+    made = make_file(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}))
+    upstream.requests.clear()
+    for call in (client.get, client.delete):
+        with pytest.raises(openai.NotFoundError):
+            door(call(f"/{place}/files/{made}", cast_to=object))
+    paths = [f"{request.method} {request.path}" for request in upstream.requests]
+    assert paths == [f"GET /{place}/files/{made}", f"DELETE /{place}/files/{made}"]
+    assert door(client.files.content(made)).read() == CSV
 
 
 def test_assistants_calls_are_what_does_not_leave(door: Door, wire: Wire, sqlite_settings: Settings) -> None:

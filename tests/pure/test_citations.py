@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from assistants_compat.translate.citations import span_of_citation
 
 # Astral characters take two UTF-16 units, so that the two ways to count differ.
-TEXTS = st.text(alphabet=st.characters(exclude_categories=("Cs",)), max_size=30) | st.text(
-    alphabet="a😀𝒳é", max_size=12
-)
+TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=30) | st.text(alphabet="a😀𝒳é", max_size=12)
 NAMES = st.from_regex(r"[a-zé😀_ ]{1,8}\.(csv|png)", fullmatch=True)
 
 

@@ -25,6 +25,11 @@ def filled(url: str, namespace: str, count: int, buried: set[int]) -> list[str]:
     return ids
 
 
+def listed(url: str, namespace: str, page: Page) -> tuple[list[queries.Found], bool]:
+    """One page of the namespace's assistants."""
+    return transact(url, lambda db: queries.page(db, "assistants", namespace, page), write=False)
+
+
 _spaces = iter(range(10**9))
 
 
@@ -44,9 +49,7 @@ def test_pages_put_together_are_the_list(
     after = None
     while True:
         page = Page(limit=limit, order=order, after=after)  # type: ignore[arg-type]
-        rows, more = transact(
-            store_url, lambda db, page=page: queries.page(db, "assistants", namespace, page), write=False
-        )  # type: ignore[misc]
+        rows, more = listed(store_url, namespace, page)
         walked.extend(row["id"] for row in rows)
         assert more == (len(walked) < len(expected))
         if not rows:
@@ -86,6 +89,4 @@ def test_an_unknown_cursor_gives_an_empty_page(store_url: str) -> None:
     namespace = f"unknown-{next(_spaces)}-{store_url[:4]}"
     filled(store_url, namespace, 3, set())
     for page in (Page(after="nobody"), Page(before="nobody"), Page(after="\x00"), Page(before="\ud800")):
-        assert transact(
-            store_url, lambda db, page=page: queries.page(db, "assistants", namespace, page), write=False
-        ) == ([], False)  # type: ignore[misc]
+        assert listed(store_url, namespace, page) == ([], False)

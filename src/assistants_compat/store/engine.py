@@ -37,14 +37,16 @@ _engines: dict[str, Engine] = {}
 
 
 class _Gate:
-    """Counts the transactions that run, so that a fork can wait until there are none."""
+    """Counts the transactions that run, so that a fork can wait until there are none, and holds back new ones."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.running = 0
+        self.forking = 0
 
     def __enter__(self) -> None:
         with self.changed:
+            self.changed.wait_for(lambda: not self.forking)
             self.running += 1
 
     def __exit__(self, *_: object) -> None:
@@ -63,7 +65,8 @@ def _before_fork() -> None:
     (Tried: the parent ended, deleted the WAL, and what the child had written was gone.)  The memory store is its
     connection, so it is kept, and copied with the process.
     """
-    _gate.changed.acquire()  # no transaction begins until the fork is done
+    _gate.changed.acquire()
+    _gate.forking += 1  # no transaction begins until the fork is done: busy threads would leave no gap between theirs
     _gate.changed.wait_for(lambda: _gate.running == 0, timeout=BUSY_SECONDS)
     for engine in _engines.values():
         if not _is_memory(engine):
@@ -71,6 +74,8 @@ def _before_fork() -> None:
 
 
 def _after_fork_in_parent() -> None:
+    _gate.forking -= 1
+    _gate.changed.notify_all()
     _gate.changed.release()
 
 
@@ -119,7 +124,7 @@ def _is_memory(engine: Engine) -> bool:
 def _open(url: str) -> Engine:
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a port that is no number is a ValueError
         message = "ASSISTANTS_COMPAT_STORE (or Settings(store=...)) is neither a path nor a database URL."
         raise StoreError(message) from None
     dialect = parsed.get_backend_name()
