@@ -311,7 +311,7 @@ def test_of_two_simultaneous_submits_one_wins(upstream: StandIn, settings: Setti
         try:
             results.append(submit(door, client, run).status)
         except openai.BadRequestError as error:
-            results.append(str(error.body["message"]))  # type: ignore[index, call-overload]
+            results.append(str(error.body["message"]))  # type: ignore[index]
 
     threads = [threading.Thread(target=give) for _ in range(2)]
     for thread in threads:
@@ -391,7 +391,7 @@ def test_a_run_that_waits_too_long_expires(
     monkeypatch.setattr(IO, "now", lambda _self: int(time.time()) + 61)
     with pytest.raises(openai.BadRequestError) as caught:
         submit(door, client, run)
-    assert caught.value.body["message"] == 'Runs in status "expired" do not accept tool outputs.'  # type: ignore[index, call-overload]
+    assert caught.value.body["message"] == 'Runs in status "expired" do not accept tool outputs.'  # type: ignore[index]
     expired = look_at(door, client, run)
     assert (expired.status, expired.expires_at, expired.required_action) == ("expired", None, None)
     assert expired.usage.total_tokens == 15

@@ -61,7 +61,7 @@ def test_the_transcript_is_parts_for_users_and_plain_text_for_assistants() -> No
         },
     )
     answer = message_from_request("msg_2", "thread_1", 2, {"role": "assistant", "content": "Seen."})
-    [turn] = turns_from_entries([user, answer], 0)  # type: ignore[list-item]
+    [turn] = turns_from_entries([user, answer], 0)
     assert turn == [
         {
             "role": "user",
