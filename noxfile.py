@@ -59,7 +59,7 @@ offer_every_pyenv_python()
 def contract(session: nox.Session, sdk: str) -> None:
     """Run tests/contract on one pinned SDK."""
     install(session, f"locks/py{session.python}-openai-{sdk}.txt", sdk)
-    session.run("python", "-m", "pytest", "tests/contract", "-p", "no:cacheprovider", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "auto", "tests/contract", "-p", "no:cacheprovider", *session.posargs)
 
 
 @nox.session(python="3.11")

@@ -30,7 +30,7 @@ def new_run() -> Any:
 def read(output: list[dict[str, Any]], **response: Any) -> Outcome:
     """Translate a completed response with this output."""
     body = {"status": "completed", "output": output, **response}
-    return outcome_from_response(new_run(), body, usage_from_response(body), counting(), 200)  # type: ignore[arg-type]
+    return outcome_from_response(new_run(), body, usage_from_response(body), counting(), 200)
 
 
 cite_linked = st.builds(
@@ -123,7 +123,7 @@ def test_the_usage_of_the_steps_adds_up_to_that_of_the_run(output: list[Any], pr
     usage = {"input_tokens": prompt, "output_tokens": completion, "total_tokens": prompt + completion}
     outcome = read(output, usage=usage)
     for key in ("prompt_tokens", "completion_tokens", "total_tokens"):
-        total = sum(step["usage"][key] for step in outcome.steps if step["usage"])  # type: ignore[literal-required]
+        total = sum(step["usage"][key] for step in outcome.steps if step["usage"])
         assert total == {"prompt_tokens": prompt, "completion_tokens": completion}.get(key, prompt + completion)
 
 
@@ -206,4 +206,4 @@ def test_no_response_breaks_the_translation(status: str, response: dict[str, Any
         usage = usage_from_response(body)
         ended, _ = outcome_of_response(new_run(), body, usage)
         assert ended in {status, "requires_action"}
-        outcome_from_response(new_run(), body, usage, counting(), 200)  # type: ignore[arg-type]
+        outcome_from_response(new_run(), body, usage, counting(), 200)
