@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check matrix clients lock wheel clean
+.PHONY: help demo test check ogx matrix clients lock wheel clean
 
 ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
   PY := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -33,6 +33,7 @@ help:
 	@echo 'make demo     run examples/data_analyst.py over a recording      ARGS=--live for the real service'
 	@echo 'make test     run the tests against the built wheel              ARGS="-k name", JOBS=0 for one process, COV=1'
 	@echo 'make check    lint, format, types, layers'
+	@echo 'make ogx      the same runs on OGX, an independent Responses server (needs ../shared and Python 3.12)'
 	@echo 'make matrix   the contract tests on pinned pairs of Python and openai SDK'
 	@echo 'make clients  LangChain, LlamaIndex and AutoGen run their own agents over wrapped clients'
 	@echo 'make lock     write locks/ anew                                  UPGRADE=1 for the newest versions'
@@ -81,6 +82,9 @@ demo: .venv/demo/$(READY)
 
 test: .venv/test/wheel-$(PY)
 	@.venv/test/bin/python -m pytest -n $(JOBS) $(if $(COV),--cov --cov-report=term) $(ARGS)
+
+ogx: .venv/test/wheel-$(PY)
+	@.venv/test/bin/python -m pytest -m ogx tests/ogx $(ARGS)
 
 matrix: .venv/test/wheel-$(PY)
 	@.venv/test/bin/nox --noxfile noxfile.py $(ARGS)

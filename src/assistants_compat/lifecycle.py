@@ -65,7 +65,8 @@ async def look(io: IO, row: Found) -> Found:
     row = await advance(io, row, response)
     # What the upstream has finished is not late, even while somebody else still copies its files.
     if status_of_response(response) in runs.TERMINAL:
-        return row
+        # Calls that were found too late are not: nobody may answer them any more.
+        return await stop(io, row, "expired") if late and row["status"] == "requires_action" else row
     if late:
         await cancel_upstream(io, row)
         return await stop(io, row, "expired")
