@@ -16,11 +16,9 @@ async def cancel(io: IO, row: Found) -> Run:
     row = await look(io, row)
     if row["status"] not in _CANCELLED_FROM:
         raise errors.ApiError(400, f"Cannot cancel run with status '{row['status']}'.")
-    waiting = row["status"] == "requires_action"
     row = await move(io, row, "cancelling", required_action=None)
     if row["status"] != "cancelling":  # it ended between the look and the move
         raise errors.ApiError(400, f"Cannot cancel run with status '{row['status']}'.")
-    if not waiting:
-        await cancel_upstream(io, row)
+    await cancel_upstream(io, row)  # one that waited for outputs has nothing upstream any more
     run: Run = row["body"]
     return run

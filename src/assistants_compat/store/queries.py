@@ -185,9 +185,3 @@ def lease_run(db: Connection, namespace: str, run_id: str, *, now: int, seconds:
         .values(lease_until=now + seconds)
     )
     return db.execute(statement).rowcount == 1
-
-
-def move_run(db: Connection, namespace: str, run_id: str, *, seen: str, **values: object) -> bool:
-    """Change a run only if its status is still the one `seen` (a compare-and-set); whether it was."""
-    statement = update(runs).where(_is(runs, namespace, run_id), runs.c.status == seen).values(**values)
-    return db.execute(statement).rowcount == 1
