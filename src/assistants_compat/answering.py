@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import errors
-from .asking import Asked, ask
+from .asking import Asked, ask, ask_shorter, is_too_long
 from .io import IO
 from .lifecycle import cancel_upstream, item_row, look
 from .starting import moved_on
@@ -37,7 +37,7 @@ async def submit(io: IO, row: Found, given: Sequence[Json]) -> Run:
     outputs = _outputs(calls, given)
     held = await io.write(lambda db: _hold(io, db, row))
     try:
-        asked = await ask(io, _request(held), _turns(held, outputs))
+        asked = await _ask(io, held, calls, outputs)
         accepted = await io.write(lambda db: _accept(io, db, held, calls, outputs, asked))
     except BaseException:
         await io.write(lambda db: _release(db, row))
@@ -89,6 +89,19 @@ def _release(db: Connection, row: Found) -> None:
     if fresh is not None and fresh["status"] == "queued" and fresh["response_id"] is None:
         body = {**row["body"], "metadata": fresh["body"]["metadata"]}
         queries.change(db, "runs", namespace, run_id, status=row["status"], response_id=row["response_id"], body=body)
+
+
+async def _ask(io: IO, held: Found, calls: list[Json], outputs: _Outputs) -> Asked:
+    request = _request(held)
+    try:
+        return await ask(io, request, _turns(held, outputs))
+    except errors.UpstreamError as error:
+        if not is_too_long(error.error()):
+            raise
+        shorter = await ask_shorter(io, held, request, answered_calls(calls, outputs))
+        if shorter is None:
+            raise
+        return shorter
 
 
 def _request(held: Found) -> Json:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from . import errors
 from .io import IO, Request
+from .store import queries
+from .store.queries import Found
 from .translate import transcript
 from .translate.run import STATUS_OF_RESPONSE
 from .translate.transcript import Turns
@@ -81,13 +83,39 @@ def status_of_response(response: Mapping[str, Any]) -> str:
     return status
 
 
+async def ask_shorter(io: IO, row: Found, request: Json, given: Sequence[Json] = ()) -> Asked | None:
+    """Ask once more for a run whose input was found too long when nothing could be cut any more, or too late.
+
+    A background response says so when it has failed, and what `previous_response_id` stands for cannot be cut: so the
+    thread's transcript is sent instead, without its middle; `given` are items that follow it.  `state["cuts"]` counts
+    how often that was done for this run.  None where the run must not be cut, or has nothing left that could be.
+    """
+    run = row["body"]
+    if run["truncation_strategy"]["type"] != "auto":
+        return None
+    entries = await io.read(lambda db: queries.transcript(db, row["namespace"], run["thread_id"]))
+    shorter: Turns | None = transcript.turns_from_entries(entries, io.now())
+    for _ in range(row["state"].get("cuts", 0) + 1):
+        shorter = transcript.without_middle(shorter) if shorter else None
+    if shorter is None:
+        return None
+    shorter[-1] = [*shorter[-1], *given]
+    request = {key: value for key, value in request.items() if key != "previous_response_id"}
+    return await ask(io, request, shorter, trim=True, forget=True)
+
+
+def is_too_long(error: object) -> bool:
+    """Whether an error of the upstream says that the input does not fit the model's context."""
+    return isinstance(error, dict) and error.get("code") == _CONTEXT_LENGTH
+
+
 def _second_way(  # noqa: PLR0913 - a refusal, what was refused, and what may be given up
     io: IO, error: errors.UpstreamError, request: Json, turns: Turns, *, trim: bool, forget: bool
 ) -> tuple[Json, Turns] | None:
     said = error.error()
     if request.get("background") and io.settings.mode == "auto" and _refuses_background(error):
         return {key: value for key, value in request.items() if key != "background"}, turns
-    if trim and said.get("code") == _CONTEXT_LENGTH:
+    if trim and is_too_long(said):
         shorter = transcript.without_middle(turns)
         return None if shorter is None else (request, shorter)
     if forget and _STALE_ITEMS.search(str(said.get("message"))):

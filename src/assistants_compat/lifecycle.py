@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from . import errors, generated
-from .asking import status_of_response
+from .asking import Asked, ask_shorter, is_too_long, status_of_response
 from .io import IO, Request
 from .store import queries
 from .store.engine import Connection
@@ -93,11 +93,45 @@ def _include(request: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 async def advance(io: IO, row: Found, response: Mapping[str, Any]) -> Found:
     """Move a run by what its response says."""
     status = status_of_response(response)
+    if status == "failed" and is_too_long(response.get("error")) and row["status"] != "cancelling":
+        return await _ask_again(io, row) or await _finish(io, row, response)
     if status in runs.TERMINAL:
         return await _finish(io, row, response)
     if status == "in_progress" and row["status"] == "queued":
         return await move(io, row, "in_progress")
     return row
+
+
+async def _ask_again(io: IO, row: Found) -> Found | None:
+    """Let the upstream try once more with a shorter input; None when that cannot be, and the run has failed."""
+    if not await _lease(io, row):
+        return await _again(io, row)  # somebody else asks, or has asked
+    try:
+        asked = await ask_shorter(io, row, row["request"])
+    except errors.UpstreamError:
+        asked = None
+    except BaseException:
+        await _end_lease(io, row)
+        raise
+    if asked is None:
+        await _end_lease(io, row)
+        return None
+    fresh = await io.write(lambda db: _asked_anew(db, row, asked))
+    if fresh is None or fresh["response_id"] != asked.response["id"]:  # it was stopped meanwhile
+        await cancel_upstream(io, {**row, "response_id": asked.response["id"]})
+        return fresh or row
+    return await advance(io, fresh, asked.response)
+
+
+def _asked_anew(db: Connection, row: Found, asked: Asked) -> Found | None:
+    namespace, run_id = row["namespace"], row["id"]
+    fresh = queries.lock(db, "runs", namespace, run_id)
+    if fresh is None or fresh["status"] in runs.TERMINAL or fresh["status"] == "cancelling":
+        return fresh
+    state = {**fresh["state"], "cuts": fresh["state"].get("cuts", 0) + 1}
+    changes = {"response_id": asked.response["id"], "request": asked.request, "state": state, "lease_until": 0}
+    queries.change(db, "runs", namespace, run_id, **changes)
+    return {**fresh, **changes}
 
 
 # --- moving
@@ -160,7 +194,7 @@ async def _finish(io: IO, row: Found, response: Mapping[str, Any]) -> Found:
     waits = status == "requires_action"
     waiting = "in_progress" if waits else "cancelled" if status == "cancelled" else "failed"
     outcome = outcome_from_response(run, response, usage, io.mint, now, calls_are=waiting)
-    state = {"usage": total, "step_usage": usage, "sent": _sent(row, response)}
+    state = {**row["state"], "usage": total, "step_usage": usage, "sent": _sent(row, response)}
     if outcome.files and not await _lease(io, row):
         return await _again(io, row)
     written = False
@@ -201,6 +235,10 @@ def _sent(row: Found, response: Mapping[str, Any]) -> list[Any]:
 async def _lease(io: IO, row: Found) -> bool:
     namespace, run_id = row["namespace"], row["id"]
     return await io.write(lambda db: queries.lease_run(db, namespace, run_id, now=io.now(), seconds=_LEASE_SECONDS))
+
+
+async def _end_lease(io: IO, row: Found) -> None:
+    await io.write(lambda db: queries.change(db, "runs", row["namespace"], row["id"], lease_until=0))
 
 
 async def _give_up(io: IO, row: Found, outcome: Outcome) -> None:

@@ -141,6 +141,52 @@ def test_auto_drops_whole_turns_from_the_middle(door: Door, client: Any, upstrea
     assert len(door.all(client.beta.threads.messages.list(run.thread_id, limit=100))) == 18
 
 
+def test_an_input_that_is_found_too_long_only_later_is_asked_for_again(
+    door: Door, client: Any, upstream: StandIn
+) -> None:
+    """A background response says so when it has failed: the same run goes on with whole turns left out."""
+    run = finish_run(door, client)
+    for number in range(2, 9):
+        run_again(door, client, run, str(number))
+    late = Turn(status="failed", error={key: TOO_LONG["error"][key] for key in ("code", "message")})
+    upstream.script(late, late)
+    last = run_again(door, client, run, "9")
+    assert (last.status, last.last_error) == ("completed", None)
+    whole, half, fitting = (said(body) for body in sent(upstream)[-3:])
+    assert (len(whole), half, fitting) == (17, [*whole[:4], *whole[-3:]], [*whole[:2], whole[-1]])
+    messages = door.all(client.beta.threads.messages.list(run.thread_id, run_id=last.id))
+    assert [message.content[0].text.value for message in messages] == ["You said: 9"]
+
+
+def test_an_input_that_stays_too_long_fails_the_run_with_its_words(door: Door, client: Any, upstream: StandIn) -> None:
+    """One turn cannot be cut: the thread is free, and the run says why."""
+    error = {key: TOO_LONG["error"][key] for key in ("code", "message")}
+    upstream.script(Turn(status="failed", error=error))
+    run = finish_run(door, client)
+    assert (run.status, run.last_error.message) == ("failed", error["message"])
+    assert len(sent(upstream)) == 1
+    assert run_again(door, client, run).status == "completed"
+
+
+def test_tool_outputs_that_no_longer_fit_are_sent_with_a_shorter_transcript(
+    door: Door, client: Any, upstream: StandIn
+) -> None:
+    """What `previous_response_id` stands for cannot be cut: the transcript goes instead."""
+    run = finish_run(door, client)
+    for number in range(2, 5):
+        run_again(door, client, run, str(number))
+    upstream.script(calling("call_1"), Turn(text="It fits.", polls=0))
+    waits = run_again(door, client, run, "5", tools=[FUNCTION])
+    upstream.fault(Fault("POST /responses", status=400, body=TOO_LONG))
+    submit(door, client, waits, "call_1")
+    assert look_at(door, client, waits).status == "completed"
+    refused, last = sent(upstream)[-2:]
+    assert (len(refused["input"]), "previous_response_id" in refused) == (1, True)
+    assert "previous_response_id" not in last
+    kinds = [item.get("type") or item["role"] for item in last["input"]]
+    assert kinds == ["user", "assistant", "user", "function_call", "function_call_output"]
+
+
 @pytest.mark.parametrize("strategy", [None, {"type": "last_messages", "last_messages": 3}])
 def test_what_cannot_be_shortened_is_the_upstreams_refusal(
     door: Door, client: Any, upstream: StandIn, strategy: Any
