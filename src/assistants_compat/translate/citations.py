@@ -1,4 +1,4 @@
-"""Where a citation stands in a text.
+"""Where a citation stands in a text, and the text block that it becomes part of.
 
 Responses cites a container's file in two ways only (recordings.md section 1, 16 of 16 annotations):
 
@@ -7,13 +7,18 @@ Responses cites a container's file in two ways only (recordings.md section 1, 16
 
 Whether upstream counts code points or UTF-16 units is undecided (no recording has an astral character before a
 citation), so a span is believed only when the text there reads like the link; else the link is looked for.
+
+A file that was searched is cited by an offset alone (13 of 13: the length of the text before it).  Legacy code replaces
+a marker such as `【4:0†name】`, so one is put there, and every span behind it moves.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from ..wire import Json
 
 Span = tuple[int, int]
 
@@ -29,6 +34,11 @@ def is_container_citation(annotation: Mapping[str, Any]) -> bool:
 def is_shown_image(annotation: Mapping[str, Any]) -> bool:
     """Case B: an image that was shown; its span is 0/0."""
     return annotation.get("start_index") == 0 and annotation.get("end_index") == 0
+
+
+def is_file_citation(annotation: Mapping[str, Any]) -> bool:
+    """Whether an annotation cites a file that was searched."""
+    return annotation.get("type") == "file_citation"
 
 
 def span_of_citation(text: str, annotation: Mapping[str, Any], taken: Iterable[Span] = ()) -> Span | None:
@@ -65,3 +75,78 @@ def _find_link(text: str, name: str, taken: set[Span]) -> Span | None:
     # Not the beginning of a longer name: `d.csv` is not cited by `sandbox:/mnt/data/d.csv.zip`.
     link = re.compile(re.escape(_ROOT + name) + r"(?![.-]*\w)")
     return next((found.span() for found in link.finditer(text) if found.span() not in taken), None)
+
+
+# --- markers
+
+
+def marker(ordinal: int, annotation: Mapping[str, Any]) -> str:
+    """What stands in the text for the citation with this number in its message (FileSearchStreamingWorks.json)."""
+    return f"【4:{ordinal}†{annotation.get('filename') or annotation.get('file_id')}】"
+
+
+def file_citation(annotation: Mapping[str, Any], text: str, start: int) -> Json:
+    """A citation of a searched file, whose marker is `text`."""
+    return {
+        "type": "file_citation",
+        "text": text,
+        "start_index": start,
+        "end_index": start + len(text),
+        "file_citation": {"file_id": str(annotation.get("file_id"))},
+    }
+
+
+def offset_of_citation(annotation: Mapping[str, Any], length: int) -> int:
+    """Where a marker belongs in a text of this length."""
+    index = annotation.get("index")
+    return min(max(index, 0), length) if isinstance(index, int) else length
+
+
+def text_block(
+    text: str,
+    annotations: list[Json],
+    file_id_of: Callable[[Json], str | None],
+    *,
+    first: int = 0,
+    offsets: Mapping[int, int] | None = None,
+) -> Json:
+    """A text with its markers and annotations, as legacy code gets it: every annotation slices its own text.
+
+    `file_id_of` gives our id for a cited file of a container, or None where it is no link; `first` is the number of the
+    first marker; `offsets` says of citations that were streamed where their markers went, by their place in
+    `annotations`.
+    """
+    placed = sorted(
+        ((offsets or {}).get(number, offset_of_citation(annotation, len(text))), number)
+        for number, annotation in enumerate(annotations)
+        if is_file_citation(annotation)
+    )
+    value, cited, markers, done = "", [], [], 0
+    for ordinal, (offset, number) in enumerate(placed, first):
+        value += text[done:offset]
+        done = offset
+        words = marker(ordinal, annotations[number])
+        cited.append(file_citation(annotations[number], words, len(value)))
+        markers.append((offset, len(words)))
+        value += words
+    value += text[done:]
+    taken: list[Span] = []
+    for annotation in filter(is_container_citation, annotations):
+        file_id = file_id_of(annotation)
+        span = None if file_id is None else span_of_citation(text, annotation, taken)
+        if span is not None:
+            taken.append(span)
+            start = span[0] + sum(length for offset, length in markers if offset <= span[0])
+            end = span[1] + sum(length for offset, length in markers if offset < span[1])
+            cited.append(_file_path(value, start, end, str(file_id)))
+    return {"type": "text", "text": {"value": value, "annotations": cited}}
+
+
+def _file_path(value: str, start: int, end: int, file_id: str) -> Json:
+    return {
+        "type": "file_path",
+        "text": value[start:end],
+        "start_index": start,
+        "end_index": end,
+        "file_path": {"file_id": file_id},
+    }

@@ -1,8 +1,10 @@
-"""What a finished response becomes: messages, run steps and the files to keep.
+"""What a response becomes: messages, run steps and the files to keep.
 
-One message and one `message_creation` step for each message item, one `tool_calls` step for each Code Interpreter call,
-in the order of the output (recordings.md sections 2 to 5).  Items of other kinds (reasoning, and what comes next year)
-are passed over.
+One message and one `message_creation` step for each message item, one `tool_calls` step for each call of a hosted tool,
+one for all functions that a response calls, in the order of the output (recordings.md sections 2 to 5).  Items of other
+kinds (reasoning, and what comes next year) are passed over.
+
+A `Reading` takes the items as they come: a stream begins and ends each of them, a finished response does both at once.
 """
 
 from __future__ import annotations
@@ -16,11 +18,18 @@ from typing import Any
 
 from ..ids import Mint
 from ..wire import Json, Message, Run, RunStep, Usage
-from .citations import Span, is_container_citation, is_shown_image, span_of_citation
-from .run import function_calls
+from .citations import is_file_citation, is_shown_image, text_block
+from .run import function_call
 
 _CONTAINER_LIVES = 19 * 60  # seconds; a container dies after 20 idle minutes
 _DATA_URL = re.compile(r"data:image/([a-z0-9.+-]+);base64,(.*)\Z", re.DOTALL)
+NOTHING: Usage = {
+    "prompt_tokens": 0,
+    "completion_tokens": 0,
+    "total_tokens": 0,
+    "prompt_token_details": {"cached_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 0},
+}
 
 
 @dataclass
@@ -48,20 +57,31 @@ class Outcome:
 
 
 def outcome_from_response(  # noqa: PLR0913 - two objects, two sources of what is not in them, and two statuses
-    run: Run, response: Mapping[str, Any], usage: Usage, mint: Mint, now: int, *, calls_are: str = "in_progress"
+    run: Run,
+    response: Mapping[str, Any],
+    usage: Usage,
+    mint: Mint,
+    now: int,
+    *,
+    calls_are: str = "in_progress",
+    streamed: bool = False,
 ) -> Outcome:
     """Translate a response that has ended.  Pure: `mint` makes ids, `now` is the time in seconds.
 
     `calls_are` is the status of a step whose functions were called: `in_progress` where their outputs are awaited.
+    `streamed` as for `Reading`.
     """
-    reading = _Reading(run, mint, now, reason=_incomplete_reason(response), calls_are=calls_are)
+    reading = Reading(run, mint, streamed=streamed)
+    reason = incomplete_reason(response)
     for item in objects(response.get("output")):
-        if item.get("type") == "code_interpreter_call":
-            reading.code_interpreter_call(item)
-        elif item.get("type") == "message":
-            reading.message(item)
-    reading.function_calls(function_calls(response))
-    share_usage(reading.outcome.steps, usage)
+        kind = item.get("type")
+        if kind == "message":
+            reading.end_message(reading.begin_message(now), item, reason, now)
+        elif kind in _CALLS:
+            reading.end_call(reading.begin_call(item, now), item, now)
+        elif kind == "function_call":
+            reading.end_function(*reading.begin_function(item, now), item)
+    reading.end(usage, calls_are, now)
     return reading.outcome
 
 
@@ -70,52 +90,63 @@ def objects(value: object) -> list[Json]:
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
-def share_usage(steps: list[RunStep], usage: Usage) -> None:
-    """Give the response's usage to its last step and zeros to the others: their sum is the run's (recorded rule).
+@dataclass
+class Begun:
+    """A message or a call that has begun, with its step; `images` counts the blocks that stand before its text."""
 
-    A step that waits for the outputs of functions gets it when they come.  The upstream counts a response as a whole,
-    and nothing is estimated (docs/differences.md).
+    step: RunStep
+    message: Message | None = None
+    call: Json | None = None
+    images: int = 0
+
+
+class Reading:
+    """What the items of a response become, item by item.
+
+    `streamed`: an image that is known only when its message ends stands after the text, because that was sent already.
     """
-    nothing: Usage = {
-        "prompt_tokens": 0,
-        "completion_tokens": 0,
-        "total_tokens": 0,
-        "prompt_token_details": {"cached_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0},
-    }
-    for step in steps:
-        step["usage"] = nothing
-    if steps:
-        steps[-1]["usage"] = None if steps[-1]["status"] == "in_progress" else usage
 
-
-class _Reading:
-    """One walk over the output items; images that a call showed wait for the message that cites them."""
-
-    def __init__(self, run: Run, mint: Mint, now: int, *, reason: str, calls_are: str) -> None:
-        self.run, self.mint, self.now, self.reason, self.calls_are = run, mint, now, reason, calls_are
+    def __init__(self, run: Run, mint: Mint, *, streamed: bool = False) -> None:
+        """Begin with nothing; `run` gives the ids and the time of expiry, `mint` makes new ids."""
+        self.run, self.mint, self.streamed = run, mint, streamed
         self.outcome = Outcome()
-        self.by_container: dict[tuple[str, str], Generated] = {}
-        self.shown: list[Json] = []  # image outputs of calls, since a message cited images
+        self.function_step: RunStep | None = None
+        self._by_container: dict[tuple[str, str], Generated] = {}
+        self._shown: list[str] = []  # file ids of images that calls showed since the last message
 
-    # --- calls
+    # --- hosted tools
 
-    def code_interpreter_call(self, item: Mapping[str, Any]) -> None:
-        outputs = [self._output(output) for output in objects(item.get("outputs"))]
-        done: Json = {
-            "input": str(item.get("code") or ""),
-            "outputs": [output for output in outputs if output is not None],
-        }
-        call = {"id": self.mint("call"), "type": "code_interpreter", "code_interpreter": done}
-        self._step("tool_calls", {"type": "tool_calls", "tool_calls": [call]}, _state_of(item))
-        if isinstance(item.get("id"), str) and isinstance(item.get("container_id"), str):
-            self.outcome.entries.append(_told(item, done, self.now))
+    def begin_call(self, item: Mapping[str, Any], now: int) -> Begun:
+        """A call of a hosted tool has begun: its step holds nothing yet (recorded)."""
+        kind = _CALLS[item["type"]]
+        call: Json = {"id": self.mint("call"), "type": kind, kind: self._empty(kind)}
+        step = self._step("tool_calls", {"type": "tool_calls", "tool_calls": []}, now)
+        return Begun(step, call=call)
 
-    def function_calls(self, calls: list[Json]) -> None:
-        """One step for all functions of a response; it is in progress until their outputs come (recorded)."""
-        if calls:
-            waiting = [{**call, "function": {**call["function"], "output": None}} for call in calls]
-            self._step("tool_calls", {"type": "tool_calls", "tool_calls": waiting}, self.calls_are)
+    def _empty(self, kind: str) -> Json:
+        if kind == "code_interpreter":
+            return {"input": "", "outputs": []}
+        search: Json = next((tool["file_search"] for tool in self.run["tools"] if tool["type"] == "file_search"), {})
+        ranking = {key: value for key, value in search.get("ranking_options", {}).items() if key != "hybrid_search"}
+        return {"ranking_options": ranking, "results": []}
+
+    def end_call(self, begun: Begun, item: Mapping[str, Any], now: int) -> None:
+        """It has ended: what it did, and what it gave."""
+        step, call = begun.step, begun.call
+        assert call is not None  # noqa: S101 - it was begun as a call
+        if call["type"] == "code_interpreter":
+            outputs = [self._output(output) for output in objects(item.get("outputs"))]
+            done = {
+                "input": str(item.get("code") or ""),
+                "outputs": [output for output in outputs if output is not None],
+            }
+            if isinstance(item.get("id"), str) and isinstance(item.get("container_id"), str):
+                self.outcome.entries.append({"id": self.mint("msg"), **_told(item, done, now)})
+        else:
+            done = {**call["file_search"], "results": [_result(each) for each in objects(item.get("results"))]}
+        begun.call = {**call, call["type"]: done}
+        step["step_details"] = {"type": "tool_calls", "tool_calls": [begun.call]}
+        stamp(step, "completed" if item.get("status", "completed") == "completed" else "failed", now)
 
     def _output(self, output: Mapping[str, Any]) -> Json | None:
         if output.get("type") == "logs":
@@ -125,121 +156,191 @@ class _Reading:
             return None
         extension, data = image
         id_ = self.mint("file")
-        generated = Generated(id_, f"{id_}.{extension}", data=data)
-        self.outcome.files[id_] = generated
-        served: Json = {"type": "image", "image": {"file_id": id_}}
-        self.shown.append(served)
-        return served
+        self.outcome.files[id_] = Generated(id_, f"{id_}.{extension}", data=data)
+        self._shown.append(id_)
+        return {"type": "image", "image": {"file_id": id_}}
+
+    # --- functions
+
+    def begin_function(self, item: Mapping[str, Any], now: int) -> tuple[RunStep, int]:
+        """A function is called: the one step for all functions of the response, and the call's place in it."""
+        if self.function_step is None:
+            self.function_step = self._step("tool_calls", {"type": "tool_calls", "tool_calls": []}, now)
+        calls = self.function_step["step_details"]["tool_calls"]
+        calls.append(function_call({**item, "arguments": ""}, output=None))
+        return self.function_step, len(calls) - 1
+
+    @staticmethod
+    def end_function(step: RunStep, place: int, item: Mapping[str, Any]) -> None:
+        """Its arguments are complete; the step is in progress until the outputs come (recorded)."""
+        step["step_details"]["tool_calls"][place] = function_call(item, output=None)
 
     # --- messages
 
-    def message(self, item: Mapping[str, Any]) -> None:
-        cited: list[Generated] = []
-        images: list[Generated] = []
-        blocks = [self._block(part, cited, images) for part in objects(item.get("content"))]
-        self._join_shown(images)
-        content: list[Json] = [{"type": "image_file", "image_file": {"file_id": file.id}} for file in images]
-        content.extend(block for block in blocks if block is not None)
+    def begin_message(self, now: int) -> Begun:
+        """A message has begun: empty but for the images that calls showed since the last one."""
+        shown, self._shown = self._shown, []
         id_ = self.mint("msg")
-        done = item.get("status", "completed") == "completed"
         message: Message = {
             "id": id_,
             "object": "thread.message",
-            "created_at": self.now,
+            "created_at": now,
             "assistant_id": self.run["assistant_id"],
             "thread_id": self.run["thread_id"],
             "run_id": self.run["id"],
-            "status": "completed" if done else "incomplete",
-            "incomplete_details": None if done else {"reason": self.reason},
-            "incomplete_at": None if done else self.now,
-            "completed_at": self.now if done else None,
+            "status": "in_progress",
+            "incomplete_details": None,
+            "incomplete_at": None,
+            "completed_at": None,
             "role": "assistant",
-            "content": content,
-            # Late v2 listed linked files here, not images (recordings.md section 3, quoted dumps).
-            "attachments": [
-                {"file_id": id_, "tools": [{"type": "code_interpreter"}]}
-                for id_ in dict.fromkeys(file.id for file in cited)
-            ],
+            "content": [_image_block(file_id) for file_id in shown],
+            "attachments": [],
             "metadata": {},
         }
-        self.outcome.messages.append(message)
-        self.outcome.entries.append(dict(message))
         details = {"type": "message_creation", "message_creation": {"message_id": id_}}
-        # A step knows no "incomplete": the recorded message step of a run that hit its limit was completed.
-        self._step("message_creation", details, "completed")
+        step = self._step("message_creation", details, now)
+        self.outcome.messages.append(message)
+        self.outcome.entries.append(message)  # type: ignore[arg-type]  # a message is one kind of entry
+        return Begun(step, message=message, images=len(shown))
 
-    def _block(self, part: Mapping[str, Any], cited: list[Generated], images: list[Generated]) -> Json | None:
-        if part.get("type") == "refusal":
-            return {"type": "refusal", "refusal": str(part.get("refusal") or "")}
-        if part.get("type") != "output_text":
+    def end_message(self, begun: Begun, item: Mapping[str, Any], reason: str, now: int) -> None:
+        """It has ended: its blocks, their annotations, and the files that it links.
+
+        An item may carry `offsets` beside the annotations of a part: where markers went that were streamed.
+        """
+        message = begun.message
+        assert message is not None  # noqa: S101 - it was begun as a message
+        parts = objects(item.get("content"))
+        unused = [block["image_file"]["file_id"] for block in message["content"]]
+        cited: dict[str, None] = {}
+        late: list[Json] = []
+
+        def file_id_of(annotation: Json) -> str | None:
+            if not is_shown_image(annotation):
+                id_ = self._file(annotation).id
+                cited[id_] = None
+                return id_
+            if unused:  # the k-th image that was shown is the k-th that is cited: its bytes came with the call
+                self._name(unused.pop(0), annotation)
+            else:
+                late.append(_image_block(self._file(annotation).id))
             return None
-        text = str(part.get("text") or "")
-        annotations: list[Json] = []
-        taken: list[Span] = []
-        for annotation in filter(is_container_citation, objects(part.get("annotations"))):
-            file = self._file(annotation)
-            if is_shown_image(annotation):
-                images.append(file)
-                continue
-            cited.append(file)
-            span = span_of_citation(text, annotation, taken)
-            if span is not None:
-                taken.append(span)
-                annotations.append(_file_path(text, span, file.id))
-        return {"type": "text", "text": {"value": text, "annotations": annotations}}
+
+        blocks: list[Json] = []
+        markers = 0
+        for part in parts:
+            if part.get("type") == "refusal":
+                blocks.append({"type": "refusal", "refusal": str(part.get("refusal") or "")})
+            elif part.get("type") == "output_text":
+                annotations = objects(part.get("annotations"))
+                text, offsets = str(part.get("text") or ""), part.get("offsets")
+                blocks.append(text_block(text, annotations, file_id_of, first=markers, offsets=offsets))
+                markers += sum(map(is_file_citation, annotations))
+        images = message["content"]
+        message["content"] = [*images, *blocks, *late] if self.streamed else [*images, *late, *blocks]
+        # Late v2 listed linked files here, not images (recordings.md section 3, quoted dumps).
+        message["attachments"] = [{"file_id": id_, "tools": [{"type": "code_interpreter"}]} for id_ in cited]
+        end_message(message, None if item.get("status", "completed") == "completed" else reason, now)
+        # A step knows no "incomplete": the recorded message step of a run that hit its limit was completed.
+        stamp(begun.step, "completed", now)
 
     def _file(self, annotation: Mapping[str, Any]) -> Generated:
         key = (str(annotation.get("container_id")), str(annotation.get("file_id")))
-        if key not in self.by_container:
+        if key not in self._by_container:
             # A linked file's name is its full path, as the service's was (platform.md section 7); always data.
             name = str(annotation.get("filename") or key[1])
             path = name if is_shown_image(annotation) else f"/mnt/data/{name}"
             generated = Generated(self.mint("file"), path, *key)
-            self.by_container[key] = self.outcome.files[generated.id] = generated
-        return self.by_container[key]
+            self._by_container[key] = self.outcome.files[generated.id] = generated
+        return self._by_container[key]
 
-    def _join_shown(self, images: list[Generated]) -> None:
-        """An image that a call showed and the message cites is one file: the citation's name, the output's bytes.
-
-        Nothing links the two but their order, so they are joined only where their numbers agree; images that nobody
-        cited stay files of their own.
-        """
-        if len(images) == len(self.shown):
-            for served, file in zip(self.shown, images, strict=True):
-                alone = self.outcome.files.pop(served["image"]["file_id"])
-                file.data = alone.data
-                served["image"]["file_id"] = file.id
-        if images:
-            self.shown = []
+    def _name(self, id_: str, annotation: Mapping[str, Any]) -> None:
+        """Give an image that a call showed the name and the place under which its message cites it."""
+        file = self.outcome.files[id_]
+        key = (str(annotation.get("container_id")), str(annotation.get("file_id")))
+        file.filename = str(annotation.get("filename") or file.filename)
+        file.container_id, file.container_file_id = key
+        self._by_container.setdefault(key, file)
 
     # --- steps
 
-    def _step(self, type_: str, details: Json, status: str) -> None:
-        self.outcome.steps.append(
-            {
-                "id": self.mint("step"),
-                "object": "thread.run.step",
-                "created_at": self.now,
-                "run_id": self.run["id"],
-                "assistant_id": self.run["assistant_id"],
-                "thread_id": self.run["thread_id"],
-                "type": type_,
-                "status": status,
-                "cancelled_at": self.now if status == "cancelled" else None,
-                "completed_at": self.now if status == "completed" else None,
-                "expires_at": self.run["expires_at"] if status == "in_progress" else None,
-                "failed_at": self.now if status == "failed" else None,
-                "last_error": None,
-                "step_details": details,
-                "usage": None,
-                "expired_at": None,
-                "metadata": {},
-            }
-        )
+    def _step(self, type_: str, details: Json, now: int) -> RunStep:
+        step: RunStep = {
+            "id": self.mint("step"),
+            "object": "thread.run.step",
+            "created_at": now,
+            "run_id": self.run["id"],
+            "assistant_id": self.run["assistant_id"],
+            "thread_id": self.run["thread_id"],
+            "type": type_,
+            "status": "in_progress",
+            "cancelled_at": None,
+            "completed_at": None,
+            "expires_at": self.run["expires_at"],
+            "failed_at": None,
+            "last_error": None,
+            "step_details": details,
+            "usage": None,
+            "expired_at": None,
+            "metadata": {},
+        }
+        self.outcome.steps.append(step)
+        return step
+
+    def end(self, usage: Usage, calls_are: str, now: int) -> None:
+        """The response has ended: its usage goes to its last step, zeros to the others (recorded: they add up).
+
+        A step that waits for the outputs of functions gets it when they come.  The upstream counts a response as a
+        whole, and nothing is estimated (docs/differences.md).
+        """
+        if self.function_step is not None:
+            stamp(self.function_step, calls_are, now)
+        steps = self.outcome.steps
+        for step in steps:
+            step["usage"] = NOTHING
+        if self.function_step is not None and calls_are == "in_progress":
+            self.function_step["usage"] = None
+        elif steps:
+            steps[-1]["usage"] = usage
 
 
-def _state_of(item: Mapping[str, Any]) -> str:
-    return "completed" if item.get("status", "completed") == "completed" else "failed"
+_CALLS = {"code_interpreter_call": "code_interpreter", "file_search_call": "file_search"}
+
+
+def is_call(item: Mapping[str, Any]) -> bool:
+    """Whether an item is a call of a hosted tool that has a legacy counterpart."""
+    return item.get("type") in _CALLS
+
+
+def end_message(message: Message, reason: str | None, now: int) -> None:
+    """Complete a message, or with a reason leave it incomplete."""
+    message["status"] = "completed" if reason is None else "incomplete"
+    message["incomplete_details"] = None if reason is None else {"reason": reason}
+    message["incomplete_at"] = None if reason is None else now
+    message["completed_at"] = now if reason is None else None
+
+
+def stamp(step: RunStep, status: str, now: int) -> None:
+    """Give a step its status, with the time that belongs to it."""
+    step["status"] = status
+    if status != "in_progress":
+        step["expires_at"] = None
+        step[f"{status}_at"] = now  # type: ignore[literal-required]  # completed, failed, cancelled or expired
+
+
+def _image_block(file_id: str) -> Json:
+    return {"type": "image_file", "image_file": {"file_id": file_id}}
+
+
+def _result(result: Mapping[str, Any]) -> Json:
+    """What a search found, in legacy shape (FileSearchStreamingWorks.json)."""
+    return {
+        "file_id": str(result.get("file_id")),
+        "file_name": str(result.get("filename")),
+        "score": result.get("score") or 0.0,
+        "attributes": result.get("attributes") or {},
+        "content": [{"type": "text", "text": str(result.get("text") or "")}],
+    }
 
 
 def _told(item: Mapping[str, Any], call: Json, now: int) -> Json:
@@ -256,17 +357,6 @@ def _told(item: Mapping[str, Any], call: Json, now: int) -> Json:
     return {"items": [told], "until": now + _CONTAINER_LIVES}
 
 
-def _file_path(text: str, span: Span, file_id: str) -> Json:
-    start, end = span
-    return {
-        "type": "file_path",
-        "text": text[start:end],
-        "start_index": start,
-        "end_index": end,
-        "file_path": {"file_id": file_id},
-    }
-
-
 def _image_from_data_url(url: object) -> tuple[str, bytes] | None:
     """The kind and the bytes of a `data:image/png;base64,...`; None when it is something else."""
     match = _DATA_URL.match(url) if isinstance(url, str) else None
@@ -281,7 +371,7 @@ def _image_from_data_url(url: object) -> tuple[str, bytes] | None:
 _REASONS = {"max_output_tokens": "max_tokens", "content_filter": "content_filter"}
 
 
-def _incomplete_reason(response: Mapping[str, Any]) -> str:
+def incomplete_reason(response: Mapping[str, Any]) -> str:
     """Why a message of this response would be incomplete, in the words of the legacy enum (spec)."""
     if response.get("status") == "cancelled":
         return "run_cancelled"

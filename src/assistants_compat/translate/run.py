@@ -174,14 +174,16 @@ def function_calls(response: Mapping[str, Any]) -> list[Json]:
     """The function calls of a response in legacy shape; their ids are the upstream's `call_id`s."""
     output = response.get("output")
     return [
-        {
-            "id": str(item.get("call_id")),
-            "type": "function",
-            "function": {"name": str(item.get("name")), "arguments": str(item.get("arguments") or "")},
-        }
+        function_call(item)
         for item in (output if isinstance(output, list) else [])
         if isinstance(item, dict) and item.get("type") == "function_call"
     ]
+
+
+def function_call(item: Mapping[str, Any], **more: None) -> Json:
+    """One call; in a step it also has its `output`, null until it comes."""
+    function = {"name": str(item.get("name")), "arguments": str(item.get("arguments") or ""), **more}
+    return {"id": str(item.get("call_id")), "type": "function", "function": function}
 
 
 def _required_action(calls: list[Json]) -> Json:

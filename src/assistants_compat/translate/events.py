@@ -1,0 +1,448 @@
+"""The stream of a response as the stream of its run.
+
+Order and payloads are those of the recorded legacy streams (recordings.md section 4): whole runs, steps and messages
+where the service sent whole objects, deltas in between.  What is built here event by event is what is stored: a message
+that is completed equals the sum of its deltas.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..ids import Mint
+from ..wire import Json, Message, Run, RunStep, Thread, Usage
+from . import run as runs
+from .citations import file_citation, is_file_citation, marker
+from .output import NOTHING, Begun, Reading, incomplete_reason, is_call, objects, stamp
+from .parts import Part, as_streamed, longer, numbered
+from .sse import DONE, Event
+
+_MESSAGE_ENDS = {"cancelled": "run_cancelled", "expired": "run_expired"}
+
+
+class _Item:
+    """An output item that has begun and not ended."""
+
+    def __init__(self, begun: Begun | None = None, place: int = 0, step: RunStep | None = None) -> None:
+        self.begun, self.place, self.step = begun, place, step  # a call has its step here, a message only in `begun`
+        self.parts: dict[int, Part] = {}
+        self.said = io.StringIO()  # the code of a call, or the arguments of a function
+        self.markers = 0
+
+    @property
+    def is_message(self) -> bool:
+        """Whether this is a message, not a call."""
+        return self.step is None
+
+
+class RunEvents:
+    """Translates one response of a run; `feed` takes its events one by one.
+
+    `run` is the run as it is stored (a copy is kept), `mint` makes ids, `spent` is the usage of earlier rounds.
+    `changed` says that something was begun or ended since it was last set to False: what is worth storing.
+    `response` is the upstream's response once it has ended, `response_id` its id and `sequence_number` the last event's
+    (for going on after a lost connection).
+    """
+
+    def __init__(self, run: Run, mint: Mint, *, spent: Usage | None = None) -> None:
+        """Begin before the first event."""
+        self.run = run
+        self.spent = spent
+        self.reading = Reading(run, mint, streamed=True)
+        self.changed = False
+        self.response: Json | None = None
+        self.response_id: str | None = None
+        self.sequence_number = -1
+        self.usage: Usage | None = None
+        self._error: Json = {}
+        self._items: dict[Any, _Item] = {}  # those that have begun, by their place in the output
+        self._done: dict[Any, Json] = {}  # those that have ended
+        self._held: RunStep | None = None  # a message's step: only the response's end knows its usage
+
+    # --- the beginning, and an end that the upstream does not tell
+
+    def begin(self, *, thread: Thread | None = None, answered: RunStep | None = None) -> list[Event]:
+        """The first events: of a new thread, of a new run, or of the step whose outputs have come."""
+        events: list[Event] = []
+        if thread is not None:
+            events.append(("thread.created", thread))
+        if answered is not None:
+            events.append(("thread.run.step.completed", self._step(answered)))
+        else:
+            events.append(("thread.run.created", self._run()))
+        return [*events, ("thread.run.queued", self._run())]
+
+    def stop(self, status: str, now: int, *, run: Run | None = None, error: Json | None = None) -> list[Event]:
+        """The last events of a run that ends otherwise than by its response.
+
+        `run` is given where somebody else has ended it; `error` is the `last_error` of one that failed.
+        """
+        events = self._release()
+        events += self._close(_MESSAGE_ENDS.get(status, "run_failed"), now, step_status=status)
+        for step in (self._held, self.reading.function_step):
+            if step is not None:
+                step["completed_at"] = None
+                stamp(step, status, now)
+                events.append((f"thread.run.step.{status}", self._step(step)))
+        self._held = None
+        if run is None:
+            changes = {"usage": self.spent, **({"last_error": error} if error else {})}
+            run = runs.moved(self.run, status, now, **changes)
+        self.run = run
+        return [*events, (f"thread.run.{status}", self._run()), DONE]
+
+    # --- events
+
+    def feed(self, event: Mapping[str, Any], now: int) -> list[Event]:
+        """What this event of the response is in the run's stream; nothing for one that has no counterpart there."""
+        number = event.get("sequence_number")
+        if isinstance(number, int):
+            self.sequence_number = number
+        handle = _HANDLERS.get(event["type"])
+        if handle is None or self.response is not None:
+            return []
+        return handle(self, event, now)
+
+    def _created(self, event: Mapping[str, Any], _now: int) -> list[Event]:
+        id_ = _object(event.get("response")).get("id")
+        if isinstance(id_, str):
+            self.response_id = id_
+            self.changed = True
+        return []
+
+    def _in_progress(self, _event: Mapping[str, Any], now: int) -> list[Event]:
+        if self.run["status"] != "queued":
+            return []
+        self.run = runs.moved(self.run, "in_progress", now)
+        self.changed = True
+        return [("thread.run.in_progress", self._run())]
+
+    def _failing(self, event: Mapping[str, Any], _now: int) -> list[Event]:
+        """An `error` event: its fields are nested, or flat in older types (recordings.md section 4)."""
+        error = event.get("error")
+        self._error = error if isinstance(error, dict) else {key: event.get(key) for key in ("code", "message")}
+        return []
+
+    @property
+    def error(self) -> Json | None:
+        """What an `error` event said, as a run's `last_error`, if one came."""
+        return runs.last_error(self._error) if self._error else None
+
+    # --- items
+
+    def _item_added(self, event: Mapping[str, Any], now: int) -> list[Event]:
+        item = _object(event.get("item"))
+        return self._begin(event.get("output_index"), item, now) if item.get("type") in _BEGINNINGS else []
+
+    def _begin(self, where: Any, item: Json, now: int) -> list[Event]:
+        if where in self._items or where in self._done:
+            return []
+        self.changed = True
+        return [*self._in_progress(item, now), *self._release(), *_BEGINNINGS[item["type"]](self, where, item, now)]
+
+    def _begin_message(self, where: Any, _item: Json, now: int) -> list[Event]:
+        begun = self.reading.begin_message(now)
+        self._items[where] = _Item(begun)
+        message = self._message(begun)
+        empty: Json = {**message, "content": []}
+        images = [
+            self._message_delta(message, {"index": index, **block}) for index, block in enumerate(message["content"])
+        ]
+        events = self._begun(begun.step)
+        return [*events, ("thread.message.created", empty), ("thread.message.in_progress", empty), *images]
+
+    def _begin_call(self, where: Any, item: Json, now: int) -> list[Event]:
+        begun = self.reading.begin_call(item, now)
+        self._items[where] = _Item(begun, step=begun.step)
+        return [*self._begun(begun.step), self._call_delta(begun.step, 0, _object(begun.call))]
+
+    def _begin_function(self, where: Any, item: Json, now: int) -> list[Event]:
+        is_first = self.reading.function_step is None
+        step, place = self.reading.begin_function(item, now)
+        self._items[where] = _Item(place=place, step=step)
+        call = step["step_details"]["tool_calls"][place]
+        empty: RunStep = {**step, "step_details": {"type": "tool_calls", "tool_calls": []}}
+        begun = self._begun(empty) if is_first else []
+        return [*begun, self._call_delta(step, place, call)]
+
+    def _item_done(self, event: Mapping[str, Any], now: int) -> list[Event]:
+        item = _object(event.get("item"))
+        return self._end(event.get("output_index"), item, now) if item.get("type") in _BEGINNINGS else []
+
+    def _end(self, where: Any, item: Json, now: int, reason: str = "run_failed") -> list[Event]:
+        """An item has ended: what was not streamed of it, then its end."""
+        if where in self._done:
+            return []
+        begun = self._begin(where, item, now)  # of an item whose beginning nobody told
+        open_ = self._items.pop(where)
+        self._done[where] = item
+        self.changed = True
+        if item["type"] == "message":
+            return [*begun, *self._end_message(open_, item, reason, now)]
+        if is_call(item):
+            return [*begun, *self._end_call(open_, item, now)]
+        return [*begun, *self._end_function(open_, item)]
+
+    # --- messages
+
+    def _text(self, event: Mapping[str, Any], now: int, kind: str = "text") -> list[Event]:
+        piece = event.get("delta")
+        item, begun = self._message_at(event, now)
+        if item is None or not isinstance(piece, str) or not piece:
+            return begun
+        part = self._part(item, event.get("content_index"), kind)
+        part.raw.write(piece)
+        part.raw_length += len(piece)
+        return [*begun, self._said(item, part, piece)] if begun else [self._said(item, part, piece)]
+
+    def _refusal(self, event: Mapping[str, Any], now: int) -> list[Event]:
+        return self._text(event, now, "refusal")
+
+    def _annotation(self, event: Mapping[str, Any], now: int) -> list[Event]:
+        """A citation of a searched file gets its marker here and now; one of a container waits for the text's end."""
+        note, place = _object(event.get("annotation")), event.get("annotation_index")
+        item, begun = self._message_at(event, now)
+        if item is None or not is_file_citation(note) or not isinstance(place, int):
+            return begun
+        part = self._part(item, event.get("content_index"), "text")
+        if place in part.cited:
+            return begun
+        part.cited[place] = part.raw_length, note
+        return [*begun, self._cited(item, part, note)]
+
+    def _cited(self, item: _Item, part: Part, note: Json) -> Event:
+        words = marker(item.markers, note)
+        item.markers += 1
+        return self._said(item, part, words, [file_citation(note, words, part.sent_length)])
+
+    def _message_at(self, event: Mapping[str, Any], now: int) -> tuple[_Item | None, list[Event]]:
+        where = event.get("output_index")
+        item = self._items.get(where)
+        if item is not None:
+            return (item if item.is_message else None), []
+        if where in self._done:
+            return None, []
+        begun = self._begin(where, {"type": "message"}, now)
+        return self._items[where], begun
+
+    @staticmethod
+    def _part(item: _Item, content_index: Any, kind: str) -> Part:
+        part = item.parts.get(content_index)
+        if part is None:
+            images = item.begun.images if item.begun else 0
+            part = item.parts[content_index] = Part(kind, images + len(item.parts))
+        return part
+
+    def _said(self, item: _Item, part: Part, words: str, notes: list[Json] | None = None) -> Event:
+        """A piece of a text or refusal; the first delta of a text has its annotations, others only if there are any."""
+        part.sent.write(words)
+        part.sent_length += len(words)
+        if part.kind == "refusal":
+            delta: Json = {"index": part.index, "type": "refusal", "refusal": words}
+        else:
+            text: Json = {"value": words}
+            if notes is not None or not part.begun:
+                text["annotations"] = [numbered(note, n) for n, note in enumerate(notes or [], len(part.notes))]
+                part.notes += notes or []
+            delta = {"index": part.index, "type": "text", "text": text}
+        part.begun = True
+        return self._message_delta(self._message(item.begun), delta)
+
+    def _end_message(self, open_: _Item, item: Json, reason: str, now: int) -> list[Event]:
+        begun, message = open_.begun, self._message(open_.begun)
+        assert begun is not None  # noqa: S101 - a message was begun
+        parts = as_streamed(item, open_.parts)
+        self.reading.end_message(begun, {**item, "content": [part for _, part in parts]}, reason, now)
+        events: list[Event] = []
+        for number, block in enumerate(message["content"][begun.images :]):
+            if number < len(parts):
+                events += self._rest_of(open_, parts[number][0], block)
+            else:  # an image that is known only now
+                events.append(self._message_delta(message, {"index": begun.images + number, **block}))
+        self._held = begun.step
+        name = "completed" if message["status"] == "completed" else "incomplete"
+        return [*events, (f"thread.message.{name}", dict(message))]
+
+    def _rest_of(self, open_: _Item, place: int, block: Json) -> list[Event]:
+        """What the deltas of a block have not said yet; each citation of a container in a delta without text."""
+        part = self._part(open_, place, block["type"])
+        if block["type"] == "refusal":
+            rest = block["refusal"][part.sent_length :]
+            return [self._said(open_, part, rest)] if rest or not part.begun else []
+        notes = block["text"]["annotations"][len(part.notes) :]
+        marks = [note for note in notes if note["type"] == "file_citation"]
+        rest = block["text"]["value"][part.sent_length :]
+        events = [self._said(open_, part, rest, marks or None)] if rest or marks or not part.begun else []
+        return [*events, *(self._said(open_, part, "", [note]) for note in notes[len(marks) :])]
+
+    # --- calls
+
+    def _code(self, event: Mapping[str, Any], now: int) -> list[Event]:
+        return self._call_said(event, now, "code_interpreter", "input")
+
+    def _arguments(self, event: Mapping[str, Any], now: int) -> list[Event]:
+        return self._call_said(event, now, "function", "arguments")
+
+    def _call_said(self, event: Mapping[str, Any], _now: int, kind: str, key: str) -> list[Event]:
+        piece, item = event.get("delta"), self._items.get(event.get("output_index"))
+        if item is None or item.step is None or not isinstance(piece, str) or not piece:
+            return []
+        item.said.write(piece)
+        return [self._call_delta(item.step, item.place, {"type": kind, kind: {key: piece}})]
+
+    def _end_call(self, open_: _Item, item: Json, now: int) -> list[Event]:
+        begun = open_.begun
+        assert begun is not None  # noqa: S101 - a call was begun
+        said = open_.said.getvalue()
+        self.reading.end_call(begun, {**item, "code": longer(item.get("code"), said)}, now)
+        call = _object(begun.call)
+        events: list[Event] = []
+        if call["type"] == "code_interpreter":
+            code = call["code_interpreter"]
+            rest: Json = {"input": code["input"][len(said) :]} if len(code["input"]) > len(said) else {}
+            if code["outputs"]:
+                rest["outputs"] = [{"index": number, **output} for number, output in enumerate(code["outputs"])]
+            if rest:
+                events.append(self._call_delta(begun.step, 0, {"type": "code_interpreter", "code_interpreter": rest}))
+        return [*events, (f"thread.run.step.{begun.step['status']}", self._step(begun.step))]
+
+    def _end_function(self, open_: _Item, item: Json) -> list[Event]:
+        step, said = open_.step, open_.said.getvalue()
+        assert step is not None  # noqa: S101 - a function was begun
+        arguments = longer(item.get("arguments"), said)
+        self.reading.end_function(step, open_.place, {**item, "arguments": arguments})
+        rest = arguments[len(said) :]
+        call = {"type": "function", "function": {"arguments": rest}}
+        return [self._call_delta(step, open_.place, call)] if rest else []
+
+    # --- the end
+
+    def _ended(self, event: Mapping[str, Any], now: int) -> list[Event]:
+        response = _object(event.get("response"))
+        begun = self._in_progress(event, now)
+        reason = incomplete_reason(response)
+        events: list[Event] = []
+        output = objects(response.get("output"))
+        for where, item in enumerate(output):
+            if item.get("type") in _BEGINNINGS:
+                events += self._end(where, item, now, reason)
+        events += self._close(reason, now, step_status="failed")
+        if not output:
+            response = {**response, "output": [self._done[where] for where in sorted(self._done, key=str)]}
+        if response.get("status") == "failed" and not _object(response.get("error")).get("message"):
+            response = {**response, "error": self._error}
+        usage = runs.usage_from_response(response)
+        total = runs.added(self.spent, usage)
+        status, changes = runs.outcome_of_response(self.run, response, total)
+        calls_are = {"requires_action": "in_progress", "cancelled": "cancelled"}.get(status, "failed")
+        self.reading.end(usage, calls_are, now)
+        events += self._release()
+        step = self.reading.function_step
+        if step is not None and calls_are != "in_progress":
+            events.append((f"thread.run.step.{calls_are}", self._step(step)))
+        self.response, self.usage, self.changed = response, usage, True
+        self.run = runs.moved(self.run, status, now, **changes)
+        return [*begun, *events, (f"thread.run.{status}", self._run()), DONE]
+
+    def _close(self, reason: str, now: int, *, step_status: str) -> list[Event]:
+        """End what has begun and will not be told to its end."""
+        events: list[Event] = []
+        for where in list(self._items):
+            item = self._items[where]
+            if item.is_message:
+                events += self._end(where, {"type": "message", "status": "incomplete", "content": []}, now, reason)
+            elif item.begun is not None:
+                del self._items[where]
+                begun = item.begun
+                call = _object(begun.call)
+                if call["type"] == "code_interpreter":
+                    call["code_interpreter"]["input"] = item.said.getvalue()
+                begun.step["step_details"] = {"type": "tool_calls", "tool_calls": [call]}
+                stamp(begun.step, step_status, now)
+                events.append((f"thread.run.step.{step_status}", self._step(begun.step)))
+            else:
+                del self._items[where]
+        self.changed = True
+        return events
+
+    # --- what is stored
+
+    def entries(self) -> list[Json]:
+        """The messages so far, and what stands between them; one that is being said as far as it was said."""
+        drafts = {}
+        for item in self._items.values():
+            if item.is_message:
+                message = self._message(item.begun)
+                parts = sorted(item.parts.values(), key=lambda part: part.index)
+                drafts[message["id"]] = {**message, "content": [*message["content"], *(part.block() for part in parts)]}
+        return [drafts.get(entry["id"], entry) for entry in self.reading.outcome.entries]
+
+    # --- payloads
+
+    def _run(self) -> Run:
+        """The run as a stream shows it: with the code interpreter's empty list (recorded)."""
+        return {**self.run, "tool_resources": {"code_interpreter": {"file_ids": []}}}
+
+    def _step(self, step: RunStep) -> Json:
+        """The step as a stream shows it: it keeps `expires_at` (recorded); the usage is in the response's last step."""
+        usage = step["usage"] if step["usage"] or step["status"] == "in_progress" else NOTHING
+        return {**step, "expires_at": self.reading.run["expires_at"], "usage": usage}
+
+    def _begun(self, step: RunStep) -> list[Event]:
+        return [("thread.run.step.created", self._step(step)), ("thread.run.step.in_progress", self._step(step))]
+
+    def _release(self) -> list[Event]:
+        step, self._held = self._held, None
+        return [] if step is None else [(f"thread.run.step.{step['status']}", self._step(step))]
+
+    @staticmethod
+    def _message(begun: Begun | None) -> Message:
+        assert begun is not None  # noqa: S101 - asked of messages only
+        assert begun.message is not None  # noqa: S101 - as above
+        return begun.message
+
+    @staticmethod
+    def _message_delta(message: Message, delta: Json) -> Event:
+        return "thread.message.delta", {
+            "id": message["id"],
+            "object": "thread.message.delta",
+            "delta": {"content": [delta]},
+        }
+
+    @staticmethod
+    def _call_delta(step: RunStep, place: int, call: Json) -> Event:
+        return "thread.run.step.delta", {
+            "id": step["id"],
+            "object": "thread.run.step.delta",
+            "delta": {"step_details": {"type": "tool_calls", "tool_calls": [{"index": place, **call}]}},
+        }
+
+
+def _object(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+_BEGINNINGS: dict[str, Callable[[RunEvents, Any, Json, int], list[Event]]] = {
+    "message": RunEvents._begin_message,  # noqa: SLF001 - the table of this class's own methods, here and below
+    "code_interpreter_call": RunEvents._begin_call,  # noqa: SLF001
+    "file_search_call": RunEvents._begin_call,  # noqa: SLF001
+    "function_call": RunEvents._begin_function,  # noqa: SLF001
+}
+_HANDLERS: dict[str, Callable[[RunEvents, Mapping[str, Any], int], list[Event]]] = {
+    "response.created": RunEvents._created,  # noqa: SLF001
+    "response.in_progress": RunEvents._in_progress,  # noqa: SLF001
+    "response.output_item.added": RunEvents._item_added,  # noqa: SLF001
+    "response.output_item.done": RunEvents._item_done,  # noqa: SLF001
+    "response.output_text.delta": RunEvents._text,  # noqa: SLF001
+    "response.output_text.annotation.added": RunEvents._annotation,  # noqa: SLF001
+    "response.refusal.delta": RunEvents._refusal,  # noqa: SLF001
+    "response.code_interpreter_call_code.delta": RunEvents._code,  # noqa: SLF001
+    "response.function_call_arguments.delta": RunEvents._arguments,  # noqa: SLF001
+    "error": RunEvents._failing,  # noqa: SLF001
+    "response.completed": RunEvents._ended,  # noqa: SLF001
+    "response.incomplete": RunEvents._ended,  # noqa: SLF001
+    "response.failed": RunEvents._ended,  # noqa: SLF001
+    "response.cancelled": RunEvents._ended,  # noqa: SLF001
+}

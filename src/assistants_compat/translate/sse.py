@@ -1,0 +1,69 @@
+"""Server-sent events, both ways: the upstream's bytes into events, the legacy events into bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from ..wire import Json
+
+Event = tuple[str, Any]
+"""A legacy event: its name, and its data as JSON (of `done` the word `[DONE]`)."""
+
+DONE: Event = ("done", "[DONE]")
+
+
+class Decoder:
+    """Bytes in any split into events, each a JSON object with its `type`.
+
+    Lines are split on bytes: JSON may hold U+2028 as it is, which a splitter of text takes for the end of a line.
+    Comments, `[DONE]` and what is no JSON object are passed over; an event that has its name only in the `event` field
+    gets it as its type.
+    """
+
+    def __init__(self) -> None:
+        """Begin with an empty buffer."""
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> list[Json]:
+        """The events that these bytes complete."""
+        data = self._rest + chunk
+        if b"\r" in data:
+            # The line feed that belongs to a last carriage return may still come.
+            held = data.endswith(b"\r")
+            data = data[: len(data) - held].replace(b"\r\n", b"\n").replace(b"\r", b"\n") + b"\r" * held
+        *blocks, self._rest = data.split(b"\n\n")
+        return [event for block in blocks if (event := _event(block)) is not None]
+
+
+def _event(block: bytes) -> Json | None:
+    name, data = None, []
+    for line in block.split(b"\n"):
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            data.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.strip()
+    try:
+        event = json.loads(b"\n".join(data)) if data else None
+    except ValueError:
+        return None
+    if not isinstance(event, dict):
+        return None
+    if not isinstance(event.get("type"), str) or (name == b"error" and "response" not in event):
+        event = {**event, "type": (name or b"").decode("utf-8", "replace")}
+    return event
+
+
+def encoded(events: Iterable[Event]) -> bytes:
+    """Events as the service wrote them: compact JSON; in ASCII, because older SDKs split lines on text."""
+    return b"".join([_frame(name, data) for name, data in events])
+
+
+def _frame(name: str, data: Any) -> bytes:
+    text = data if data == "[DONE]" else _dump(data)
+    return f"event: {name}\ndata: {text}\n\n".encode("ascii")
+
+
+_dump = json.JSONEncoder(separators=(",", ":")).encode
