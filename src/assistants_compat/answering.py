@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import errors
-from .asking import Asked, ask, ask_shorter, is_too_long
-from .io import IO
-from .lifecycle import cancel_upstream, item_row, look
+from .asking import Asked, ask, ask_shorter, in_mode, is_too_long
+from .io import IO, LEASE
+from .lifecycle import cancel_upstream, look
+from .rounds import item_row
 from .starting import moved_on
 from .store import queries
 from .store.engine import Connection
@@ -22,7 +23,7 @@ from .translate import run as runs
 from .translate.request import continued
 from .translate.step import answered
 from .translate.transcript import Turns, answered_calls, function_output
-from .wire import Json, Run
+from .wire import Json, Run, RunStep
 
 _Outputs = Mapping[str, str]
 
@@ -32,22 +33,35 @@ async def submit(io: IO, row: Found, given: Sequence[Json]) -> Run:
 
     Raises `ApiError` (recorded and reported texts) when the run does not wait for outputs, or for others than these.
     """
+    accepted, asked, _ = await go_on(io, row, given)
+    run: Run = (await moved_on(io, accepted, asked.response))["body"]
+    return run
+
+
+async def go_on(
+    io: IO, row: Found, given: Sequence[Json], *, stream: bool = False
+) -> tuple[Found, Asked, RunStep | None]:
+    """The run as it was accepted, what the upstream answered, and the step whose outputs came; raises as `submit`."""
     row = await look(io, row)
     calls = _awaited(row)
     outputs = _outputs(calls, given)
     held = await io.write(lambda db: _hold(io, db, row))
+    asked = None
     try:
-        asked = await _ask(io, held, calls, outputs)
-        accepted = await io.write(lambda db: _accept(io, db, held, calls, outputs, asked))
+        asked = await _ask(io, held, calls, outputs, stream=stream)
+        taken = asked
+        accepted, step = await io.write(lambda db: _accept(io, db, held, calls, outputs, taken))
     except BaseException:
         await io.write(lambda db: _release(db, row))
+        if asked is not None:
+            await asked.aclose()
         raise
     if accepted is None:  # the thread was deleted while the upstream was asked
+        await asked.aclose()
         raise errors.not_found("run", row["id"])
     if accepted["status"] in runs.TERMINAL:  # the run was stopped meanwhile, and what was asked is for nothing
-        await cancel_upstream(io, {**accepted, "response_id": asked.response["id"]})
-    run: Run = (await moved_on(io, accepted, asked.response))["body"]
-    return run
+        await cancel_upstream(io, {**accepted, "response_id": asked.response_id})
+    return accepted, asked, step
 
 
 def _awaited(row: Found) -> list[Json]:
@@ -73,7 +87,7 @@ def _outputs(calls: Sequence[Json], given: Sequence[Json]) -> _Outputs:
 
 def _hold(io: IO, db: Connection, row: Found) -> Found:
     """Move the run to `queued`, without a response to look at, for the time of asking."""
-    fresh = queries.lock(db, "runs", row["namespace"], row["id"])
+    fresh = queries.get(db, "runs", row["namespace"], row["id"], lock=True)
     if fresh is None:
         raise errors.not_found("run", row["id"])
     _awaited(fresh)
@@ -85,14 +99,14 @@ def _hold(io: IO, db: Connection, row: Found) -> Found:
 def _release(db: Connection, row: Found) -> None:
     """Put the run back as it was, unless it was stopped meanwhile."""
     namespace, run_id = row["namespace"], row["id"]
-    fresh = queries.lock(db, "runs", namespace, run_id)
+    fresh = queries.get(db, "runs", namespace, run_id, lock=True)
     if fresh is not None and fresh["status"] == "queued" and fresh["response_id"] is None:
         body = {**row["body"], "metadata": fresh["body"]["metadata"]}
         queries.change(db, "runs", namespace, run_id, status=row["status"], response_id=row["response_id"], body=body)
 
 
-async def _ask(io: IO, held: Found, calls: list[Json], outputs: _Outputs) -> Asked:
-    request = _request(held)
+async def _ask(io: IO, held: Found, calls: list[Json], outputs: _Outputs, *, stream: bool) -> Asked:
+    request = in_mode(io, _request(held), stream=stream)
     try:
         return await ask(io, request, _turns(held, outputs))
     except errors.UpstreamError as error:
@@ -117,17 +131,21 @@ def _turns(held: Found, outputs: _Outputs) -> Turns:
 
 def _accept(  # noqa: PLR0913, PLR0917 - the run, what it asked, what it got, and how the upstream took it
     io: IO, db: Connection, held: Found, calls: list[Json], outputs: _Outputs, asked: Asked
-) -> Found | None:
+) -> tuple[Found | None, RunStep | None]:
     namespace, run_id = held["namespace"], held["id"]
-    fresh = queries.lock(db, "runs", namespace, run_id)
+    fresh = queries.get(db, "runs", namespace, run_id, lock=True)
     if fresh is None or fresh["status"] in runs.TERMINAL:
-        return fresh
+        return fresh, None
     state = {**held["state"], "sent": [] if asked.request["store"] else asked.turns}
     kept = {key: value for key, value in asked.request.items() if key != "previous_response_id"}
-    queries.change(db, "runs", namespace, run_id, response_id=asked.response["id"], request=kept, state=state)
-    for step in queries.steps_in_progress(db, namespace, run_id):
+    changes: Json = {"response_id": asked.response_id, "request": kept, "state": state}
+    if asked.body is not None:
+        changes["lease_until"] = io.now() + LEASE
+    queries.change(db, "runs", namespace, run_id, **changes)
+    done: RunStep | None = None
+    for step in queries.in_progress(db, "steps", namespace, run_id):
         done = answered(step, outputs, held["state"]["step_usage"], io.now())
         queries.change(db, "steps", namespace, step["id"], body=done)
-    entry = {"items": answered_calls(calls, outputs), "until": None}
+    entry = {"id": io.mint("msg"), "items": answered_calls(calls, outputs), "until": None}
     queries.add(db, "messages", [item_row(io, held["body"], entry)])
-    return queries.get(db, "runs", namespace, run_id)
+    return queries.get(db, "runs", namespace, run_id), done

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -13,8 +11,6 @@ from . import errors
 from .exchange import Call, Reply
 from .handlers import assistants, files, messages, runs, steps, threads
 from .io import IO
-
-log = logging.getLogger("assistants_compat")
 
 Handler = Callable[[IO, Call], Awaitable["Reply | None"]]
 
@@ -109,25 +105,9 @@ def _upstream_reply(error: errors.UpstreamError) -> Reply:
 
 
 def _error_reply(error: Exception) -> Reply:
-    known = _known(error)
+    known = errors.api_error(error)
     body = json.dumps(known.body(), indent=2).encode()
     return Reply(known.status, body, {"content-type": "application/json", **known.headers})
-
-
-def _known(error: Exception) -> errors.ApiError:
-    """The error as the wire knows it.  Only what may pass by itself is left for the SDK to try again."""
-    final = {"x-should-retry": "false"}
-    if isinstance(error, errors.ApiError):
-        return error
-    if isinstance(error, errors.StoreBusyError):
-        return errors.ApiError(503, str(error), kind="server_error", code="store_busy")
-    if isinstance(error, errors.StoreError):
-        return errors.ApiError(500, str(error), kind="server_error", code="store_error", headers=final)
-    # Where, not what: an exception's own words may hold a message's text.
-    where = "".join(traceback.format_tb(error.__traceback__))
-    log.error("assistants_compat failed: %s\n%s", type(error).__name__, where)
-    text = f"assistants_compat failed: {type(error).__name__}. This is a bug; its log has the details."
-    return errors.ApiError(500, text, kind="server_error", code="compat_error", headers=final)
 
 
 def _complete(reply: Reply, io: IO, started: float) -> None:

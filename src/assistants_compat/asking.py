@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import errors
-from .io import IO, Request
+from .io import IO, Body, Request
 from .store import queries
 from .store.queries import Found
 from .translate import transcript
@@ -21,25 +21,48 @@ log = logging.getLogger("assistants_compat")
 
 # Matched on the message, because the code is null (platform.md section 4): items that were replayed and no longer fit.
 _STALE_ITEMS = re.compile(r"without its required|No tool output found for function call|Container is expired")
+_MODES = frozenset({"background", "stream"})
 _CONTEXT_LENGTH = "context_length_exceeded"
 
 
-def in_background(io: IO) -> bool:
-    """Whether a run is created in the background: as the settings say, and only where the upstream does that."""
-    if not io.settings.store_responses:
-        return False
-    if io.settings.mode == "auto":
-        return io.upstream.name not in io.without_background
-    return io.settings.mode == "background"
+def in_mode(io: IO, request: Json, *, stream: bool) -> Json:
+    """The request with `background` and `stream` as the settings say, and only where the upstream does that."""
+    settings = io.settings
+    if not settings.store_responses:
+        background = False
+    elif stream:
+        background = settings.stream == "background" and io.upstream.name not in io.without_background
+    elif settings.mode == "auto":
+        background = io.upstream.name not in io.without_background
+    else:
+        background = settings.mode == "background"
+    modes = {key: True for key, wanted in (("background", background), ("stream", stream)) if wanted}
+    rest = {key: value for key, value in request.items() if key not in _MODES}
+    # The order of keys is kept: recordings of users may match bodies as text.
+    return {"model": request["model"], "store": request["store"], **modes, **rest}
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What the upstream took, the request without its input, and the response that it gave."""
+    """What the upstream took, the request without its input, and the response that it gave.
+
+    Of a stream there is no response yet but a `body` that is still to be read, and is to be closed.
+    """
 
     request: Json
     turns: Turns
     response: Json
+    body: Body | None = None
+
+    @property
+    def response_id(self) -> str | None:
+        """The id of the response; of a stream, its first event tells it."""
+        return self.response.get("id")
+
+    async def aclose(self) -> None:
+        """Close what is still to be read."""
+        if self.body is not None:
+            await self.body.aclose()
 
 
 async def ask(io: IO, request: Json, turns: Turns, *, trim: bool = False, forget: bool = False) -> Asked:
@@ -53,7 +76,7 @@ async def ask(io: IO, request: Json, turns: Turns, *, trim: bool = False, forget
     wanted = request
     while True:
         try:
-            response = await _respond(io, request, turns)
+            response, body = await _respond(io, request, turns)
         except errors.UpstreamError as error:
             second = _second_way(io, error, request, turns, trim=trim, forget=forget)
             if second is None:
@@ -63,16 +86,19 @@ async def ask(io: IO, request: Json, turns: Turns, *, trim: bool = False, forget
         if wanted.get("background") and not request.get("background"):
             log.info("the upstream refuses background responses; runs are created inline from now on")
             io.without_background.add(io.upstream.name)
-        return Asked(request, turns, response)
+        return Asked(request, turns, response, body)
 
 
-async def _respond(io: IO, request: Json, turns: Turns) -> Json:
+async def _respond(io: IO, request: Json, turns: Turns) -> tuple[Json, Body | None]:
     input_ = [item for turn in turns for item in turn]
+    if request.get("stream"):
+        accept = "text/event-stream"
+        return {}, await io.open(Request("POST", "/responses", {**request, "input": input_}, accept=accept))
     response = await io.ask(Request("POST", "/responses", {**request, "input": input_}))
     if not isinstance(response.get("id"), str):
         raise errors.bad_upstream("a response without an id")
     status_of_response(response)
-    return response
+    return response, None
 
 
 def status_of_response(response: Mapping[str, Any]) -> str:
@@ -113,7 +139,8 @@ def _second_way(  # noqa: PLR0913 - a refusal, what was refused, and what may be
     io: IO, error: errors.UpstreamError, request: Json, turns: Turns, *, trim: bool, forget: bool
 ) -> tuple[Json, Turns] | None:
     said = error.error()
-    if request.get("background") and io.settings.mode == "auto" and _refuses_background(error):
+    may_fall_back = bool(request.get("stream")) or io.settings.mode == "auto"
+    if request.get("background") and may_fall_back and _refuses_background(error):
         return {key: value for key, value in request.items() if key != "background"}, turns
     if trim and is_too_long(said):
         shorter = transcript.without_middle(turns)

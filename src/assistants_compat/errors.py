@@ -18,8 +18,12 @@ regular expression).  A text that no source has is built on the same pattern and
 from __future__ import annotations
 
 import json
+import logging
+import traceback
 from collections.abc import Mapping
 from typing import Any, cast
+
+log = logging.getLogger("assistants_compat")
 
 
 class CompatError(Exception):
@@ -135,3 +139,19 @@ def locked(thread_id: str, run_id: str) -> ApiError:
 def bad_upstream(what: str) -> ApiError:
     """502 for a success that is not the service's JSON: a proxy's page, say.  The SDK tries a 502 again."""
     return ApiError(502, f"The upstream's answer was not understood: {what}.", kind="server_error", code="bad_upstream")
+
+
+def api_error(error: Exception) -> ApiError:
+    """Any error as the wire knows it.  Only what may pass by itself is left for the SDK to try again."""
+    final = {"x-should-retry": "false"}
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, StoreBusyError):
+        return ApiError(503, str(error), kind="server_error", code="store_busy")
+    if isinstance(error, StoreError):
+        return ApiError(500, str(error), kind="server_error", code="store_error", headers=final)
+    # Where, not what: an exception's own words may hold a message's text.
+    where = "".join(traceback.format_tb(error.__traceback__))
+    log.error("assistants_compat failed: %s\n%s", type(error).__name__, where)
+    text = f"assistants_compat failed: {type(error).__name__}. This is a bug; its log has the details."
+    return ApiError(500, text, kind="server_error", code="compat_error", headers=final)

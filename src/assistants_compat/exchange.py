@@ -60,12 +60,16 @@ _NOT_JSON = (
 
 @dataclass
 class Reply:
-    """An answer: JSON or bytes at once in `body`, or bytes that are still to come in `chunks`."""
+    """An answer: JSON or bytes at once in `body`, or bytes that are still to come in `chunks`.
+
+    With `run_id` they are the stream of a run: they are read to their end even if the caller leaves.
+    """
 
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     chunks: AsyncIterator[bytes] | None = None
+    run_id: str | None = None
 
 
 def json_reply(body: Mapping[str, Any], **headers: str) -> Reply:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from urllib.parse import quote
 
 from . import errors
@@ -73,7 +74,7 @@ async def _copied(
     pause = _FIRST_PAUSE
     for left in reversed(range(_TRIES)):
         try:
-            return await _fetched(io, id_, Request("GET", path))
+            return await _fetched(io, id_, Request("GET", path, accept="*/*"))
         except NotCopiedError as trouble:
             if not (left and trouble.again):
                 raise
@@ -84,7 +85,7 @@ async def _copied(
 
 async def _fetched(io: IO, id_: str, request: Request) -> tuple[int, str]:
     try:
-        async with io.upstream.open(request) as body:
+        async with aclosing(await io.upstream.open(request)) as body:
             if body.status != _OK:
                 again = body.status >= _SERVER_ERROR or body.status in _TRANSIENT
                 reason = f"the container answered {body.status}"

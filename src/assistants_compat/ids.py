@@ -7,7 +7,7 @@ letters and digits).  Randomness is handed in, so that a replayed test can make 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -27,6 +27,26 @@ def mint(kind: Kind, choose: Callable[[str], str]) -> str:
     if kind == "file":
         return f"file-{_FILE_MARK}" + "".join(choose(ALPHABET) for _ in range(LENGTH - len(_FILE_MARK)))
     return f"{kind}_" + "".join(choose(ALPHABET) for _ in range(LENGTH))
+
+
+class Replay:
+    """Mints ids and remembers them by kind in `minted`; what was minted `before` is given again first, in its order.
+
+    So a response that is read once more, after its reader died in the middle, leaves the same ids.
+    """
+
+    def __init__(self, mint: Mint, before: Mapping[str, list[str]] | None = None) -> None:
+        """Begin with what was minted before, if anything."""
+        self._mint = mint
+        self._before = {kind: list(reversed(ids)) for kind, ids in (before or {}).items()}
+        self.minted: dict[str, list[str]] = {}
+
+    def __call__(self, kind: Kind) -> str:
+        """The next id."""
+        before = self._before.get(kind)
+        id_ = before.pop() if before else self._mint(kind)
+        self.minted.setdefault(kind, []).append(id_)
+        return id_
 
 
 def may_be_ours(file_id: str) -> bool:

@@ -9,6 +9,7 @@ The application, and with it SQLAlchemy, is loaded when the first request is our
 from __future__ import annotations
 
 import re
+import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -137,6 +138,12 @@ class SyncDoor(_Door):
                 return response
         return self.__wrapped__.send(request, stream=stream, **options)
 
+    def close(self) -> None:
+        """Read open streams of runs to their end, within bounds, and close the client inside."""
+        if (carriers := _carriers()) is not None:
+            carriers.finish(self.__wrapped__)
+        self.__wrapped__.close()
+
 
 class AsyncDoor(_Door):
     """In the place of an `httpx.AsyncClient`."""
@@ -149,3 +156,14 @@ class AsyncDoor(_Door):
             if response is not None:
                 return response
         return await self.__wrapped__.send(request, stream=stream, **options)
+
+    async def aclose(self) -> None:
+        """Read open streams of runs to their end, within bounds, and close the client inside."""
+        if (carriers := _carriers()) is not None:
+            await carriers.finish_async(self.__wrapped__)
+        await self.__wrapped__.aclose()
+
+
+def _carriers() -> Any:
+    """The module that holds streams, if anything was ever answered."""
+    return sys.modules.get(f"{__package__}.carriers")

@@ -13,8 +13,7 @@ import secrets
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, MutableSet
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Mapping, MutableSet
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -25,7 +24,7 @@ import anyio.to_thread
 from . import ids
 from .errors import UpstreamError, bad_upstream
 from .settings import Settings
-from .store import places
+from .store import places, queries
 from .store.engine import transact
 from .store.files import LocalFiles
 from .wire import Json
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CHUNK = 64 * 1024
+LEASE = 45  # seconds for which a stream holds its run; it is renewed three times in that time
 BAD_REQUEST = 400
 
 
@@ -47,6 +47,7 @@ class Request:
     path: str
     json: Mapping[str, Any] | None = None
     query: tuple[tuple[str, str], ...] = ()
+    accept: str = "application/json"
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,11 @@ class Body(Protocol):
     def headers(self) -> Mapping[str, str]:
         """The headers, names in lower case."""
 
-    def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncGenerator[bytes, None]:
         """The bytes, as they come; raises `UnreachableError` when they stop coming."""
+
+    async def aclose(self) -> None:
+        """Close the connection; closing twice is allowed."""
 
 
 class Upstream(Protocol):
@@ -83,8 +87,8 @@ class Upstream(Protocol):
     async def send(self, request: Request) -> Answer:
         """Send and read the whole answer; raises `UnreachableError` when there is none."""
 
-    def open(self, request: Request) -> AbstractAsyncContextManager[Body]:
-        """Send and leave the body to be read in chunks; leaving the context closes the connection."""
+    async def open(self, request: Request) -> Body:
+        """Send and leave the body to be read in chunks; whoever opens it closes it."""
 
 
 class IO(ABC):
@@ -117,9 +121,7 @@ class IO(ABC):
         (502) for a success that is not a JSON object.
         """
         answer = await self.upstream.send(request)
-        self.request_id = answer.headers.get("x-request-id", self.request_id)
-        if answer.status >= BAD_REQUEST:
-            raise UpstreamError(answer.status, answer.headers, answer.body)
+        self._look_at(answer.status, answer.headers, answer.body)
         try:
             body = json.loads(answer.body)
         except ValueError:
@@ -127,6 +129,33 @@ class IO(ABC):
         if not isinstance(body, dict):
             raise bad_upstream(f"{request.method} {request.path.split('/')[1]} gave no JSON object")
         return body
+
+    async def open(self, request: Request) -> Body:
+        """Send to the upstream and leave what it streams to be read; whoever opens it closes it.
+
+        Raises as `ask` does, also for a success that is no stream of events.
+        """
+        body = await self.upstream.open(request)
+        kind = body.headers.get("content-type", "text/event-stream")
+        if body.status < BAD_REQUEST and kind.startswith("text/event-stream"):
+            self._look_at(body.status, body.headers, b"")
+            return body
+        try:
+            said = b"".join([chunk async for chunk in body.chunks()])
+        finally:
+            await body.aclose()
+        self._look_at(body.status, body.headers, said)
+        raise bad_upstream(f"{request.method} {request.path.split('/')[1]} gave no stream of events")
+
+    def _look_at(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.request_id = headers.get("x-request-id", self.request_id)
+        if status >= BAD_REQUEST:
+            raise UpstreamError(status, headers, body)
+
+    def hold(self, run_id: str) -> None:
+        """Renew the lease of a run that is streamed; called beside the core, by a thread of its own."""
+        until = self.now() + LEASE
+        transact(self._url, lambda db: queries.renew_lease(db, self.settings.namespace, run_id, until), write=True)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run queries in a transaction that only reads."""

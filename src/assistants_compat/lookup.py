@@ -28,7 +28,7 @@ def existing(
     **where: str,
 ) -> Found:
     """The row of an object by its id and further columns (`thread_id=...`), locked for whoever will change it."""
-    found = (queries.lock if lock else queries.get)(db, _TABLES[noun], namespace, id_, **where)
+    found = queries.get(db, _TABLES[noun], namespace, id_, lock=lock, **where)
     if found is None:
         raise not_found(noun, id_)
     return found

@@ -13,6 +13,7 @@ from .errors import SettingsError
 
 T = TypeVar("T")
 Mode = Literal["auto", "background", "inline"]
+Stream = Literal["direct", "background"]
 
 
 _NO_MODELS: dict[str, str] = {}
@@ -29,6 +30,12 @@ def _mode(text: str) -> Mode:
     if text not in get_args(Mode):
         raise ValueError
     return cast("Mode", text)
+
+
+def _stream(text: str) -> Stream:
+    if text not in get_args(Stream):
+        raise ValueError
+    return cast("Stream", text)
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -71,6 +78,9 @@ class Settings:
       unknown (404).  Never derived from a key, so that a rotated key loses nothing.
     - `mode` (`ASSISTANTS_COMPAT_MODE`): `auto` runs in the background and falls back to `inline` where the upstream
       refuses that; `background` and `inline` force one of them.
+    - `stream` (`ASSISTANTS_COMPAT_STREAM`): `direct` streams a response as it is made, and a process that dies ends the
+      run; `background` lets the upstream work on by itself, so that any process may look at the run afterwards and a
+      lost connection is taken up again, at the price of a later first word.
     - `run_ttl` (`ASSISTANTS_COMPAT_RUN_TTL`): seconds after which an unfinished run is expired; the service used 600.
     - `poll_after_ms` (`ASSISTANTS_COMPAT_POLL_AFTER_MS`): milliseconds, sent as `openai-poll-after-ms`, which the SDK's
       pollers sleep between two looks at a run.
@@ -84,6 +94,7 @@ class Settings:
     files: str | None = _from_environment("FILES", str, None)
     namespace: str = _from_environment("NAMESPACE", str, "default")
     mode: Mode = _from_environment("MODE", _mode, "auto")  # noqa: RUF009 - it returns a dataclass field
+    stream: Stream = _from_environment("STREAM", _stream, "direct")  # noqa: RUF009 - as above
     run_ttl: int = _from_environment("RUN_TTL", _whole_number, 600)
     poll_after_ms: int = _from_environment("POLL_AFTER_MS", _whole_number, 500)
     models: Mapping[str, str] = _from_environment("MODELS", _pairs, _NO_MODELS)
@@ -91,9 +102,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse at once what would fail later, far from its cause."""
-        if self.mode not in get_args(Mode):
-            message = f"Settings(mode={self.mode!r}): the modes are {', '.join(get_args(Mode))}."
-            raise SettingsError(message)
+        for name, words in (("mode", get_args(Mode)), ("stream", get_args(Stream))):
+            if getattr(self, name) not in words:
+                message = f"Settings({name}={getattr(self, name)!r}): one of {', '.join(words)} is needed."
+                raise SettingsError(message)
         for name in ("run_ttl", "poll_after_ms"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:

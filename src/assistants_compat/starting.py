@@ -7,13 +7,11 @@ when the upstream refuses, so that a failure leaves nothing behind.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from . import errors
-from .asking import Asked, ask, in_background
-from .io import IO
+from .asking import Asked, ask, in_mode
+from .io import IO, LEASE
 from .lifecycle import advance, look_at_thread
 from .lookup import existing
 from .store import queries
@@ -50,21 +48,33 @@ async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = No
     Raises `ApiError` for what the service refused, `UpstreamError` and `UnreachableError` for what the upstream did;
     then neither the run nor its messages nor its new thread exist.
     """
-    refuse_what_comes_later(given)
-    if thread is None:
-        await look_at_thread(io, thread_id)
-    reserved = await io.write(lambda db: _reserve(io, db, given, thread_id, thread))
-    trim = reserved.run["truncation_strategy"]["type"] == "auto"
-    try:
-        asked = await ask(io, reserved.request, reserved.turns, trim=trim, forget=True)
-        row = await io.write(lambda db: _accept(io, db, reserved, asked))
-    except BaseException:  # a cancelled task, too, must not leave a run that nobody asked for
-        await io.write(lambda db: _release(io, db, reserved))
-        raise
-    if row is None:  # the thread was deleted while the upstream was asked
-        raise errors.not_found("thread", thread_id)
+    row, asked = await begin(io, given, thread_id=thread_id, thread=thread)
     run: Run = (await moved_on(io, row, asked.response))["body"]
     return run
+
+
+async def begin(
+    io: IO, given: Json, *, thread_id: str, thread: Json | None = None, stream: bool = False
+) -> tuple[Found, Asked]:
+    """The run as it was accepted, and what the upstream answered; raises as `start` does."""
+    if thread is None:
+        await look_at_thread(io, thread_id)
+    reserved = await io.write(lambda db: _reserve(io, db, given, thread_id, thread, stream=stream))
+    trim = reserved.run["truncation_strategy"]["type"] == "auto"
+    asked = None
+    try:
+        asked = await ask(io, reserved.request, reserved.turns, trim=trim, forget=True)
+        taken = asked
+        row = await io.write(lambda db: _accept(io, db, reserved, taken))
+    except BaseException:  # a cancelled task, too, must not leave a run that nobody asked for
+        await io.write(lambda db: _release(io, db, reserved))
+        if asked is not None:
+            await asked.aclose()
+        raise
+    if row is None:  # the thread was deleted while the upstream was asked
+        await asked.aclose()
+        raise errors.not_found("thread", thread_id)
+    return row, asked
 
 
 async def moved_on(io: IO, row: Found, response: Json) -> Found:
@@ -76,13 +86,6 @@ async def moved_on(io: IO, row: Found, response: Json) -> Found:
         return row
 
 
-def refuse_what_comes_later(given: Mapping[str, Any]) -> None:
-    """Raise `not_supported` for what a request says that this version cannot do yet."""
-    if given.get("stream"):
-        feature = "streaming"
-        raise errors.not_supported(feature)
-
-
 def refuse_tools(tools: list[Json]) -> None:
     """Raise `not_supported` for a tool that this version cannot use yet."""
     for tool in tools:
@@ -90,7 +93,9 @@ def refuse_tools(tools: list[Json]) -> None:
             raise errors.not_supported(_LATER[tool["type"]])
 
 
-def _reserve(io: IO, db: Connection, given: Json, thread_id: str, thread: Json | None) -> Reserved:
+def _reserve(  # noqa: PLR0913 - a request, its thread, and how it is to be answered
+    io: IO, db: Connection, given: Json, thread_id: str, thread: Json | None, *, stream: bool
+) -> Reserved:
     namespace, now = io.settings.namespace, io.now()
     if thread is not None:
         add_thread(io, db, thread_id, thread, now)
@@ -106,7 +111,7 @@ def _reserve(io: IO, db: Connection, given: Json, thread_id: str, thread: Json |
         message = "Run creation requires a Thread with a user message or an assistant with instructions."
         raise errors.ApiError(400, message, code="invalid_thread")
     turns = turns_from_entries(entries, now, last_messages=run["truncation_strategy"]["last_messages"])
-    request = _request(io, run, given, assistant["body"], fields_with_files(row["body"], files))
+    request = _request(io, run, given, assistant["body"], fields_with_files(row["body"], files), stream=stream)
     _hold(db, namespace, run, request)
     return Reserved(run, request, turns, message_ids, files, thread is not None)
 
@@ -130,20 +135,21 @@ def _hold(db: Connection, namespace: str, run: Run, request: Json) -> None:
         raise errors.active_run(run["thread_id"], busy.run_id) from None
 
 
-def _request(io: IO, run: Run, given: Json, assistant: Json, thread: Json) -> Json:
+def _request(  # noqa: PLR0913 - three objects, what was given, and how it is to be answered
+    io: IO, run: Run, given: Json, assistant: Json, thread: Json, *, stream: bool
+) -> Json:
     ids = dict.fromkeys([*file_ids(assistant.get("tool_resources")), *file_ids(thread.get("tool_resources"))])
     body = request_from_run(
         run,
         runs.overridden(given, assistant),
         list(ids),
-        background=in_background(io),
         store=io.settings.store_responses,
     )
     model = io.settings.models.get(run["model"])
     if model is not None:
         log.info("model %s is asked for as %s (Settings.models)", run["model"], model)
         body["model"] = model
-    return body
+    return in_mode(io, body, stream=stream)
 
 
 def _release(io: IO, db: Connection, reserved: Reserved) -> None:
@@ -155,11 +161,13 @@ def _release(io: IO, db: Connection, reserved: Reserved) -> None:
 
 def _accept(io: IO, db: Connection, reserved: Reserved, asked: Asked) -> Found | None:
     namespace, run_id = io.settings.namespace, reserved.run["id"]
-    thread = queries.lock(db, "threads", namespace, reserved.run["thread_id"])
+    thread = queries.get(db, "threads", namespace, reserved.run["thread_id"], lock=True)
     if thread is not None:
         join_files(db, thread, reserved.files)
     # What is not stored upstream is sent again in the next round, as the upstream took it.
     state = {"usage": None, "sent": [] if asked.request["store"] else asked.turns}
-    changes = {"response_id": asked.response["id"], "request": asked.request, "state": state}
+    changes: Json = {"response_id": asked.response_id, "request": asked.request, "state": state}
+    if asked.body is not None:
+        changes["lease_until"] = io.now() + LEASE
     queries.change(db, "runs", namespace, run_id, **changes)
     return queries.get(db, "runs", namespace, run_id)

@@ -13,12 +13,12 @@ import json
 import re
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, MutableSet
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 
 from . import app
+from .carriers import carry, carry_async
 from .errors import UnreachableError
 from .exchange import Call, Reply
 from .io import Answer, AsyncIO, BlockingIO, Request, iterate, run
@@ -67,7 +67,11 @@ class Passage:
             raise error.original from error.original.__cause__
         if reply is None:
             return None
-        response = _response(self.request, reply)
+        body: Any = None
+        if reply.chunks is not None:
+            run_id = reply.run_id
+            body = iterate(reply.chunks) if run_id is None else carry(reply.chunks, lambda: io.hold(run_id), inner)
+        response = _response(self.request, reply, body)
         if not stream:
             response.read()
         return response
@@ -82,7 +86,11 @@ class Passage:
             raise error.original from error.original.__cause__
         if reply is None:
             return None
-        response = _response(self.request, reply, asynchronous=True)
+        body: Any = reply.chunks
+        if reply.chunks is not None and reply.run_id is not None:
+            run_id = reply.run_id
+            body = carry_async(reply.chunks, lambda: io.hold(run_id), inner)
+        response = _response(self.request, reply, body, asynchronous=True)
         if not stream:
             await response.aread()
         return response
@@ -123,27 +131,26 @@ def _library(request: Any) -> Any:
     return sys.modules[type(request).__module__.partition(".")[0]]
 
 
-def _response(request: Any, reply: Reply, *, asynchronous: bool = False) -> Any:
+def _response(request: Any, reply: Reply, body: Any, *, asynchronous: bool = False) -> Any:
     """A response that is still to be read, as any is that was sent for with `stream=True`."""
     library = _library(request)
     headers = dict(reply.headers)
-    if reply.chunks is None:
+    if body is None:
         # As `content` the body would be read and closed already, which `with_streaming_response` shows to its caller.
         stream = library.ByteStream(reply.body)
         headers["content-length"] = str(len(reply.body))
     else:
-        stream = (_async_stream if asynchronous else _sync_stream)(library, reply.chunks)
+        stream = (_async_stream if asynchronous else _sync_stream)(library, body)
     response = library.Response(reply.status, headers=headers, request=request, stream=stream)
     response.elapsed = timedelta(0)  # instrumentation reads it, and it raises where nobody set it
     return response
 
 
-def _sync_stream(library: Any, chunks: AsyncIterator[bytes]) -> Any:
-    body = iterate(chunks)
-
+def _sync_stream(library: Any, body: Any) -> Any:
     class Stream(library.SyncByteStream):  # type: ignore[misc]  # the library is known at run time only
         def __iter__(self) -> Iterator[bytes]:
-            return body
+            # Always the same one: some SDKs read on after `[DONE]`, and must not start again.
+            return cast("Iterator[bytes]", body)
 
         def close(self) -> None:
             body.close()
@@ -151,13 +158,13 @@ def _sync_stream(library: Any, chunks: AsyncIterator[bytes]) -> Any:
     return Stream()
 
 
-def _async_stream(library: Any, chunks: AsyncIterator[bytes]) -> Any:
+def _async_stream(library: Any, body: Any) -> Any:
     class Stream(library.AsyncByteStream):  # type: ignore[misc]  # the library is known at run time only
         def __aiter__(self) -> AsyncIterator[bytes]:
-            return chunks
+            return cast("AsyncIterator[bytes]", body)
 
         async def aclose(self) -> None:
-            await cast("AsyncGenerator[bytes, None]", chunks).aclose()
+            await body.aclose()
 
     return Stream()
 
@@ -187,7 +194,7 @@ class _Siblings:
         if wanted.json is not None:
             content = json.dumps(wanted.json).encode("ascii")
             headers.append(("Content-Type", "application/json"))
-        headers.append(("Accept", "*/*" if wanted.path.endswith("/content") else "application/json"))
+        headers.append(("Accept", wanted.accept))
         return self.inner.build_request(
             wanted.method,
             legacy.url.copy_with(raw_path=f"{self.base}{wanted.path}".encode("ascii")),
@@ -198,17 +205,41 @@ class _Siblings:
         )
 
 
-@dataclass(frozen=True)
 class _Arriving:
     """An upstream answer whose bytes are still to come."""
 
-    status: int
-    headers: Mapping[str, str]
-    pieces: AsyncIterator[bytes]
+    def __init__(self, response: Any, library: Any) -> None:
+        self.response, self.library = response, library
+        self.status: int = response.status_code
+        self.headers = _lower(response.headers)
 
-    def chunks(self) -> AsyncIterator[bytes]:
+
+class _SyncArriving(_Arriving):
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The bytes."""
-        return self.pieces
+        try:
+            for chunk in self.response.iter_bytes():
+                yield chunk
+        except (self.library.RequestError, self.library.StreamError) as error:
+            raise UnreachableError(error) from error
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        self.response.close()
+
+
+class _AsyncArriving(_Arriving):
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The bytes."""
+        try:
+            async for chunk in self.response.aiter_bytes():
+                yield chunk
+        except (self.library.RequestError, self.library.StreamError) as error:
+            raise UnreachableError(error) from error
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self.response.aclose()
 
 
 class SyncUpstream(_Siblings):
@@ -216,29 +247,17 @@ class SyncUpstream(_Siblings):
 
     async def send(self, request: Request) -> Answer:
         """Send and read the whole answer."""
-        try:
-            response = self.inner.send(self.sibling(request), **self.options)
-        except Exception as error:
-            raise UnreachableError(error) from error
+        response = self._sent(request)
         return Answer(response.status_code, _lower(response.headers), response.content)
 
-    @asynccontextmanager
-    async def open(self, request: Request) -> AsyncIterator[_Arriving]:
+    async def open(self, request: Request) -> _SyncArriving:
         """Send and leave the body to be read."""
-        try:
-            response = self.inner.send(self.sibling(request), stream=True, **self.options)
-        except Exception as error:
-            raise UnreachableError(error) from error
-        try:
-            yield _Arriving(response.status_code, _lower(response.headers), self._pieces(response))
-        finally:
-            response.close()
+        return _SyncArriving(self._sent(request, stream=True), self.library)
 
-    async def _pieces(self, response: Any) -> AsyncIterator[bytes]:
+    def _sent(self, request: Request, *, stream: bool = False) -> Any:
         try:
-            for chunk in response.iter_bytes():
-                yield chunk
-        except self.library.RequestError as error:
+            return self.inner.send(self.sibling(request), stream=stream, **self.options)
+        except Exception as error:
             raise UnreachableError(error) from error
 
 
@@ -247,29 +266,17 @@ class AsyncUpstream(_Siblings):
 
     async def send(self, request: Request) -> Answer:
         """Send and read the whole answer."""
-        try:
-            response = await self.inner.send(self.sibling(request), **self.options)
-        except Exception as error:
-            raise UnreachableError(error) from error
+        response = await self._sent(request)
         return Answer(response.status_code, _lower(response.headers), response.content)
 
-    @asynccontextmanager
-    async def open(self, request: Request) -> AsyncIterator[_Arriving]:
+    async def open(self, request: Request) -> _AsyncArriving:
         """Send and leave the body to be read."""
-        try:
-            response = await self.inner.send(self.sibling(request), stream=True, **self.options)
-        except Exception as error:
-            raise UnreachableError(error) from error
-        try:
-            yield _Arriving(response.status_code, _lower(response.headers), self._pieces(response))
-        finally:
-            await response.aclose()
+        return _AsyncArriving(await self._sent(request, stream=True), self.library)
 
-    async def _pieces(self, response: Any) -> AsyncIterator[bytes]:
+    async def _sent(self, request: Request, *, stream: bool = False) -> Any:
         try:
-            async for chunk in response.aiter_bytes():
-                yield chunk
-        except self.library.RequestError as error:
+            return await self.inner.send(self.sibling(request), stream=stream, **self.options)
+        except Exception as error:
             raise UnreachableError(error) from error
 
 

@@ -213,8 +213,7 @@ FILE_SEARCH = [{"type": "file_search"}]
     ("options", "assistant_options", "error"),
     [
         ({"assistant_id": "asst_unknown"}, {}, openai.NotFoundError),
-        ({"assistant_id": "asst_unknown", "stream": True}, {}, openai.BadRequestError),
-        ({"stream": True}, {}, openai.BadRequestError),
+        ({"assistant_id": "asst_unknown", "stream": True}, {}, openai.NotFoundError),
         ({"tools": FILE_SEARCH}, {}, openai.BadRequestError),
         ({}, {"tools": FILE_SEARCH}, openai.BadRequestError),
     ],

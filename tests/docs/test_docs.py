@@ -67,7 +67,6 @@ def test_the_readme_names_every_setting_and_its_variable_and_default() -> None:
 
 
 NOT_YET = {
-    "streams (`stream=True`, `runs.stream`, event handlers)": lambda runs, ids: runs.create(**ids, stream=True),
     "the file_search tool in a run": lambda runs, ids: runs.create(**ids, tools=[{"type": "file_search"}]),
 }
 

@@ -16,12 +16,12 @@ def request(given: dict[str, Any], assistant: dict[str, Any], files: list[str] |
     """The body for a run with these fields."""
     given = {"assistant_id": "asst_1", **given}
     run = run_from_request("run_1", "thread_1", 1, given, {"model": "gpt-4o", **assistant}, ttl=600)
-    return request_from_run(run, {**assistant, **given}, files or [], background=True)
+    return request_from_run(run, {**assistant, **given}, files or [])
 
 
 def test_a_default_that_is_only_echoed_is_not_sent() -> None:
     """Temperature 1.0 is echoed in the run, and reasoning models refuse it: only what the user set is sent."""
-    assert request({}, {}) == {"model": "gpt-4o", "store": True, "background": True}
+    assert request({}, {}) == {"model": "gpt-4o", "store": True}
     assert request({"temperature": 1.0}, {})["temperature"] == 1.0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import answering, errors, lifecycle, shapes, starting, stopping
+from .. import answering, errors, lifecycle, shapes, starting, stopping, streaming
 from ..exchange import Call, Reply, json_reply
 from ..io import IO
 from ..lookup import existing
@@ -24,8 +24,10 @@ def _polled(io: IO, run: Run) -> Reply:
 
 async def create(io: IO, call: Call) -> Reply:
     """POST a run."""
-    given = call.json(shapes.RUN_CREATE)
-    return _polled(io, await starting.start(io, given, thread_id=call.parts["thread_id"]))
+    given, thread_id = call.json(shapes.RUN_CREATE), call.parts["thread_id"]
+    if given.get("stream"):
+        return await streaming.start(io, given, thread_id=thread_id)
+    return _polled(io, await starting.start(io, given, thread_id=thread_id))
 
 
 async def create_thread_and_run(io: IO, call: Call) -> Reply:
@@ -37,12 +39,14 @@ async def create_thread_and_run(io: IO, call: Call) -> Reply:
         thread["tool_resources"] = {**(thread.get("tool_resources") or {}), **resources}
     await _refuse(io, given)
     thread = await with_made_stores(io, thread)
-    return _polled(io, await starting.start(io, given, thread_id=io.mint("thread"), thread=thread))
+    thread_id = io.mint("thread")
+    if given.get("stream"):
+        return await streaming.start(io, given, thread_id=thread_id, thread=thread)
+    return _polled(io, await starting.start(io, given, thread_id=thread_id, thread=thread))
 
 
 async def _refuse(io: IO, given: Json) -> None:
     """Refuse what can be refused before a vector store is made for it."""
-    starting.refuse_what_comes_later(given)
     assistant = await io.read(lambda db: existing(db, io.settings.namespace, "assistant", given["assistant_id"]))
     starting.refuse_tools(overridden(given, assistant["body"]).get("tools") or [])
 
@@ -90,8 +94,10 @@ async def cancel(io: IO, call: Call) -> Reply:
 async def submit_tool_outputs(io: IO, call: Call) -> Reply:
     """POST .../submit_tool_outputs: answered `queued` (recorded)."""
     given = call.json(shapes.TOOL_OUTPUTS)
-    starting.refuse_what_comes_later(given)
-    return _polled(io, await answering.submit(io, await _get(io, call), given["tool_outputs"]))
+    row = await _get(io, call)
+    if given.get("stream"):
+        return await streaming.submit(io, row, given["tool_outputs"])
+    return _polled(io, await answering.submit(io, row, given["tool_outputs"]))
 
 
 async def _get(io: IO, call: Call) -> Found:

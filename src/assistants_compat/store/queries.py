@@ -71,22 +71,28 @@ def add(db: Connection, noun: Noun, rows: Iterable[Values]) -> None:
         db.execute(statement.values(**row))
 
 
-def get(db: Connection, noun: Noun, namespace: str, id_: str, **where: str) -> Found | None:
-    """One row by id, also limited to other columns (`thread_id=...`); None when it is not there or was deleted."""
-    table = TABLES[noun]
-    query = select(table).where(_is(table, namespace, id_), *_where(table, where))
-    return _found(db.execute(query).first())
+def get(db: Connection, noun: Noun, namespace: str, id_: str, *, lock: bool = False, **where: str) -> Found | None:
+    """One row by id, also limited to other columns (`thread_id=...`); None when it is not there or was deleted.
 
-
-def lock(db: Connection, noun: Noun, namespace: str, id_: str, **where: str) -> Found | None:
-    """`get`, and no other writer has the row until the transaction ends: for whoever changes what he has read.
-
-    SQLite has one writer at a time anyway (BEGIN IMMEDIATE) and ignores FOR UPDATE.  Whoever needs a thread and
-    something in it locks the thread first.
+    With `lock` no other writer has the row until the transaction ends: for whoever changes what he has read.  SQLite
+    has one writer at a time anyway (BEGIN IMMEDIATE) and ignores FOR UPDATE.  Whoever needs a thread and something in
+    it locks the thread first.
     """
     table = TABLES[noun]
-    query = select(table).where(_is(table, namespace, id_), *_where(table, where)).with_for_update()
-    return _found(db.execute(query).first())
+    query = select(table).where(_is(table, namespace, id_), *_where(table, where))
+    return _found(db.execute(query.with_for_update() if lock else query).first())
+
+
+def put(db: Connection, noun: Noun, row: Values) -> None:
+    """Insert a row, or write its body anew where it is there; what was deleted stays so, and metadata as it was set."""
+    table = TABLES[noun]
+    same = and_(table.c.namespace == row["namespace"], table.c.id == row["id"])
+    there = db.execute(select(table).where(same)).first()
+    if there is None:
+        add(db, noun, [row])
+    elif not there.deleted:
+        kept = {key: there.body[key] for key in ("metadata",) if key in there.body}
+        db.execute(update(table).where(same).values(body={**row["body"], **kept}))
 
 
 def change(db: Connection, noun: Noun, namespace: str, id_: str, **values: object) -> bool:
@@ -153,10 +159,13 @@ def transcript(db: Connection, namespace: str, thread_id: str) -> Sequence[dict[
     return list(db.execute(query).scalars())
 
 
-def steps_in_progress(db: Connection, namespace: str, run_id: str) -> Sequence[dict[str, Any]]:
-    """The bodies of a run's steps that have not ended."""
-    query = select(steps.c.body).where(steps.c.namespace == namespace, steps.c.run_id == run_id)
-    return [body for body in db.execute(query).scalars() if body["status"] == "in_progress"]
+def in_progress(db: Connection, noun: Noun, namespace: str, run_id: str) -> Sequence[dict[str, Any]]:
+    """The bodies of a run's messages or steps that have not ended."""
+    table = TABLES[noun]
+    query = select(table.c.body).where(
+        table.c.namespace == namespace, table.c.run_id == run_id, table.c.deleted.is_(False)
+    )
+    return [body for body in db.execute(query).scalars() if body.get("status") == "in_progress"]
 
 
 def reserve_run(db: Connection, row: Values) -> None:
@@ -185,3 +194,9 @@ def lease_run(db: Connection, namespace: str, run_id: str, *, now: int, seconds:
         .values(lease_until=now + seconds)
     )
     return db.execute(statement).rowcount == 1
+
+
+def renew_lease(db: Connection, namespace: str, run_id: str, until: int) -> None:
+    """Hold on to a run that has not ended."""
+    statement = update(runs).where(_is(runs, namespace, run_id), runs.c.status.in_(ACTIVE)).values(lease_until=until)
+    db.execute(statement)

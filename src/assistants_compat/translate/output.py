@@ -368,6 +368,9 @@ def _image_from_data_url(url: object) -> tuple[str, bytes] | None:
         return None
 
 
+INCOMPLETE_REASONS = {"cancelled": "run_cancelled", "expired": "run_expired", "failed": "run_failed"}
+"""Why a message is incomplete, by what became of its run."""
+
 _REASONS = {"max_output_tokens": "max_tokens", "content_filter": "content_filter"}
 
 

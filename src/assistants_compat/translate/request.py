@@ -15,18 +15,14 @@ REASONING = "reasoning.encrypted_content"
 _LEAST_OUTPUT_TOKENS = 16  # the Responses API refuses less (spec)
 
 
-def request_from_run(
-    run: Run, given: Mapping[str, Any], file_ids: list[str], *, background: bool, store: bool = True
-) -> Json:
-    """The body of `POST /responses` without its `input`.
+def request_from_run(run: Run, given: Mapping[str, Any], file_ids: list[str], *, store: bool = True) -> Json:
+    """The body of `POST /responses` without its `input`, and without how it is to be answered.
 
     `given` holds what the caller set on the run or the assistant: a default that is only echoed (temperature 1.0) is
     not sent, because reasoning models refuse it.  `store` is always explicit: a background response may otherwise not
     outlive ten minutes (platform.md section 5).
     """
     body: Json = {"model": run["model"], "store": store}
-    if background:
-        body["background"] = True
     if run["instructions"]:
         body["instructions"] = run["instructions"]
     for key, put in _PARAMETERS.items():

@@ -1,0 +1,350 @@
+"""Streams that are read to their end, whoever leaves.
+
+A run goes on when its consumer stops reading, as it did when the service kept it.  So what the SDK holds is a small
+body; the core's generator, and with it the upstream's connection, is held here:
+
+- for a synchronous client the consumer's own thread steps it, and once the consumer has left (closed the stream, broken
+  out of the loop and been collected, closed the client, ended the program) a daemon thread reads the rest;
+- for an asynchronous one a task reads from the start, a little ahead, and the consumer only ever reads a buffer: so
+  that its cancellation never reaches the upstream's connection.
+
+One daemon thread, the keeper, lives while there are streams: it renews their leases, and starts the readers, because a
+garbage collector may call from any place and may not start a thread there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from .io import LEASE, run
+
+log = logging.getLogger("assistants_compat")
+
+_PATIENCE = 30.0  # seconds that a closing client waits for streams that are still read
+_LAST_PATIENCE = 10.0  # seconds that an ending program waits
+_AHEAD = 64 * 1024  # bytes that are read before the consumer asks for them
+
+
+class _Keeper:
+    """Knows the streams of this process that are alive."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._alive: set[_Carrier] = set()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._left: queue.SimpleQueue[SyncCarrier] = queue.SimpleQueue()  # its put() may interrupt itself
+
+    def add(self, carrier: _Carrier) -> None:
+        with self._lock:
+            self._alive.add(carrier)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._keep, name="assistants-compat-streams", daemon=True)
+                self._thread.start()
+
+    def remove(self, carrier: _Carrier) -> None:
+        with self._lock:
+            self._alive.discard(carrier)
+
+    def leave(self, carrier: SyncCarrier) -> None:
+        """Have the rest read; called from anywhere, also by the garbage collector."""
+        self._left.put(carrier)
+
+    def of(self, owner: object) -> list[_Carrier]:
+        with self._lock:
+            return [carrier for carrier in self._alive if carrier.owner is owner]
+
+    def all_sync(self) -> list[SyncCarrier]:
+        with self._lock:
+            return [carrier for carrier in self._alive if isinstance(carrier, SyncCarrier)]
+
+    def _keep(self) -> None:
+        due = time.monotonic() + LEASE / 3
+        while True:
+            try:
+                self._left.get(timeout=max(0.0, due - time.monotonic())).read_rest_behind()
+                continue
+            except queue.Empty:
+                due = time.monotonic() + LEASE / 3
+            with self._lock:
+                alive = list(self._alive)
+                if not alive and self._left.empty():
+                    self._thread = None
+                    return
+            for carrier in alive:
+                carrier.renew()
+
+
+_keeper = _Keeper()
+
+
+def _forget_streams() -> None:
+    """In a forked child: the streams are the parent's."""
+    global _keeper  # noqa: PLW0603 - one keeper a process
+    _keeper = _Keeper()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_streams)
+
+
+class _Carrier:
+    """A stream that is alive, its lease, and the client that it belongs to."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], hold: Callable[[], None], owner: object) -> None:
+        self.chunks, self.hold, self.owner = chunks, hold, owner
+        self.left = False
+        self.keeper = _keeper
+
+    def renew(self) -> None:
+        try:
+            self.hold()
+        except Exception as error:  # noqa: BLE001 - the next beat tries again, before the lease has lapsed
+            log.warning("a streamed run's lease could not be renewed: %s", type(error).__name__)
+
+
+# --- synchronous
+
+
+class SyncCarrier(_Carrier):
+    """A stream that is stepped by whoever reads it: one at a time."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], hold: Callable[[], None], owner: object) -> None:
+        """Hold it from now on."""
+        super().__init__(chunks, hold, owner)
+        self._step = threading.Lock()
+        self.ended = threading.Event()
+        self.keeper.add(self)
+
+    def read(self) -> bytes | None:
+        """The next bytes, or None at the end, and for a consumer that has left."""
+        return None if self.left else self._next()
+
+    def _next(self) -> bytes | None:
+        with self._step:
+            if self.ended.is_set():
+                return None
+            try:
+                return run(anext_of(self.chunks))
+            except StopAsyncIteration:
+                self._end()
+                return None
+            except BaseException:
+                self._end()
+                raise
+
+    def _end(self) -> None:
+        self.ended.set()
+        self.keeper.remove(self)
+
+    def leave(self) -> None:
+        """The consumer is gone: nothing happens here, because the garbage collector may be calling."""
+        if not (self.left or self.ended.is_set()):
+            self.left = True
+            self.keeper.leave(self)
+
+    def read_rest_behind(self) -> None:
+        """Read the rest in a thread of its own."""
+        threading.Thread(target=self._rest, name="assistants-compat-stream", daemon=True).start()
+
+    def _rest(self) -> None:
+        try:
+            while self._next() is not None:
+                pass
+        except Exception as error:  # noqa: BLE001 - nobody is left to hear of it
+            log.warning("the rest of a stream could not be read: %s", type(error).__name__)
+
+
+async def anext_of(chunks: AsyncIterator[bytes]) -> bytes:
+    """One step of a generator of the core."""
+    return await chunks.__anext__()
+
+
+class SyncBody:
+    """What the SDK holds: always the same iterator, so that reading on after `[DONE]` never starts again."""
+
+    def __init__(self, carrier: SyncCarrier) -> None:
+        """Watch for the day when nobody holds this any more: a consumer may simply have broken out of its loop."""
+        self._carrier = carrier
+        weakref.finalize(self, carrier.leave).atexit = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Itself."""
+        return self
+
+    def __next__(self) -> bytes:
+        """The next bytes."""
+        chunk = self._carrier.read()
+        if chunk is None:
+            raise StopIteration
+        return chunk
+
+    def close(self) -> None:
+        """Leave."""
+        self._carrier.leave()
+
+
+def carry(chunks: AsyncIterator[bytes], hold: Callable[[], None], owner: object) -> SyncBody:
+    """A run's stream for a synchronous client; `hold` renews its lease, `owner` is the HTTP client that reads it."""
+    return SyncBody(SyncCarrier(chunks, hold, owner))
+
+
+def finish(owner: object) -> None:
+    """Before a client closes: read what is still open to its end, or as far as patience goes."""
+    _wait([carrier for carrier in _keeper.of(owner) if isinstance(carrier, SyncCarrier)], _PATIENCE)
+
+
+def _wait(carriers: list[SyncCarrier], patience: float) -> None:
+    until = time.monotonic() + patience
+    for carrier in carriers:
+        carrier.leave()
+    for carrier in carriers:
+        carrier.ended.wait(max(0.0, until - time.monotonic()))
+
+
+@atexit.register
+def _at_exit() -> None:
+    if _keeper.pid == os.getpid():
+        _wait(_keeper.all_sync(), _LAST_PATIENCE)
+
+
+# --- asynchronous
+
+
+class AsyncCarrier(_Carrier):
+    """A stream that a task reads, a little ahead of its consumer."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], hold: Callable[[], None], owner: object) -> None:
+        """Begin to read."""
+        super().__init__(chunks, hold, owner)
+        self._loop = asyncio.get_running_loop()
+        self._buffer: deque[bytes] = deque()
+        self._size = 0
+        self._error: BaseException | None = None
+        self._readable: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self.ended = False
+        self.keeper.add(self)
+        self.task = self._loop.create_task(self._read(), name="assistants-compat-stream")
+
+    async def _read(self) -> None:
+        try:
+            async for chunk in self.chunks:
+                if self.left:
+                    continue
+                self._buffer.append(chunk)
+                self._size += len(chunk)
+                _wake(self._readable)
+                while self._size >= _AHEAD and not self.left:
+                    self._room = self._loop.create_future()
+                    await self._room
+        except BaseException as error:
+            self._error = error
+            if not isinstance(error, Exception):
+                raise
+            if self.left:
+                log.warning("the rest of a stream could not be read: %s", type(error).__name__)
+        finally:
+            self.ended = True
+            self.keeper.remove(self)
+            _wake(self._readable)
+
+    async def read(self) -> bytes | None:
+        """All bytes that have come since the last time, or None at the end, and for a consumer that has left."""
+        while not self._buffer:
+            if self.left:
+                return None
+            if self.ended:
+                error, self._error = self._error, None
+                if error is not None:
+                    raise error
+                return None
+            self._readable = self._loop.create_future()
+            await self._readable
+        data = b"".join(self._buffer)
+        self._buffer.clear()
+        self._size = 0
+        _wake(self._room)
+        return data
+
+    def leave(self) -> None:
+        """The consumer is gone: the task reads on, and keeps nothing; the garbage collector may be calling."""
+        if self.left or self.ended:
+            return
+        self.left = True
+        self._buffer.clear()
+        self._size = 0
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._wake_all)
+
+    def _wake_all(self) -> None:
+        _wake(self._room)
+        _wake(self._readable)
+
+
+def _wake(future: asyncio.Future[None] | None) -> None:
+    if future is not None and not future.done():
+        future.set_result(None)
+
+
+class AsyncBody:
+    """What the SDK holds: always the same iterator."""
+
+    def __init__(self, carrier: AsyncCarrier) -> None:
+        """Watch for the day when nobody holds this any more."""
+        self._carrier = carrier
+        weakref.finalize(self, carrier.leave).atexit = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Itself."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next bytes."""
+        chunk = await self._carrier.read()
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        """Leave."""
+        self._carrier.leave()
+
+
+def carry_async(chunks: AsyncIterator[bytes], hold: Callable[[], None], owner: object) -> Any:
+    """A run's stream for an asynchronous client.
+
+    Under trio there is no task that could outlive its nursery: there the consumer reads by itself, and ends the run
+    when it leaves (docs/differences.md).
+    """
+    if "trio" in sys.modules:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return chunks
+    return AsyncBody(AsyncCarrier(chunks, hold, owner))
+
+
+async def finish_async(owner: object) -> None:
+    """`finish`, for an asynchronous client."""
+    loop = asyncio.get_running_loop()
+    carriers = [carrier for carrier in _keeper.of(owner) if isinstance(carrier, AsyncCarrier)]
+    tasks = []
+    for carrier in carriers:
+        if carrier.task.get_loop() is loop:
+            carrier.leave()
+            tasks.append(carrier.task)
+    if tasks:
+        await asyncio.wait(tasks, timeout=_PATIENCE)

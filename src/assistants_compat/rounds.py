@@ -1,0 +1,168 @@
+"""How a round of a run ends: its files are copied, then everything is written at once.
+
+A round is one response upstream.  What it leaves, and the run's next status, are one transaction with a compare-and-set
+on that status: any number of pollers write its messages once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from . import errors, generated
+from .ids import Replay
+from .io import IO
+from .store import queries
+from .store.engine import Connection
+from .store.queries import Found
+from .translate import run as runs
+from .translate.output import Generated, Outcome, outcome_from_response
+from .translate.run import added, outcome_of_response, usage_from_response
+from .wire import Json, Run
+
+_LEASE_SECONDS = 300  # a poller that died while it copied holds a run's end back no longer than this
+
+
+async def finish(io: IO, row: Found, response: Mapping[str, Any], told: Outcome | None = None) -> Found:
+    """Copy the files, then write messages, steps, files and the run's next status in one transaction.
+
+    Of any number of pollers one takes the lease and copies; the others see the run as it still is.  `told` is what a
+    stream has made of the response; it has the lease already.
+    """
+    run: Run = row["body"]
+    now = io.now()
+    usage = usage_from_response(response)
+    total = added(row["state"]["usage"], usage)
+    status, changes = outcome_of_response(run, response, total)
+    waits = status == "requires_action"
+    waiting = "in_progress" if waits else "cancelled" if status == "cancelled" else "failed"
+    # Ids that a stream gave out before it died are given again.
+    mint = Replay(io.mint, row["state"].get("minted"))
+    streamed = bool(row["request"].get("stream"))
+    outcome = told or outcome_from_response(run, response, usage, mint, now, calls_are=waiting, streamed=streamed)
+    state = {**row["state"], "usage": total, "step_usage": usage, "sent": _sent(row, response)}
+    state.pop("minted", None)
+    if outcome.files and told is None and not await lease(io, row):
+        return await again(io, row)
+    written = False
+    new: list[Generated] = []
+    try:
+        new = await unknown(io, outcome.files)
+        kept = [await generated.keep(io, file, run) for file in new]
+
+        def work(db: Connection) -> bool:
+            namespace, run_id = row["namespace"], row["id"]
+            queries.get(db, "threads", namespace, run["thread_id"], lock=True)
+            fresh = queries.get(db, "runs", namespace, run_id, lock=True)
+            # Another poller may have been first; then this response is not the one that the run waits for.
+            if fresh is None or fresh["status"] in runs.TERMINAL:
+                return False
+            if told is None and fresh["response_id"] != row["response_id"]:
+                return False
+            # And what calls functions ends otherwise for a run that is cancelled meanwhile: the next look sees it.
+            if fresh["status"] == "requires_action" or (waits and fresh["status"] == "cancelling"):
+                return False
+            ended = runs.moved(fresh["body"], status, now, **changes)
+            columns = {"response_id": row["response_id"], "state": state, "lease_until": 0}
+            queries.change(db, "runs", namespace, run_id, status=ended["status"], body=ended, **columns)
+            put(io, db, run, outcome.entries, outcome.steps)
+            queries.add(db, "files", kept)
+            return True
+
+        written = await io.write(work)
+    finally:
+        if not written and outcome.files:
+            await _give_up(io, row, [file.id for file in new])
+    return await again(io, row)
+
+
+def _sent(row: Found, response: Mapping[str, Any]) -> list[Any]:
+    """What the next round has to send again because the upstream keeps nothing (`store_responses=False`)."""
+    return [] if row["request"]["store"] else [*row["state"]["sent"], list(response.get("output") or [])]
+
+
+async def lease(io: IO, row: Found) -> bool:
+    """Take the right to end a round; False while another has it."""
+    namespace, run_id = row["namespace"], row["id"]
+    return await io.write(lambda db: queries.lease_run(db, namespace, run_id, now=io.now(), seconds=_LEASE_SECONDS))
+
+
+async def end_lease(io: IO, row: Found) -> None:
+    """Let the next look try."""
+    await io.write(lambda db: queries.change(db, "runs", row["namespace"], row["id"], lease_until=0))
+
+
+async def unknown(io: IO, files: Mapping[str, Generated]) -> list[Generated]:
+    """The files that no row speaks of yet."""
+    known = await _spoken_of(io, files) if files else set()
+    return [file for file in files.values() if file.id not in known]
+
+
+async def _spoken_of(io: IO, ids: Iterable[str]) -> set[str]:
+    namespace = io.settings.namespace
+    return await io.read(lambda db: {id_ for id_ in ids if queries.get(db, "files", namespace, id_) is not None})
+
+
+async def _give_up(io: IO, row: Found, ids: list[str]) -> None:
+    """Let the next look try, and forget the copies that no row speaks of.
+
+    Whether a transaction was written may be unknown (the connection was lost at its commit): the store says what is
+    there, and while it does not answer nothing is forgotten.
+    """
+    with contextlib.suppress(errors.StoreError):
+        await end_lease(io, row)
+        for id_ in set(ids) - await _spoken_of(io, ids):
+            await io.forget(id_)
+
+
+def put(  # noqa: PLR0913, PLR0917 - a run, and what of it is to be written
+    io: IO,
+    db: Connection,
+    run: Run,
+    entries: Iterable[Mapping[str, Any]],
+    steps: Iterable[Mapping[str, Any]],
+    stored: dict[str, str] | None = None,
+) -> None:
+    """Write messages, what stands between them, and steps; new or anew.
+
+    `stored` remembers what was written last time, so that only what has changed is written again.
+    """
+    for noun, object_ in [*(("messages", entry) for entry in entries), *(("steps", step) for step in steps)]:
+        text = json.dumps(object_) if stored is not None else ""
+        if stored is None or stored.get(object_["id"]) != text:
+            queries.put(db, noun, _row(io, run, object_))  # type: ignore[arg-type]  # one of two nouns
+        if stored is not None:
+            stored[object_["id"]] = text
+
+
+def _row(io: IO, run: Run, object_: Mapping[str, Any]) -> Json:
+    if "items" in object_:
+        return item_row(io, run, object_)
+    return {
+        "namespace": io.settings.namespace,
+        "id": object_["id"],
+        "created_at": object_["created_at"],
+        "thread_id": run["thread_id"],
+        "run_id": run["id"],
+        "body": object_,
+    }
+
+
+def item_row(io: IO, run: Run, entry: Mapping[str, Any]) -> Json:
+    """The row of what a run did between its messages: it is told to later runs and never listed."""
+    return {
+        "namespace": io.settings.namespace,
+        "id": entry["id"],
+        "created_at": io.now(),
+        "thread_id": run["thread_id"],
+        "run_id": run["id"],
+        "kind": "item",
+        "body": entry,
+    }
+
+
+async def again(io: IO, row: Found) -> Found:
+    """The run as it is in the store."""
+    return await io.read(lambda db: queries.get(db, "runs", row["namespace"], row["id"])) or row

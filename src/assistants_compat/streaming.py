@@ -1,0 +1,302 @@
+"""Runs that are streamed: read event by event, saved as they go, and told in the old service's words.
+
+`frames` is a run's stream from its first event to `[DONE]`.  It does not know who reads it: a caller that leaves does
+not end it (see `carriers`).  What it says of a message or step is stored before it is said, so that a handler may ask
+for what it was told; what is being said is stored once a second, under a lease that says that somebody reads.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import quote
+
+from . import answering, errors, generated, rounds, starting
+from .asking import Asked, ask_shorter, is_too_long
+from .exchange import Reply
+from .ids import Replay
+from .io import IO, LEASE, Body, Request
+from .lifecycle import cancel_upstream
+from .store import queries
+from .store.engine import Connection
+from .store.queries import Found
+from .translate import run as runs
+from .translate.events import RunEvents
+from .translate.request import OUTPUTS
+from .translate.sse import Decoder, Event, encoded
+from .translate.thread import thread_from_fields
+from .wire import Json
+
+log = logging.getLogger("assistants_compat")
+
+_SAVED_EVERY = 1.0  # seconds, of what is being said
+_TRIES = 5  # to take up a background stream again
+_FIRST_PAUSE = 0.5  # seconds; doubled after each try
+_HEADERS = {"content-type": "text/event-stream; charset=utf-8"}
+_LOST = {"code": "server_error", "message": "The connection to the model was lost in the middle of its response."}
+
+
+async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = None) -> Reply:
+    """Create a run, as `starting.start` does and with its errors, and stream it."""
+    row, asked = await starting.begin(io, given, thread_id=thread_id, thread=thread, stream=True)
+    stream = _Stream(io, row, asked)
+    made = None
+    if thread is not None:
+        found = await io.read(lambda db: queries.get(db, "threads", row["namespace"], thread_id))
+        if found is not None:
+            made = thread_from_fields(thread_id, found["created_at"], found["body"], fresh=False)
+    return _reply(stream, stream.events.begin(thread=made))
+
+
+async def submit(io: IO, row: Found, given: list[Json]) -> Reply:
+    """Give a run the outputs of its functions, as `answering.submit` does and with its errors, and stream it."""
+    row, asked, step = await answering.go_on(io, row, given, stream=True)
+    stream = _Stream(io, row, asked)
+    return _reply(stream, stream.events.begin(answered=step))
+
+
+def _reply(stream: _Stream, opening: list[Event]) -> Reply:
+    return Reply(200, headers=dict(_HEADERS), chunks=stream.frames(opening), run_id=stream.row["id"])
+
+
+class _Stream:
+    """One response of a run on its way through."""
+
+    def __init__(self, io: IO, row: Found, asked: Asked) -> None:
+        assert asked.body is not None  # noqa: S101 - a stream was asked for
+        self.io, self.row, self.body = io, row, asked.body
+        self.over = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self.mint = Replay(self.io.mint)
+        self.events = RunEvents(self.row["body"], self.mint, spent=self.row["state"]["usage"])
+        self.stored: dict[str, str] = {}
+        self.next_save = self.io.monotonic() + _SAVED_EVERY
+
+    async def frames(self, opening: list[Event]) -> AsyncGenerator[bytes, None]:
+        """The run's stream.  A failure of ours is its last event; whoever closes it early ends the run."""
+        try:
+            yield encoded(opening)
+            if self.row["status"] in runs.TERMINAL:  # it was stopped while the upstream was asked
+                yield encoded(self._told_by(self.row))
+            while not self.over:
+                async with aclosing(self._connection(self.body)) as told:
+                    async for events in told:
+                        yield encoded(events)
+                if not self.over:
+                    yield encoded(await self._without_connection())
+        except Exception as error:  # noqa: BLE001 - the answer has begun: an error can only be its last event
+            yield encoded([("error", errors.api_error(error).body())])
+        except BaseException:
+            await self._cut()
+            raise
+        finally:
+            await self.body.aclose()
+
+    # --- one connection
+
+    async def _connection(self, body: Body) -> AsyncGenerator[list[Event], None]:
+        """What comes over one connection, until the response has ended or the connection has."""
+        decoder = Decoder()
+        try:
+            async with aclosing(body.chunks()) as chunks:
+                async for chunk in chunks:
+                    if events := await self._take(decoder.feed(chunk)):
+                        yield events
+                    if self.over or body is not self.body:
+                        return
+        except errors.UnreachableError as error:
+            log.warning("the stream of run %s broke: %s", self.row["id"], type(error.original).__name__)
+
+    async def _take(self, given: list[Json]) -> list[Event]:
+        now = self.io.now()
+        events: list[Event] = []
+        for event in given:
+            events += self.events.feed(event, now)
+            if self.events.response is not None:
+                return await self._end(events)
+        if not (self.events.changed or self.io.monotonic() >= self.next_save):
+            return events
+        return [*events, *await self._save()]
+
+    async def _save(self) -> list[Event]:
+        """Store what was said so far; the last events, if the run is to stop or was stopped by somebody else."""
+        io, events, run = self.io, self.events, self.events.run
+        events.changed = False
+        self.next_save = io.monotonic() + _SAVED_EVERY
+        new = await rounds.unknown(io, events.reading.outcome.files)
+        files = [await generated.keep(io, file, run) for file in new]
+
+        def work(db: Connection) -> Found | None:
+            namespace, run_id = self.row["namespace"], run["id"]
+            fresh = queries.get(db, "runs", namespace, run_id, lock=True)
+            queries.add(db, "files", files if fresh is not None else [])
+            if fresh is None or fresh["status"] in runs.TERMINAL:
+                return fresh
+            changes: Json = {
+                "response_id": events.response_id,
+                "state": {**fresh["state"], "minted": self.mint.minted},
+                "lease_until": io.now() + LEASE,
+            }
+            if (fresh["status"], run["status"]) == ("queued", "in_progress"):
+                changes["status"] = "in_progress"
+                changes["body"] = {**fresh["body"], "status": "in_progress", "started_at": run["started_at"]}
+            queries.change(db, "runs", namespace, run_id, **changes)
+            rounds.put(io, db, run, events.entries(), events.reading.outcome.steps, self.stored)
+            return {**fresh, **changes}
+
+        fresh = await io.write(work)
+        if fresh is None or fresh["status"] in runs.TERMINAL:
+            return self._told_by(fresh)
+        self.row = fresh
+        if fresh["status"] == "cancelling":
+            return await self._stop("cancelled")
+        if io.now() >= fresh["expires_at"]:
+            await cancel_upstream(io, fresh)
+            return await self._stop("expired")
+        return []
+
+    # --- the end
+
+    async def _end(self, told: list[Event]) -> list[Event]:
+        """The response has ended: everything is written before its end is told."""
+        response = self.events.response
+        assert response is not None  # noqa: S101 - that is how it ended
+        self.row = {**self.row, "response_id": self.events.response_id}
+        if response.get("status") == "failed" and is_too_long(response.get("error")) and await self._ask_again():
+            return []
+        fresh = await rounds.finish(self.io, self.row, response, self.events.reading.outcome)
+        if fresh["status"] == self.events.run["status"]:
+            self.over = True
+            return told
+        kept = [event for event in told if event[0] not in (f"thread.run.{self.events.run['status']}", "done")]
+        if fresh["status"] in runs.TERMINAL:
+            return [*kept, *self._told_by(fresh)]
+        self.row = fresh
+        return [*kept, *await self._stop("cancelled" if fresh["status"] == "cancelling" else "failed")]
+
+    async def _ask_again(self) -> bool:
+        """Whether the upstream takes the run with a shorter input, when it said that the first was too long."""
+        if self.events.reading.outcome.steps:
+            return False
+        try:
+            asked = await ask_shorter(self.io, self.row, self.row["request"])
+        except (errors.UpstreamError, errors.UnreachableError, errors.ApiError):
+            return False
+        if asked is None or asked.body is None:
+            return False
+        await self.body.aclose()
+        state = {**self.row["state"], "cuts": self.row["state"].get("cuts", 0) + 1}
+        changes = {"response_id": None, "request": asked.request, "state": state}
+        await self.io.write(lambda db: queries.change(db, "runs", self.row["namespace"], self.row["id"], **changes))
+        run = {**self.row["body"], "status": self.row["status"]}
+        self.row, self.body = {**self.row, **changes, "body": run}, asked.body
+        self._begin()
+        return True
+
+    async def _stop(self, status: str, error: Json | None = None) -> list[Event]:
+        """End the run ourselves: what was said stays."""
+        await self.body.aclose()
+        now = self.io.now()
+        told = self.events.stop(status, now, error=error)
+        changes = {"usage": self.row["state"]["usage"], **({"last_error": error} if error else {})}
+
+        def work(db: Connection) -> Found | None:
+            namespace, run_id = self.row["namespace"], self.row["id"]
+            fresh = queries.get(db, "runs", namespace, run_id, lock=True)
+            if fresh is None or fresh["status"] in runs.TERMINAL:
+                return fresh
+            body = runs.moved(fresh["body"], status, now, **changes)
+            queries.change(db, "runs", namespace, run_id, status=status, body=body, lease_until=0)
+            outcome = self.events.reading.outcome
+            rounds.put(self.io, db, body, outcome.entries, outcome.steps, self.stored)
+            return {**fresh, "status": status, "body": body}
+
+        fresh = await self.io.write(work)
+        self.over = True
+        if fresh is not None and fresh["status"] != status:
+            name = f"thread.run.{fresh['status']}"
+            told[-2] = (name, fresh["body"])
+        return told
+
+    def _told_by(self, fresh: Found | None) -> list[Event]:
+        """The last events of a run that somebody else has ended; of one that was deleted there is nothing to tell."""
+        self.over = True
+        if fresh is None:
+            return [("done", "[DONE]")]
+        return self.events.stop(fresh["status"], self.io.now(), run=fresh["body"])
+
+    # --- without a connection
+
+    async def _without_connection(self) -> list[Event]:
+        """The connection was lost, or ended without the response's end.
+
+        A background response is taken up where it was left.  Of another the upstream is asked once: it may have
+        finished; else the run has failed, because a dropped connection ends it there too (platform.md section 4).
+        """
+        await self.body.aclose()
+        if self.events.response_id is None:
+            return await self._stop("failed", self.events.error or _LOST)
+        self.row = {**self.row, "response_id": self.events.response_id}
+        pause = _FIRST_PAUSE
+        while self.row["request"].get("background"):
+            if await self._resume():
+                return []
+            if pause >= _FIRST_PAUSE * 2**_TRIES:
+                break
+            await self.io.sleep(pause)
+            pause *= 2
+        response = await self._asked_for()
+        if response is not None:
+            return await self._take([{"type": f"response.{response['status']}", "response": response}])
+        if self.row["request"].get("background"):
+            return await self._let_go()
+        return await self._stop("failed", self.events.error or _LOST)
+
+    async def _resume(self) -> bool:
+        query = [("stream", "true"), *_include(self.row)]
+        if self.events.sequence_number >= 0:
+            query.append(("starting_after", str(self.events.sequence_number)))
+        try:
+            self.body = await self.io.open(Request("GET", self._path(), query=tuple(query), accept="text/event-stream"))
+        except (errors.UpstreamError, errors.UnreachableError, errors.ApiError) as error:
+            log.warning("the stream of run %s could not be taken up: %s", self.row["id"], type(error).__name__)
+            return False
+        return True
+
+    async def _asked_for(self) -> Json | None:
+        """The response, if it has ended."""
+        try:
+            response = await self.io.ask(Request("GET", self._path(), query=_include(self.row)))
+        except (errors.UpstreamError, errors.UnreachableError, errors.ApiError):
+            return None
+        return response if runs.STATUS_OF_RESPONSE.get(str(response.get("status"))) in runs.TERMINAL else None
+
+    async def _let_go(self) -> list[Event]:
+        """The upstream works on and cannot be reached: the next look at the run will find what it has made."""
+        await rounds.end_lease(self.io, self.row)
+        self.over = True
+        message = "The connection was lost; the run goes on, and can be retrieved."
+        return [("error", errors.ApiError(503, message, kind="server_error").body())]
+
+    def _path(self) -> str:
+        return f"/responses/{quote(str(self.row['response_id']), safe='')}"
+
+    async def _cut(self) -> None:
+        """The reader was ended (a program that stops): what was said stays, and the run does not wait for its lease."""
+        if self.over:
+            return
+        try:
+            if self.row["request"].get("background") and self.events.response_id is not None:
+                await rounds.end_lease(self.io, self.row)
+            else:
+                await self._stop("failed", _LOST)
+        except Exception as error:  # noqa: BLE001 - the first cause goes on
+            log.warning("run %s could not be ended: %s", self.row["id"], type(error).__name__)
+
+
+def _include(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return (("include[]", OUTPUTS),) if OUTPUTS in row["request"].get("include", ()) else ()
