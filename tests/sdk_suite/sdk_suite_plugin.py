@@ -10,18 +10,18 @@ import asyncio
 import contextlib
 import inspect
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from sdk_suite_cases import AIOHTTP_MISSING, FEATURE_OF, aiohttp_client, wants_a_waiting_run
+from sdk_suite_cases import AIOHTTP_MISSING, aiohttp_client, wants_a_waiting_run
 from sdk_suite_seed import seed_store, seed_upstream
 
 import assistants_compat
-from assistants_compat import Settings
+from assistants_compat import Settings, carriers
 from assistants_compat.testing import StandIn
 
 SPEC_VARIABLE = "SDK_SUITE_SPEC"
@@ -45,31 +45,6 @@ def _warns_without_deprecation(
 def pytest_configure() -> None:
     """Lift the expectation of deprecation warnings before any test module is imported."""
     pytest.warns = _warns_without_deprecation  # type: ignore[assignment]  # one signature of its two
-
-
-def _feature_of(item: pytest.Item) -> str | None:
-    return FEATURE_OF.get(getattr(item, "originalname", item.name))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Expect an error of the cases that are left out, and no case of them to pass."""
-    for item in items:
-        feature = _feature_of(item)
-        if feature is not None:
-            item.add_marker(pytest.mark.xfail(reason=feature, raises=openai.BadRequestError, strict=True))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Let a case be left out only for the 400 that says `not_supported` and names its feature."""
-    try:
-        return (yield)
-    except openai.BadRequestError as error:
-        feature = _feature_of(item)
-        if feature is not None and (error.code != "not_supported" or feature not in error.message):
-            message = f"a 400 not_supported for {feature} was expected: {error}"
-            raise AssertionError(message) from error
-        raise
 
 
 @pytest.fixture(scope="session")
@@ -109,9 +84,18 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(autouse=True)
-def _seeded(request: pytest.FixtureRequest, settings: Settings) -> None:
-    """Each test finds the same objects alive, and a thread that no run of another test holds."""
+def _seeded(request: pytest.FixtureRequest, settings: Settings, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Each test finds the same objects alive, and a thread that no run of another test holds.
+
+    A stream that a test closes is read to its end behind its back: that end is waited for.
+    """
     seed_store(settings, waiting=wants_a_waiting_run(request.node.name))
+    yield
+    for name, finish in (("client", carriers.finish), ("async_client", carriers.finish_async)):
+        if name in request.fixturenames:
+            waiting = finish(request.getfixturevalue(name)._client.__wrapped__)
+            if waiting is not None:
+                loop.run_until_complete(waiting)
 
 
 @pytest.fixture(scope="session")

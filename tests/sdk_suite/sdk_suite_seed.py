@@ -82,7 +82,7 @@ def _columns_of(run: Run) -> dict[str, Any]:
         "assistant_id": "assistant_id",
         "status": run["status"],
         "expires_at": run["created_at"] + 600,
-        "request": request_from_run(run, {}, [], background=True),
+        "request": request_from_run(run, {}, []),
         "response_id": "resp_id",
         "state": {"usage": _USAGE, "step_usage": _USAGE, "sent": []},
     }

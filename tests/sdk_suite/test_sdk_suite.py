@@ -51,43 +51,22 @@ def suite(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.mark.timeout(900)  # some 600 cases in a process of their own, and before them the download
 @pytest.mark.skipif(WITHOUT_PATCH not in cases.EXPECTED, reason=f"no numbers for the suite of openai {WITHOUT_PATCH}")
-def test_all_of_the_sdks_own_cases_pass_but_those_of_later_features(
-    suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Every case passes, except those of streams, which get a 400 `not_supported`."""
+def test_all_of_the_sdks_own_cases_pass(suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every case passes; only the SDK's aiohttp client may be missing."""
     results = _run(suite, tmp_path / "junit.xml")
+    counts = Counter(case.outcome for case in results)
     with capsys.disabled():
         # On stderr because that is what reaches the terminal from a worker of pytest-xdist too.
-        print(f"\n{_said(results)}", file=sys.stderr, flush=True)  # noqa: T201 - the number is part of the result
+        said = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
+        words = f"The test suite of openai {openai.__version__} over the wrapped client, {len(results)} cases: {said}"
+        print(f"\n{words}", file=sys.stderr, flush=True)  # noqa: T201 - the number is part of the result
 
     has_aiohttp = cases.aiohttp_client() is not None
-    known = {PASSED, *cases.LEFT_OUT, *(() if has_aiohttp else (cases.AIOHTTP_MISSING,))}
+    known = {PASSED, *(() if has_aiohttp else (cases.AIOHTTP_MISSING,))}
     assert [case for case in results if case.outcome not in known] == []
-    # The list of what is left out names exactly the cases of the later features: it cannot grow silently.
-    left_out = {case.function for case in results if case.outcome in cases.LEFT_OUT}
-    assert left_out == {case.function for case in results if cases.may_be_left_out(case.function)}
-    assert left_out == set(cases.FEATURE_OF)
     for client, expected in cases.EXPECTED[WITHOUT_PATCH].items():
         if client == "ordinary" or has_aiohttp:
-            assert _numbers(results, client) == expected
-
-
-def _numbers(results: list[Case], client: cases.Client) -> cases.Numbers:
-    outcomes = [case.outcome for case in results if case.client == client]
-    return cases.Numbers(outcomes.count(PASSED), sum(outcome in cases.LEFT_OUT for outcome in outcomes))
-
-
-def _said(results: list[Case]) -> str:
-    counts = Counter(case.outcome for case in results)
-    features = {feature: counts.pop(feature, 0) for feature in cases.LEFT_OUT}
-    passed, left_out = counts.pop(PASSED, 0), sum(features.values())
-    lines = [
-        f"The test suite of openai {openai.__version__} over the wrapped client, {len(results)} cases:",
-        f"  {passed:3} passed, {left_out} left out (they answer 400 not_supported)",
-        *(f"  {number:3} left out: {feature}" for feature, number in features.items()),
-        *(f"  {number:3} {outcome}" for outcome, number in counts.items()),
-    ]
-    return "\n".join(lines)
+            assert sum(case.client == client and case.outcome == PASSED for case in results) == expected
 
 
 def _run(suite: Path, report: Path) -> list[Case]:
@@ -125,12 +104,6 @@ def _case(element: ET.Element) -> Case:
             said = child.get("message", "")
             outcome, detail = (said, "") if child.tag == "skipped" else (child.tag, f"{said}\n{child.text}")
     return Case(function, client, outcome, detail)
-
-
-@pytest.mark.parametrize("name", ["test_path_params_cancel", "test_streaming_response_list", "test_method_create"])
-def test_only_cases_of_later_features_may_be_left_out(name: str) -> None:
-    """A case that asks nothing of a later feature is never one to leave out."""
-    assert not cases.may_be_left_out(name)
 
 
 def test_only_plain_files_of_the_tests_leave_the_archive(tmp_path: Path) -> None:
