@@ -8,6 +8,11 @@ JOBS ?= auto
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV MAKEFLAGS
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where nox looks for it too.
+export UV := $(CURDIR)/.venv/uv/bin/uv
+export UV_PYTHON_DOWNLOADS := never
+# As pip does: what only compiling warns of (of other people's code, where warnings are errors) fails no test.
+export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -21,9 +26,10 @@ ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
 endif
 
 LOCK := locks/py$(PY).txt
-PIP_INSTALL = bin/python -m pip install -qq
 # $(call venv,NAME): an empty environment in .venv/NAME (the whole folder anew, so that nothing old is left in it)
-venv = rm -rf .venv/$(1) && $(PYTHON) -m venv .venv/$(1)
+venv = rm -rf .venv/$(1) && "$(UV)" venv -q -p .venv/uv/bin/python .venv/$(1)
+# $(call install,NAME): what follows, into .venv/NAME
+install = "$(UV)" pip install -q -p .venv/$(1)
 # Folders too, so that a deleted file makes a new wheel.
 SOURCES := $(shell find src -name __pycache__ -prune -o -print) pyproject.toml $(wildcard README.md LICENSE)
 # The name carries the Python: another PYTHON makes the environment anew.
@@ -39,12 +45,22 @@ help:
 	@echo 'make lock     write locks/ anew                                  UPGRADE=1 for the newest versions'
 	@echo 'make clean    remove everything that these made'
 
+# --- uv, which makes every other environment in seconds where pip takes a minute
+
+UV_VERSION := 0.13.9
+UV_READY := .venv/uv/$(READY)-$(UV_VERSION)
+
+$(UV_READY):
+	@rm -rf .venv/uv && $(PYTHON) -m venv .venv/uv
+	@.venv/uv/bin/python -m pip install -qq uv==$(UV_VERSION)
+	@touch $@
+
 # --- the wheel
 
-.venv/build/$(READY): $(LOCK)
+.venv/build/$(READY): $(LOCK) | $(UV_READY)
 	@echo '--- environment to build in: .venv/build (Python $(PY))'
 	@$(call venv,build)
-	@.venv/build/$(PIP_INSTALL) -c $(LOCK) build hatchling
+	@$(call install,build) -c $(LOCK) build hatchling
 	@touch $@
 
 dist/.built: .venv/build/$(READY) $(SOURCES)
@@ -58,10 +74,10 @@ wheel: dist/.built
 
 # --- demo: the wheel, what it needs, and the player of recordings
 
-.venv/demo/$(READY): $(LOCK) dist/.built
+.venv/demo/$(READY): $(LOCK) dist/.built | $(UV_READY)
 	@echo '--- environment for the demo: .venv/demo (Python $(PY))'
 	@$(call venv,demo)
-	@.venv/demo/$(PIP_INSTALL) -c $(LOCK) dist/*.whl vcrpy pytest-recording
+	@$(call install,demo) -c $(LOCK) dist/*.whl vcrpy pytest-recording
 	@touch $@
 
 demo: .venv/demo/$(READY)
@@ -69,15 +85,15 @@ demo: .venv/demo/$(READY)
 
 # --- test: everything in the lock, then the wheel (never the checkout)
 
-.venv/test/$(READY): $(LOCK)
-	@echo '--- environment for the tests: .venv/test (Python $(PY)); about a minute'
+.venv/test/$(READY): $(LOCK) | $(UV_READY)
+	@echo '--- environment for the tests: .venv/test (Python $(PY))'
 	@$(call venv,test)
-	@.venv/test/$(PIP_INSTALL) --no-deps -r $(LOCK)
+	@$(call install,test) --no-deps -r $(LOCK)
 	@touch $@
 
 .venv/test/wheel-$(PY): .venv/test/$(READY) dist/.built
-	@.venv/test/$(PIP_INSTALL) --no-deps --force-reinstall dist/*.whl
-	@.venv/test/bin/python -m pip check
+	@$(call install,test) --no-deps --reinstall dist/*.whl
+	@"$(UV)" pip check -q -p .venv/test
 	@touch $@
 
 test: .venv/test/wheel-$(PY)
@@ -94,10 +110,10 @@ clients: .venv/test/wheel-$(PY)
 
 # --- check: cheap first
 
-.venv/check/$(READY): locks/py$(PY)-check.txt
-	@echo '--- environment for the checks: .venv/check (Python $(PY)); about a minute'
+.venv/check/$(READY): locks/py$(PY)-check.txt | $(UV_READY)
+	@echo '--- environment for the checks: .venv/check (Python $(PY))'
 	@$(call venv,check)
-	@.venv/check/$(PIP_INSTALL) --no-deps -r locks/py$(PY)-check.txt
+	@$(call install,check) --no-deps -r locks/py$(PY)-check.txt
 	@touch $@
 
 check: .venv/check/$(READY)
@@ -111,17 +127,11 @@ check: .venv/check/$(READY)
 # --- lock: a file for each Python, the same with the tools of `check`, one for each pair of `matrix`, and one for each
 # framework of `clients`
 
-UV := uv==0.13.9
 EXTRAS := --extra postgres
-COMPILE = UV_PYTHON_DOWNLOADS=never .venv/lock/bin/uv pip compile -q --universal --fork-strategy fewest --no-annotate \
+COMPILE = "$(UV)" pip compile -q --universal --fork-strategy fewest --no-annotate \
   --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade) $(EXTRAS)
 
-.venv/lock/$(READY):
-	@$(call venv,lock)
-	@.venv/lock/$(PIP_INSTALL) $(UV)
-	@touch $@
-
-lock: .venv/lock/$(READY)
+lock: $(UV_READY)
 	for v in $(SUPPORTED); do \
 	  $(COMPILE) --python-version $$v --group test --group build -o locks/py$$v.txt pyproject.toml && \
 	  $(COMPILE) --python-version $$v --group dev -c locks/py$$v.txt -o locks/py$$v-check.txt pyproject.toml || exit 1; \

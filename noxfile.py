@@ -35,7 +35,7 @@ FRAMEWORKS = [
 ]
 
 nox.options.sessions = ["contract"]
-nox.options.default_venv_backend = "virtualenv"
+nox.options.default_venv_backend = "uv"
 nox.options.download_python = "never"
 nox.options.envdir = ".venv/nox"
 nox.options.reuse_existing_virtualenvs = True
@@ -77,6 +77,6 @@ def install(session: nox.Session, lock: str, sdk: str) -> None:
     if len(wheels) != 1:
         session.error("dist/ must hold one wheel; `make matrix` and `make clients` build it")
     session.install("--no-deps", "-r", lock)
-    session.install("--no-deps", "--force-reinstall", str(wheels[0]))
-    session.run("python", "-m", "pip", "check", silent=True)
+    session.install("--no-deps", "--reinstall", str(wheels[0]))
+    session.run("uv", "pip", "check", silent=True)
     session.run("python", "-c", f"import openai; assert openai.__version__ == '{sdk}', openai.__version__")
