@@ -97,7 +97,7 @@ demo: .venv/demo/$(READY)
 	@touch $@
 
 test: .venv/test/wheel-$(PY)
-	@.venv/test/bin/python -m pytest -n $(JOBS) $(if $(COV),--cov --cov-report=term) $(ARGS)
+	@.venv/test/bin/python -m pytest -n $(JOBS) --dist worksteal $(if $(COV),--cov --cov-report=term) $(ARGS)
 
 ogx: .venv/test/wheel-$(PY)
 	@.venv/test/bin/python -m pytest -m ogx tests/ogx $(ARGS)
