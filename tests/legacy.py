@@ -70,6 +70,14 @@ def look_at(door: Door, client: Any, run: Any) -> Any:
     return door(client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id))
 
 
+def run_again(door: Door, client: Any, run: Any, text: str | None = None, **options: Any) -> Any:
+    """One more run on the thread of this one, after one more message."""
+    if text is not None:
+        door(client.beta.threads.messages.create(run.thread_id, role="user", content=text))
+    runs = client.beta.threads.runs
+    return door(runs.create_and_poll(thread_id=run.thread_id, assistant_id=run.assistant_id, **options))
+
+
 def sent(upstream: StandIn) -> list[Any]:
     """The bodies of all requests for a response, in their order."""
     return [each.json for each in upstream.requests if (each.method, each.path) == ("POST", "/responses")]

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import errors
-from .asking import Asked, ask, ask_shorter, in_mode, is_too_long
-from .io import IO, LEASE
+from .asking import Asked, ask, ask_again, in_mode, taken
+from .io import IO
 from .lifecycle import cancel_upstream, look
 from .rounds import item_row
 from .starting import moved_on
@@ -22,7 +22,7 @@ from .store.queries import Found
 from .translate import run as runs
 from .translate.request import continued
 from .translate.step import answered
-from .translate.transcript import Turns, answered_calls, function_output
+from .translate.transcript import Input, answered_calls, function_output
 from .wire import Json, Run, RunStep
 
 _Outputs = Mapping[str, str]
@@ -49,8 +49,8 @@ async def go_on(
     asked = None
     try:
         asked = await _ask(io, held, calls, outputs, stream=stream)
-        taken = asked
-        accepted, step = await io.write(lambda db: _accept(io, db, held, calls, outputs, taken))
+        done = asked
+        accepted, step = await io.write(lambda db: _accept(io, db, held, calls, outputs, done))
     except BaseException:
         await io.write(lambda db: _release(db, row))
         if asked is not None:
@@ -108,14 +108,12 @@ def _release(db: Connection, row: Found) -> None:
 async def _ask(io: IO, held: Found, calls: list[Json], outputs: _Outputs, *, stream: bool) -> Asked:
     request = in_mode(io, _request(held), stream=stream)
     try:
-        return await ask(io, request, _turns(held, outputs))
+        return await ask(io, request, _input(held, outputs))
     except errors.UpstreamError as error:
-        if not is_too_long(error.error()):
+        asked = await ask_again(io, held, request, error.error(), answered_calls(calls, outputs))
+        if asked is None:
             raise
-        shorter = await ask_shorter(io, held, request, answered_calls(calls, outputs))
-        if shorter is None:
-            raise
-        return shorter
+        return asked
 
 
 def _request(held: Found) -> Json:
@@ -123,10 +121,10 @@ def _request(held: Found) -> Json:
     return continued(held["request"], held["response_id"], spent, held["body"]["max_completion_tokens"])
 
 
-def _turns(held: Found, outputs: _Outputs) -> Turns:
+def _input(held: Found, outputs: _Outputs) -> Input:
     """The outputs; where the upstream keeps nothing, after all that was said before them."""
     given = [function_output(call_id, output) for call_id, output in outputs.items()]
-    return [*held["state"]["sent"], given]
+    return Input([*held["state"]["sent"], given])
 
 
 def _accept(  # noqa: PLR0913, PLR0917 - the run, what it asked, what it got, and how the upstream took it
@@ -136,12 +134,7 @@ def _accept(  # noqa: PLR0913, PLR0917 - the run, what it asked, what it got, an
     fresh = queries.get(db, "runs", namespace, run_id, lock=True)
     if fresh is None or fresh["status"] in runs.TERMINAL:
         return fresh, None
-    state = {**held["state"], "sent": [] if asked.request["store"] else asked.turns}
-    kept = {key: value for key, value in asked.request.items() if key != "previous_response_id"}
-    changes: Json = {"response_id": asked.response_id, "request": kept, "state": state}
-    if asked.body is not None:
-        changes["lease_until"] = io.now() + LEASE
-    queries.change(db, "runs", namespace, run_id, **changes)
+    queries.change(db, "runs", namespace, run_id, **taken(db, held, asked, io.now()))
     done: RunStep | None = None
     for step in queries.in_progress(db, "steps", namespace, run_id):
         done = answered(step, outputs, held["state"]["step_usage"], io.now())

@@ -5,24 +5,26 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import errors
-from .io import IO, Body, Request
+from .io import IO, LEASE, Body, Request
 from .store import queries
+from .store.engine import Connection
 from .store.queries import Found
-from .translate import transcript
-from .translate.run import STATUS_OF_RESPONSE
-from .translate.transcript import Turns
+from .translate.run import STATUS_OF_RESPONSE, last_messages
+from .translate.transcript import Input, call_ids, turns_from_entries
 from .wire import Json
 
 log = logging.getLogger("assistants_compat")
 
 # Matched on the message, because the code is null (platform.md section 4): items that were replayed and no longer fit.
 _STALE_ITEMS = re.compile(r"without its required|No tool output found for function call|Container is expired")
+_LOST_RESPONSE = "previous_response_not_found"
 _MODES = frozenset({"background", "stream"})
 _CONTEXT_LENGTH = "context_length_exceeded"
+_PREVIOUS = "previous_response_id"
 
 
 def in_mode(io: IO, request: Json, *, stream: bool) -> Json:
@@ -44,13 +46,13 @@ def in_mode(io: IO, request: Json, *, stream: bool) -> Json:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the upstream took, the request without its input, and the response that it gave.
+    """What the upstream took, the request without its input and that input, and the response that it gave.
 
     Of a stream there is no response yet but a `body` that is still to be read, and is to be closed.
     """
 
     request: Json
-    turns: Turns
+    input: Input
     response: Json
     body: Body | None = None
 
@@ -65,32 +67,31 @@ class Asked:
             await self.body.aclose()
 
 
-async def ask(io: IO, request: Json, turns: Turns, *, trim: bool = False, forget: bool = False) -> Asked:
+async def ask(io: IO, request: Json, wanted: Input, *, trim: bool = False, forget: bool = False) -> Asked:
     """What the upstream took in the end, and its response.
 
     Three refusals have a second way: background mode (asked again inline, and remembered once that worked), an input
-    that is too long (`trim`: whole turns are dropped from the middle, as the service did), and replayed tool items of
-    earlier runs that no longer fit (`forget`: they are left out, what was said stays).  Any other is the caller's to
-    see.
+    that is too long (`trim`: whole turns are dropped from the middle, as the service did), and tool items of earlier
+    runs that no longer fit (`forget`: they are left out, what was said stays).  Any other is the caller's to see.
     """
-    wanted = request
+    first = request
     while True:
         try:
-            response, body = await _respond(io, request, turns)
+            response, body = await _respond(io, request, wanted)
         except errors.UpstreamError as error:
-            second = _second_way(io, error, request, turns, trim=trim, forget=forget)
+            second = _second_way(io, error, request, wanted, trim=trim, forget=forget)
             if second is None:
                 raise
-            request, turns = second
+            request, wanted = second
             continue
-        if wanted.get("background") and not request.get("background"):
+        if first.get("background") and not request.get("background"):
             log.info("the upstream refuses background responses; runs are created inline from now on")
             io.without_background.add(io.upstream.name)
-        return Asked(request, turns, response, body)
+        return Asked(request, wanted, response, body)
 
 
-async def _respond(io: IO, request: Json, turns: Turns) -> tuple[Json, Body | None]:
-    input_ = [item for turn in turns for item in turn]
+async def _respond(io: IO, request: Json, wanted: Input) -> tuple[Json, Body | None]:
+    input_ = [item for turn in wanted.turns for item in turn]
     if request.get("stream"):
         accept = "text/event-stream"
         return {}, await io.open(Request("POST", "/responses", {**request, "input": input_}, accept=accept))
@@ -109,25 +110,83 @@ def status_of_response(response: Mapping[str, Any]) -> str:
     return status
 
 
-async def ask_shorter(io: IO, row: Found, request: Json, given: Sequence[Json] = ()) -> Asked | None:
-    """Ask once more for a run whose input was found too long when nothing could be cut any more, or too late.
+async def ask_again(
+    io: IO, row: Found, request: Json, error: Mapping[str, Any], given: Sequence[Json] = ()
+) -> Asked | None:
+    """Ask once more, with less, for a run whose input was refused when nothing could be left out any more.
 
-    A background response says so when it has failed, and what `previous_response_id` stands for cannot be cut: so the
-    thread's transcript is sent instead, without its middle; `given` are items that follow it.  `state["cuts"]` counts
-    how often that was done for this run.  None where the run must not be cut, or has nothing left that could be.
+    A background response refuses its input when it has failed, and what `previous_response_id` stands for cannot be
+    changed: so the thread's transcript is sent instead; `given` are items that follow it.  None where nothing more can
+    be left out, or the error is another one.
     """
+    trim = row["body"]["truncation_strategy"]["type"] == "auto"
+    whole = await io.read(lambda db: _whole(db, row, io.now(), given))
+    wanted = _less(row, whole, error, trim=trim)
+    if wanted is None:
+        return None
+    request = {key: value for key, value in request.items() if key != _PREVIOUS}
+    return await ask(io, request, wanted, trim=trim, forget=True)
+
+
+def _whole(db: Connection, row: Found, now: int, given: Sequence[Json]) -> Input:
+    """All that the run could send: its thread and its own calls, with `given` at the end."""
     run = row["body"]
-    if run["truncation_strategy"]["type"] != "auto":
+    entries = queries.transcript(db, row["namespace"], run["thread_id"])
+    turns = turns_from_entries(entries, now, last_messages=last_messages(run), run_id=run["id"])
+    turns[-1:] = [[*(turns[-1] if turns else ()), *given]]
+    own = [item for entry in entries if entry["run_id"] == run["id"] for item in entry.get("items", ())]
+    return Input(turns, own=call_ids([*own, *given]))
+
+
+def _less(row: Found, whole: Input, error: Mapping[str, Any], *, trim: bool) -> Input | None:
+    """What was left out the last time, and what the error says besides."""
+    state, wanted = row["state"], whole
+    if state.get("plain"):
+        wanted = whole.plainer() or whole
+    for _ in range(state.get("cuts", 0)):
+        wanted = wanted.shorter() or wanted
+    if is_too_long(error):
+        return wanted.shorter() if trim else None
+    if not is_stale(error) or state.get("plain"):
         return None
-    entries = await io.read(lambda db: queries.transcript(db, row["namespace"], run["thread_id"]))
-    shorter: Turns | None = transcript.turns_from_entries(entries, io.now())
-    for _ in range(row["state"].get("cuts", 0) + 1):
-        shorter = transcript.without_middle(shorter) if shorter else None
-    if shorter is None:
-        return None
-    shorter[-1] = [*shorter[-1], *given]
-    request = {key: value for key, value in request.items() if key != "previous_response_id"}
-    return await ask(io, request, shorter, trim=True, forget=True)
+    # In a later round the transcript by itself is less than what `previous_response_id` stands for.
+    later = replace(wanted, plain=True) if state["usage"] is not None else None
+    return wanted.plainer() or later
+
+
+async def ask_shorter(io: IO, row: Found, request: Json, given: Sequence[Json] = ()) -> Asked | None:
+    """The same for an input that is too long."""
+    return await ask_again(io, row, request, {"code": _CONTEXT_LENGTH}, given)
+
+
+def taken(db: Connection, row: Found, asked: Asked, now: int) -> Json:
+    """The columns of a run's row once the upstream took what was asked.
+
+    Tool items that it did not take are forgotten, so that no later run of the thread is refused for them.
+    """
+    if asked.input.plain:
+        queries.forget_items(db, row["namespace"], row["thread_id"], but=row["id"])
+    # What is not stored upstream is sent again in the next round, as the upstream took it.
+    sent = [] if asked.request["store"] else asked.input.turns
+    state = {**row["state"], "sent": sent, "cuts": asked.input.cuts, "plain": asked.input.plain}
+    return {
+        "response_id": asked.response_id,
+        "request": {key: value for key, value in asked.request.items() if key != _PREVIOUS},
+        "state": state,
+        "lease_until": 0 if asked.body is None else now + LEASE,
+    }
+
+
+def may_be_asked_again(error: object) -> bool:
+    """Whether less input may be taken where this error of the upstream came."""
+    return is_too_long(error) or is_stale(error)
+
+
+def is_stale(error: object) -> bool:
+    """Whether an error of the upstream says that it no longer takes what earlier responses made."""
+    if not isinstance(error, dict):
+        return False
+    return error.get("code") == _LOST_RESPONSE or bool(_STALE_ITEMS.search(str(error.get("message"))))
 
 
 def is_too_long(error: object) -> bool:
@@ -136,19 +195,14 @@ def is_too_long(error: object) -> bool:
 
 
 def _second_way(  # noqa: PLR0913 - a refusal, what was refused, and what may be given up
-    io: IO, error: errors.UpstreamError, request: Json, turns: Turns, *, trim: bool, forget: bool
-) -> tuple[Json, Turns] | None:
+    io: IO, error: errors.UpstreamError, request: Json, wanted: Input, *, trim: bool, forget: bool
+) -> tuple[Json, Input] | None:
     said = error.error()
     may_fall_back = bool(request.get("stream")) or io.settings.mode == "auto"
     if request.get("background") and may_fall_back and _refuses_background(error):
-        return {key: value for key, value in request.items() if key != "background"}, turns
-    if trim and is_too_long(said):
-        shorter = transcript.without_middle(turns)
-        return None if shorter is None else (request, shorter)
-    if forget and _STALE_ITEMS.search(str(said.get("message"))):
-        plain = transcript.without_tool_items(turns)
-        return None if plain == turns else (request, plain)
-    return None
+        return {key: value for key, value in request.items() if key != "background"}, wanted
+    less = wanted.shorter() if trim and is_too_long(said) else wanted.plainer() if forget and is_stale(said) else None
+    return None if less is None else (request, less)
 
 
 def _refuses_background(error: errors.UpstreamError) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from . import errors
-from .asking import Asked, ask_shorter, is_too_long, status_of_response
+from .asking import Asked, ask_again, in_mode, may_be_asked_again, status_of_response, taken
 from .io import IO, Request
 from .rounds import again, end_lease, finish, lease
 from .store import queries
@@ -117,8 +117,10 @@ def _include(request: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 async def advance(io: IO, row: Found, response: Mapping[str, Any]) -> Found:
     """Move a run by what its response says."""
     status = status_of_response(response)
-    if status == "failed" and is_too_long(response.get("error")) and row["status"] != "cancelling":
-        return await _ask_again(io, row) or await finish(io, row, response)
+    error: Any = response.get("error")
+    goes_on = row["status"] != "cancelling" and io.now() < row["expires_at"]
+    if status == "failed" and goes_on and may_be_asked_again(error):
+        return await _ask_again(io, row, error) or await finish(io, row, response)
     if status in runs.TERMINAL:
         return await finish(io, row, response)
     if status == "in_progress" and row["status"] == "queued":
@@ -126,12 +128,12 @@ async def advance(io: IO, row: Found, response: Mapping[str, Any]) -> Found:
     return row
 
 
-async def _ask_again(io: IO, row: Found) -> Found | None:
-    """Let the upstream try once more with a shorter input; None when that cannot be, and the run has failed."""
+async def _ask_again(io: IO, row: Found, error: Json) -> Found | None:
+    """Let the upstream try once more with less input; None when that cannot be, and the run has failed."""
     if not await lease(io, row):
         return await again(io, row)  # somebody else asks, or has asked
     try:
-        asked = await ask_shorter(io, row, row["request"])
+        asked = await ask_again(io, row, in_mode(io, row["request"], stream=False), error)
     except errors.UpstreamError:
         asked = None
     except BaseException:
@@ -140,20 +142,19 @@ async def _ask_again(io: IO, row: Found) -> Found | None:
     if asked is None:
         await end_lease(io, row)
         return None
-    fresh = await io.write(lambda db: _asked_anew(db, row, asked))
+    fresh = await io.write(lambda db: _asked_anew(io, db, row, asked))
     if fresh is None or fresh["response_id"] != asked.response["id"]:  # it was stopped meanwhile
         await cancel_upstream(io, {**row, "response_id": asked.response["id"]})
         return fresh or row
     return await advance(io, fresh, asked.response)
 
 
-def _asked_anew(db: Connection, row: Found, asked: Asked) -> Found | None:
+def _asked_anew(io: IO, db: Connection, row: Found, asked: Asked) -> Found | None:
     namespace, run_id = row["namespace"], row["id"]
     fresh = queries.get(db, "runs", namespace, run_id, lock=True)
     if fresh is None or fresh["status"] in runs.TERMINAL or fresh["status"] == "cancelling":
         return fresh
-    state = {**fresh["state"], "cuts": fresh["state"].get("cuts", 0) + 1}
-    changes = {"response_id": asked.response["id"], "request": asked.request, "state": state, "lease_until": 0}
+    changes = taken(db, fresh, asked, io.now())
     queries.change(db, "runs", namespace, run_id, **changes)
     return {**fresh, **changes}
 

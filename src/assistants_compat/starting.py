@@ -10,8 +10,8 @@ import logging
 from dataclasses import dataclass
 
 from . import errors
-from .asking import Asked, ask, in_mode
-from .io import IO, LEASE
+from .asking import Asked, ask, in_mode, taken
+from .io import IO
 from .lifecycle import advance, look_at_thread
 from .lookup import existing
 from .store import queries
@@ -22,7 +22,7 @@ from .translate import run as runs
 from .translate.assistant import file_ids
 from .translate.request import request_from_run
 from .translate.thread import attached_files, fields_with_files
-from .translate.transcript import Turns, turns_from_entries
+from .translate.transcript import Input, turns_from_entries
 from .wire import Json, Run
 
 log = logging.getLogger("assistants_compat")
@@ -36,7 +36,7 @@ class Reserved:
 
     run: Run
     request: Json
-    turns: Turns
+    input: Input
     message_ids: list[str]
     files: list[str]  # attached to these messages; they join the thread when the run is accepted
     made_thread: bool
@@ -63,9 +63,9 @@ async def begin(
     trim = reserved.run["truncation_strategy"]["type"] == "auto"
     asked = None
     try:
-        asked = await ask(io, reserved.request, reserved.turns, trim=trim, forget=True)
-        taken = asked
-        row = await io.write(lambda db: _accept(io, db, reserved, taken))
+        asked = await ask(io, reserved.request, reserved.input, trim=trim, forget=True)
+        done = asked
+        row = await io.write(lambda db: _accept(io, db, reserved, done))
     except BaseException:  # a cancelled task, too, must not leave a run that nobody asked for
         await io.write(lambda db: _release(io, db, reserved))
         if asked is not None:
@@ -110,10 +110,10 @@ def _reserve(  # noqa: PLR0913 - a request, its thread, and how it is to be answ
     if not run["instructions"] and not any(entry.get("role") == "user" for entry in entries):
         message = "Run creation requires a Thread with a user message or an assistant with instructions."
         raise errors.ApiError(400, message, code="invalid_thread")
-    turns = turns_from_entries(entries, now, last_messages=run["truncation_strategy"]["last_messages"])
+    turns = turns_from_entries(entries, now, last_messages=runs.last_messages(run))
     request = _request(io, run, given, assistant["body"], fields_with_files(row["body"], files), stream=stream)
     _hold(db, namespace, run, request)
-    return Reserved(run, request, turns, message_ids, files, thread is not None)
+    return Reserved(run, request, Input(turns), message_ids, files, thread is not None)
 
 
 def _hold(db: Connection, namespace: str, run: Run, request: Json) -> None:
@@ -164,10 +164,9 @@ def _accept(io: IO, db: Connection, reserved: Reserved, asked: Asked) -> Found |
     thread = queries.get(db, "threads", namespace, reserved.run["thread_id"], lock=True)
     if thread is not None:
         join_files(db, thread, reserved.files)
-    # What is not stored upstream is sent again in the next round, as the upstream took it.
-    state = {"usage": None, "sent": [] if asked.request["store"] else asked.turns}
-    changes: Json = {"response_id": asked.response_id, "request": asked.request, "state": state}
-    if asked.body is not None:
-        changes["lease_until"] = io.now() + LEASE
+    fresh = queries.get(db, "runs", namespace, run_id, lock=True)
+    if fresh is None:
+        return None
+    changes = taken(db, fresh, asked, io.now())
     queries.change(db, "runs", namespace, run_id, **changes)
-    return queries.get(db, "runs", namespace, run_id)
+    return {**fresh, **changes}

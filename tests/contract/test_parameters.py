@@ -24,6 +24,7 @@ from legacy import (
     make_assistant,
     make_thread,
     raw,
+    run_again,
     sent,
     submit,
     waiting_run,
@@ -51,23 +52,10 @@ def usage(prompt: int, completion: int) -> dict[str, Any]:
     }
 
 
-def refusal(message: str) -> dict[str, Any]:
-    """A 400 of the upstream."""
-    return {"error": {"message": message, "type": "invalid_request_error", "param": "input", "code": None}}
-
-
 def said(body: Any) -> list[str]:
     """The messages of a request's input, each as its text."""
     contents = [item["content"] for item in body["input"] if "role" in item]
     return [content if isinstance(content, str) else content[0]["text"] for content in contents]
-
-
-def run_again(door: Door, client: Any, run: Any, text: str | None = None, **options: Any) -> Any:
-    """One more run on the thread of this one, after one more message."""
-    if text is not None:
-        door(client.beta.threads.messages.create(run.thread_id, role="user", content=text))
-    runs = client.beta.threads.runs
-    return door(runs.create_and_poll(thread_id=run.thread_id, assistant_id=run.assistant_id, **options))
 
 
 # --- budgets
@@ -207,42 +195,6 @@ def test_what_cannot_be_shortened_is_the_upstreams_refusal(
 # --- the transcript
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        "Item 'rs_1' of type 'reasoning' was provided without its required following item.",
-        "No tool output found for function call call_1.",
-        "Container is expired.",
-    ],
-)
-def test_items_that_no_longer_fit_are_left_out(door: Door, client: Any, upstream: StandIn, message: str) -> None:
-    """A thread is not dead because of what an earlier run did: what was said is asked for once more."""
-    run = waiting_run(door, client, upstream)
-    upstream.script(Turn(text="Found.", polls=0))
-    submit(door, client, run)
-    look_at(door, client, run)
-    upstream.fault(Fault("POST /responses", status=400, body=refusal(message)))
-    assert run_again(door, client, run, "And?").status == "completed"
-    first, second = sent(upstream)[-2:]
-    assert [item.get("type") for item in first["input"]].count("function_call") == 1
-    assert [item.get("role") for item in second["input"]] == ["user", "assistant", "user"]
-
-
-def test_a_refusal_of_plain_messages_is_the_callers(door: Door, client: Any, upstream: StandIn) -> None:
-    """Nothing can be left out, so nothing is asked twice; at a submit nothing ever can."""
-    body = refusal("No tool output found for function call call_1.")
-    upstream.fault(Fault("POST /responses", status=400, body=body))
-    with pytest.raises(openai.BadRequestError, match="No tool output found"):
-        finish_run(door, client)
-    assert len(sent(upstream)) == 1
-    run = waiting_run(door, client, upstream)
-    upstream.fault(Fault("POST /responses", status=400, body=body))
-    with pytest.raises(openai.BadRequestError, match="No tool output found"):
-        submit(door, client, run)
-    assert len(sent(upstream)) == 3
-    assert look_at(door, client, run).status == "requires_action"
-
-
 @pytest.mark.parametrize(("minutes", "replayed"), [(18, True), (20, False)])
 def test_a_code_interpreter_call_is_replayed_while_its_container_lives(
     door: Door,
@@ -281,7 +233,8 @@ def test_a_deleted_message_is_not_sent(door: Door, client: Any, upstream: StandI
 def test_additional_messages_are_messages_of_the_thread(door: Door, client: Any, upstream: StandIn) -> None:
     """They are sent last, are there for later runs, and are gone when the run is refused."""
     more = [{"role": "user", "content": "One more.", "metadata": {"a": "1"}}]
-    upstream.fault(Fault("POST /responses", status=400, body=refusal("No.")))
+    error = {"message": "No.", "type": "invalid_request_error", "param": "input", "code": None}
+    upstream.fault(Fault("POST /responses", status=400, body={"error": error}))
     assistant, thread = make_assistant(door, client), make_thread(door, client)
     runs, options = client.beta.threads.runs, {"assistant_id": assistant.id, "additional_messages": more}
     with pytest.raises(openai.BadRequestError, match=r"No\."):

@@ -150,13 +150,19 @@ def active_run(db: Connection, namespace: str, thread_id: str) -> Found | None:
 
 
 def transcript(db: Connection, namespace: str, thread_id: str) -> Sequence[dict[str, Any]]:
-    """The bodies of a thread's messages and of what stands between them, oldest first."""
+    """The bodies of a thread's messages and of what stands between them, oldest first, each with its `run_id`."""
     query = (
-        select(messages.c.body)
+        select(messages.c.body, messages.c.run_id)
         .where(messages.c.namespace == namespace, messages.c.thread_id == thread_id, messages.c.deleted.is_(False))
         .order_by(messages.c.seq)
     )
-    return list(db.execute(query).scalars())
+    return [{**row.body, "run_id": row.run_id} for row in db.execute(query)]
+
+
+def forget_items(db: Connection, namespace: str, thread_id: str, *, but: str) -> None:
+    """Delete what stands between a thread's messages, except that of one run."""
+    where = (messages.c.namespace == namespace, messages.c.thread_id == thread_id, messages.c.kind == "item")
+    db.execute(delete(messages).where(*where, messages.c.run_id != but))
 
 
 def in_progress(db: Connection, noun: Noun, namespace: str, run_id: str) -> Sequence[dict[str, Any]]:

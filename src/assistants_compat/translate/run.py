@@ -112,6 +112,13 @@ def overridden(given: Mapping[str, Any], assistant: Mapping[str, Any]) -> Json:
     return {**given, **inherited}
 
 
+def last_messages(run: Run) -> int | None:
+    """How many of the newest messages a run sends; None for all: `auto` has no number, whatever is given beside it."""
+    strategy = run["truncation_strategy"]
+    number: int | None = strategy["last_messages"] if strategy["type"] == "last_messages" else None
+    return number
+
+
 def _instructions(instructions: str | None, additional: str | None) -> str | None:
     if not additional:
         return instructions

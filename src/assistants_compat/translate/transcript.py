@@ -1,13 +1,14 @@
 """The transcript of a thread as input items: turns, what is left out of them, and what a message becomes.
 
-An entry is a message as served, or `{"items": [...], "until": seconds or null}`: what earlier runs did between the
-messages, in the shape of input items, and how long it may be sent (a Code Interpreter call only while its container
-lives).
+An entry is a message as served, or `{"items": [...], "until": seconds or null}`: what runs did between the messages, in
+the shape of input items, and how long it may be sent (a Code Interpreter call only while its container lives).  Both
+have a `run_id`, null where a caller wrote the message.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..wire import Json
@@ -18,11 +19,36 @@ Turns = list[list[Json]]
 _TOOL_ITEMS = frozenset({"function_call", "function_call_output", "code_interpreter_call", "reasoning"})
 
 
-def turns_from_entries(entries: Iterable[Mapping[str, Any]], now: int, *, last_messages: int | None = None) -> Turns:
-    """The turns of a thread, oldest first; with `last_messages` only those messages and what stands between them."""
+@dataclass(frozen=True)
+class Input:
+    """What a run sends of its thread, and what was left out because the upstream would not take it."""
+
+    turns: Turns
+    cuts: int = 0  # how often the middle was left out
+    plain: bool = False  # whether what earlier runs did was
+    own: frozenset[str] = frozenset()  # the calls of the run that asks: they and their outputs stay
+
+    def shorter(self) -> Input | None:
+        """Without the middle; None when only one turn is left."""
+        turns = without_middle(self.turns)
+        return None if turns is None else replace(self, turns=turns, cuts=self.cuts + 1)
+
+    def plainer(self) -> Input | None:
+        """Without what earlier runs did; None when nothing is left out by that."""
+        turns = without_tool_items(self.turns, self.own)
+        return None if turns == self.turns else replace(self, turns=turns, plain=True)
+
+
+def turns_from_entries(
+    entries: Iterable[Mapping[str, Any]], now: int, *, last_messages: int | None = None, run_id: str = ""
+) -> Turns:
+    """The turns of a thread, oldest first; with `last_messages` only those messages and what stands between them.
+
+    What the run `run_id` has said itself does not count: the messages were chosen when it began.
+    """
     kept = list(entries)
     if last_messages is not None:
-        places = [place for place, entry in enumerate(kept) if "role" in entry]
+        places = [place for place, entry in enumerate(kept) if "role" in entry and entry.get("run_id") != run_id]
         kept = kept[places[-last_messages] :] if len(places) >= last_messages else kept
     turns: Turns = []
     for entry in kept:
@@ -36,14 +62,21 @@ def without_middle(turns: Turns) -> Turns | None:
     """About half as many turns, the first and the last of them; None when only one is left."""
     if len(turns) <= 1:
         return None
-    head = len(turns) // 4
     tail = max(1, len(turns) // 4)
+    head = tail if len(turns) > 2 else 0  # noqa: PLR2004 - of two turns, the one that is to be answered
     return turns[:head] + turns[-tail:]
 
 
-def without_tool_items(turns: Turns) -> Turns:
-    """Only what was said."""
-    return [[item for item in turn if item.get("type") not in _TOOL_ITEMS] for turn in turns]
+def without_tool_items(turns: Turns, own: Collection[str] = ()) -> Turns:
+    """Only what was said, and the calls `own` with their outputs."""
+    return [
+        [item for item in turn if item.get("type") not in _TOOL_ITEMS or item.get("call_id") in own] for turn in turns
+    ]
+
+
+def call_ids(items: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The functions that were called in these items."""
+    return frozenset(item["call_id"] for item in items if "call_id" in item)
 
 
 def answered_calls(calls: Iterable[Mapping[str, Any]], outputs: Mapping[str, str]) -> list[Json]:
