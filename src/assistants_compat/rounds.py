@@ -25,11 +25,17 @@ from .wire import Json, Run
 _LEASE_SECONDS = 300  # a poller that died while it copied holds a run's end back no longer than this
 
 
-async def finish(io: IO, row: Found, response: Mapping[str, Any], told: Outcome | None = None) -> Found:
+async def finish(
+    io: IO,
+    row: Found,
+    response: Mapping[str, Any],
+    told: Outcome | None = None,
+    stored: dict[str, str] | None = None,
+) -> Found:
     """Copy the files, then write messages, steps, files and the run's next status in one transaction.
 
     Of any number of pollers one takes the lease and copies; the others see the run as it still is.  `told` is what a
-    stream has made of the response; it has the lease already.
+    stream has made of the response, and `stored` what of it is there already; a stream has the lease.
     """
     run: Run = row["body"]
     now = io.now()
@@ -39,7 +45,8 @@ async def finish(io: IO, row: Found, response: Mapping[str, Any], told: Outcome 
     waits = status == "requires_action"
     waiting = "in_progress" if waits else "cancelled" if status == "cancelled" else "failed"
     # Ids that a stream gave out before it died are given again.
-    mint = Replay(io.mint, row["state"].get("minted"))
+    minted = row["state"].get("minted")
+    mint = Replay(io.mint, minted)
     streamed = bool(row["request"].get("stream"))
     outcome = told or outcome_from_response(run, response, usage, mint, now, calls_are=waiting, streamed=streamed)
     state = {**row["state"], "usage": total, "step_usage": usage, "sent": _sent(row, response)}
@@ -67,7 +74,8 @@ async def finish(io: IO, row: Found, response: Mapping[str, Any], told: Outcome 
             ended = runs.moved(fresh["body"], status, now, **changes)
             columns = {"response_id": row["response_id"], "state": state, "lease_until": 0}
             queries.change(db, "runs", namespace, run_id, status=ended["status"], body=ended, **columns)
-            put(io, db, run, outcome.entries, outcome.steps)
+            known = stored if told is not None else None if minted else {}
+            put(io, db, run, outcome.entries, outcome.steps, known)
             queries.add(db, "files", kept)
             return True
 
@@ -125,14 +133,17 @@ def put(  # noqa: PLR0913, PLR0917 - a run, and what of it is to be written
     steps: Iterable[Mapping[str, Any]],
     stored: dict[str, str] | None = None,
 ) -> None:
-    """Write messages, what stands between them, and steps; new or anew.
+    """Write messages, what stands between them, and steps.
 
-    `stored` remembers what was written last time, so that only what has changed is written again.
+    `stored` says what is there already, by id and as JSON, so that only what has changed is written again; without it
+    nobody knows.
     """
     for noun, object_ in [*(("messages", entry) for entry in entries), *(("steps", step) for step in steps)]:
-        text = json.dumps(object_) if stored is not None else ""
-        if stored is None or stored.get(object_["id"]) != text:
-            queries.put(db, noun, _row(io, run, object_))  # type: ignore[arg-type]  # one of two nouns
+        text, row = json.dumps(object_), _row(io, run, object_)
+        if stored is not None and object_["id"] not in stored:
+            queries.add(db, noun, [row])  # type: ignore[arg-type]  # one of two nouns
+        elif stored is None or stored[object_["id"]] != text:
+            queries.put(db, noun, row)  # type: ignore[arg-type]  # as above
         if stored is not None:
             stored[object_["id"]] = text
 

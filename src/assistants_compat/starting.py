@@ -7,12 +7,13 @@ when the upstream refuses, so that a failure leaves nothing behind.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import errors
 from .asking import Asked, ask, in_mode, taken
 from .io import IO
-from .lifecycle import advance, look_at_thread
+from .lifecycle import abandon, advance, cancel_upstream, look_at_thread
 from .lookup import existing
 from .store import queries
 from .store.engine import Connection
@@ -57,9 +58,7 @@ async def begin(
     io: IO, given: Json, *, thread_id: str, thread: Json | None = None, stream: bool = False
 ) -> tuple[Found, Asked]:
     """The run as it was accepted, and what the upstream answered; raises as `start` does."""
-    if thread is None:
-        await look_at_thread(io, thread_id)
-    reserved = await io.write(lambda db: _reserve(io, db, given, thread_id, thread, stream=stream))
+    reserved = await _reserved(io, lambda db: _reserve(io, db, given, thread_id, thread, stream=stream), thread_id)
     trim = reserved.run["truncation_strategy"]["type"] == "auto"
     asked = None
     try:
@@ -69,12 +68,26 @@ async def begin(
     except BaseException:  # a cancelled task, too, must not leave a run that nobody asked for
         await io.write(lambda db: _release(io, db, reserved))
         if asked is not None:
-            await asked.aclose()
+            await abandon(io, reserved.run["id"], asked)
         raise
     if row is None:  # the thread was deleted while the upstream was asked
-        await asked.aclose()
+        await abandon(io, reserved.run["id"], asked)
         raise errors.not_found("thread", thread_id)
+    if row["status"] != reserved.run["status"]:  # the run was stopped meanwhile, and what was asked is for nothing
+        await cancel_upstream(io, row)
     return row, asked
+
+
+async def _reserved(io: IO, reserve: Callable[[Connection], Reserved], thread_id: str) -> Reserved:
+    """The reservation; before it is refused, the active run is looked at: it may have finished in truth."""
+    try:
+        return await io.write(reserve)
+    except queries.ThreadBusyError:
+        await look_at_thread(io, thread_id)
+    try:
+        return await io.write(reserve)
+    except queries.ThreadBusyError as busy:
+        raise errors.active_run(thread_id, busy.run_id) from None
 
 
 async def moved_on(io: IO, row: Found, response: Json) -> Found:
@@ -129,10 +142,7 @@ def _hold(db: Connection, namespace: str, run: Run, request: Json) -> None:
         "state": {"usage": None, "sent": []},
         "body": run,
     }
-    try:
-        queries.reserve_run(db, values)
-    except queries.ThreadBusyError as busy:
-        raise errors.active_run(run["thread_id"], busy.run_id) from None
+    queries.reserve_run(db, values)
 
 
 def _request(  # noqa: PLR0913 - three objects, what was given, and how it is to be answered

@@ -118,7 +118,8 @@ class _Stream:
             events += self.events.feed(event, now)
             if self.events.response is not None:
                 return await self._end(events)
-        if not (self.events.changed or self.io.monotonic() >= self.next_save):
+        is_found = self.row["response_id"] is not None or not self.row["request"].get("background")
+        if is_found and not self.events.changed and self.io.monotonic() < self.next_save:
             return events
         return [*events, *await self._save()]
 
@@ -168,7 +169,7 @@ class _Stream:
         self.row = {**self.row, "response_id": self.events.response_id}
         if response.get("status") == "failed" and is_too_long(response.get("error")) and await self._ask_again():
             return []
-        fresh = await rounds.finish(self.io, self.row, response, self.events.reading.outcome)
+        fresh = await rounds.finish(self.io, self.row, response, self.events.reading.outcome, self.stored)
         if fresh["status"] == self.events.run["status"]:
             self.over = True
             return told
@@ -287,7 +288,7 @@ class _Stream:
 
     async def _cut(self) -> None:
         """The reader was ended (a program that stops): what was said stays, and the run does not wait for its lease."""
-        if self.over:
+        if self.over or self.io.is_forked():
             return
         try:
             if self.row["request"].get("background") and self.events.response_id is not None:

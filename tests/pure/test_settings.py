@@ -16,6 +16,7 @@ VALUES = {
     "files": ("/some/where", "/some/where"),
     "namespace": ("tenant", "tenant"),
     "mode": ("inline", "inline"),
+    "stream": ("background", "background"),
     "run_ttl": ("60", 60),
     "poll_after_ms": ("20", 20),
     "models": ("gpt-4-turbo=gpt-4.1, gpt-4=gpt-4o", {"gpt-4-turbo": "gpt-4.1", "gpt-4": "gpt-4o"}),
@@ -44,6 +45,7 @@ def test_the_table_of_values_covers_every_setting() -> None:
     ("name", "text"),
     [
         ("mode", "sideways"),
+        ("stream", "sideways"),
         ("run_ttl", "soon"),
         ("run_ttl", "0"),
         ("poll_after_ms", "-5"),
@@ -60,7 +62,15 @@ def test_a_variable_that_cannot_be_used_is_named(name: str, text: str, monkeypat
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"mode": "sideways"}, {"run_ttl": 0}, {"run_ttl": True}, {"poll_after_ms": 1.5}, {"namespace": ""}]
+    "arguments",
+    [
+        {"mode": "sideways"},
+        {"stream": "sideways"},
+        {"run_ttl": 0},
+        {"run_ttl": True},
+        {"poll_after_ms": 1.5},
+        {"namespace": ""},
+    ],
 )
 def test_an_argument_that_cannot_be_used_is_refused_at_once(arguments: dict[str, Any]) -> None:
     """What would fail far from its cause fails here."""

@@ -7,10 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    Row,
+    Select,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
 
 from .tables import ACTIVE, assistants, files, messages, runs, steps, threads
 
@@ -64,11 +78,45 @@ def _where(table: Table, values: Mapping[str, str]) -> list[ColumnElement[bool]]
     return [table.c[name] == _plain(value) for name, value in values.items()]
 
 
+# Built once: building a statement costs as much as running it on SQLite.
+
+
+@cache
+def _inserting(noun: Noun) -> Insert:
+    return insert(TABLES[noun])
+
+
+@cache
+def _getting(noun: Noun, columns: tuple[str, ...], *, lock: bool) -> Select[Any]:
+    table = TABLES[noun]
+    query = select(table).where(table.c.deleted.is_(False), *(table.c[name] == bindparam(name) for name in columns))
+    return query.with_for_update() if lock else query
+
+
+@cache
+def _changing(noun: Noun) -> Update:
+    table = TABLES[noun]
+    same = (table.c.namespace == bindparam("its_namespace"), table.c.id == bindparam("its_id"))
+    return update(table).where(table.c.deleted.is_(False), *same)
+
+
+@cache
+def _holding() -> Select[Any]:
+    same = (runs.c.namespace == bindparam("namespace"), runs.c.thread_id == bindparam("thread_id"))
+    return select(runs).where(*same, runs.c.status.in_(ACTIVE))
+
+
+@cache
+def _telling() -> Select[Any]:
+    same = (messages.c.namespace == bindparam("namespace"), messages.c.thread_id == bindparam("thread_id"))
+    kept = select(messages.c.body, messages.c.run_id).where(messages.c.deleted.is_(False), *same)
+    return kept.order_by(messages.c.seq)
+
+
 def add(db: Connection, noun: Noun, rows: Iterable[Values]) -> None:
     """Insert rows, one by one, so that their `seq` follows their order."""
-    statement = insert(TABLES[noun])
     for row in rows:
-        db.execute(statement.values(**row))
+        db.execute(_inserting(noun), dict(row))
 
 
 def get(db: Connection, noun: Noun, namespace: str, id_: str, *, lock: bool = False, **where: str) -> Found | None:
@@ -78,9 +126,8 @@ def get(db: Connection, noun: Noun, namespace: str, id_: str, *, lock: bool = Fa
     has one writer at a time anyway (BEGIN IMMEDIATE) and ignores FOR UPDATE.  Whoever needs a thread and something in
     it locks the thread first.
     """
-    table = TABLES[noun]
-    query = select(table).where(_is(table, namespace, id_), *_where(table, where))
-    return _found(db.execute(query.with_for_update() if lock else query).first())
+    named = {"namespace": namespace, "id": _plain(id_), **{name: _plain(value) for name, value in where.items()}}
+    return _found(db.execute(_getting(noun, tuple(named), lock=lock), named).first())
 
 
 def put(db: Connection, noun: Noun, row: Values) -> None:
@@ -97,8 +144,8 @@ def put(db: Connection, noun: Noun, row: Values) -> None:
 
 def change(db: Connection, noun: Noun, namespace: str, id_: str, **values: object) -> bool:
     """Set columns of one row; whether it was there."""
-    table = TABLES[noun]
-    return db.execute(update(table).where(_is(table, namespace, id_)).values(**values)).rowcount == 1
+    named = {"its_namespace": namespace, "its_id": _plain(id_), **values}
+    return db.execute(_changing(noun), named).rowcount == 1
 
 
 def bury(db: Connection, noun: Noun, namespace: str, id_: str) -> bool:
@@ -143,20 +190,13 @@ def page(db: Connection, noun: Noun, namespace: str, page: Page, **where: str) -
 
 def active_run(db: Connection, namespace: str, thread_id: str) -> Found | None:
     """The run that holds a thread, if one does."""
-    query = select(runs).where(
-        runs.c.namespace == namespace, runs.c.thread_id == _plain(thread_id), runs.c.status.in_(ACTIVE)
-    )
-    return _found(db.execute(query).first())
+    return _found(db.execute(_holding(), {"namespace": namespace, "thread_id": _plain(thread_id)}).first())
 
 
 def transcript(db: Connection, namespace: str, thread_id: str) -> Sequence[dict[str, Any]]:
     """The bodies of a thread's messages and of what stands between them, oldest first, each with its `run_id`."""
-    query = (
-        select(messages.c.body, messages.c.run_id)
-        .where(messages.c.namespace == namespace, messages.c.thread_id == thread_id, messages.c.deleted.is_(False))
-        .order_by(messages.c.seq)
-    )
-    return [{**row.body, "run_id": row.run_id} for row in db.execute(query)]
+    rows = db.execute(_telling(), {"namespace": namespace, "thread_id": thread_id})
+    return [{**row.body, "run_id": row.run_id} for row in rows]
 
 
 def forget_items(db: Connection, namespace: str, thread_id: str, *, but: str) -> None:
@@ -175,15 +215,14 @@ def in_progress(db: Connection, noun: Noun, namespace: str, run_id: str) -> Sequ
 
 
 def reserve_run(db: Connection, row: Values) -> None:
-    """Insert a run; the partial unique index refuses a second active one: `ThreadBusyError`."""
-    try:
-        with db.begin_nested():
-            db.execute(insert(runs).values(**row))
-    except IntegrityError:
-        holder = active_run(db, row["namespace"], row["thread_id"])
-        if holder is None:
-            raise
-        raise ThreadBusyError(holder["id"]) from None
+    """Insert a run where no other is active; raises `ThreadBusyError`.
+
+    Whoever reserves has locked the thread, so nobody comes in between; the partial unique index holds it all the same.
+    """
+    holder = active_run(db, row["namespace"], row["thread_id"])
+    if holder is not None:
+        raise ThreadBusyError(holder["id"])
+    add(db, "runs", [row])
 
 
 def release_run(db: Connection, namespace: str, run_id: str, message_ids: Sequence[str]) -> None:

@@ -38,21 +38,21 @@ class Decoder:
 
 
 def _event(block: bytes) -> Json | None:
-    name, data = None, []
+    name, data = "", []
     for line in block.split(b"\n"):
-        field, _, value = line.partition(b":")
-        if field == b"data":
-            data.append(value.removeprefix(b" "))
-        elif field == b"event":
-            name = value.strip()
+        if line.startswith(b"data:"):
+            data.append(line[6:] if line.startswith(b"data: ") else line[5:])
+        elif line.startswith(b"event:"):
+            name = line[6:].strip().decode("utf-8", "replace")
     try:
-        event = json.loads(b"\n".join(data)) if data else None
+        # As text: of bytes the parser would first guess the encoding.
+        event = json.loads(b"\n".join(data).decode()) if data else None
     except ValueError:
         return None
     if not isinstance(event, dict):
         return None
-    if not isinstance(event.get("type"), str) or (name == b"error" and "response" not in event):
-        event = {**event, "type": (name or b"").decode("utf-8", "replace")}
+    if not isinstance(event.get("type"), str) or (name == "error" and "response" not in event):
+        event = {**event, "type": name}
     return event
 
 
