@@ -34,6 +34,7 @@ log = logging.getLogger("assistants_compat")
 
 _PATIENCE = 30.0  # seconds that a closing client waits for streams that are still read
 _LAST_PATIENCE = 10.0  # seconds that an ending program waits
+_LAST = b"data: [DONE]\n\n"
 _AHEAD = 64 * 1024  # bytes that are read before the consumer asks for them
 
 
@@ -129,21 +130,27 @@ class SyncCarrier(_Carrier):
         self.keeper.add(self)
 
     def read(self) -> bytes | None:
-        """The next bytes, or None at the end, and for a consumer that has left."""
-        return None if self.left else self._next()
+        """The next bytes, or None at the end, for a consumer that has left, and in a forked child."""
+        return None if self.left or self.keeper is not _keeper else self._next()
 
     def _next(self) -> bytes | None:
         with self._step:
             if self.ended.is_set():
                 return None
-            try:
-                return run(anext_of(self.chunks))
-            except StopAsyncIteration:
-                self._end()
-                return None
-            except BaseException:
-                self._end()
-                raise
+            chunk = self._stepped()
+            if chunk is not None and chunk.endswith(_LAST):
+                self._stepped()  # the connection is done with before the consumer hears of the end
+            return chunk
+
+    def _stepped(self) -> bytes | None:
+        try:
+            return run(anext_of(self.chunks))
+        except StopAsyncIteration:
+            self._end()
+            return None
+        except BaseException:
+            self._end()
+            raise
 
     def _end(self) -> None:
         self.ended.set()
@@ -156,8 +163,11 @@ class SyncCarrier(_Carrier):
             self.keeper.leave(self)
 
     def read_rest_behind(self) -> None:
-        """Read the rest in a thread of its own."""
-        threading.Thread(target=self._rest, name="assistants-compat-stream", daemon=True).start()
+        """Read the rest in a thread of its own, or in this one where none can be had (a program that ends, 3.12)."""
+        try:
+            threading.Thread(target=self._rest, name="assistants-compat-stream", daemon=True).start()
+        except RuntimeError:
+            self._rest()
 
     def _rest(self) -> None:
         try:
@@ -238,6 +248,13 @@ class AsyncCarrier(_Carrier):
         self.ended = False
         self.keeper.add(self)
         self.task = self._loop.create_task(self._read(), name="assistants-compat-stream")
+
+    def renew(self) -> None:
+        """Renew the lease, unless the loop was closed and took the reader with it: then the next look ends the run."""
+        if self._loop.is_closed():
+            self.keeper.remove(self)
+        else:
+            super().renew()
 
     async def _read(self) -> None:
         try:

@@ -33,7 +33,7 @@ log = logging.getLogger("assistants_compat")
 
 _SAVED_EVERY = 1.0  # seconds, of what is being said
 _TRIES = 5  # to take up a background stream again
-_FIRST_PAUSE = 0.5  # seconds; doubled after each try
+_FIRST_PAUSE = 0.5  # seconds before the second try; doubled after each
 _HEADERS = {"content-type": "text/event-stream; charset=utf-8"}
 _LOST = {"code": "server_error", "message": "The connection to the model was lost in the middle of its response."}
 
@@ -68,6 +68,7 @@ class _Stream:
         assert asked.body is not None  # noqa: S101 - a stream was asked for
         self.io, self.row, self.body = io, row, asked.body
         self.over = False
+        self.resumed_at, self.resumed = -1, 0
         self._begin()
 
     def _begin(self) -> None:
@@ -86,8 +87,8 @@ class _Stream:
                 async with aclosing(self._connection(self.body)) as told:
                     async for events in told:
                         yield encoded(events)
-                if not self.over:
-                    yield encoded(await self._without_connection())
+                if not self.over and (events := await self._without_connection()):
+                    yield encoded(events)
         except Exception as error:  # noqa: BLE001 - the answer has begun: an error can only be its last event
             yield encoded([("error", errors.api_error(error).body())])
         except BaseException:
@@ -104,9 +105,11 @@ class _Stream:
         try:
             async with aclosing(body.chunks()) as chunks:
                 async for chunk in chunks:
+                    if self.over:
+                        continue  # what follows the response is read too, so that the connection can be used again
                     if events := await self._take(decoder.feed(chunk)):
                         yield events
-                    if self.over or body is not self.body:
+                    if body is not self.body or (self.over and self.events.response is None):
                         return
         except errors.UnreachableError as error:
             log.warning("the stream of run %s broke: %s", self.row["id"], type(error.original).__name__)
@@ -242,20 +245,26 @@ class _Stream:
         if self.events.response_id is None:
             return await self._stop("failed", self.events.error or _LOST)
         self.row = {**self.row, "response_id": self.events.response_id}
-        pause = _FIRST_PAUSE
-        while self.row["request"].get("background"):
-            if await self._resume():
-                return []
-            if pause >= _FIRST_PAUSE * 2**_TRIES:
-                break
-            await self.io.sleep(pause)
-            pause *= 2
+        if self.row["request"].get("background") and await self._resumed():
+            return []
         response = await self._asked_for()
         if response is not None:
             return await self._take([{"type": f"response.{response['status']}", "response": response}])
         if self.row["request"].get("background"):
             return await self._let_go()
         return await self._stop("failed", self.events.error or _LOST)
+
+    async def _resumed(self) -> bool:
+        """Whether the stream goes on; tried until nothing has come of it so many times in a row."""
+        if self.events.sequence_number > self.resumed_at:
+            self.resumed_at, self.resumed = self.events.sequence_number, 0
+        while self.resumed < _TRIES:
+            if self.resumed:
+                await self.io.sleep(_FIRST_PAUSE * 2 ** (self.resumed - 1))
+            self.resumed += 1
+            if await self._resume():
+                return True
+        return False
 
     async def _resume(self) -> bool:
         query = [("stream", "true"), *_include(self.row)]
