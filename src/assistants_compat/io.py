@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import sys
 import time
@@ -103,6 +104,7 @@ class IO(ABC):
         self.upstream = upstream
         self.without_background = without_background
         self.request_id: str | None = None  # the upstream's last one becomes ours
+        self._pid = os.getpid()
         self._url = places.database_url(settings.store)
         self._files = LocalFiles(places.files_directory(settings.files, self._url))
 
@@ -192,6 +194,10 @@ class IO(ABC):
     async def forget(self, key: str) -> None:
         """Delete the bytes kept under one of our file ids."""
         await self._call(lambda: self._files.delete(key))
+
+    def is_forked(self) -> bool:
+        """Whether this is a copy in a child process: what its parent has begun is not the child's to end."""
+        return self._pid != os.getpid()
 
     def monotonic(self) -> float:
         """Seconds on a clock that only measures durations."""
