@@ -13,7 +13,7 @@ from typing import Any
 from . import errors
 from .asking import Asked, ask, ask_again, in_mode, taken
 from .io import IO
-from .lifecycle import cancel_upstream, look
+from .lifecycle import abandon, cancel_upstream, look
 from .rounds import item_row
 from .starting import moved_on
 from .store import queries
@@ -54,12 +54,12 @@ async def go_on(
     except BaseException:
         await io.write(lambda db: _release(db, row))
         if asked is not None:
-            await asked.aclose()
+            await abandon(io, row["id"], asked)
         raise
     if accepted is None:  # the thread was deleted while the upstream was asked
-        await asked.aclose()
+        await abandon(io, row["id"], asked)
         raise errors.not_found("run", row["id"])
-    if accepted["status"] in runs.TERMINAL:  # the run was stopped meanwhile, and what was asked is for nothing
+    if accepted["status"] != held["status"]:  # the run was stopped meanwhile, and what was asked is for nothing
         await cancel_upstream(io, {**accepted, "response_id": asked.response_id})
     return accepted, asked, step
 

@@ -115,6 +115,12 @@ def not_found(noun: str, id_: str) -> ApiError:
     return ApiError(404, f"No {noun} found with id '{id_}'.")
 
 
+def no_response(run_id: str) -> ApiError:
+    """404 for a run that is there, whose response is not there upstream."""
+    text = f"The response of run '{run_id}' was not found: it was deleted, or belongs to another project."
+    return ApiError(404, text, code="no_response")
+
+
 def no_such_file(id_: str, reason: str | None = None) -> ApiError:
     """404 `No such File object: file-x`, as recorded; `reason` says why bytes that once were ours are not here."""
     text = f"No such File object: {id_}" + (f" ({reason})" if reason else "")

@@ -27,6 +27,7 @@ from .wire import Json, Message
 log = logging.getLogger("assistants_compat")
 
 _NOT_FOUND = 404
+_PATIENCE = 86_400  # seconds for which what was finished in time may still be fetched
 
 DIED = {"code": "server_error", "message": "The program that streamed this run ended before the run did."}
 
@@ -37,19 +38,24 @@ DIED = {"code": "server_error", "message": "The program that streamed this run e
 async def look_at_thread(io: IO, thread_id: str) -> None:
     """Let the thread's active run move, if it has one; an upstream that does not answer changes nothing."""
     row = await io.read(lambda db: queries.active_run(db, io.settings.namespace, thread_id))
-    if row is None:
-        return
+    if row is not None:
+        await look_if_possible(io, row)
+
+
+async def look_if_possible(io: IO, row: Found) -> Found:
+    """The run as it is now; where the upstream does not answer, as it was."""
     try:
-        await look(io, row)
+        return await look(io, row)
     except (errors.UpstreamError, errors.UnreachableError, errors.ApiError) as error:
         log.warning("run %s could not be looked at: %s", row["id"], type(error).__name__)
+        return await again(io, row)
 
 
 async def look(io: IO, row: Found) -> Found:
     """The run as it is now: an active one is asked for upstream (one GET) and moved by what that says.
 
-    An upstream error is the caller's to see, and changes nothing: 404 may mean another project's key.  Past its time
-    (600 s) a run that the upstream has not finished is expired, and so is one that waits for tool outputs.
+    An upstream error is the caller's to see, and changes nothing (see `_ending`).  Past its time (600 s) a run that the
+    upstream has not finished is expired, and so is one that waits for tool outputs.
     """
     if row["status"] in runs.TERMINAL:
         return row
@@ -64,11 +70,13 @@ async def look(io: IO, row: Found) -> Found:
 async def _look_upstream(io: IO, row: Found, *, late: bool) -> Found:
     try:
         response = await io.ask(Request("GET", _path(row), query=_include(row["request"])))
-    except errors.UpstreamError as error:
-        if late:  # the upstream was asked, and has no answer that could still count
-            return await stop(io, row, "expired")
-        if error.status == _NOT_FOUND and _died(row):
-            return await stop(io, row, "failed", last_error=DIED)
+    except (errors.UpstreamError, errors.UnreachableError, errors.ApiError) as error:
+        gone = isinstance(error, errors.UpstreamError) and error.status == _NOT_FOUND
+        ending = _ending(row, io.now(), gone=gone)
+        if ending is not None:
+            return await stop(io, row, ending, last_error=DIED)
+        if gone:  # the upstream's words hold its own id
+            raise errors.no_response(row["id"]) from None
         raise
     row = await advance(io, row, response)
     # What the upstream has finished is not late, even while somebody else still copies its files.
@@ -82,6 +90,20 @@ async def _look_upstream(io: IO, row: Found, *, late: bool) -> Found:
     if _died(row):  # and nobody reads what the upstream says any more
         return await stop(io, row, "cancelled" if row["status"] == "cancelling" else "failed", last_error=DIED)
     return row
+
+
+def _ending(row: Found, now: int, *, gone: bool) -> str | None:
+    """How a run ends when the upstream does not say; None while it may still do so.
+
+    Any error may pass: another key, or a 404 for another project's key, or an upstream that is out of order.  So a run
+    ends by it only when nobody waits for its result any more, or when it is long past its time.
+    """
+    late = now - row["expires_at"]
+    if row["status"] == "cancelling" and (gone or late >= 0):
+        return "cancelled"
+    if late >= (0 if gone else _PATIENCE):
+        return "expired"
+    return "failed" if gone and _died(row) else None
 
 
 def _died(row: Found) -> bool:
@@ -196,6 +218,12 @@ def _moved(io: IO, db: Connection, row: Found, status: str, **changes: object) -
         moved["response_id"] = None  # that response was read to its end: it is not looked at again
     queries.change(db, "runs", row["namespace"], row["id"], **moved)
     return {**fresh, **moved}
+
+
+async def abandon(io: IO, run_id: str, asked: Asked) -> None:
+    """Stop what the upstream does for a run that is not there any more."""
+    await asked.aclose()
+    await cancel_upstream(io, {"id": run_id, "response_id": asked.response_id, "request": asked.request})
 
 
 async def cancel_upstream(io: IO, row: Found) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import errors
 from .io import IO
-from .lifecycle import cancel_upstream, look, move
+from .lifecycle import cancel_upstream, look_if_possible, move
 from .store.queries import Found
 from .wire import Run
 
@@ -12,8 +12,11 @@ _CANCELLED_FROM = frozenset({"queued", "in_progress", "requires_action"})
 
 
 async def cancel(io: IO, row: Found) -> Run:
-    """Cancel a run; it is looked at first, because it may have ended.  Raises `ApiError` (reported text) if it has."""
-    row = await look(io, row)
+    """Cancel a run; it is looked at first, because it may have ended.  Raises `ApiError` (reported text) if it has.
+
+    An upstream that does not answer is no reason not to: the run must not hold its thread for that.
+    """
+    row = await look_if_possible(io, row)
     if row["status"] not in _CANCELLED_FROM:
         raise errors.ApiError(400, f"Cannot cancel run with status '{row['status']}'.")
     row = await move(io, row, "cancelling", required_action=None)

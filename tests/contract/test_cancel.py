@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import inspect
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import openai
 import pytest
 
-from assistants_compat import Settings
+from assistants_compat import Settings, answering, starting
+from assistants_compat.io import IO
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
-from legacy import FUNCTION, asked, finish_run, look_at, raw, sent, start_run, submit, waiting_run
+from legacy import (
+    FUNCTION,
+    asked,
+    finish_run,
+    look_at,
+    make_assistant,
+    make_thread,
+    raw,
+    sent,
+    start_run,
+    submit,
+    waiting_run,
+)
 
 CANCEL = "POST /responses/*/cancel"
 
@@ -169,3 +186,141 @@ def test_an_inline_run_is_cancelled_while_it_waits(door: Door, upstream: StandIn
     assert asked(upstream) == ["POST /responses"]
     again = door(client.beta.threads.runs.create_and_poll(thread_id=run.thread_id, assistant_id=run.assistant_id))
     assert again.status == "completed"
+
+
+# --- an upstream that cannot be asked
+
+
+LOOK = "GET /responses/*"
+TROUBLES = [Fault(LOOK, status=500, times=9), Fault(LOOK, drop=True, times=9)]
+
+
+@pytest.mark.parametrize("fault", [Fault(LOOK, status=404, times=9), *TROUBLES])
+def test_a_run_is_cancelled_although_it_cannot_be_looked_at(
+    door: Door, client: Any, upstream: StandIn, fault: Fault
+) -> None:
+    """An upstream that does not answer the look is told to stop all the same."""
+    run = started(door, client, upstream, "queued")
+    upstream.fault(fault)
+    assert cancel(door, client, run).status == "cancelling"
+    assert asked(upstream, CANCEL) == [CANCEL]
+
+
+def test_a_cancelled_run_whose_response_is_gone_is_cancelled(door: Door, client: Any, upstream: StandIn) -> None:
+    """Nothing more can come of it: the thread is free at the next look."""
+    run = started(door, client, upstream, "queued")
+    upstream.responses.clear()
+    assert cancel(door, client, run).status == "cancelling"
+    door(client.beta.threads.messages.create(run.thread_id, role="user", content="The thread is free."))
+    assert look_at(door, client, run).status == "cancelled"
+
+
+@pytest.mark.parametrize("fault", TROUBLES)
+def test_a_cancelled_run_is_cancelled_when_its_time_is_over(
+    door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    """Until then a look may still find that the response has ended, and its error is the caller's."""
+    run = started(door, client, upstream, "queued")
+    upstream.fault(fault)
+    cancel(door, client, run)
+    with pytest.raises(openai.APIError):
+        look_at(door, client, run)
+    monkeypatch.setattr(IO, "now", lambda _self: int(time.time()) + 601)
+    assert look_at(door, client, run).status == "cancelled"
+
+
+def test_the_upstreams_id_is_not_shown(door: Door, client: Any, upstream: StandIn) -> None:
+    """A response that is gone upstream is a 404 that names the run, and the run stays as it was."""
+    run = started(door, client, upstream, "queued")
+    [id_] = upstream.responses
+    upstream.responses.clear()
+    with pytest.raises(openai.NotFoundError) as caught:
+        look_at(door, client, run)
+    assert caught.value.code == "no_response"
+    assert (run.id in caught.value.response.text, id_ in caught.value.response.text) == (True, False)
+    assert [each.status for each in door.all(client.beta.threads.runs.list(run.thread_id))] == ["queued"]
+
+
+# --- while the upstream is asked
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, module: ModuleType, act: Callable[[], Any]) -> None:
+    """Let the caller do something when the upstream has taken a run, before we write that down."""
+    ask = module.ask
+
+    async def overtaken(*arguments: Any, **options: Any) -> Any:
+        answer = await ask(*arguments, **options)
+        monkeypatch.setattr(module, "ask", ask)
+        done = act()
+        if inspect.isawaitable(done):
+            await done
+        return answer
+
+    monkeypatch.setattr(module, "ask", overtaken)
+
+
+def test_a_run_that_is_cancelled_while_it_is_asked_for(
+    door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The response that comes of the creation is stopped upstream."""
+    assistant, thread, runs = make_assistant(door, client), make_thread(door, client), client.beta.threads.runs
+    upstream.script(Turn(text="Slow.", polls=9))
+
+    def act() -> Any:
+        if door.kind == "async":
+            return cancel_first()
+        return runs.cancel(runs.list(thread.id).data[0].id, thread_id=thread.id)
+
+    async def cancel_first() -> None:
+        await runs.cancel((await runs.list(thread.id)).data[0].id, thread_id=thread.id)
+
+    meanwhile(monkeypatch, starting, act)
+    run = door(runs.create(thread.id, assistant_id=assistant.id))
+    assert asked(upstream, CANCEL) == [CANCEL]
+    assert look_at(door, client, run).status == "cancelled"
+
+
+def test_a_run_that_is_cancelled_while_its_outputs_are_sent(
+    door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The response that continues it is stopped upstream."""
+    run = waiting_run(door, client, upstream)
+    upstream.script(Turn(text="Slow.", polls=9))
+    meanwhile(monkeypatch, answering, lambda: client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id))
+    submit(door, client, run)
+    assert asked(upstream, CANCEL) == [CANCEL]
+    assert look_at(door, client, run).status == "cancelled"
+
+
+@pytest.mark.parametrize("module", [starting, answering])
+def test_a_thread_that_is_deleted_while_the_upstream_is_asked(
+    door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, module: ModuleType
+) -> None:
+    """Its run is 404, and what the upstream began for it is stopped."""
+    run = waiting_run(door, client, upstream)
+    if module is starting:
+        cancel(door, client, run)
+    upstream.script(Turn(text="Slow.", polls=9))
+    meanwhile(monkeypatch, module, lambda: client.beta.threads.delete(run.thread_id))
+
+    def create() -> Any:
+        return door(client.beta.threads.runs.create(run.thread_id, assistant_id=run.assistant_id))
+
+    with pytest.raises(openai.NotFoundError):
+        _ = create() if module is starting else submit(door, client, run)
+    assert asked(upstream, CANCEL) == [CANCEL]
+
+
+@pytest.mark.parametrize("fault", [None, Fault("POST /responses/*/cancel", status=500)])
+def test_a_deleted_thread_stops_its_run_upstream(
+    door: Door, client: Any, upstream: StandIn, fault: Fault | None
+) -> None:
+    """Nobody can ask for its result any more; that the upstream does not hear of it is not the caller's trouble."""
+    run = started(door, client, upstream, "in_progress")
+    if fault is not None:
+        upstream.fault(fault)
+    assert door(client.beta.threads.delete(run.thread_id)).deleted
+    assert asked(upstream, CANCEL) == [CANCEL]
+    waits = started(door, client, upstream, "requires_action")
+    door(client.beta.threads.delete(waits.thread_id))
+    assert asked(upstream, CANCEL) == [CANCEL], "what waits for its caller has nothing to stop"

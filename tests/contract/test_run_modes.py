@@ -14,7 +14,7 @@ from assistants_compat import Settings
 from assistants_compat.io import IO
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
-from legacy import asked, finish_run, make_assistant, make_thread, start_run
+from legacy import asked, finish_run, look_at, make_assistant, make_thread, start_run
 
 POST, GET = "POST /responses", "GET /responses/*"
 
@@ -165,6 +165,46 @@ def test_a_late_run_expires_only_after_the_upstream_was_asked(
     late = door(client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id))
     assert late.status == status
     assert late.expires_at is None
+    assert late.started_at is not None
+    assert late.started_at <= run.expires_at
     # What is given up is stopped, so that nobody pays for it.
     assert asked(upstream) == [POST, GET, *(["POST /responses/*/cancel"] if status == "expired" else [])]
     door(client.beta.threads.messages.create(run.thread_id, role="user", content="The thread is free."))
+
+
+LOOK = "GET /responses/*"
+TROUBLES = [
+    (Fault(LOOK, status=401, body={}), openai.AuthenticationError),
+    (Fault(LOOK, status=403, body={}), openai.PermissionDeniedError),
+    (Fault(LOOK, status=503, body={}), openai.InternalServerError),
+    (Fault(LOOK, status=200, html=True), openai.InternalServerError),
+    (Fault(LOOK, drop=True), openai.APIConnectionError),
+]
+
+
+@pytest.mark.parametrize(("fault", "error"), TROUBLES)
+def test_a_late_run_of_an_upstream_that_does_not_say_waits_for_a_day(
+    door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, fault: Fault, error: type[Exception]
+) -> None:
+    """A wrong key or a bad hour does not lose what was finished in time; after a day the thread is free."""
+    upstream.script(Turn(text="Done.", polls=0), Turn(text="Slow.", polls=9))
+    run, other = start_run(door, client), start_run(door, client)
+    monkeypatch.setattr(IO, "now", lambda _self: int(time.time()) + 3600)
+    upstream.fault(fault)
+    with pytest.raises(error):
+        look_at(door, client, run)
+    assert look_at(door, client, run).status == "completed"
+    monkeypatch.setattr(IO, "now", lambda _self: int(time.time()) + 601 + 86_400)
+    upstream.fault(fault)
+    door(client.beta.threads.messages.create(other.thread_id, role="user", content="The thread is free."))
+    assert look_at(door, client, other).status == "expired"
+
+
+def test_a_late_run_whose_response_is_gone_is_expired(
+    door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The upstream was asked, and has nothing that could still come."""
+    run = start_run(door, client)
+    upstream.responses.clear()
+    monkeypatch.setattr(IO, "now", lambda _self: int(time.time()) + 601)
+    assert look_at(door, client, run).status == "expired"

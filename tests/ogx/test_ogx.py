@@ -217,14 +217,14 @@ def test_a_tool_that_it_does_not_have_is_refused_at_once(door: Door, client: Any
 
 @pytest.mark.parametrize("mode", ["background"])  # an inline run is never asked for again
 def test_a_response_that_is_gone_is_the_callers_to_hear(door: Door, client: Any, ogx_settings: Settings) -> None:
-    """What OGX says of an unknown response (404 with a body of its own) is passed on, and the run stays as it was."""
+    """A response that OGX does not know (404 with a body of its own) is named by its run, which stays as it was."""
     run = begin(door, client, LONG)
     [row] = dump(ogx_settings)["runs"]
     door(client.responses.cancel(row["response_id"]))
     door(client.responses.delete(row["response_id"]))
     with pytest.raises(openai.NotFoundError) as caught:
         door(client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id))
-    assert row["response_id"] in caught.value.response.text
+    assert (caught.value.code, row["response_id"] in caught.value.response.text) == ("no_response", False)
     with pytest.raises(openai.BadRequestError, match="while a run"):
         door(client.beta.threads.messages.create(run.thread_id, role="user", content="x"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import errors, shapes, threads
+from .. import lifecycle, shapes, threads
 from ..exchange import Call, Reply, json_reply
 from ..io import IO
 from ..lookup import existing
@@ -46,9 +46,17 @@ async def update(io: IO, call: Call) -> Reply:
 
 async def delete(io: IO, call: Call) -> Reply:
     """DELETE /threads/{thread_id}: its messages, runs and steps go with it, its generated files stay."""
-    id_ = call.parts["thread_id"]
-    if not await io.write(lambda db: queries.remove(db, "threads", io.settings.namespace, id_)):
-        raise errors.not_found("thread", id_)
+    id_, namespace = call.parts["thread_id"], io.settings.namespace
+
+    def work(db: Connection) -> Found | None:
+        existing(db, namespace, "thread", id_, lock=True)
+        run = queries.active_run(db, namespace, id_)
+        queries.remove(db, "threads", namespace, id_)
+        return run
+
+    run = await io.write(work)
+    if run is not None and run["status"] != "requires_action":  # nobody can ask for its result any more
+        await lifecycle.cancel_upstream(io, run)
     return json_reply({"id": id_, "object": "thread.deleted", "deleted": True})
 
 

@@ -135,7 +135,7 @@ def moved(run: Run, status: str, now: int, **changes: object) -> Run:
         stamps["expires_at"] = None  # recorded: null once the run has ended
         stamps["required_action"] = None
     if status == "in_progress":
-        stamps["started_at"] = now
+        stamps["started_at"] = min(now, run["expires_at"] or now)  # it may be seen to work when it is too late
     elif run["started_at"] is None and status in _STARTED:
         stamps["started_at"] = run["created_at"]  # its round ended between two looks: it had started
     if status in _STAMP:
