@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat.testing import StandIn, Turn
+from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
 from legacy import CODE, asked, finish_run, make_assistant, make_thread, raw, start_run
 
@@ -200,7 +200,7 @@ def test_listing_moves_the_active_run_too(door: Door, client: Any, upstream: Sta
 
 def test_an_update_of_a_run_changes_its_metadata(door: Door, client: Any, upstream: StandIn) -> None:
     """The metadata of a finished run is replaced; a working run refuses that with the recorded text."""
-    upstream.script(Turn(text="Slow.", polls=1))
+    upstream.script(Turn(text="Slow.", polls=2))
     run = start_run(door, client, metadata={"a": "1"})
     runs = client.beta.threads.runs
     assert door(runs.retrieve(run.id, thread_id=run.thread_id)).status == "in_progress"
@@ -217,6 +217,18 @@ def test_an_update_of_a_run_changes_its_metadata(door: Door, client: Any, upstre
     updated = door(runs.update(run.id, thread_id=run.thread_id, metadata={"b": "2"}))
     assert updated.to_dict() == {**done.to_dict(), "metadata": {"b": "2"}}
     assert door(runs.retrieve(run.id, thread_id=run.thread_id)) == updated
+
+
+def test_an_update_finds_that_the_run_has_ended(door: Door, client: Any, upstream: StandIn) -> None:
+    """Before it refuses, an update looks; an upstream that does not answer is not its trouble."""
+    upstream.script(Turn(text="Done.", polls=1))
+    run, runs = start_run(door, client), client.beta.threads.runs
+    assert door(runs.retrieve(run.id, thread_id=run.thread_id)).status == "in_progress"
+    upstream.fault(Fault("GET /responses/*", status=500))
+    with pytest.raises(openai.BadRequestError, match=r"Cannot update run with status 'in_progress'\."):
+        door(runs.update(run.id, thread_id=run.thread_id, metadata={"b": "2"}))
+    updated = door(runs.update(run.id, thread_id=run.thread_id, metadata={"b": "2"}))
+    assert (updated.status, updated.metadata) == ("completed", {"b": "2"})
 
 
 def test_create_and_run_makes_a_thread(door: Door, client: Any) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import openai
 import pytest
 
+from assistants_compat.io import IO
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
-from legacy import CODE, finish_run, raw
+from legacy import CODE, finish_run, raw, waiting_run
 
 KEYS = [
     "id",
@@ -87,3 +89,14 @@ def test_a_step_is_retrieved_by_its_id(door: Door, client: Any, run: Any) -> Non
     }
     with pytest.raises(openai.NotFoundError, match=r"No run found with id 'run_x'\."):
         door(steps.retrieve("step_123", thread_id=run.thread_id, run_id="run_x"))
+
+
+def test_a_step_is_looked_at_with_its_run(
+    door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step of a run that waited too long is expired, whoever asks for it first."""
+    run = waiting_run(door, client, upstream)
+    steps = client.beta.threads.runs.steps
+    [step] = door.all(steps.list(run.id, thread_id=run.thread_id))
+    monkeypatch.setattr(IO, "now", lambda _self: int(time.time()) + 601)
+    assert door(steps.retrieve(step.id, thread_id=run.thread_id, run_id=run.id)).status == "expired"

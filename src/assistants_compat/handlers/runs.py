@@ -58,8 +58,9 @@ async def retrieve(io: IO, call: Call) -> Reply:
 
 
 async def update(io: IO, call: Call) -> Reply:
-    """POST to one: its metadata; refused while it works (recorded text)."""
+    """POST to one: its metadata; refused while it works (recorded text), which is looked at first."""
     fields = call.json(shapes.RUN_UPDATE)
+    await lifecycle.look_if_possible(io, await _get(io, call))
 
     def work(db: Connection) -> Run:
         run: Run = _run(io, db, call, lock=True)["body"]

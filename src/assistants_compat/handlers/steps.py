@@ -13,7 +13,8 @@ from ..store.queries import Found
 
 
 async def retrieve(io: IO, call: Call) -> Reply:
-    """GET one."""
+    """GET one; an active run is looked at first."""
+    await lifecycle.look_at_thread(io, call.parts["thread_id"])
 
     def work(db: Connection) -> Found:
         run_id = _run(io, db, call)["id"]
