@@ -39,6 +39,28 @@ def test_a_json_schema_is_flattened() -> None:
     assert body["text"] == {"format": {"type": "json_schema", **schema}}
 
 
+def test_a_null_in_a_json_schema_is_left_out() -> None:
+    """The legacy schema lets a description or strictness be null, the upstream's does not."""
+    schema = {"name": "answer", "schema": {"type": "object"}}
+    given = {**schema, "description": None, "strict": None}
+    body = request({"response_format": {"type": "json_schema", "json_schema": given}}, {})
+    assert body["text"] == {"format": {"type": "json_schema", **schema}}
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent"),
+    [
+        ("none", None),
+        ("auto", None),
+        ("required", "required"),
+        ({"type": "function", "function": {"name": "f"}}, {"type": "function", "name": "f"}),
+    ],
+)
+def test_a_choice_that_forces_a_call_is_sent_without_tools_too(choice: Any, sent: Any) -> None:
+    """The upstream says what is wrong with it; a choice that forces nothing has nothing to say without tools."""
+    assert request({"tool_choice": choice}, {}).get("tool_choice") == sent
+
+
 def test_a_small_budget_is_raised_to_what_the_upstream_accepts() -> None:
     """The Responses API takes no fewer than 16 output tokens."""
     assert request({"max_completion_tokens": 5}, {})["max_output_tokens"] == 16

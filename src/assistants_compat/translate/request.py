@@ -12,6 +12,7 @@ OUTPUTS = "code_interpreter_call.outputs"
 
 REASONING = "reasoning.encrypted_content"
 
+_FREE_CHOICES = ("none", "auto")
 _LEAST_OUTPUT_TOKENS = 16  # the Responses API refuses less (spec)
 
 
@@ -30,8 +31,10 @@ def request_from_run(run: Run, given: Mapping[str, Any], file_ids: list[str], *,
             body.update(put(given[key]))
     if run["tools"]:
         body["tools"] = [_TOOLS[tool["type"]](tool, file_ids) for tool in run["tools"]]
-        if given.get("tool_choice") is not None:
-            body["tool_choice"] = _tool_choice(given["tool_choice"])
+    choice = given.get("tool_choice")
+    # Without tools `none` and `auto` say nothing; to force a call then is for the upstream to refuse.
+    if choice is not None and (run["tools"] or choice not in _FREE_CHOICES):
+        body["tool_choice"] = _tool_choice(choice)
     include = [OUTPUTS] if any(tool["type"] == "code_interpreter" for tool in run["tools"]) else []
     if not store:
         include.append(REASONING)  # without a stored response, only this continues a chain of thought
@@ -71,7 +74,7 @@ def continued(request: Json, response_id: str, spent: int, budget: int | None) -
     body = dict(request)
     if body["store"]:
         body["previous_response_id"] = response_id
-    if body.get("tool_choice") not in ("none", "auto"):
+    if body.get("tool_choice") not in _FREE_CHOICES:
         body.pop("tool_choice", None)
     if budget is not None:
         body["max_output_tokens"] = max(_LEAST_OUTPUT_TOKENS, budget - spent)
@@ -82,7 +85,8 @@ def _text_format(response_format: Any) -> Json:
     if response_format == "auto":
         return {}
     if response_format["type"] == "json_schema":
-        schema = response_format["json_schema"]
+        # Null is as good as absent there; a description may not be null here.
+        schema = {key: value for key, value in response_format["json_schema"].items() if value is not None}
         return {"text": {"format": {"type": "json_schema", **schema, "schema": schema.get("schema") or {}}}}
     return {"text": {"format": {"type": response_format["type"]}}}
 
