@@ -26,6 +26,10 @@ class Call:
         """The last value of a query parameter."""
         return next((value for key, value in reversed(self.query) if key == name), None)
 
+    def check_list(self, name: str, check: Check) -> None:
+        """Check a query parameter that is a list (`include[]=a&include[]=b`)."""
+        check([value for key, value in self.query if key in (name, f"{name}[]")], name)
+
     def json(self, check: Check) -> Json:
         """The body as a checked JSON object; an empty one is `{}`.  Raises the service's own 400s."""
         if not self.body.strip():

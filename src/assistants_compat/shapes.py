@@ -84,15 +84,21 @@ _tool_choice = nullable(
             {
                 "code_interpreter": record(_type),
                 "file_search": record(_type),
-                "function": record({**_type, "function": record({"name": _id}, required=("name",))}),
+                "function": record(
+                    {**_type, "function": record({"name": _id}, required=("name",))}, required=("function",)
+                ),
             }
         ),
     )
 )
+_count = number(least=1, whole=True)
+# The spec lets `last_messages` be null in both; a strategy that says how many and does not cannot be followed.
 _truncation = nullable(
-    record(
-        {"type": choice("auto", "last_messages"), "last_messages": nullable(number(least=1, whole=True))},
-        required=("type",),
+    tagged(
+        {
+            "auto": record({**_type, "last_messages": nullable(_count)}),
+            "last_messages": record({**_type, "last_messages": _count}, required=("last_messages",)),
+        }
     )
 )
 
@@ -170,8 +176,8 @@ _run = {
     "temperature": _temperature,
     "top_p": _top_p,
     "stream": nullable(boolean),
-    "max_prompt_tokens": nullable(number(least=1, whole=True)),
-    "max_completion_tokens": nullable(number(least=1, whole=True)),
+    "max_prompt_tokens": nullable(_count),
+    "max_completion_tokens": nullable(_count),
     "truncation_strategy": _truncation,
     "tool_choice": _tool_choice,
     "parallel_tool_calls": nullable(boolean),
@@ -201,3 +207,6 @@ TOOL_OUTPUTS = record(
     },
     required=("tool_outputs",),
 )
+
+# The only value of the parameter `include`, of runs and steps.
+INCLUDE = array(choice("step_details.tool_calls[*].file_search.results[*].content"))

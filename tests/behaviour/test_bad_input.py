@@ -182,6 +182,18 @@ FIELDS: list[tuple[str, Any, str | None, str]] = [
     ("/threads/{thread}/runs", {"assistant_id": "{assistant}", "max_prompt_tokens": 0}, "max_prompt_tokens", ""),
     ("/threads/{thread}/runs", {"assistant_id": "{assistant}", "tool_resources": {}}, "tool_resources", ""),
     ("/threads/{thread}/runs", {"assistant_id": "{assistant}", "tool_choice": "maybe"}, "tool_choice", ""),
+    (
+        "/threads/{thread}/runs",
+        {"assistant_id": "{assistant}", "tool_choice": {"type": "function"}},
+        "tool_choice.function",
+        "missing_required_parameter",
+    ),
+    (
+        "/threads/{thread}/runs",
+        {"assistant_id": "{assistant}", "tool_choice": {"type": "function", "function": {}}},
+        "tool_choice.function.name",
+        "missing_required_parameter",
+    ),
     ("/threads/{thread}/runs", {"assistant_id": "{assistant}", "stream": "yes"}, "stream", "invalid_type"),
     (
         "/threads/{thread}/runs",
@@ -189,6 +201,19 @@ FIELDS: list[tuple[str, Any, str | None, str]] = [
         "truncation_strategy.last_messages",
         "integer_below_min_value",
     ),
+    (
+        "/threads/{thread}/runs",
+        {"assistant_id": "{assistant}", "truncation_strategy": {"type": "last_messages"}},
+        "truncation_strategy.last_messages",
+        "missing_required_parameter",
+    ),
+    (
+        "/threads/{thread}/runs",
+        {"assistant_id": "{assistant}", "truncation_strategy": {"type": "last_messages", "last_messages": None}},
+        "truncation_strategy.last_messages",
+        "invalid_type",
+    ),
+    ("/threads/{thread}/runs?include[]=foo", {"assistant_id": "{assistant}"}, "include[0]", "invalid_value"),
     (
         "/threads/{thread}/runs",
         {"assistant_id": "{assistant}", "additional_messages": [{"role": "user", "content": ""}]},

@@ -115,6 +115,26 @@ def test_last_messages_sends_only_those(
     assert len(door.all(client.beta.threads.messages.list(run.thread_id))) == 6
 
 
+def test_auto_has_no_number(door: Door, client: Any, upstream: StandIn) -> None:
+    """The type decides: a number beside `auto` is echoed and drops nothing."""
+    run = finish_run(door, client)
+    strategy = {"type": "auto", "last_messages": 1}
+    last = run_again(door, client, run, "two", truncation_strategy=strategy)
+    assert last.truncation_strategy.to_dict() == strategy
+    assert said(sent(upstream)[-1]) == ["Hello.", "You said: Hello.", "two"]
+
+
+@pytest.mark.parametrize(("texts", "kept"), [(["1", "2"], ["2"]), (["1", "2", "3"], ["1", "3"])])
+def test_auto_keeps_the_first_turn_as_long_as_it_can(
+    door: Door, client: Any, upstream: StandIn, texts: list[str], kept: list[str]
+) -> None:
+    """The middle is dropped first, and then the beginning: the last turn is the one to be answered."""
+    assistant, thread = make_assistant(door, client), make_thread(door, client, *texts)
+    upstream.fault(Fault("POST /responses", status=400, body=TOO_LONG))
+    door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id))
+    assert said(sent(upstream)[-1]) == kept
+
+
 def test_auto_drops_whole_turns_from_the_middle(door: Door, client: Any, upstream: StandIn) -> None:
     """An input that is too long is asked for again without its middle, until it fits."""
     run = finish_run(door, client)

@@ -91,6 +91,23 @@ def test_a_step_is_retrieved_by_its_id(door: Door, client: Any, run: Any) -> Non
         door(steps.retrieve("step_123", thread_id=run.thread_id, run_id="run_x"))
 
 
+def test_an_include_that_nobody_knows_is_refused(door: Door, client: Any, run: Any) -> None:
+    """The one value of the spec is taken for a run and its steps; any other is a 400 in the usual words."""
+    steps = f"/threads/{run.thread_id}/runs/{run.id}/steps"
+    [step, *_] = raw(door, client, steps)["data"]
+    known = "step_details.tool_calls[*].file_search.results[*].content"
+    for path in (steps, f"{steps}/{step['id']}"):
+        raw(door, client, f"{path}?include[]={known}")
+        with pytest.raises(openai.BadRequestError) as caught:
+            raw(door, client, f"{path}?include[]={known}&include[]=foo")
+        assert caught.value.body == {
+            "message": f"Invalid value: 'foo'. Supported values are: '{known}'.",
+            "type": "invalid_request_error",
+            "param": "include[1]",
+            "code": "invalid_value",
+        }
+
+
 def test_a_step_is_looked_at_with_its_run(
     door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

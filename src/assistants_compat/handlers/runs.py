@@ -25,6 +25,7 @@ def _polled(io: IO, run: Run) -> Reply:
 async def create(io: IO, call: Call) -> Reply:
     """POST a run."""
     given, thread_id = call.json(shapes.RUN_CREATE), call.parts["thread_id"]
+    call.check_list("include", shapes.INCLUDE)
     if given.get("stream"):
         return await streaming.start(io, given, thread_id=thread_id)
     return _polled(io, await starting.start(io, given, thread_id=thread_id))

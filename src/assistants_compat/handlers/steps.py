@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import lifecycle
+from .. import lifecycle, shapes
 from ..exchange import Call, Reply, json_reply
 from ..io import IO
 from ..lookup import existing
@@ -14,6 +14,7 @@ from ..store.queries import Found
 
 async def retrieve(io: IO, call: Call) -> Reply:
     """GET one; an active run is looked at first."""
+    call.check_list("include", shapes.INCLUDE)
     await lifecycle.look_at_thread(io, call.parts["thread_id"])
 
     def work(db: Connection) -> Found:
@@ -26,6 +27,7 @@ async def retrieve(io: IO, call: Call) -> Reply:
 async def list_(io: IO, call: Call) -> Reply:
     """GET a run's, newest first unless asked otherwise; an active run is looked at first."""
     page = page_from_call(call)
+    call.check_list("include", shapes.INCLUDE)
     await lifecycle.look_at_thread(io, call.parts["thread_id"])
 
     def work(db: Connection) -> tuple[list[Found], bool]:
