@@ -84,12 +84,14 @@ class _Stream:
             if self.row["status"] in runs.TERMINAL:  # it was stopped while the upstream was asked
                 yield encoded(self._told_by(self.row))
             while not self.over:
-                async with aclosing(self._connection(self.body)) as told:
+                body = self.body
+                async with aclosing(self._connection(body)) as told:
                     async for events in told:
                         yield encoded(events)
-                if not self.over and (events := await self._without_connection()):
+                if events := await self._without_connection(body):
                     yield encoded(events)
         except Exception as error:  # noqa: BLE001 - the answer has begun: an error can only be its last event
+            await self._leave_to_others()
             yield encoded([("error", errors.api_error(error).body())])
         except BaseException:
             await self._cut()
@@ -171,7 +173,7 @@ class _Stream:
         assert response is not None  # noqa: S101 - that is how it ended
         self.row = {**self.row, "response_id": self.events.response_id}
         if response.get("status") == "failed" and is_too_long(response.get("error")) and await self._ask_again():
-            return []
+            return [event for event in told if event[0] == "thread.run.in_progress"]
         fresh = await rounds.finish(self.io, self.row, response, self.events.reading.outcome, self.stored)
         if fresh["status"] == self.events.run["status"]:
             self.over = True
@@ -179,6 +181,8 @@ class _Stream:
         kept = [event for event in told if event[0] not in (f"thread.run.{self.events.run['status']}", "done")]
         if fresh["status"] in runs.TERMINAL:
             return [*kept, *self._told_by(fresh)]
+        if fresh is self.row:  # there is none any more
+            return self._told_by(None)
         self.row = fresh
         return [*kept, *await self._stop("cancelled" if fresh["status"] == "cancelling" else "failed")]
 
@@ -196,7 +200,7 @@ class _Stream:
         state = {**self.row["state"], "cuts": self.row["state"].get("cuts", 0) + 1}
         changes = {"response_id": None, "request": asked.request, "state": state}
         await self.io.write(lambda db: queries.change(db, "runs", self.row["namespace"], self.row["id"], **changes))
-        run = {**self.row["body"], "status": self.row["status"]}
+        run = {**self.row["body"], "status": "in_progress", "started_at": self.events.run["started_at"]}
         self.row, self.body = {**self.row, **changes, "body": run}, asked.body
         self._begin()
         return True
@@ -235,13 +239,15 @@ class _Stream:
 
     # --- without a connection
 
-    async def _without_connection(self) -> list[Event]:
-        """The connection was lost, or ended without the response's end.
+    async def _without_connection(self, body: Body) -> list[Event]:
+        """What there is to tell when a connection was lost, or ended without the response's end.
 
         A background response is taken up where it was left.  Of another the upstream is asked once: it may have
         finished; else the run has failed, because a dropped connection ends it there too (platform.md section 4).
         """
-        await self.body.aclose()
+        if self.over or body is not self.body:
+            return []
+        await body.aclose()
         if self.events.response_id is None:
             return await self._stop("failed", self.events.error or _LOST)
         self.row = {**self.row, "response_id": self.events.response_id}
@@ -291,6 +297,17 @@ class _Stream:
         self.over = True
         message = "The connection was lost; the run goes on, and can be retrieved."
         return [("error", errors.ApiError(503, message, kind="server_error").body())]
+
+    async def _leave_to_others(self) -> None:
+        """We failed: the next look ends the run, at once and not when its lease has lapsed."""
+        if self.over:
+            return
+        try:
+            known = {"response_id": self.events.response_id} if self.events.response_id is not None else {}
+            where = self.row["namespace"], self.row["id"]
+            await self.io.write(lambda db: queries.change(db, "runs", *where, lease_until=0, **known))
+        except errors.StoreError as error:
+            log.warning("run %s waits for its lease to lapse: %s", self.row["id"], type(error).__name__)
 
     def _path(self) -> str:
         return f"/responses/{quote(str(self.row['response_id']), safe='')}"
