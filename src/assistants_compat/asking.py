@@ -169,6 +169,7 @@ def taken(db: Connection, row: Found, asked: Asked, now: int) -> Json:
     # What is not stored upstream is sent again in the next round, as the upstream took it.
     sent = [] if asked.request["store"] else asked.input.turns
     state = {**row["state"], "sent": sent, "cuts": asked.input.cuts, "plain": asked.input.plain}
+    state.pop("step_usage", None)  # its step has it, or ended without
     return {
         "response_id": asked.response_id,
         "request": {key: value for key, value in asked.request.items() if key != _PREVIOUS},

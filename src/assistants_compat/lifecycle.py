@@ -196,12 +196,12 @@ async def stop(io: IO, row: Found, status: str, *, last_error: Json | None = Non
     def work(db: Connection) -> Found:
         fresh = _moved(io, db, row, status, **changes)
         if fresh["status"] == status:
-            namespace, now = row["namespace"], io.now()
+            namespace, now, usage = row["namespace"], io.now(), fresh["state"].get("step_usage")
             for message in queries.in_progress(db, "messages", namespace, row["id"]):
                 end_message(cast("Message", message), INCOMPLETE_REASONS[status], now)
                 queries.change(db, "messages", namespace, message["id"], body=message)
             for step in queries.in_progress(db, "steps", namespace, row["id"]):
-                queries.change(db, "steps", namespace, step["id"], body=stopped(step, status, now))
+                queries.change(db, "steps", namespace, step["id"], body=stopped(step, status, now, usage))
         return fresh
 
     return await io.write(work)

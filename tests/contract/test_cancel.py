@@ -91,9 +91,9 @@ def test_what_a_cancelled_run_has_used_is_counted_once(door: Door, client: Any, 
     assert look_at(door, client, run).usage.total_tokens == 7
     assert len(door.all(client.beta.threads.messages.list(run.thread_id))) == 2
     steps = door.all(client.beta.threads.runs.steps.list(run.id, thread_id=run.thread_id))
-    assert [(step.type, step.status) for step in steps] == [
-        ("tool_calls", "cancelled"),
-        ("message_creation", "completed"),
+    assert [(step.type, step.status, step.usage.total_tokens) for step in steps] == [
+        ("tool_calls", "cancelled", 7),
+        ("message_creation", "completed", 0),
     ]
 
 

@@ -397,7 +397,7 @@ def test_a_run_that_waits_too_long_expires(
     assert expired.usage.total_tokens == 15
     assert len(upstream.requests) == requests, "nothing works upstream, so nothing is asked there"
     [step] = steps_of(door, client, run)
-    assert (step["status"], step["completed_at"]) == ("expired", None)
+    assert (step["status"], step["completed_at"], step["usage"]["total_tokens"]) == ("expired", None, 15)
     assert step["expired_at"] >= run.created_at + 60
     door(client.beta.threads.messages.create(run.thread_id, role="user", content="Again."))
     after = door(client.beta.threads.runs.create_and_poll(thread_id=run.thread_id, assistant_id=run.assistant_id))

@@ -19,6 +19,6 @@ def answered(step: Json, outputs: Mapping[str, str], usage: Usage, now: int) -> 
     return cast("RunStep", {**step, **ended, "step_details": details, "usage": usage})
 
 
-def stopped(step: Json, status: str, now: int) -> RunStep:
-    """A step of a run that was cancelled or has expired: it has the same status and its time."""
-    return cast("RunStep", {**step, "status": status, f"{status}_at": now, "expires_at": None})
+def stopped(step: Json, status: str, now: int, usage: Usage | None) -> RunStep:
+    """A step of a run that was cancelled or has expired: it has the same status, its time, and what it has used."""
+    return cast("RunStep", {**step, "status": status, f"{status}_at": now, "expires_at": None, "usage": usage})
