@@ -34,6 +34,7 @@ log = logging.getLogger("assistants_compat")
 _SAVED_EVERY = 1.0  # seconds, of what is being said
 _TRIES = 5  # to take up a background stream again
 _FIRST_PAUSE = 0.5  # seconds before the second try; doubled after each
+_STOPPED = frozenset({"cancelled", "expired", "failed"})
 _HEADERS = {"content-type": "text/event-stream; charset=utf-8"}
 _LOST = {"code": "server_error", "message": "The connection to the model was lost in the middle of its response."}
 
@@ -82,7 +83,7 @@ class _Stream:
         try:
             yield encoded(opening)
             if self.row["status"] in runs.TERMINAL:  # it was stopped while the upstream was asked
-                yield encoded(self._told_by(self.row))
+                yield encoded(await self._told_by(self.row))
             while not self.over:
                 body = self.body
                 async with aclosing(self._connection(body)) as told:
@@ -156,7 +157,7 @@ class _Stream:
 
         fresh = await io.write(work)
         if fresh is None or fresh["status"] in runs.TERMINAL:
-            return self._told_by(fresh)
+            return await self._told_by(fresh)
         self.row = fresh
         if fresh["status"] == "cancelling":
             return await self._stop("cancelled")
@@ -180,9 +181,9 @@ class _Stream:
             return told
         kept = [event for event in told if event[0] not in (f"thread.run.{self.events.run['status']}", "done")]
         if fresh["status"] in runs.TERMINAL:
-            return [*kept, *self._told_by(fresh)]
+            return [*kept, *await self._told_by(fresh)]
         if fresh is self.row:  # there is none any more
-            return self._told_by(None)
+            return await self._told_by(None)
         self.row = fresh
         return [*kept, *await self._stop("cancelled" if fresh["status"] == "cancelling" else "failed")]
 
@@ -230,12 +231,22 @@ class _Stream:
             told[-2] = (name, fresh["body"])
         return told
 
-    def _told_by(self, fresh: Found | None) -> list[Event]:
+    async def _told_by(self, fresh: Found | None) -> list[Event]:
         """The last events of a run that somebody else has ended; of one that was deleted there is nothing to tell."""
         self.over = True
         if fresh is None:
             return [("done", "[DONE]")]
-        return self.events.stop(fresh["status"], self.io.now(), run=fresh["body"])
+        told = self.events.stop(fresh["status"], self.io.now(), run=fresh["body"])
+        if fresh["status"] in _STOPPED:
+            await self.io.write(self._put_rest)
+        return told
+
+    def _put_rest(self, db: Connection) -> None:
+        """Who stopped the run knew only what had been saved: what was told since then is stored too."""
+        fresh = queries.get(db, "runs", self.row["namespace"], self.row["id"], lock=True)
+        if fresh is not None:
+            outcome = self.events.reading.outcome
+            rounds.put(self.io, db, fresh["body"], outcome.entries, outcome.steps, self.stored)
 
     # --- without a connection
 
