@@ -9,7 +9,19 @@ import pytest
 
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
-from legacy import finish_run, make_assistant, make_thread, raw
+from legacy import (
+    FUNCTION,
+    calling,
+    finish_run,
+    look_at,
+    make_assistant,
+    make_thread,
+    raw,
+    run_again,
+    sent,
+    submit,
+    waiting_run,
+)
 
 IMAGE = "https://example.com/image.png"
 
@@ -191,3 +203,58 @@ def test_a_message_is_known_in_its_own_thread_only(door: Door, client: Any) -> N
         with pytest.raises(openai.NotFoundError):
             door(call(message.id, thread_id=other.id))
     assert door(messages.retrieve(message.id, thread_id=one.id)) == message
+
+
+def kinds(body: Any) -> list[str]:
+    """The items of a request's input: the roles of messages and the types of the others."""
+    return [item.get("type") or item["role"] for item in body["input"]]
+
+
+CALL = ["function_call", "function_call_output"]
+
+
+@pytest.mark.parametrize(
+    ("deleted", "expected"),
+    [
+        (["Hello."], ["assistant", *CALL, "assistant"]),
+        (["Let me look."], ["user", *CALL, "assistant"]),
+        (["Found."], ["user", "assistant", *CALL]),
+        (["Let me look.", "Found."], ["user"]),
+        (["Hello.", "Let me look.", "Found."], []),
+    ],
+)
+def test_what_a_run_did_is_forgotten_with_what_it_said(
+    door: Door, client: Any, upstream: StandIn, deleted: list[str], expected: list[str]
+) -> None:
+    """Its calls go to later runs as long as one of its messages is there, and no longer."""
+    upstream.script(calling("call_1", text="Let me look."), Turn(text="Found.", polls=0))
+    run = finish_run(door, client, tools=[FUNCTION])
+    submit(door, client, run)
+    messages = client.beta.threads.messages
+    for message in door.all(messages.list(run.thread_id)):
+        if message.content[0].text.value in deleted:
+            door(messages.delete(message.id, thread_id=run.thread_id))
+    run_again(door, client, run, "And?")
+    assert kinds(sent(upstream)[-1]) == [*expected, "user"]
+
+
+@pytest.mark.parametrize(("deleted", "expected"), [(False, ["user", *CALL]), (True, [])])
+def test_what_a_run_without_messages_did_is_forgotten_with_its_question(
+    door: Door,
+    client: Any,
+    upstream: StandIn,
+    deleted: bool,  # noqa: FBT001 - a value of the table
+    expected: list[str],
+) -> None:
+    """A run that was stopped before it said anything has only the message that it was asked."""
+    run = waiting_run(door, client, upstream)
+    upstream.script(calling("call_2"))
+    submit(door, client, run)
+    look_at(door, client, run)
+    door(client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id))
+    messages = client.beta.threads.messages
+    [question] = door.all(messages.list(run.thread_id))
+    if deleted:
+        door(messages.delete(question.id, thread_id=run.thread_id))
+    run_again(door, client, run, "And?")
+    assert kinds(sent(upstream)[-1]) == [*expected, "user"]

@@ -109,8 +109,8 @@ def _holding() -> Select[Any]:
 @cache
 def _telling() -> Select[Any]:
     same = (messages.c.namespace == bindparam("namespace"), messages.c.thread_id == bindparam("thread_id"))
-    kept = select(messages.c.body, messages.c.run_id).where(messages.c.deleted.is_(False), *same)
-    return kept.order_by(messages.c.seq)
+    columns = (messages.c.body, messages.c.run_id, messages.c.kind, messages.c.deleted)
+    return select(*columns).where(*same).order_by(messages.c.seq)
 
 
 def add(db: Connection, noun: Noun, rows: Iterable[Values]) -> None:
@@ -194,9 +194,23 @@ def active_run(db: Connection, namespace: str, thread_id: str) -> Found | None:
 
 
 def transcript(db: Connection, namespace: str, thread_id: str) -> Sequence[dict[str, Any]]:
-    """The bodies of a thread's messages and of what stands between them, oldest first, each with its `run_id`."""
-    rows = db.execute(_telling(), {"namespace": namespace, "thread_id": thread_id})
-    return [{**row.body, "run_id": row.run_id} for row in rows]
+    """The bodies of a thread's messages and of what stands between them, oldest first, each with its `run_id`.
+
+    What a run did is left out when all its messages were deleted, or, where it wrote none, the message before.
+    """
+    rows = db.execute(_telling(), {"namespace": namespace, "thread_id": thread_id}).all()
+    spoke = {row.run_id for row in rows if row.kind == "message"}
+    heard = {row.run_id for row in rows if row.kind == "message" and not row.deleted}
+    told = []
+    is_there = True  # the message before
+    for row in rows:
+        if row.kind == "message":
+            tell = is_there = not row.deleted
+        else:
+            tell = row.run_id in heard if row.run_id in spoke else is_there
+        if tell:
+            told.append({**row.body, "run_id": row.run_id})
+    return told
 
 
 def forget_items(db: Connection, namespace: str, thread_id: str, *, but: str) -> None:
