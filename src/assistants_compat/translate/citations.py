@@ -102,27 +102,40 @@ def offset_of_citation(annotation: Mapping[str, Any], length: int) -> int:
     return min(max(index, 0), length) if isinstance(index, int) else length
 
 
+def marker_places(
+    text: str, annotations: list[Json], first: int, sent: Mapping[int, tuple[int, int]] | None = None, start: int = 0
+) -> dict[int, tuple[int, int]]:
+    """Where the marker of each citation goes, and its number, by the citation's place in `annotations`.
+
+    Those that were `sent` stay; the others get the numbers from `first` on, and go to `start` or behind it.
+    """
+    sent = sent or {}
+    late = sorted(
+        (max(offset_of_citation(annotation, len(text)), start), number)
+        for number, annotation in enumerate(annotations)
+        if is_file_citation(annotation) and number not in sent
+    )
+    return {**sent, **{number: (offset, ordinal) for ordinal, (offset, number) in enumerate(late, first)}}
+
+
 def text_block(
     text: str,
     annotations: list[Json],
     file_id_of: Callable[[Json], str | None],
     *,
     first: int = 0,
-    offsets: Mapping[int, int] | None = None,
+    offsets: Mapping[int, tuple[int, int]] | None = None,
 ) -> Json:
     """A text with its markers and annotations, as legacy code gets it: every annotation slices its own text.
 
     `file_id_of` gives our id for a cited file of a container, or None where it is no link; `first` is the number of the
-    first marker; `offsets` says of citations that were streamed where their markers went, by their place in
-    `annotations`.
+    first marker; `offsets` says of a text that was streamed where its markers are and which numbers they have, by the
+    place of their citations in `annotations`.
     """
-    placed = sorted(
-        ((offsets or {}).get(number, offset_of_citation(annotation, len(text))), number)
-        for number, annotation in enumerate(annotations)
-        if is_file_citation(annotation)
-    )
+    if offsets is None:
+        offsets = marker_places(text, annotations, first)
     value, cited, markers, done = "", [], [], 0
-    for ordinal, (offset, number) in enumerate(placed, first):
+    for (offset, ordinal), number in sorted((place, number) for number, place in offsets.items()):
         value += text[done:offset]
         done = offset
         words = marker(ordinal, annotations[number])

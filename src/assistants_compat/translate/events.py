@@ -25,7 +25,8 @@ _MESSAGE_ENDS = {"cancelled": "run_cancelled", "expired": "run_expired"}
 class _Item:
     """An output item that has begun and not ended."""
 
-    def __init__(self, begun: Begun | None = None, place: int = 0, step: RunStep | None = None) -> None:
+    def __init__(self, kind: str, begun: Begun | None = None, place: int = 0, step: RunStep | None = None) -> None:
+        self.kind = kind  # the type of the output item
         self.begun, self.place, self.step = begun, place, step  # a call has its step here, a message only in `begun`
         self.parts: dict[int, Part] = {}
         self.said = io.StringIO()  # the code of a call, or the arguments of a function
@@ -57,8 +58,8 @@ class RunEvents:
         self.sequence_number = -1
         self.usage: Usage | None = None
         self._error: Json = {}
-        self._items: dict[Any, _Item] = {}  # those that have begun, by their place in the output
-        self._done: dict[Any, Json] = {}  # those that have ended
+        self._items: dict[int, _Item] = {}  # those that have begun, by their place in the output
+        self._done: dict[int, Json] = {}  # those that have ended
         self._held: RunStep | None = None  # a message's step: only the response's end knows its usage
 
     # --- the beginning, and an end that the upstream does not tell
@@ -109,14 +110,12 @@ class RunEvents:
         id_ = _object(event.get("response")).get("id")
         if isinstance(id_, str):
             self.response_id = id_
-            self.changed = True
         return []
 
     def _in_progress(self, _event: Mapping[str, Any], now: int) -> list[Event]:
         if self.run["status"] != "queued":
             return []
         self.run = runs.moved(self.run, "in_progress", now)
-        self.changed = True
         return [("thread.run.in_progress", self._run())]
 
     def _failing(self, event: Mapping[str, Any], _now: int) -> list[Event]:
@@ -134,7 +133,7 @@ class RunEvents:
 
     def _item_added(self, event: Mapping[str, Any], now: int) -> list[Event]:
         item = _object(event.get("item"))
-        return self._begin(event.get("output_index"), item, now) if item.get("type") in _BEGINNINGS else []
+        return self._begin(_place(event, "output_index"), item, now) if _is_known(item) else []
 
     def _begin(self, where: Any, item: Json, now: int) -> list[Event]:
         if where in self._items or where in self._done:
@@ -144,7 +143,7 @@ class RunEvents:
 
     def _begin_message(self, where: Any, _item: Json, now: int) -> list[Event]:
         begun = self.reading.begin_message(now)
-        self._items[where] = _Item(begun)
+        self._items[where] = _Item("message", begun)
         message = self._message(begun)
         empty: Json = {**message, "content": []}
         images = [
@@ -155,13 +154,13 @@ class RunEvents:
 
     def _begin_call(self, where: Any, item: Json, now: int) -> list[Event]:
         begun = self.reading.begin_call(item, now)
-        self._items[where] = _Item(begun, step=begun.step)
+        self._items[where] = _Item(item["type"], begun, step=begun.step)
         return [*self._begun(begun.step), self._call_delta(begun.step, 0, _object(begun.call))]
 
     def _begin_function(self, where: Any, item: Json, now: int) -> list[Event]:
         is_first = self.reading.function_step is None
         step, place = self.reading.begin_function(item, now)
-        self._items[where] = _Item(place=place, step=step)
+        self._items[where] = _Item("function_call", place=place, step=step)
         call = step["step_details"]["tool_calls"][place]
         empty: RunStep = {**step, "step_details": {"type": "tool_calls", "tool_calls": []}}
         begun = self._begun(empty) if is_first else []
@@ -169,13 +168,15 @@ class RunEvents:
 
     def _item_done(self, event: Mapping[str, Any], now: int) -> list[Event]:
         item = _object(event.get("item"))
-        return self._end(event.get("output_index"), item, now) if item.get("type") in _BEGINNINGS else []
+        return self._end(_place(event, "output_index"), item, now) if _is_known(item) else []
 
     def _end(self, where: Any, item: Json, now: int, reason: str = "run_failed") -> list[Event]:
         """An item has ended: what was not streamed of it, then its end."""
         if where in self._done:
             return []
         begun = self._begin(where, item, now)  # of an item whose beginning nobody told
+        if self._items[where].kind != item["type"]:  # another thing began here; it ends with the response
+            return []
         open_ = self._items.pop(where)
         self._done[where] = item
         self.changed = True
@@ -192,7 +193,7 @@ class RunEvents:
         item, begun = self._message_at(event, now)
         if item is None or not isinstance(piece, str) or not piece:
             return begun
-        part = self._part(item, event.get("content_index"), kind)
+        part = self._part(item, _place(event, "content_index"), kind)
         part.raw.write(piece)
         part.raw_length += len(piece)
         return [*begun, self._said(item, part, piece)] if begun else [self._said(item, part, piece)]
@@ -206,10 +207,10 @@ class RunEvents:
         item, begun = self._message_at(event, now)
         if item is None or not is_file_citation(note) or not isinstance(place, int):
             return begun
-        part = self._part(item, event.get("content_index"), "text")
+        part = self._part(item, _place(event, "content_index"), "text")
         if place in part.cited:
             return begun
-        part.cited[place] = part.raw_length, note
+        part.cited[place] = (part.raw_length, item.markers), note
         return [*begun, self._cited(item, part, note)]
 
     def _cited(self, item: _Item, part: Part, note: Json) -> Event:
@@ -218,7 +219,7 @@ class RunEvents:
         return self._said(item, part, words, [file_citation(note, words, part.sent_length)])
 
     def _message_at(self, event: Mapping[str, Any], now: int) -> tuple[_Item | None, list[Event]]:
-        where = event.get("output_index")
+        where = _place(event, "output_index")
         item = self._items.get(where)
         if item is not None:
             return (item if item.is_message else None), []
@@ -254,13 +255,15 @@ class RunEvents:
         begun, message = open_.begun, self._message(open_.begun)
         assert begun is not None  # noqa: S101 - a message was begun
         parts = as_streamed(item, open_.parts)
-        self.reading.end_message(begun, {**item, "content": [part for _, part in parts]}, reason, now)
+        content, offsets = [told.part for told in parts], [told.offsets for told in parts]
+        self.reading.end_message(begun, {**item, "content": content}, reason, now, offsets=offsets)
         events: list[Event] = []
         for number, block in enumerate(message["content"][begun.images :]):
             if number < len(parts):
-                events += self._rest_of(open_, parts[number][0], block)
+                events += self._rest_of(open_, parts[number].place, block)
             else:  # an image that is known only now
                 events.append(self._message_delta(message, {"index": begun.images + number, **block}))
+        events += self._release()
         self._held = begun.step
         name = "completed" if message["status"] == "completed" else "incomplete"
         return [*events, (f"thread.message.{name}", dict(message))]
@@ -286,8 +289,8 @@ class RunEvents:
         return self._call_said(event, now, "function", "arguments")
 
     def _call_said(self, event: Mapping[str, Any], _now: int, kind: str, key: str) -> list[Event]:
-        piece, item = event.get("delta"), self._items.get(event.get("output_index"))
-        if item is None or item.step is None or not isinstance(piece, str) or not piece:
+        piece, item = event.get("delta"), self._items.get(_place(event, "output_index"))
+        if item is None or item.step is None or item.kind != f"{kind}_call" or not isinstance(piece, str) or not piece:
             return []
         item.said.write(piece)
         return [self._call_delta(item.step, item.place, {"type": kind, kind: {key: piece}})]
@@ -326,11 +329,11 @@ class RunEvents:
         events: list[Event] = []
         output = objects(response.get("output"))
         for where, item in enumerate(output):
-            if item.get("type") in _BEGINNINGS:
+            if _is_known(item):
                 events += self._end(where, item, now, reason)
         events += self._close(reason, now, step_status="failed")
         if not output:
-            response = {**response, "output": [self._done[where] for where in sorted(self._done, key=str)]}
+            response = {**response, "output": [self._done[where] for where in sorted(self._done)]}
         if response.get("status") == "failed" and not _object(response.get("error")).get("message"):
             response = {**response, "error": self._error}
         usage = runs.usage_from_response(response)
@@ -364,6 +367,11 @@ class RunEvents:
                 events.append((f"thread.run.step.{step_status}", self._step(begun.step)))
             else:
                 del self._items[where]
+                assert item.step is not None  # noqa: S101 - a function was begun
+                call = item.step["step_details"]["tool_calls"][item.place]
+                call["function"]["arguments"] = item.said.getvalue()
+                said = {"name": call["function"]["name"], "arguments": item.said.getvalue()}
+                self._done[where] = {"type": "function_call", "call_id": call["id"], **said}
         self.changed = True
         return events
 
@@ -422,6 +430,16 @@ class RunEvents:
 
 def _object(value: object) -> Json:
     return value if isinstance(value, dict) else {}
+
+
+def _place(event: Mapping[str, Any], key: str) -> int:
+    """A place that an event names; the first where it names none."""
+    place = event.get(key)
+    return place if isinstance(place, int) else 0
+
+
+def _is_known(item: Json) -> bool:
+    return str(item.get("type")) in _BEGINNINGS
 
 
 _BEGINNINGS: dict[str, Callable[[RunEvents, Any, Json, int], list[Event]]] = {

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,7 +77,7 @@ def outcome_from_response(  # noqa: PLR0913 - two objects, two sources of what i
         kind = item.get("type")
         if kind == "message":
             reading.end_message(reading.begin_message(now), item, reason, now)
-        elif kind in _CALLS:
+        elif is_call(item):
             reading.end_call(reading.begin_call(item, now), item, now)
         elif kind == "function_call":
             reading.end_function(*reading.begin_function(item, now), item)
@@ -203,10 +203,18 @@ class Reading:
         self.outcome.entries.append(message)  # type: ignore[arg-type]  # a message is one kind of entry
         return Begun(step, message=message, images=len(shown))
 
-    def end_message(self, begun: Begun, item: Mapping[str, Any], reason: str, now: int) -> None:
+    def end_message(
+        self,
+        begun: Begun,
+        item: Mapping[str, Any],
+        reason: str,
+        now: int,
+        *,
+        offsets: Sequence[Mapping[int, tuple[int, int]]] | None = None,
+    ) -> None:
         """It has ended: its blocks, their annotations, and the files that it links.
 
-        An item may carry `offsets` beside the annotations of a part: where markers went that were streamed.
+        `offsets` says of each part of a message that was streamed where its markers are (`citations.text_block`).
         """
         message = begun.message
         assert message is not None  # noqa: S101 - it was begun as a message
@@ -228,13 +236,13 @@ class Reading:
 
         blocks: list[Json] = []
         markers = 0
-        for part in parts:
+        for number, part in enumerate(parts):
             if part.get("type") == "refusal":
                 blocks.append({"type": "refusal", "refusal": str(part.get("refusal") or "")})
             elif part.get("type") == "output_text":
                 annotations = objects(part.get("annotations"))
-                text, offsets = str(part.get("text") or ""), part.get("offsets")
-                blocks.append(text_block(text, annotations, file_id_of, first=markers, offsets=offsets))
+                text, sent = str(part.get("text") or ""), offsets[number] if offsets else None
+                blocks.append(text_block(text, annotations, file_id_of, first=markers, offsets=sent))
                 markers += sum(map(is_file_citation, annotations))
         images = message["content"]
         message["content"] = [*images, *blocks, *late] if self.streamed else [*images, *late, *blocks]
@@ -309,7 +317,7 @@ _CALLS = {"code_interpreter_call": "code_interpreter", "file_search_call": "file
 
 def is_call(item: Mapping[str, Any]) -> bool:
     """Whether an item is a call of a hosted tool that has a legacy counterpart."""
-    return item.get("type") in _CALLS
+    return str(item.get("type")) in _CALLS
 
 
 def end_message(message: Message, reason: str | None, now: int) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from ..wire import Json
-from .citations import is_file_citation, offset_of_citation
+from .citations import marker_places
 from .output import objects
 
 _KINDS = frozenset({"output_text", "refusal"})
@@ -22,7 +22,8 @@ class Part:
         self.raw, self.raw_length = io.StringIO(), 0  # as the upstream sent it
         self.sent, self.sent_length = io.StringIO(), 0  # with the markers
         self.notes: list[Json] = []  # the annotations that were sent
-        self.cited: dict[int, tuple[int, Json]] = {}  # by the place of a citation: where its marker went, and itself
+        # By the place of a citation: where its marker went and which number it has, and itself.
+        self.cited: dict[int, tuple[tuple[int, int], Json]] = {}
         self.begun = False
 
     def block(self) -> Json:
@@ -40,29 +41,43 @@ def numbered(note: Json, number: int) -> Json:
     return {"index": number, **note}
 
 
-def as_streamed(item: Json, streamed: Mapping[Any, Part]) -> list[tuple[Any, Json]]:
-    """The parts of a message that has ended, by their content index, in the order in which they were streamed.
+@dataclass
+class Told:
+    """A part of a message that has ended: as the upstream gives it, and where its markers are."""
+
+    place: int
+    part: Json
+    offsets: dict[int, tuple[int, int]]
+
+
+def as_streamed(item: Json, streamed: Mapping[int, Part]) -> list[Told]:
+    """The parts of a message that has ended, in the order in which they were streamed.
 
     What was sent cannot be taken back: a text that the upstream tells otherwise at its end stays as it was sent, and a
-    marker stays where it went.  A message that was cut has what was sent; an empty text where that is nothing, because
-    the SDK's event handlers expect a block.
+    marker stays where it went, under its number.  A message that was cut has what was sent; an empty text where that is
+    nothing, because the SDK's event handlers expect a block.
     """
-    told = dict(enumerate(objects(item.get("content"))))
-    parts: dict[Any, Json] = {place: part for place, part in told.items() if part.get("type") in _KINDS}
-    for place, part in streamed.items():
-        key = "refusal" if part.kind == "refusal" else "text"
-        final, raw = parts.get(place, {}), part.raw.getvalue()
-        notes = objects(final.get("annotations")) if final else [note for _, note in part.cited.values()]
-        at = {n: offset for n, (offset, _) in (part.cited.items() if final else enumerate(part.cited.values()))}
-        for number, note in enumerate(notes):
-            if is_file_citation(note) and number not in at:
-                at[number] = max(offset_of_citation(note, len(longer(final.get(key), raw))), part.raw_length)
-        type_ = "refusal" if part.kind == "refusal" else "output_text"
-        parts[place] = {"type": type_, key: longer(final.get(key), raw), "annotations": notes, "offsets": at}
-    if not parts:
-        parts[0] = {"type": "output_text", "text": ""}
+    contents = dict(enumerate(objects(item.get("content"))))
+    finals = {place: part for place, part in contents.items() if str(part.get("type")) in _KINDS}
     order = {place: part.index for place, part in streamed.items()}
-    return sorted(parts.items(), key=lambda entry: order.get(entry[0], len(order) + len(parts)))
+    places = sorted({*finals, *streamed} or {0}, key=lambda place: (place not in order, order.get(place, place)))
+    markers = sum(len(part.cited) for part in streamed.values())
+    told = []
+    for place in places:
+        part, final = streamed.get(place), finals.get(place, {})
+        kind = part.kind if part else "refusal" if final.get("type") == "refusal" else "text"
+        words = longer(final.get(kind), part.raw.getvalue() if part else "")
+        notes = dict(enumerate(objects(final.get("annotations"))))
+        cited = part.cited if part else {}
+        notes.update((number, note) for number, (_, note) in cited.items())
+        numbers = sorted(notes)
+        annotations = [notes[number] for number in numbers]
+        sent = {n: cited[number][0] for n, number in enumerate(numbers) if number in cited}
+        offsets = marker_places(words, annotations, markers, sent, part.raw_length if part else 0)
+        markers += len(offsets) - len(sent)
+        type_ = "refusal" if kind == "refusal" else "output_text"
+        told.append(Told(place, {"type": type_, kind: words, "annotations": annotations}, offsets))
+    return told
 
 
 def longer(final: object, sent: str) -> str:

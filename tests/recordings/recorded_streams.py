@@ -1,0 +1,112 @@
+"""The streamed recordings of both APIs, and a run for each to be translated into."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from assistants_compat.translate.events import RunEvents
+from assistants_compat.translate.run import run_from_request
+
+Json = dict[str, Any]
+Event = tuple[str, Any]
+
+NOW = 2_000_000_000
+BY_HAND = "openai-php__client/ThreadRunStreamResponse.txt#0"
+# All streams of each folder (a test compares); a number is that of the exchange within its file.
+LEGACY = (
+    BY_HAND,
+    "openai__openai-dotnet/FileSearchStreamingWorks.json#3",
+    "openai__openai-dotnet/StreamingRunWorksAsync.json#2",
+    "openai__openai-dotnet/StreamingToolCall()Async.json#1",
+    "openai__openai-dotnet/StreamingToolCall()Async.json#2",
+    "traceloop__openllmetry/test_streaming_existing_assistant.yaml#3",
+)
+RESPONSES = (
+    "DataDog__dd-trace-py/response_function_call_streamed.yaml#0",
+    "Mirascope__mirascope/handles-refusal-for-stream.har#0",
+    "openai__openai-dotnet/CanStreamBackgroundResponses.json#0",
+    "openai__openai-dotnet/CanStreamBackgroundResponses.json#2",
+    "openai__openai-dotnet/CodeInterpreterToolStreaming.json#0",
+    "openai__openai-dotnet/CodeInterpreterToolStreamingWithFiles.json#1",
+    "openai__openai-dotnet/FileSearchCallStreaming.json#2",
+    "openai__openai-dotnet/FunctionCallStreamingWorks.json#0",
+    "openai__openai-dotnet/StreamingResponses.json#0",
+    "pydantic__pydantic-ai/test_background_mode_streaming_continuation_vcr.yaml#0",
+    "pydantic__pydantic-ai/test_background_mode_streaming_starting_after_vcr.yaml#0",
+    "pydantic__pydantic-ai/test_background_mode_streaming_starting_after_vcr.yaml#1",
+    "pydantic__pydantic-ai/test_background_mode_streaming_vcr.yaml#0",
+    "pydantic__pydantic-ai/test_openai_responses_model_file_search_tool_stream.yaml#3",
+    "pydantic__pydantic-ai/test_openai_responses_thinking_with_code_execution_tool_stream.yaml#0",
+    "vercel__ai/azure-tool-call.1.chunks.txt#0",
+    "vercel__ai/openai-error.1.chunks.txt#0",
+    "vercel__ai/openai-file-search-tool.1.chunks.txt#0",
+)
+# As the service fills them in (recordings.md section 5).
+_RANKING = {"ranker": "default_2024_08_21", "score_threshold": 0.0, "hybrid_search": None}
+TOOLS = [
+    {"type": "code_interpreter"},
+    {"type": "file_search", "file_search": {"ranking_options": _RANKING}},
+    {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}},
+]
+
+
+def find_all(recordings: ModuleType, folder: str) -> tuple[str, ...]:
+    """Every streamed exchange in a folder of the recordings, by its name."""
+    root = recordings.ROOT / folder
+    paths = sorted((path for path in root.rglob("*") if path.is_file()), key=lambda path: str(path.relative_to(root)))
+    return tuple(
+        f"{path.relative_to(root)}#{number}"
+        for path in paths
+        for number, exchange in enumerate(recordings.read(path))
+        if exchange.is_stream
+    )
+
+
+@cache
+def _read(recordings: ModuleType, path: Path) -> list[Any]:
+    return list(recordings.read(path))
+
+
+def text_of(recordings: ModuleType, folder: str, name: str) -> str:
+    """The body of one stream."""
+    path, number = name.split("#")
+    text = str(_read(recordings, recordings.ROOT / folder / path)[int(number)].body)
+    if name == BY_HAND:  # retouched: no blank lines between events, no data of the last
+        text = re.sub(r"\nevent: ", "\n\nevent: ", text).rstrip() + "\ndata: [DONE]\n\n"
+    return text
+
+
+@cache
+def events_of(recordings: ModuleType, folder: str, name: str) -> tuple[Event, ...]:
+    """The events of one stream: name and data; the same objects each time, so not to be changed."""
+    exchange = recordings.Exchange("", "", None, 200, body=text_of(recordings, folder, name))
+    return tuple((event or (data["type"] if isinstance(data, dict) else ""), data) for event, data in exchange.events())
+
+
+def counting() -> Callable[[str], str]:
+    """Ids that count up for each kind, so that two translations of one output give the same."""
+    numbers: dict[str, Any] = defaultdict(itertools.count)
+    return lambda kind: f"{kind}_{next(numbers[kind]):024d}"
+
+
+def new_run(**given: Any) -> Any:
+    """A queued run with every tool."""
+    given = {"assistant_id": "asst_1", "instructions": "Help.", "tools": TOOLS, **given}
+    return run_from_request("run_1", "thread_1", NOW - 1, given, {"model": "gpt-4o"}, ttl=600)
+
+
+def translated(events: tuple[Event, ...], run: Any, **begin: Any) -> tuple[RunEvents, list[Event]]:
+    """A recorded stream of Responses as the run's; the translator afterwards, and its events."""
+    translator = RunEvents(run, counting())
+    told = translator.begin(**begin)
+    for _, data in events:
+        if isinstance(data, dict):
+            told += translator.feed(data, NOW)
+    return translator, told
