@@ -59,12 +59,13 @@ class Plan:
 
 @dataclass
 class Said:
-    """A message; `run_id` of the run that wrote it."""
+    """A message; `run_id` of the run that wrote it.  One that was deleted keeps its place, and nothing else."""
 
     role: str
     text: str
     run_id: str | None = None
     metadata: Json = field(default_factory=dict)
+    deleted: bool = False
 
     def sent(self) -> list[Json]:
         """As the next run's model reads it."""
@@ -77,6 +78,7 @@ class Said:
 class Called:
     """Functions that a run called and what they gave; no message, but later runs are told of it."""
 
+    run_id: str
     outputs: dict[str, str]
 
     def sent(self) -> list[Json]:
@@ -128,7 +130,20 @@ class Thread:
     @property
     def messages(self) -> list[Said]:
         """What a list of its messages shows, oldest first."""
-        return [entry for entry in self.entries if isinstance(entry, Said)]
+        return [entry for entry in self.entries if isinstance(entry, Said) and not entry.deleted]
+
+    @property
+    def told(self) -> list[Said | Called]:
+        """What later runs are told: calls as long as a message of their run is there, or the one before them."""
+        return [entry for place, entry in enumerate(self.entries) if self._is_told(place, entry)]
+
+    def _is_told(self, place: int, entry: Said | Called) -> bool:
+        if isinstance(entry, Said):
+            return not entry.deleted
+        said = [other for other in self.entries if isinstance(other, Said)]
+        before = [other for other in self.entries[:place] if isinstance(other, Said)]
+        own = [other for other in said if other.run_id == entry.run_id] or before[-1:]
+        return not own or not all(other.deleted for other in own)
 
     @property
     def active(self) -> Run | None:
@@ -222,7 +237,7 @@ class Reference:
 
     def transcript(self, thread: Thread, more: Sequence[Said] = (), last: int | None = None) -> list[Json]:
         """What a run of this thread tells the model; with `last` only so many messages and what follows them."""
-        entries = [*thread.entries, *more]
+        entries = [*thread.told, *more]
         places = [place for place, entry in enumerate(entries) if isinstance(entry, Said)]
         if last is not None and len(places) >= last:
             entries = entries[places[-last] :]
@@ -240,7 +255,7 @@ class Reference:
 
     def submit(self, run: Run, outputs: dict[str, str], plan: Plan) -> None:
         """The next round, after `may_submit`."""
-        run.thread.entries.append(Called({call: outputs[call] for call in run.waits_for}))
+        run.thread.entries.append(Called(run.id, {call: outputs[call] for call in run.waits_for}))
         for step in run.steps:
             step.status = "completed"
         run.status, run.waits_for, run.plan, run.looks_left = "queued", (), plan, plan.looks
@@ -256,6 +271,7 @@ class Reference:
     def update_run(self, run: Run, metadata: Json) -> None:
         """Refused while it works."""
         self.exists(run.thread)
+        self.look(run)
         if run.status in ("in_progress", "cancelling"):
             raise RefusedError(400, f"Cannot update run with status '{run.status}'.")
         run.metadata = metadata
