@@ -49,6 +49,32 @@ def _yes_or_no(text: str) -> bool:
     return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.strip().lower()]
 
 
+def _is_place(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_map(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(name, str) for pair in value.items() for name in pair)
+
+
+# What an argument must be, and how that is said.
+_NEEDED: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "store": (_is_place, "a path or URL as a string, or None,"),
+    "files": (_is_place, "a path as a string, or None,"),
+    "namespace": (lambda value: isinstance(value, str) and bool(value), "a name"),
+    "mode": (lambda value: value in get_args(Mode), f"one of {', '.join(get_args(Mode))}"),
+    "stream": (lambda value: value in get_args(Stream), f"one of {', '.join(get_args(Stream))}"),
+    "run_ttl": (_is_whole, "a whole number of at least 1"),
+    "poll_after_ms": (_is_whole, "a whole number of at least 1"),
+    "models": (_is_map, "a mapping of names to names"),
+    "store_responses": (lambda value: isinstance(value, bool), "True or False"),
+}
+
+
 def _from_environment(name: str, read: Callable[[str], T], default: T) -> Any:
     variable = f"ASSISTANTS_COMPAT_{name}"
 
@@ -102,21 +128,15 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse at once what would fail later, far from its cause."""
-        for name, words in (("mode", get_args(Mode)), ("stream", get_args(Stream))):
-            if getattr(self, name) not in words:
-                message = f"Settings({name}={getattr(self, name)!r}): one of {', '.join(words)} is needed."
-                raise SettingsError(message)
-        for name in ("run_ttl", "poll_after_ms"):
+        for name, (fits, needed) in _NEEDED.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                message = f"Settings({name}={value!r}): a whole number of at least 1 is needed."
+            if not fits(value):
+                shown = "..." if name == "store" else repr(value)  # a URL may hold a password
+                message = f"Settings({name}={shown}): {needed} is needed."
                 raise SettingsError(message)
         # A relative path is meant from here, wherever the program goes later.
         object.__setattr__(self, "store", _absolute(self.store))
         object.__setattr__(self, "files", _absolute(self.files))
-        if not self.namespace:
-            message = "Settings(namespace=''): a namespace needs a name."
-            raise SettingsError(message)
 
 
 _SQLITE_PATH = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:|[A-Za-z]:)([^?]+)")

@@ -70,11 +70,21 @@ def test_a_variable_that_cannot_be_used_is_named(name: str, text: str, monkeypat
         {"run_ttl": True},
         {"poll_after_ms": 1.5},
         {"namespace": ""},
+        {"namespace": None},
+        {"mode": ["auto"]},
+        {"store": 1},
+        {"files": b"here"},
+        {"models": "a=b"},
+        {"models": {"a": None}},
+        {"models": None},
+        {"store_responses": "no"},
+        {"store_responses": 0},
     ],
 )
 def test_an_argument_that_cannot_be_used_is_refused_at_once(arguments: dict[str, Any]) -> None:
-    """What would fail far from its cause fails here."""
-    with pytest.raises(SettingsError):
+    """What would fail far from its cause, or mean the opposite (`"no"` is true), fails here and is named."""
+    [name] = arguments
+    with pytest.raises(SettingsError, match=rf"Settings\({name}=.*\): .* is needed\."):
         Settings(**arguments)
 
 
