@@ -116,7 +116,8 @@ def ogx(shared: Path, pytestconfig: pytest.Config, tmp_path_factory: pytest.Temp
     if sys.platform == "win32" or missing:
         pytest.skip(f"OGX is started by a shell script that needs {', '.join(missing) or 'a Unix'}")
     chosen = _python()
-    kept = pytestconfig.cache.mkdir("ogx") if pytestconfig.cache else tmp_path_factory.mktemp("installed")
+    cache = getattr(pytestconfig, "cache", None)  # not there with `-p no:cacheprovider`
+    kept = cache.mkdir("ogx") if cache else tmp_path_factory.mktemp("installed")
     with _locked(kept):
         if not _installed(kept):
             shutil.rmtree(kept / "venv", ignore_errors=True)
