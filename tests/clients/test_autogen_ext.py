@@ -109,13 +109,13 @@ def test_a_reset_deletes_the_new_messages(async_door: Door, async_client: Any, u
 
 
 def test_a_reset_forgets_the_calls_of_functions(async_door: Door, async_client: Any, upstream: StandIn) -> None:
-    """After a reset that deleted every message of a function round, the next run is one the upstream can take."""
+    """After a reset that deleted every message of a function round, the model is not told of its calls either."""
     upstream.script(Turn(function_calls=CALLS[:1], polls=0), Turn(text="42.", polls=0), Turn(text="Yes?", polls=0))
     chat = Chat(async_door, async_client, multiply)
     chat.ask("What is 6 times 7?")
     async_door(chat.agent.on_reset(chat.token))
     assert chat.ask("Hello.").chat_message.content == "Yes?"
-    assert said(bodies(upstream)[2]) == [("user", "Hello.")]
+    assert bodies(upstream)[2]["input"] == [{"role": "user", "content": [{"type": "input_text", "text": "Hello."}]}]
 
 
 def test_a_saved_agent_comes_back(async_door: Door, async_client: Any, upstream: StandIn) -> None:
