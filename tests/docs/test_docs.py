@@ -120,14 +120,60 @@ def test_the_recording_holds_no_request_header_and_says_what_it_was_made_against
             assert item["response"]["headers"]["x-recorded-against"] == ["stand-in"]
 
 
+def parameters() -> dict[str, set[str]]:
+    """The table of parameters in docs/differences.md: what each of them changes upstream."""
+    page = (ROOT / "docs" / "differences.md").read_text(encoding="utf-8")
+    shown = re.search(r"<!-- parameters -->\n(.*?)\n<!-- /parameters -->", page, re.DOTALL)
+    assert shown is not None
+    rows = [row.split("|")[1:3] for row in shown[1].splitlines()[2:]]
+    return {legacy.strip(" `"): set(re.findall(r"`([\w.]+)`", changes)) for legacy, changes in rows}
+
+
 def test_the_table_of_parameters_names_every_parameter_of_a_run() -> None:
     """docs/differences.md says of each parameter of `runs.create` what becomes of it."""
     from openai.types.beta.threads import run_create_params  # noqa: PLC0415 - the SDK's own list
 
-    page = (ROOT / "docs" / "differences.md").read_text(encoding="utf-8")
-    shown = re.search(r"<!-- parameters -->\n(.*?)\n<!-- /parameters -->", page, re.DOTALL)
-    assert shown is not None
-    rows = [row.split("|")[1] for row in shown[1].splitlines()[2:]]
-    named = [name for cell in rows for name in re.findall(r"`(\w+)`", cell)]
     known = {*run_create_params.RunCreateParamsBase.__annotations__, "stream"} - {"assistant_id", "include"}
-    assert sorted(named) == sorted(known)
+    assert sorted(parameters()) == sorted(known) == sorted(GIVEN)
+
+
+GIVEN = {
+    "model": "gpt-4.1",
+    "instructions": "Shout.",
+    "additional_instructions": "Loudly.",
+    "additional_messages": [{"role": "user", "content": "Two."}],
+    "tools": [{"type": "code_interpreter"}],
+    "tool_choice": "required",
+    "parallel_tool_calls": False,
+    "temperature": 0.5,
+    "top_p": 0.5,
+    "reasoning_effort": "low",
+    "response_format": {"type": "json_object"},
+    "max_completion_tokens": 500,
+    "max_prompt_tokens": 500,
+    "metadata": {"a": "1"},
+    "truncation_strategy": {"type": "last_messages", "last_messages": 1},
+    "stream": True,
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_parameter_changes_upstream_what_the_table_says(
+    name: str, upstream: StandIn, sqlite_settings: Settings
+) -> None:
+    """Of two requests that differ in one parameter, the bodies upstream differ in what its row claims, and no more."""
+
+    def asked_with(**given: Any) -> dict[str, Any]:
+        messages = [{"role": "user", "content": text} for text in ("Zero.", "One.")]
+        thread = client.beta.threads.create(messages=messages)
+        body = {"assistant_id": assistant.id, **given}
+        client.post(f"/threads/{thread.id}/runs", body=body, cast_to=object)
+        sent = next(each.json for each in reversed(upstream.requests) if each.path == "/responses")
+        inner = {f"{key}.{part}": each for key in ("text", "reasoning") for part, each in sent.pop(key, {}).items()}
+        return {**sent, **inner}
+
+    with Door("sync").client(upstream, sqlite_settings) as client:
+        assistant = client.beta.assistants.create(model="gpt-4o", instructions="Help.")
+        plain, changed = asked_with(), asked_with(**{name: GIVEN[name]})
+    keys = {*plain, *changed}
+    assert {key for key in keys if plain.get(key) != changed.get(key)} == parameters()[name]
