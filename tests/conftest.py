@@ -16,6 +16,7 @@ import pytest
 from assistants_compat import Settings
 from assistants_compat.testing import StandIn
 from doors import Door
+from streams import ByHand, by_hand
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -103,6 +104,13 @@ def upstream() -> Iterator[StandIn]:
 
 def _can_check(spec: Path) -> bool:
     return spec.is_file() and importlib.util.find_spec("jsonschema") is not None
+
+
+@pytest.fixture
+def hand() -> Iterator[ByHand]:
+    """An upstream that the test drives by hand."""
+    with by_hand() as upstream:
+        yield upstream
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -16,7 +16,6 @@ import openai
 
 import assistants_compat
 from assistants_compat import Settings
-from assistants_compat.testing import StandIn
 
 KEY = "sk-test"
 
@@ -75,7 +74,7 @@ class Door:
         self.clients.append(client)
         return client
 
-    def client(self, upstream: StandIn, settings: Settings, **options: Any) -> Any:
+    def client(self, upstream: Any, settings: Settings, **options: Any) -> Any:
         """A wrapped client of this kind."""
         return assistants_compat.wrap(self.raw_client(upstream, **options), settings)
 
