@@ -356,8 +356,10 @@ def carry_async(chunks: AsyncIterator[bytes], hold: Callable[[], None], owner: o
 
 async def finish_async(owner: object) -> None:
     """`finish`, for an asynchronous client."""
-    loop = asyncio.get_running_loop()
     carriers = [carrier for carrier in _keeper.of(owner) if isinstance(carrier, AsyncCarrier)]
+    if not carriers:  # under trio there never are any
+        return
+    loop = asyncio.get_running_loop()
     tasks = []
     for carrier in carriers:
         if carrier.task.get_loop() is loop:

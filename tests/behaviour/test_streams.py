@@ -291,7 +291,8 @@ def test_what_a_handler_was_told_it_can_ask_for(  # noqa: C901 - one small handl
         elif name == "message":
             assert found == given
         elif name == "run":
-            assert (found.id, found.status) == (given.data.run_id, "in_progress")
+            assert found.id == given.data.run_id
+            assert found.status in {"in_progress", "completed"}  # an asynchronous stream is read a little ahead
         elif name == "step begun":
             assert found.id == given.data.id
         else:
