@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from urllib.parse import quote
 
 from . import errors
 from .io import CHUNK, IO, Body, Request
+from .store import queries
 from .store.queries import Found
+from .translate.found import made_files, place_of
 from .translate.output import Generated
-from .wire import File, Json, Run
+from .wire import File, Json, Run, objects
 
 log = logging.getLogger("assistants_compat")
 
+_PAGES = 50  # of a hundred files each
 _TRIES = 3
 _FIRST_PAUSE = 0.5  # seconds; doubled after each try
 _OK, _SERVER_ERROR = 200, 500
@@ -28,6 +32,40 @@ class NotCopiedError(Exception):
         """Say why in words that a caller may read."""
         super().__init__(reason)
         self.again = again
+
+
+async def found_files(io: IO, container_ids: Sequence[str], minted: Mapping[str, list[str]]) -> list[Json]:
+    """The files that the model made in these containers, without those that an earlier round has left already.
+
+    `minted` are the ids of this round.  A container that cannot be listed loses nothing that is cited.
+    """
+    if not container_ids:
+        return []
+    files = [file for container_id in container_ids for file in made_files(await _listed(io, container_id))]
+    known = await io.read(lambda db: queries.places(db, io.settings.namespace, container_ids))
+    ours = {None, *minted.get("file", ())}
+    return [file for file in files if known.get(place_of(file)) in ours]
+
+
+async def _listed(io: IO, container_id: str) -> list[Json]:
+    path, after, files = f"/containers/{quote(container_id, safe='')}/files", "", []
+    try:
+        for _ in range(_PAGES):
+            query = (("limit", "100"), ("order", "asc"), *((("after", after),) if after else ()))
+            page = await io.ask(Request("GET", path, query=query))
+            # A page names its container in each file (spec); servers that do not are helped.
+            files += [{"container_id": container_id, **file} for file in objects(page.get("data"))]
+            after = str(page.get("last_id") or "")
+            if not (page.get("has_more") and after):
+                break
+    except (errors.UpstreamError, errors.UnreachableError, errors.ApiError) as error:
+        log.warning("container %s could not be listed: %s", container_id, type(error).__name__)
+    return files
+
+
+async def keep_all(io: IO, files: Sequence[Generated], run: Run) -> list[Json]:
+    """Copy files into our store, several at a time; their rows, in the same order."""
+    return await io.together([partial(keep, io, file, run) for file in files])
 
 
 async def keep(io: IO, file: Generated, run: Run) -> Json:
@@ -47,7 +85,7 @@ async def keep(io: IO, file: Generated, run: Run) -> Json:
         "stored": False,
     }
     try:
-        size, sha256 = await _copied(io, file.id, file.data, file.container_id, file.container_file_id)
+        size, sha256 = await _copied(io, file.id, file.data, file.container_id, file.container_file_id, file.size)
     except NotCopiedError as trouble:
         log.warning("file %s of run %s could not be copied: %s", file.id, run["id"], trouble)
         return {**row, "trouble": str(trouble)}
@@ -65,8 +103,13 @@ async def recovered(io: IO, row: Found) -> Json | None:
     return {"stored": True, "sha256": sha256, "trouble": None, "body": {**row["body"], "bytes": size}}
 
 
-async def _copied(
-    io: IO, id_: str, data: bytes | None, container_id: str | None, container_file_id: str | None
+async def _copied(  # noqa: PLR0913, PLR0917 - where to, where from, and how many bytes
+    io: IO,
+    id_: str,
+    data: bytes | None,
+    container_id: str | None,
+    container_file_id: str | None,
+    expected: int | None = None,
 ) -> tuple[int, str]:
     if data is not None:
         return await io.save(id_, _pieces(data))
@@ -74,7 +117,7 @@ async def _copied(
     pause = _FIRST_PAUSE
     for left in reversed(range(_TRIES)):
         try:
-            return await _fetched(io, id_, Request("GET", path, accept="*/*"))
+            return await _fetched(io, id_, Request("GET", path, accept="*/*"), expected)
         except NotCopiedError as trouble:
             if not (left and trouble.again):
                 raise
@@ -83,26 +126,31 @@ async def _copied(
     raise AssertionError  # pragma: no cover - the last try returns or raises
 
 
-async def _fetched(io: IO, id_: str, request: Request) -> tuple[int, str]:
+async def _fetched(io: IO, id_: str, request: Request, expected: int | None) -> tuple[int, str]:
     try:
         async with aclosing(await io.upstream.open(request)) as body:
             if body.status != _OK:
                 again = body.status >= _SERVER_ERROR or body.status in _TRANSIENT
                 reason = f"the container answered {body.status}"
                 raise NotCopiedError(reason, again=again)
-            return await _checked(io, id_, body)
+            return await _checked(io, id_, body, expected)
     except errors.UnreachableError:
         reason = "the connection to the container was lost"
         raise NotCopiedError(reason, again=True) from None
 
 
-async def _checked(io: IO, id_: str, body: Body) -> tuple[int, str]:
-    """Keep the bytes only if they are as many as were announced (a compressed answer announces others)."""
+async def _checked(io: IO, id_: str, body: Body, expected: int | None) -> tuple[int, str]:
+    """Keep the bytes only if they are as many as the container's list or the answer's header says.
+
+    So an error body with status 200 is no file.  A compressed answer announces another number.
+    """
     size, sha256 = await io.save(id_, body.chunks())
     announced = body.headers.get("content-length", "")
     if "content-encoding" not in body.headers and announced.isdigit() and int(announced) != size:
+        expected = int(announced)
+    if expected is not None and expected != size:
         await io.forget(id_)
-        reason = f"the container sent {size} of {announced} bytes"
+        reason = f"the container sent {size} of {expected} bytes"
         raise NotCopiedError(reason, again=True)
     return size, sha256
 

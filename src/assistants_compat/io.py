@@ -14,7 +14,9 @@ import secrets
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Mapping, MutableSet
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Mapping, MutableSet, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -38,6 +40,8 @@ T = TypeVar("T")
 CHUNK = 64 * 1024
 LEASE = 45  # seconds for which a stream holds its run; it is renewed three times in that time
 BAD_REQUEST = 400
+_SEVERAL = 2
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,10 @@ class IO(ABC):
     @abstractmethod
     async def _call(self, work: Callable[[], T]) -> T:
         """Run something that blocks; once started it is always finished."""
+
+    @abstractmethod
+    async def together(self, works: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
+        """Do several things of the core, a few at a time; their results in order."""
 
     @abstractmethod
     async def sleep(self, seconds: float) -> None:
@@ -218,6 +226,14 @@ class BlockingIO(IO):
     async def _call(self, work: Callable[[], T]) -> T:
         return work()
 
+    async def together(self, works: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
+        """One alone in the caller's thread; several in threads of their own."""
+        if len(works) < _SEVERAL:
+            return [await work() for work in works]
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="assistants-compat-files") as pool:
+            jobs = [pool.submit(copy_context().run, _run, work) for work in works]
+            return [job.result() for job in jobs]
+
     async def sleep(self, seconds: float) -> None:
         """Block the caller's thread."""
         time.sleep(seconds)  # noqa: ASYNC251 - this door's methods never suspend
@@ -233,9 +249,35 @@ class AsyncIO(IO):
             return await (_finished(thread) if _in_asyncio() else thread)
         raise AssertionError  # pragma: no cover - a shielded scope swallows nothing, which its type does not say
 
+    async def together(self, works: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
+        """In tasks of their own; when one fails the others are finished all the same."""
+        if len(works) < _SEVERAL:
+            return [await work() for work in works]
+        results: dict[int, T] = {}
+        failed: list[Exception] = []
+        limit = anyio.CapacityLimiter(_AT_ONCE)
+
+        async def do(number: int) -> None:
+            async with limit:
+                try:
+                    results[number] = await works[number]()
+                except Exception as error:  # noqa: BLE001 - raised below, by itself and not in a group
+                    failed.append(error)
+
+        async with anyio.create_task_group() as group:
+            for number in range(len(works)):
+                group.start_soon(do, number)
+        if failed:
+            raise failed[0]
+        return [results[number] for number in range(len(works))]
+
     async def sleep(self, seconds: float) -> None:
         """Suspend the caller's task."""
         await anyio.sleep(seconds)
+
+
+def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    return run(work())
 
 
 def _in_asyncio() -> bool:

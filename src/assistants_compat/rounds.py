@@ -18,9 +18,10 @@ from .store import queries
 from .store.engine import Connection
 from .store.queries import Found
 from .translate import run as runs
+from .translate.found import containers_of
 from .translate.output import Generated, Outcome, outcome_from_response
 from .translate.run import added, outcome_of_response, usage_from_response
-from .wire import Json, Run
+from .wire import Json, Run, objects
 
 _LEASE_SECONDS = 300  # a poller that died while it copied holds a run's end back no longer than this
 
@@ -48,7 +49,13 @@ async def finish(
     minted = row["state"].get("minted")
     mint = Replay(io.mint, minted)
     streamed = bool(row["request"].get("stream"))
-    outcome = told or outcome_from_response(run, response, usage, mint, now, calls_are=waiting, streamed=streamed)
+    if told is None:
+        found = await generated.found_files(io, containers_of(objects(response.get("output"))), minted or {})
+        outcome = outcome_from_response(
+            run, response, usage, mint, now, calls_are=waiting, streamed=streamed, found=found
+        )
+    else:
+        outcome = told
     state = {**row["state"], "usage": total, "step_usage": usage, "sent": _sent(row, response)}
     state.pop("minted", None)
     if outcome.files and told is None and not await lease(io, row):
@@ -57,7 +64,7 @@ async def finish(
     new: list[Generated] = []
     try:
         new = await unknown(io, outcome.files)
-        kept = [await generated.keep(io, file, run) for file in new]
+        kept = await generated.keep_all(io, new, run)
 
         def work(db: Connection) -> bool:
             namespace, run_id = row["namespace"], row["id"]

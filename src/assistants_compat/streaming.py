@@ -112,15 +112,21 @@ class _Stream:
                         continue  # what follows the response is read too, so that the connection can be used again
                     if events := await self._take(decoder.feed(chunk)):
                         yield events
-                    if body is not self.body or (self.over and self.events.response is None):
+                    if self._is_done_with(body):
                         return
         except errors.UnreachableError as error:
             log.warning("the stream of run %s broke: %s", self.row["id"], type(error.original).__name__)
+
+    def _is_done_with(self, body: Body) -> bool:
+        """Whether the run was stopped, or asked for again over another connection."""
+        return body is not self.body or (self.over and self.events.response is None)
 
     async def _take(self, given: list[Json]) -> list[Event]:
         now = self.io.now()
         events: list[Event] = []
         for event in given:
+            if containers := self.events.to_be_listed(event):
+                self.events.reading.found += await generated.found_files(self.io, containers, self.mint.minted)
             events += self.events.feed(event, now)
             if self.events.response is not None:
                 return await self._end(events)
@@ -135,7 +141,7 @@ class _Stream:
         events.changed = False
         self.next_save = io.monotonic() + _SAVED_EVERY
         new = await rounds.unknown(io, events.reading.outcome.files)
-        files = [await generated.keep(io, file, run) for file in new]
+        files = await generated.keep_all(io, new, run)
 
         def work(db: Connection) -> Found | None:
             namespace, run_id = self.row["namespace"], run["id"]

@@ -11,6 +11,11 @@ from typing import Any, TypedDict
 Json = dict[str, Any]
 
 
+def objects(value: object) -> list[Json]:
+    """The objects of a list; what the upstream may send besides is passed over, and never breaks a run."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
 class Usage(TypedDict):
     """Token counts of a run or a run step."""
 

@@ -259,3 +259,10 @@ def renew_lease(db: Connection, namespace: str, run_id: str, until: int) -> None
     """Hold on to a run that has not ended."""
     statement = update(runs).where(_is(runs, namespace, run_id), runs.c.status.in_(ACTIVE)).values(lease_until=until)
     db.execute(statement)
+
+
+def places(db: Connection, namespace: str, container_ids: Sequence[str]) -> dict[tuple[str, str], str]:
+    """Our ids of the files that came from these containers, by container and file; also of those deleted since."""
+    query = select(files.c.container_id, files.c.container_file_id, files.c.id)
+    where = (files.c.namespace == namespace, files.c.container_id.in_(list(map(_plain, container_ids))))
+    return {(row.container_id, row.container_file_id): row.id for row in db.execute(query.where(*where))}

@@ -15,7 +15,7 @@ a marker such as `【4:0†name】`, so one is put there, and every span behind 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from ..wire import Json
@@ -53,7 +53,7 @@ def span_of_citation(text: str, annotation: Mapping[str, Any], taken: Iterable[S
         for span in ((start, end), _from_utf16(text, start, end)):
             if span is not None and _is_link(text[span[0] : span[1]], name):
                 return span
-    return _find_link(text, name, set(taken))
+    return link_of(text, name, list(taken))
 
 
 def _is_link(piece: str, name: str) -> bool:
@@ -69,7 +69,8 @@ def _from_utf16(text: str, start: int, end: int) -> Span | None:
     return first, first + len(piece.decode("utf-16-le", "replace"))
 
 
-def _find_link(text: str, name: str, taken: set[Span]) -> Span | None:
+def link_of(text: str, name: str, taken: Collection[Span]) -> Span | None:
+    """Where `sandbox:/mnt/data/NAME` stands in a text, past the spans that are `taken`; None when it does not."""
     if not name:
         return None
     # Not the beginning of a longer name: `d.csv` is not cited by `sandbox:/mnt/data/d.csv.zip`.

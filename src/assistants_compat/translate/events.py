@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..ids import Mint
-from ..wire import Json, Message, Run, RunStep, Thread, Usage
+from ..wire import Json, Message, Run, RunStep, Thread, Usage, objects
 from . import run as runs
 from .citations import file_citation, is_file_citation, marker
-from .output import NOTHING, Begun, Reading, incomplete_reason, is_call, objects, stamp
+from .found import containers_of
+from .output import NOTHING, Begun, Reading, incomplete_reason, is_call, stamp
 from .parts import Part, as_streamed, longer, numbered
 from .sse import DONE, Event
 
@@ -60,6 +61,7 @@ class RunEvents:
         self._error: Json = {}
         self._items: dict[int, _Item] = {}  # those that have begun, by their place in the output
         self._done: dict[int, Json] = {}  # those that have ended
+        self._listed: set[Any] = set()  # calls whose container was listed since
         self._held: RunStep | None = None  # a message's step: only the response's end knows its usage
 
     # --- the beginning, and an end that the upstream does not tell
@@ -128,6 +130,21 @@ class RunEvents:
     def error(self) -> Json | None:
         """What an `error` event said, as a run's `last_error`, if one came."""
         return runs.last_error(self._error) if self._error else None
+
+    def to_be_listed(self, event: Mapping[str, Any]) -> list[str]:
+        """The containers whose files are to be listed (`reading.found`) before this event is fed: a message ends.
+
+        Each is named once for all calls that have ended since.
+        """
+        is_end = event["type"] in _ENDS
+        item = _object(event.get("item"))
+        if not is_end and (event["type"] != "response.output_item.done" or item.get("type") != "message"):
+            return []
+        ended = objects(_object(event.get("response")).get("output")) if is_end else list(self._done.values())
+        calls = {str(call.get("id") or id(call)): call for call in ended if is_call(call)}
+        new = [call for key, call in calls.items() if key not in self._listed]
+        self._listed.update(calls)
+        return containers_of(new)
 
     # --- items
 
@@ -254,6 +271,7 @@ class RunEvents:
     def _end_message(self, open_: _Item, item: Json, reason: str, now: int) -> list[Event]:
         begun, message = open_.begun, self._message(open_.begun)
         assert begun is not None  # noqa: S101 - a message was begun
+        item = self.reading.with_found(item, rest=True)
         parts = as_streamed(item, open_.parts)
         content, offsets = [told.part for told in parts], [told.offsets for told in parts]
         self.reading.end_message(begun, {**item, "content": content}, reason, now, offsets=offsets)
@@ -448,6 +466,7 @@ _BEGINNINGS: dict[str, Callable[[RunEvents, Any, Json, int], list[Event]]] = {
     "file_search_call": RunEvents._begin_call,  # noqa: SLF001
     "function_call": RunEvents._begin_function,  # noqa: SLF001
 }
+_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 _HANDLERS: dict[str, Callable[[RunEvents, Mapping[str, Any], int], list[Event]]] = {
     "response.created": RunEvents._created,  # noqa: SLF001
     "response.in_progress": RunEvents._in_progress,  # noqa: SLF001

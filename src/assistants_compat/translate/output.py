@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..ids import Mint
-from ..wire import Json, Message, Run, RunStep, Usage
+from ..wire import Json, Message, Run, RunStep, Usage, objects
 from .citations import is_file_citation, is_shown_image, text_block
+from .found import Place, citation_of, place_of, unknown_files, with_links, with_rest
 from .run import function_call
 
 _CONTAINER_LIVES = 19 * 60  # seconds; a container dies after 20 idle minutes
@@ -44,6 +45,7 @@ class Generated:
     container_id: str | None = None
     container_file_id: str | None = None
     data: bytes | None = None
+    size: int | None = None  # as the container lists it
 
 
 @dataclass
@@ -65,29 +67,29 @@ def outcome_from_response(  # noqa: PLR0913 - two objects, two sources of what i
     *,
     calls_are: str = "in_progress",
     streamed: bool = False,
+    found: Sequence[Json] = (),
 ) -> Outcome:
     """Translate a response that has ended.  Pure: `mint` makes ids, `now` is the time in seconds.
 
     `calls_are` is the status of a step whose functions were called: `in_progress` where their outputs are awaited.
-    `streamed` as for `Reading`.
+    `streamed` as for `Reading`; `found` are the files of its containers, as they were listed.
     """
     reading = Reading(run, mint, streamed=streamed)
+    reading.found = list(found)
     reason = incomplete_reason(response)
-    for item in objects(response.get("output")):
+    output = objects(response.get("output"))
+    last = max((number for number, item in enumerate(output) if item.get("type") == "message"), default=-1)
+    for number, item in enumerate(output):
         kind = item.get("type")
         if kind == "message":
-            reading.end_message(reading.begin_message(now), item, reason, now)
+            begun, whole = reading.begin_message(now), reading.with_found(item, rest=number == last)
+            reading.end_message(begun, whole, reason, now)
         elif is_call(item):
             reading.end_call(reading.begin_call(item, now), item, now)
         elif kind == "function_call":
             reading.end_function(*reading.begin_function(item, now), item)
     reading.end(usage, calls_are, now)
     return reading.outcome
-
-
-def objects(value: object) -> list[Json]:
-    """The objects of a list; what the upstream may send besides is passed over, and never breaks a run."""
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 @dataclass
@@ -111,7 +113,8 @@ class Reading:
         self.run, self.mint, self.streamed = run, mint, streamed
         self.outcome = Outcome()
         self.function_step: RunStep | None = None
-        self._by_container: dict[tuple[str, str], Generated] = {}
+        self.found: list[Json] = []  # the files of the containers that calls ran in, as they were listed
+        self._by_container: dict[Place, Generated] = {}
         self._shown: list[str] = []  # file ids of images that calls showed since the last message
 
     # --- hosted tools
@@ -203,6 +206,14 @@ class Reading:
         self.outcome.entries.append(message)  # type: ignore[arg-type]  # a message is one kind of entry
         return Begun(step, message=message, images=len(shown))
 
+    def with_found(self, item: Mapping[str, Any], *, rest: bool) -> Json:
+        """The item of a message that ends, with the citations that it lacks; `rest` for files that nothing links."""
+        item = with_links(item, self.found) if self.found else dict(item)
+        return with_rest(item, self.found, self._by_container, self._sizes()) if rest and self.found else item
+
+    def _sizes(self) -> set[int]:
+        return {len(file.data) for file in self.outcome.files.values() if file.data is not None}
+
     def end_message(
         self,
         begun: Begun,
@@ -247,7 +258,7 @@ class Reading:
         images = message["content"]
         message["content"] = [*images, *blocks, *late] if self.streamed else [*images, *late, *blocks]
         # Late v2 listed linked files here, not images (recordings.md section 3, quoted dumps).
-        message["attachments"] = [{"file_id": id_, "tools": [{"type": "code_interpreter"}]} for id_ in cited]
+        message["attachments"] = [_attachment(id_) for id_ in cited]
         end_message(message, None if item.get("status", "completed") == "completed" else reason, now)
         # A step knows no "incomplete": the recorded message step of a run that hit its limit was completed.
         stamp(begun.step, "completed", now)
@@ -258,7 +269,8 @@ class Reading:
             # A linked file's name is its full path, as the service's was (platform.md section 7); always data.
             name = str(annotation.get("filename") or key[1])
             path = name if is_shown_image(annotation) else f"/mnt/data/{name}"
-            generated = Generated(self.mint("file"), path, *key)
+            size = next((file.get("bytes") for file in self.found if place_of(file) == key), None)
+            generated = Generated(self.mint("file"), path, *key, size=size if isinstance(size, int) else None)
             self._by_container[key] = self.outcome.files[generated.id] = generated
         return self._by_container[key]
 
@@ -301,6 +313,11 @@ class Reading:
         A step that waits for the outputs of functions gets it when they come.  The upstream counts a response as a
         whole, and nothing is estimated (docs/differences.md).
         """
+        for file in unknown_files(self.found, self._by_container, self._sizes()):
+            attachment = _attachment(self._file(citation_of(file)).id)
+            if self.outcome.messages:
+                message = self.outcome.messages[-1]
+                message["attachments"] = [*message["attachments"], attachment]
         if self.function_step is not None:
             stamp(self.function_step, calls_are, now)
         steps = self.outcome.steps
@@ -334,6 +351,10 @@ def stamp(step: RunStep, status: str, now: int) -> None:
     if status != "in_progress":
         step["expires_at"] = None
         step[f"{status}_at"] = now  # type: ignore[literal-required]  # completed, failed, cancelled or expired
+
+
+def _attachment(file_id: str) -> Json:
+    return {"file_id": file_id, "tools": [{"type": "code_interpreter"}]}
 
 
 def _image_block(file_id: str) -> Json:

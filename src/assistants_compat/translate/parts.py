@@ -6,9 +6,8 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..wire import Json
+from ..wire import Json, objects
 from .citations import marker_places
-from .output import objects
 
 _KINDS = frozenset({"output_text", "refusal"})
 
