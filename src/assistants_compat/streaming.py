@@ -126,7 +126,7 @@ class _Stream:
         events: list[Event] = []
         for event in given:
             if containers := self.events.to_be_listed(event):
-                self.events.reading.found += await generated.found_files(self.io, containers, self.mint.minted)
+                await self._list(containers)
             events += self.events.feed(event, now)
             if self.events.response is not None:
                 return await self._end(events)
@@ -134,6 +134,11 @@ class _Stream:
         if is_found and not self.events.changed and self.io.monotonic() < self.next_save:
             return events
         return [*events, *await self._save()]
+
+    async def _list(self, containers: list[str]) -> None:
+        reading = self.events.reading
+        others = [file for file in reading.found if file["container_id"] not in containers]
+        reading.found = [*others, *await generated.found_files(self.io, containers, self.mint.minted)]
 
     async def _save(self) -> list[Event]:
         """Store what was said so far; the last events, if the run is to stop or was stopped by somebody else."""
