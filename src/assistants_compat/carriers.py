@@ -35,6 +35,7 @@ log = logging.getLogger("assistants_compat")
 _PATIENCE = 30.0  # seconds that a closing client waits for streams that are still read
 _LAST_PATIENCE = 10.0  # seconds that an ending program waits
 _LAST = b"data: [DONE]\n\n"
+_DRAIN = 0.5  # seconds that either waits for a stream that has told everything, and only has its connection to end
 _AHEAD = 64 * 1024  # bytes that are read before the consumer asks for them
 
 
@@ -107,6 +108,7 @@ class _Carrier:
     def __init__(self, chunks: AsyncIterator[bytes], hold: Callable[[], None], owner: object) -> None:
         self.chunks, self.hold, self.owner = chunks, hold, owner
         self.left = False
+        self.told = False  # its last event was read
         self.keeper = _keeper
 
     def renew(self) -> None:
@@ -138,8 +140,8 @@ class SyncCarrier(_Carrier):
             if self.ended.is_set():
                 return None
             chunk = self._stepped()
-            if chunk is not None and chunk.endswith(_LAST):
-                self._stepped()  # the connection is done with before the consumer hears of the end
+            # The connection may still be open, and for long: its end is read by whoever comes next, not before this.
+            self.told = self.told or (chunk is not None and chunk.endswith(_LAST))
             return chunk
 
     def _stepped(self) -> bytes | None:
@@ -217,10 +219,11 @@ def finish(owner: object) -> None:
 
 
 def _wait(carriers: list[SyncCarrier], patience: float) -> None:
-    until = time.monotonic() + patience
+    started = time.monotonic()
     for carrier in carriers:
         carrier.leave()
-    for carrier in carriers:
+    for carrier in sorted(carriers, key=lambda carrier: carrier.told):
+        until = started + (min(patience, _DRAIN) if carrier.told else patience)
         carrier.ended.wait(max(0.0, until - time.monotonic()))
 
 
@@ -259,6 +262,7 @@ class AsyncCarrier(_Carrier):
     async def _read(self) -> None:
         try:
             async for chunk in self.chunks:
+                self.told = self.told or chunk.endswith(_LAST)
                 if self.left:
                     continue
                 self._buffer.append(chunk)
@@ -360,10 +364,9 @@ async def finish_async(owner: object) -> None:
     if not carriers:  # under trio there never are any
         return
     loop = asyncio.get_running_loop()
-    tasks = []
-    for carrier in carriers:
-        if carrier.task.get_loop() is loop:
-            carrier.leave()
-            tasks.append(carrier.task)
-    if tasks:
-        await asyncio.wait(tasks, timeout=_PATIENCE)
+    mine = [carrier for carrier in carriers if carrier.task.get_loop() is loop]
+    for carrier in mine:
+        carrier.leave()
+    for told, patience in ((False, _PATIENCE), (True, min(_PATIENCE, _DRAIN))):
+        if tasks := [carrier.task for carrier in mine if carrier.told is told and not carrier.ended]:
+            await asyncio.wait(tasks, timeout=patience)

@@ -224,6 +224,19 @@ def test_a_client_that_closes_waits_within_bounds(
     assert said(settings, run_id) == [("incomplete", "One two")]
 
 
+def test_a_connection_that_the_upstream_leaves_open(door: Door, client: Any, hand: ByHand, settings: Settings) -> None:
+    """A response that has ended over a connection that has not: the client closes without waiting for that."""
+    hand.plan(*EVENTS)
+    stream = begin(door, client)
+    until(door, stream, "thread.run.completed")
+    del stream
+    started = time.monotonic()
+    door(client.close())
+    assert time.monotonic() - started < 5
+    if door.kind == "async":  # a thread that waits for bytes cannot be told that its connection was closed
+        eventually(hand.wire().gone.is_set, door)
+
+
 def test_other_clients_streams_are_not_waited_for(door: Door, client: Any, hand: ByHand, settings: Settings) -> None:
     """Closing one client neither waits for nor ends what another one streams."""
     other = door.client(hand, settings)
