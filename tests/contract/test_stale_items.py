@@ -9,6 +9,9 @@ import openai
 import pytest
 
 from assistants_compat import Settings
+from assistants_compat.store import queries
+from assistants_compat.store.engine import Connection, transact
+from assistants_compat.store.places import database_url
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
 from legacy import FUNCTION, asked, calling, dump, finish_run, look_at, run_again, sent, submit, waiting_run
@@ -99,6 +102,24 @@ def test_a_run_that_is_refused_late_for_two_reasons_gives_up_both(door: Door, cl
         ["user", "function_call", "function_call_output", "assistant", "user"],
         ["user", "assistant", "user"],
     ]
+
+
+def test_a_stream_that_nobody_reads_is_asked_for_again_as_a_background_run(
+    door: Door, client: Any, upstream: StandIn, settings: Settings
+) -> None:
+    """Its reader died, and a look finds that it was refused: what is asked then is looked at, and not streamed."""
+    run = answered_run(door, client, upstream)
+    upstream.script(late(PAIRED), Turn(text="Again."))
+    again = door(client.beta.threads.runs.create(run.thread_id, assistant_id=run.assistant_id))
+    request = {**dump(settings)["runs"][-1]["request"], "stream": True}
+
+    def work(db: Connection) -> None:
+        queries.change(db, "runs", settings.namespace, again.id, request=request, lease_until=0)
+
+    transact(database_url(settings.store), work, write=True)
+    done = door(client.beta.threads.runs.poll(again.id, thread_id=run.thread_id))
+    assert done.status == "completed"
+    assert "stream" not in sent(upstream)[-1]
 
 
 def test_a_late_refusal_of_a_cancelled_run_is_its_end(door: Door, client: Any, upstream: StandIn) -> None:
