@@ -171,9 +171,10 @@ def _release(io: IO, db: Connection, reserved: Reserved) -> None:
 
 def _accept(io: IO, db: Connection, reserved: Reserved, asked: Asked) -> Found | None:
     namespace, run_id = io.settings.namespace, reserved.run["id"]
-    thread = queries.get(db, "threads", namespace, reserved.run["thread_id"], lock=True)
-    if thread is not None:
-        join_files(db, thread, reserved.files)
+    if reserved.files:
+        thread = queries.get(db, "threads", namespace, reserved.run["thread_id"], lock=True)
+        if thread is not None:
+            join_files(db, thread, reserved.files)
     fresh = queries.get(db, "runs", namespace, run_id, lock=True)
     if fresh is None:
         return None

@@ -136,9 +136,9 @@ class RunEvents:
 
         Each is named once for all calls that have ended since.
         """
-        is_end = event["type"] in _ENDS
-        item = _object(event.get("item"))
-        if not is_end and (event["type"] != "response.output_item.done" or item.get("type") != "message"):
+        kind = event["type"]
+        is_end = kind in _ENDS
+        if not is_end and (kind != "response.output_item.done" or _object(event.get("item")).get("type") != "message"):
             return []
         ended = objects(_object(event.get("response")).get("output")) if is_end else list(self._done.values())
         calls = {str(call.get("id") or id(call)): call for call in ended if is_call(call)}

@@ -45,8 +45,7 @@ def _event(block: bytes) -> Json | None:
         elif line.startswith(b"event:"):
             name = line[6:].strip().decode("utf-8", "replace")
     try:
-        # As text: of bytes the parser would first guess the encoding.
-        event = json.loads(b"\n".join(data).decode()) if data else None
+        event = _load(b"\n".join(data).strip().decode())[0] if data else None
     except ValueError:
         return None
     if not isinstance(event, dict):
@@ -66,4 +65,6 @@ def _frame(name: str, data: Any) -> bytes:
     return f"event: {name}\ndata: {text}\n\n".encode("ascii")
 
 
+# The parser's own step: `json.loads` would first guess an encoding, and look for white space.
+_load = json.JSONDecoder().raw_decode
 _dump = json.JSONEncoder(separators=(",", ":")).encode
