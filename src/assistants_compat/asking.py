@@ -154,11 +154,6 @@ def _less(row: Found, whole: Input, error: Mapping[str, Any], *, trim: bool) -> 
     return wanted.plainer() or later
 
 
-async def ask_shorter(io: IO, row: Found, request: Json, given: Sequence[Json] = ()) -> Asked | None:
-    """The same for an input that is too long."""
-    return await ask_again(io, row, request, {"code": _CONTEXT_LENGTH}, given)
-
-
 def taken(db: Connection, row: Found, asked: Asked, now: int) -> Json:
     """The columns of a run's row once the upstream took what was asked.
 

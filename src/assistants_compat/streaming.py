@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from . import answering, errors, generated, rounds, starting
-from .asking import Asked, ask_shorter, is_too_long
+from .asking import Asked, ask_again, may_be_asked_again, taken
 from .exchange import Reply
 from .ids import Replay
 from .io import IO, LEASE, Body, Request
@@ -184,7 +184,8 @@ class _Stream:
         response = self.events.response
         assert response is not None  # noqa: S101 - that is how it ended
         self.row = {**self.row, "response_id": self.events.response_id}
-        if response.get("status") == "failed" and is_too_long(response.get("error")) and await self._ask_again():
+        error: Any = response.get("error")
+        if response.get("status") == "failed" and may_be_asked_again(error) and await self._ask_again(error):
             return [event for event in told if event[0] == "thread.run.in_progress"]
         fresh = await rounds.finish(self.io, self.row, response, self.events.reading.outcome, self.stored)
         if fresh["status"] == self.events.run["status"]:
@@ -198,20 +199,25 @@ class _Stream:
         self.row = fresh
         return [*kept, *await self._stop("cancelled" if fresh["status"] == "cancelling" else "failed")]
 
-    async def _ask_again(self) -> bool:
-        """Whether the upstream takes the run with a shorter input, when it said that the first was too long."""
+    async def _ask_again(self, error: Json) -> bool:
+        """Whether the upstream takes the run with less input, when it refused the first."""
         if self.events.reading.outcome.steps:
             return False
         try:
-            asked = await ask_shorter(self.io, self.row, self.row["request"])
+            asked = await ask_again(self.io, self.row, self.row["request"], error)
         except (errors.UpstreamError, errors.UnreachableError, errors.ApiError):
             return False
         if asked is None or asked.body is None:
             return False
         await self.body.aclose()
-        state = {**self.row["state"], "cuts": self.row["state"].get("cuts", 0) + 1}
-        changes = {"response_id": None, "request": asked.request, "state": state}
-        await self.io.write(lambda db: queries.change(db, "runs", self.row["namespace"], self.row["id"], **changes))
+        took = asked
+
+        def work(db: Connection) -> Json:
+            changes = taken(db, self.row, took, self.io.now())
+            queries.change(db, "runs", self.row["namespace"], self.row["id"], **changes)
+            return changes
+
+        changes = await self.io.write(work)
         run = {**self.row["body"], "status": "in_progress", "started_at": self.events.run["started_at"]}
         self.row, self.body = {**self.row, **changes, "body": run}, asked.body
         self._begin()

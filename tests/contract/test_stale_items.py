@@ -224,3 +224,17 @@ def test_a_refusal_that_has_no_second_way_is_the_callers(
     assert len(sent(upstream)) == 4
     assert dump(settings) == before
     assert look_at(door, client, run).status == "requires_action"
+
+
+def test_a_streamed_run_whose_items_are_found_stale_goes_on(door: Door, client: Any, upstream: StandIn) -> None:
+    """A stream that fails so is asked for again, and its reader hears only of the answer."""
+    run = answered_run(door, client, upstream)
+    upstream.script(late(PAIRED), Turn(text="Again."))
+    runs = client.beta.threads.runs
+    stream = door(runs.create(run.thread_id, assistant_id=run.assistant_id, stream=True))
+    events = [event.event for event in door.all(stream)]
+    assert ("thread.run.completed" in events, "thread.run.failed" in events) == (True, False)
+    assert kinds(sent(upstream)[-1]) == ["user", "assistant"]
+    run_again(door, client, run)
+    assert kinds(sent(upstream)[-1]) == ["user", "assistant", "assistant"]
+    assert len(sent(upstream)) == 5
