@@ -256,9 +256,9 @@ def lease_run(db: Connection, namespace: str, run_id: str, *, now: int, seconds:
 
 
 def renew_lease(db: Connection, namespace: str, run_id: str, until: int) -> None:
-    """Hold on to a run that has not ended."""
-    statement = update(runs).where(_is(runs, namespace, run_id), runs.c.status.in_(ACTIVE)).values(lease_until=until)
-    db.execute(statement)
+    """Hold on to a run that is held already: a round may have ended meanwhile, and with it the lease."""
+    held = (_is(runs, namespace, run_id), runs.c.status.in_(ACTIVE), runs.c.lease_until > 0)
+    db.execute(update(runs).where(*held).values(lease_until=until))
 
 
 def places(db: Connection, namespace: str, container_ids: Sequence[str]) -> dict[tuple[str, str], str]:
