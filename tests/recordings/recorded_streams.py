@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -88,6 +89,43 @@ def events_of(recordings: ModuleType, folder: str, name: str) -> tuple[Event, ..
     """The events of one stream: name and data; the same objects each time, so not to be changed."""
     exchange = recordings.Exchange("", "", None, 200, body=text_of(recordings, folder, name))
     return tuple((event or (data["type"] if isinstance(data, dict) else ""), data) for event, data in exchange.events())
+
+
+_FRAME = re.compile(r"event: ([^\n]+)\ndata: ([^\n]+)\n\n")
+
+
+def frames_of(text: str) -> tuple[Event, ...]:
+    """The events of a stream that is written as the service wrote them: nothing but names and compact JSON."""
+    frames = _FRAME.findall(text)
+    assert "".join(f"event: {name}\ndata: {data}\n\n" for name, data in frames) == text
+    events = tuple((name, data if data == "[DONE]" else json.loads(data)) for name, data in frames)
+    for (_, data), (_, written) in zip(events, frames, strict=True):
+        compact = {json.dumps(data, separators=(",", ":"), ensure_ascii=ascii_) for ascii_ in (True, False)}
+        assert data == "[DONE]" or written in compact
+    return events
+
+
+def folded(stream: Iterable[Event]) -> list[str]:
+    """The names of the events; deltas that follow each other count once."""
+    names = [name for name, _ in stream]
+    return [name for before, name in zip(["", *names], names, strict=False) if name != before or "delta" not in name]
+
+
+def lines(value: Any, place: str = "") -> Iterator[str]:
+    """The shape of a payload: the keys of each object in their order, the type of every value."""
+    if isinstance(value, dict):
+        yield f"{place}: object"
+        before = ""
+        for key, inner in value.items():
+            yield f"{place}.{key} after {before or 'nothing'}"
+            yield from lines(inner, f"{place}.{key}")
+            before = key
+    elif isinstance(value, list):
+        yield f"{place}: {'list' if value else 'empty list'}"
+        for inner in value:
+            yield from lines(inner, f"{place}[]")
+    else:
+        yield f"{place}: {type(value).__name__}"
 
 
 def counting() -> Callable[[str], str]:

@@ -6,14 +6,12 @@ no longer applies fails.
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
-from recorded_streams import events_of, translated
+from recorded_streams import events_of, folded, lines, translated
 
 Json = dict[str, Any]
 Stream = list[tuple[str, Any]]
@@ -77,23 +75,6 @@ TABLE = (
 """Every difference in shape."""
 
 
-def lines(value: Any, place: str = "") -> Iterator[str]:
-    """The shape of a payload: the keys of each object in their order, the type of every value."""
-    if isinstance(value, dict):
-        yield f"{place}: object"
-        before = ""
-        for key, inner in value.items():
-            yield f"{place}.{key} after {before or 'nothing'}"
-            yield from lines(inner, f"{place}.{key}")
-            before = key
-    elif isinstance(value, list):
-        yield f"{place}: {'list' if value else 'empty list'}"
-        for inner in value:
-            yield from lines(inner, f"{place}[]")
-    else:
-        yield f"{place}: {type(value).__name__}"
-
-
 def shapes(stream: Stream) -> dict[str, set[str]]:
     """All lines of each kind of event."""
     found: dict[str, set[str]] = defaultdict(set)
@@ -118,14 +99,9 @@ def both(recordings: ModuleType) -> dict[str, tuple[Stream, Stream]]:
     return made
 
 
-def folded(stream: Stream) -> list[str]:
-    """The names of the events, repeats once."""
-    return [name for name, _ in itertools.groupby(name for name, _ in stream)]
-
-
 @pytest.mark.parametrize("scenario", PAIRS)
 def test_the_events_come_in_the_recorded_order(both: dict[str, tuple[Stream, Stream]], scenario: str) -> None:
-    """Repeats folded, ours is the recorded sequence, but for what the table adds."""
+    """Repeated deltas folded, ours is the recorded sequence, but for what the table adds."""
     recorded, ours = map(folded, both[scenario])
     place, more = MORE_EVENTS.get(scenario, (0, ()))
     assert ours == [*recorded[:place], *more, *recorded[place:]]
