@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
+
+from recorded_streams import Event, frames_of
 
 Json = dict[str, Any]
 
@@ -24,15 +26,14 @@ _BASE = re.compile(r"https://[^/]+/v1")
 
 V1 = "recorded under assistants=v1"
 UPLOAD = "an upload, which the upstream answers untouched"
-STREAM = "streaming is not supported yet"
-FOLLOWS = "goes on with a run that is refused"
-REFUSED = frozenset({STREAM})
+SEARCH = "the file_search tool in a run is not supported yet"
+REFUSED = frozenset({SEARCH})
 """Reasons of calls that are answered 400 `not_supported`; once one works, its rule has to go."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A recorded request and its answer; `answer` is None for a stream."""
+    """A recorded request and its answer: `answer`, or the `events` of a stream."""
 
     method: str
     path: str  # with its query
@@ -41,13 +42,17 @@ class Call:
     text: str
     answer: Any
     beta: str | None
+    content_type: str | None
+    events: tuple[Event, ...] = ()
 
     def ids(self) -> set[str]:
         """The ids that the request names."""
         return set(ID.findall(f"{self.path} {json.dumps(self.body)}"))
 
     def objects(self) -> list[Json]:
-        """The objects that the answer holds: the entries of a list, or itself; an error holds none."""
+        """The objects that the answer holds: of a list, of a stream's events, or itself; an error holds none."""
+        if self.events:
+            return objects_of(self.events)
         if not isinstance(self.answer, dict) or "object" not in self.answer:
             return []
         return list(self.answer["data"]) if self.answer.get("object") == "list" else [self.answer]
@@ -57,6 +62,11 @@ class Call:
         """The id of the object that this call made."""
         made = self.method == "POST" and self.status == 200 and isinstance(self.answer, dict)
         return str(self.answer["id"]) if made and self.answer["id"] not in self.path else None
+
+
+def objects_of(events: Iterable[Event]) -> list[Json]:
+    """The whole objects in a stream, in their order, as often as they come."""
+    return [data for name, data in events if not name.endswith(".delta") and name != "done"]
 
 
 def recorded_calls(recordings: ModuleType) -> Iterator[tuple[str, str, list[Call]]]:
@@ -87,17 +97,21 @@ def _call(exchange: Any, beta: str | None) -> Call:
     except ValueError:  # a multipart form
         body = None
     answer = None if exchange.is_stream else json.loads(exchange.body)
-    path = _BASE.sub("", exchange.url)
-    return Call(exchange.method, path, body, exchange.status, exchange.body, answer, beta)
+    events = frames_of(exchange.body) if exchange.is_stream else ()
+    path, content_type = _BASE.sub("", exchange.url), exchange.headers.get("content-type")
+    return Call(exchange.method, path, body, exchange.status, exchange.body, answer, beta, content_type, events)
 
 
-def reason_to_leave_out(call: Call, refused: set[str]) -> str | None:
-    """Why a call is not compared, or None; `refused` are the ids that only a refused call would have made."""
+def reason_to_leave_out(call: Call) -> str | None:
+    """Why a call is not compared, or None."""
     path = call.path.partition("?")[0]
     rules = (
         (V1, call.beta == "assistants=v1"),
         (UPLOAD, path == "/files"),
-        (FOLLOWS, bool(call.ids() & refused)),
-        (STREAM, call.answer is None),
+        (SEARCH, bool(call.events) and any(_searches(each) for each in call.objects())),
     )
     return next((reason for reason, holds in rules if holds), None)
+
+
+def _searches(shown: Json) -> bool:
+    return any(tool["type"] == "file_search" for tool in shown.get("tools", ()))

@@ -59,7 +59,7 @@ def differences(recorded: Any, ours: Any, ids: Ids, place: str = "") -> Iterator
             yield Difference(place, f"{len(recorded)} entries", f"{len(ours)} entries")
         for one, other in zip(recorded, ours, strict=False):
             yield from differences(one, other, ids, f"{place}[]")
-    elif not _agree(recorded, ours, ids, place) and not place.startswith(_STEP_USAGE):
+    elif not _agree(recorded, ours, ids, place) and not place.startswith(f"{_STEP_USAGE}."):
         yield Difference(place, shown(recorded, place), shown(ours, place))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -10,8 +11,10 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from legacy_calls import ID, REFUSED, UPLOAD, Call, reason_to_leave_out, recorded_calls
+from legacy_calls import REFUSED, UPLOAD, Call, reason_to_leave_out, recorded_calls
 from legacy_differences import Difference, Ids, differences
+from legacy_streams import stream_differences
+from recorded_streams import BY_HAND, Event, events_of, frames_of
 
 from assistants_compat import Settings
 from assistants_compat.testing import Fault, StandIn, Turn
@@ -20,6 +23,7 @@ from doors import KEY, Door
 
 Json = dict[str, Any]
 
+_STREAM = "text/event-stream; charset=utf-8"
 _FOREVER = 10**6  # looks at a run until the recorded one had ended
 _RUN_FIELDS = ("max_prompt_tokens", "max_completion_tokens")
 _ASSISTANT_FIELDS = ("name", "description", "instructions", "tools", "metadata")
@@ -27,9 +31,13 @@ _ASSISTANT_FIELDS = ("name", "description", "instructions", "tools", "metadata")
 
 @dataclass
 class Replayed:
-    """What came of all recordings: calls with our answers, calls left out by reason, differences with their era."""
+    """What came of all recordings: calls with our answers, calls left out by reason, differences with their era.
+
+    Those of streams have an era of their own.
+    """
 
     compared: list[tuple[Call, Any]] = field(default_factory=list)
+    streamed: list[tuple[Call, tuple[Event, ...]]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     found: set[tuple[str, Difference]] = field(default_factory=set)
 
@@ -42,6 +50,24 @@ def replay_all(recordings: ModuleType, door: Door, upstream: StandIn, settings: 
     return result
 
 
+def replay_by_hand(
+    recordings: ModuleType, door: Door, upstream: StandIn, settings: Settings
+) -> tuple[tuple[Event, ...], tuple[Event, ...]]:
+    """The stream that was kept without its request and retouched, and ours to the request that it must have had.
+
+    Its run has a file search tool and does not search.
+    """
+    events = events_of(recordings, "assistants", BY_HAND)
+    run = dict(events)["thread.run.created"]
+    kept = {key: run[key] for key in ("assistant_id", "instructions", "temperature", "metadata")}
+    tools = [tool for tool in run["tools"] if tool["type"] != "file_search"]
+    thread = {"messages": [{"role": "user", "content": "Hi."}], "metadata": dict(events)["thread.created"]["metadata"]}
+    body = {**kept, "tools": tools, "thread": thread, "stream": True}
+    call = Call("POST", "/threads/runs", body, 200, "", None, None, _STREAM, events)
+    replay = _Replay(BY_HAND, "2024", [call], door, door.client(upstream, settings), upstream, Replayed())
+    return events, replay.streamed(call)
+
+
 @dataclass
 class _Replay:
     name: str
@@ -52,13 +78,15 @@ class _Replay:
     upstream: StandIn
     result: Replayed
     ids: Ids = field(default_factory=Ids)
-    refused: set[str] = field(default_factory=set)
     responses: dict[str, str] = field(default_factory=dict)  # of a recorded run, the upstream's id
 
     def play(self) -> None:
         self._prepare_what_lists_show()
         for call in self.calls:
-            reason = reason_to_leave_out(call, self.refused)
+            reason = reason_to_leave_out(call)
+            if reason is None and call.events:
+                self._compare_stream(call)
+                continue
             if reason is None:
                 self._compare(call)
                 continue
@@ -74,7 +102,7 @@ class _Replay:
         self._prepare(call)
         self._set_the_stage(call)
         before = set(self.upstream.responses)
-        status, text = self._send(call.method, call.path, call.body)
+        status, text = self._ask(call.method, call.path, call.body)
         assert status == call.status, f"{self.name}: {call.method} {call.path}: {text}"
         assert text == json.dumps(json.loads(text), indent=2), "REST answers are indented (recorded)"
         ours = json.loads(text)
@@ -84,24 +112,43 @@ class _Replay:
         for each in differences(call.answer, ours, self.ids):
             self.result.found.add((self.era, each))
 
-    def _expect_refusal(self, call: Call) -> None:
-        """A call that is left out is refused in so many words; what it would have made is not asked for later."""
-        self._prepare(call)
-        status, text = self._send(call.method, call.path, call.body)
-        assert (status, json.loads(text)["error"]["code"]) == (400, "not_supported"), (
-            f"{self.name}: {call.path}: {text}"
-        )
-        self.refused |= set(ID.findall(call.text)) - set(self.ids.ours)
+    def _compare_stream(self, call: Call) -> None:
+        ours = self.streamed(call)
+        self.result.streamed.append((call, ours))
+        for each in stream_differences(call.events, ours, self.ids):
+            self.result.found.add((f"{self.era} streamed", each))
 
-    def _send(self, method: str, path: str, body: Any) -> tuple[int, str]:
+    def streamed(self, call: Call) -> tuple[Event, ...]:
+        """The events of our answer, when the model says what it said in the recorded ones."""
+        self._prepare(call)
+        self._script_stream(call)
+        response = self._send(call.method, call.path, call.body)
+        assert response.status_code == call.status, f"{self.name}: {call.path}: {response.text}"
+        assert response.headers["content-type"] == call.content_type == _STREAM
+        assert response.text.isascii()
+        return frames_of(response.text)
+
+    def _expect_refusal(self, call: Call) -> None:
+        """A call that is left out is refused in so many words; it is the last, so that nothing goes on with it."""
+        self._prepare(call)
+        status, text = self._ask(call.method, call.path, call.body)
+        error = json.loads(text)["error"]
+        assert (status, error["code"]) == (400, "not_supported"), f"{self.name}: {call.path}: {text}"
+        assert "file_search" in error["message"]
+        assert call is self.calls[-1]
+
+    def _ask(self, method: str, path: str, body: Any) -> tuple[int, str]:
+        response = self._send(method, path, body)
+        assert response.headers["content-type"] == "application/json"
+        return response.status_code, response.text
+
+    def _send(self, method: str, path: str, body: Any) -> Any:
         """Through the HTTP client below the SDK, so that neither side's types can tidy anything up."""
         headers = {"authorization": f"Bearer {KEY}", "openai-beta": "assistants=v2"}
         http = self.client._client
         url = f"{self.upstream.base_url}{self.ids.mapped(path)}"
         sent = None if body is None else json.loads(self.ids.mapped(json.dumps(body)))
-        response = self.door(http.send(http.build_request(method, url, headers=headers, json=sent)))
-        assert response.headers["content-type"] == "application/json"
-        return response.status_code, response.text
+        return self.door(http.send(http.build_request(method, url, headers=headers, json=sent)))
 
     # --- what the recorded upstream did
 
@@ -151,9 +198,26 @@ class _Replay:
         by_kind = self._shown_of(run)
         said = [block["text"]["value"] for each in by_kind.get("thread.message", []) for block in each["content"]]
         steps = list(reversed(by_kind.get("thread.run.step", [])))  # lists are newest first
-        output = [_item(step) for step in steps] or [_message(text) for text in said or ["Hello."]]
+        output = [item for step in steps for item in _items(step, {})] or [
+            _message(text) for text in said or ["Hello."]
+        ]
         usage = next((each["usage"] for each in by_kind.get("thread.run", []) if each["usage"]), None)
         self.upstream.script(Turn(output=output, usage=usage and _usage(usage), polls=_FOREVER))
+
+    def _script_stream(self, call: Call) -> None:
+        """What the model said in one stream: what began in it, and its tokens, which a later stream may show."""
+        shown = call.objects()
+        said = {each["id"]: each["content"] for each in shown if each["object"] == "thread.message"}
+        begun = [data["id"] for name, data in call.events if name == "thread.run.step.created"]
+        steps = {each["id"]: each for each in self._steps_with_usage()}
+        ended = [each for each in map(steps.get, begun) if each]
+        output = [item for step in ended for item in _items(step, said)]
+        self.upstream.script(Turn(output=output, usage=_usage(_sum(step["usage"] for step in ended))))
+
+    def _steps_with_usage(self) -> list[Json]:
+        """The recorded steps as they were at their end."""
+        shown = [each for call in self.calls for each in call.objects()]
+        return [each for each in shown if each["object"] == "thread.run.step" and each["usage"]]
 
     # --- what was there before the recording began
 
@@ -224,7 +288,7 @@ class _Replay:
         self._make(f"/threads/{thread_id}/runs", {"assistant_id": assistant_id, **limits}, id_)
 
     def _make(self, path: str, body: Json, id_: str | None = None) -> None:
-        status, text = self._send("POST", path, body)
+        status, text = self._ask("POST", path, body)
         assert status == 200, text
         if id_ is not None:
             self.ids.ours[id_] = json.loads(text)["id"]
@@ -237,11 +301,19 @@ def _given(tool: Json) -> Json:
     return {"type": "file_search"} if tool["type"] == "file_search" else tool
 
 
-def _item(step: Json) -> Json:
-    """The output item that leads to a recorded step."""
+def _items(step: Json, said: dict[str, list[Json]]) -> list[Json]:
+    """The output items that lead to a recorded step; `said` is what its message may say."""
+    details = step["step_details"]
     if step["type"] == "message_creation":
-        return _message("Said between two calls.")
-    [call] = step["step_details"]["tool_calls"]
+        content = said.get(details["message_creation"]["message_id"])
+        return [_message(content[0]["text"]["value"] if content else "Said between two calls.")]
+    return [_call(call) for call in details["tool_calls"]]
+
+
+def _call(call: Json) -> Json:
+    if call["type"] == "function":
+        function = {key: call["function"][key] for key in ("name", "arguments")}
+        return {"type": "function_call", "status": "completed", "call_id": call["id"], **function}
     code = call["code_interpreter"]
     image = {"type": "image", "url": "data:image/png;base64," + base64.b64encode(sample_bytes("a.png")).decode()}
     outputs = [image if output["type"] == "image" else output for output in code["outputs"]]
@@ -251,6 +323,18 @@ def _item(step: Json) -> Json:
 def _message(text: str) -> Json:
     part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
     return {"type": "message", "status": "completed", "role": "assistant", "content": [part]}
+
+
+def _sum(usages: Iterable[Json]) -> Json:
+    first, *others = usages
+    return functools.reduce(_added, others, first)
+
+
+def _added(one: Json, other: Json) -> Json:
+    """Two counts of tokens as one, with what is nested in them."""
+    return {
+        key: _added(value, other[key]) if isinstance(value, dict) else value + other[key] for key, value in one.items()
+    }
 
 
 def _usage(usage: Json) -> Json:

@@ -12,19 +12,22 @@ from typing import Any
 import legacy_calls as calls
 import pytest
 from legacy_differences import ABSENT, Difference, Ids, differences, rows_of, table_of
-from legacy_replay import Replayed, replay_all
+from legacy_replay import Replayed, replay_all, replay_by_hand
 from platform_schemas import SCHEMA_OF_OBJECT
+from recorded_streams import Event, folded
 
 from assistants_compat import Settings
 from assistants_compat.testing import StandIn
 from doors import Door
+from stream_grammar import check_order, check_usage
+from stream_sums import Sums
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "differences.md"
 COMPARED = 182
+STREAMED = 4
 LEFT_OUT = {
     calls.V1: 21,  # ruby-openai recorded each scenario once for each version
-    calls.FOLLOWS: 1,  # StreamingToolCall()Async.json
-    calls.STREAM: 4,
+    calls.SEARCH: 1,  # FileSearchStreamingWorks.json
     calls.UPLOAD: 2,
 }
 A, B = "asst_" + "a" * 24, "asst_" + "b" * 24
@@ -53,12 +56,15 @@ def test_the_differences_are_those_in_the_documentation(
     assert table.keys() - found == set(), "rows of docs/differences.md that no longer occur"
     assert all(table.values()), "a row without a reason"
     assert replayed.left_out == LEFT_OUT
-    assert len(replayed.compared) == COMPARED
+    assert (len(replayed.compared), len(replayed.streamed)) == (COMPARED, STREAMED)
     for call, ours in replayed.compared:
         _check_by_spec(call, ours, check)
         _check_times(call.objects(), ours)
+    for call, events in replayed.streamed:
+        _check_stream(call, events, check)
+    figures = f"{COMPARED} and {STREAMED} streams compared, {sum(LEFT_OUT.values())} left out, {len(found)} differences"
     with capsys.disabled():
-        print(f"\nlegacy answers: {COMPARED} compared, {sum(LEFT_OUT.values())} left out, {len(found)} differences")  # noqa: T201
+        print(f"\nlegacy answers: {figures}")  # noqa: T201
 
 
 def _check_by_spec(call: calls.Call, ours: Any, check: Callable[[str, object], None]) -> None:
@@ -79,6 +85,38 @@ def _check_times(recorded: list[Any], ours: Any) -> None:
             assert other["expires_at"] - other["created_at"] == one["expires_at"] - one["created_at"] == 600
         if one["object"] == "thread.run.step" and other is ours["data"][0]:
             assert sum(each["usage"]["total_tokens"] for each in recorded) == other["usage"]["total_tokens"]
+
+
+def _check_stream(call: calls.Call, ours: tuple[Event, ...], check: Callable[[str, object], None]) -> None:
+    """Each whole object is as the spec says, its times are as far apart as recorded, and steps add up to the run."""
+    whole = calls.objects_of(ours)
+    for recorded, other in zip(call.objects(), whole, strict=True):
+        check(SCHEMA_OF_OBJECT[other["object"]], other)
+        if recorded.get("expires_at"):
+            run = dict(ours)["thread.run.in_progress"]
+            assert other["expires_at"] == run["expires_at"] == run["created_at"] + 600
+    check_order(ours)
+    check_usage(ours)
+    if [name for name, _ in ours].count("thread.run.step.created") == 1:  # the response's tokens are this step's
+        assert _usages(whole) == _usages(call.objects())
+
+
+def _usages(shown: list[Any]) -> list[Any]:
+    return [each["usage"] for each in shown if each["object"] == "thread.run.step"]
+
+
+def test_the_stream_retouched_by_hand_comes_in_its_order(
+    recordings: ModuleType, door: Door, upstream: StandIn, sqlite_settings: Settings
+) -> None:
+    """The payloads of openai-php's stream were retouched (its instructions change on the way), its order was not."""
+    recorded, ours = replay_by_hand(recordings, door, upstream, sqlite_settings)
+    assert {data["instructions"] for name, data in recorded if name in {"thread.run.created", "thread.run.queued"}} == {
+        "You are a very useful assistant",
+        "You are a very useful assistant.",
+    }
+    assert folded(ours) == folded(recorded)
+    assert list(Sums().all(ours).contents.values()) == list(Sums().all(recorded).contents.values())
+    check_order(ours)
 
 
 def test_recorded_answers_are_indented(recordings: ModuleType) -> None:
@@ -105,6 +143,11 @@ def test_recorded_answers_are_indented(recordings: ModuleType) -> None:
         ({"ids": [A, B]}, {"ids": [X, X]}, Difference("ids[]", "an id", "an id")),
         ({"data": [{"object": "a", "n": 1}]}, {"data": [{"object": "a", "n": 2}]}, Difference("a.n", "1", "2")),
         ({"data": [1, 2]}, {"data": [1]}, Difference("data", "2 entries", "1 entries")),
+        (
+            {"object": "thread.run.step", "usage": None},
+            {"object": "thread.run.step", "usage": {"total_tokens": 0}},
+            Difference("thread.run.step.usage", "null", '{"total_tokens": 0}'),
+        ),
         ({"error": {"code": "x"}}, {"error": {"code": "y"}}, Difference("error.code", '"x"', '"y"')),
     ],
 )
