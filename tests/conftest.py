@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from assistants_compat import Settings
+from assistants_compat.store import engine
 from assistants_compat.testing import StandIn
 from doors import Door
 from streams import ByHand, by_hand
@@ -86,6 +87,14 @@ def settings(store_url: str, tmp_path: Path) -> Settings:
     return Settings(
         store=store_url, files=str(tmp_path / "files"), namespace=f"test-{uuid.uuid4().hex}", poll_after_ms=1
     )
+
+
+@pytest.fixture(autouse=True)
+def _stores_are_closed() -> Iterator[None]:
+    """A store is opened once a process and stays open: hundreds of them would be too many open files for `select`."""
+    yield
+    for url in [url for url in engine._engines if url.startswith("sqlite")]:
+        engine._engines.pop(url).dispose()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ Nothing here comes from the package: a client that knows only the recordings and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -146,5 +147,6 @@ def _add_text(text: Json, piece: Json, *, is_first: bool) -> None:
             note = {**note, "file_citation": {"file_id": note["file_citation"]["file_id"]}}  # noqa: PLW2901 - as stored
         else:
             assert (note["type"], piece["value"]) == ("file_path", "")
-            assert note["text"].startswith("sandbox:/mnt/data/")
+            # A search may be cited in the middle of a link: what was sent of the link cannot be taken back.
+            assert re.sub("【[^】]*】", "", note["text"]).startswith("sandbox:/mnt/data/")
         text["annotations"].append(_without_index(note))

@@ -14,7 +14,7 @@ from . import errors
 from .asking import Asked, ask, ask_again, in_mode, taken
 from .io import IO
 from .lifecycle import abandon, cancel_upstream, look
-from .rounds import item_row
+from .rounds import item_row, round_of
 from .starting import moved_on
 from .store import queries
 from .store.engine import Connection
@@ -92,8 +92,11 @@ def _hold(io: IO, db: Connection, row: Found) -> Found:
         raise errors.not_found("run", row["id"])
     _awaited(fresh)
     run = runs.moved(fresh["body"], "queued", io.now(), required_action=None)
-    queries.change(db, "runs", row["namespace"], row["id"], status="queued", response_id=None, body=run)
-    return {**fresh, "status": "queued", "body": run}
+    # A new round: a reader of the last one that was long away has nothing to write any more.
+    state = {**fresh["state"], "round": round_of(fresh) + 1}
+    changes = {"status": "queued", "body": run, "state": state}
+    queries.change(db, "runs", row["namespace"], row["id"], response_id=None, **changes)
+    return {**fresh, **changes}
 
 
 def _release(db: Connection, row: Found) -> None:
@@ -102,7 +105,8 @@ def _release(db: Connection, row: Found) -> None:
     fresh = queries.get(db, "runs", namespace, run_id, lock=True)
     if fresh is not None and fresh["status"] == "queued" and fresh["response_id"] is None:
         body = {**row["body"], "metadata": fresh["body"]["metadata"]}
-        queries.change(db, "runs", namespace, run_id, status=row["status"], response_id=row["response_id"], body=body)
+        changes = {"status": row["status"], "response_id": row["response_id"], "state": row["state"]}
+        queries.change(db, "runs", namespace, run_id, body=body, **changes)
 
 
 async def _ask(io: IO, held: Found, calls: list[Json], outputs: _Outputs, *, stream: bool) -> Asked:
@@ -131,6 +135,7 @@ def _accept(  # noqa: PLR0913, PLR0917 - the run, what it asked, what it got, an
     io: IO, db: Connection, held: Found, calls: list[Json], outputs: _Outputs, asked: Asked
 ) -> tuple[Found | None, RunStep | None]:
     namespace, run_id = held["namespace"], held["id"]
+    queries.get(db, "threads", namespace, held["thread_id"], lock=True)
     fresh = queries.get(db, "runs", namespace, run_id, lock=True)
     if fresh is None or fresh["status"] in runs.TERMINAL:
         return fresh, None

@@ -4,7 +4,8 @@ A run goes on when its consumer stops reading, as it did when the service kept i
 body; the core's generator, and with it the upstream's connection, is held here:
 
 - for a synchronous client the consumer's own thread steps it, and once the consumer has left (closed the stream, broken
-  out of the loop and been collected, closed the client, ended the program) a daemon thread reads the rest;
+  out of the loop, closed the client, ended the program) a daemon thread reads the rest; one that only asks for nothing
+  for some seconds may have left without a word, and finds what was read when it comes back;
 - for an asynchronous one a task reads from the start, a little ahead, and the consumer only ever reads a buffer: so
   that its cancellation never reaches the upstream's connection.
 
@@ -32,6 +33,7 @@ from .io import LEASE, run
 
 log = logging.getLogger("assistants_compat")
 
+_IDLE = 1.0  # seconds after which a consumer that asks for nothing is read ahead for
 _PATIENCE = 30.0  # seconds that a closing client waits for streams that are still read
 _LAST_PATIENCE = 10.0  # seconds that an ending program waits
 _LAST = b"data: [DONE]\n\n"
@@ -76,10 +78,15 @@ class _Keeper:
         due = time.monotonic() + LEASE / 3
         while True:
             try:
-                self._left.get(timeout=max(0.0, due - time.monotonic())).read_rest_behind()
+                self._left.get(timeout=_IDLE / 2).read_behind()
                 continue
             except queue.Empty:
-                due = time.monotonic() + LEASE / 3
+                pass
+            for idle in self.all_sync():
+                idle.read_ahead_if_idle()
+            if time.monotonic() < due:
+                continue
+            due = time.monotonic() + LEASE / 3
             with self._lock:
                 alive = list(self._alive)
                 if not alive and self._left.empty():
@@ -109,6 +116,7 @@ class _Carrier:
         self.chunks, self.hold, self.owner = chunks, hold, owner
         self.left = False
         self.told = False  # its last event was read
+        self.heard = False  # and by the consumer
         self.keeper = _keeper
 
     def renew(self) -> None:
@@ -128,31 +136,39 @@ class SyncCarrier(_Carrier):
         """Hold it from now on."""
         super().__init__(chunks, hold, owner)
         self._step = threading.Lock()
+        self._ahead: deque[bytes] = deque()  # what was read before the consumer asked for it
+        self._asked_at = time.monotonic()
+        self._is_read = False  # by a thread of ours
+        self._is_wanted = False  # by the consumer, who waits for it
         self.ended = threading.Event()
         self.keeper.add(self)
 
     def read(self) -> bytes | None:
-        """The next bytes, or None at the end, for a consumer that has left, and in a forked child."""
-        return None if self.left or self.keeper is not _keeper else self._next()
-
-    def _next(self) -> bytes | None:
+        """The next bytes, or None after the last, for a consumer that has left, and in a forked child."""
+        if self.left or self.heard or self.keeper is not _keeper:
+            return None
+        self._is_wanted = True
         with self._step:
-            if self.ended.is_set():
-                return None
-            chunk = self._stepped()
-            # The connection may still be open, and for long: its end is read by whoever comes next, not before this.
-            self.told = self.told or (chunk is not None and chunk.endswith(_LAST))
-            return chunk
+            self._is_wanted = False
+            chunk = self._ahead.popleft() if self._ahead else self._stepped()
+        self.heard = chunk is not None and chunk.endswith(_LAST)
+        self._asked_at = time.monotonic()
+        return chunk
 
     def _stepped(self) -> bytes | None:
+        if self.ended.is_set():
+            return None
         try:
-            return run(anext_of(self.chunks))
+            chunk = run(anext_of(self.chunks))
         except StopAsyncIteration:
             self._end()
             return None
         except BaseException:
             self._end()
             raise
+        # The connection may still be open, and for long: its end is read by whoever comes next, not before this.
+        self.told = self.told or chunk.endswith(_LAST)
+        return chunk
 
     def _end(self) -> None:
         self.ended.set()
@@ -164,8 +180,16 @@ class SyncCarrier(_Carrier):
             self.left = True
             self.keeper.leave(self)
 
-    def read_rest_behind(self) -> None:
+    def read_ahead_if_idle(self) -> None:
+        """Read on for a consumer that has asked for nothing for some time, and is not waiting either."""
+        if time.monotonic() - self._asked_at > _IDLE and not (self._is_read or self._step.locked()):
+            self.read_behind()
+
+    def read_behind(self) -> None:
         """Read the rest in a thread of its own, or in this one where none can be had (a program that ends, 3.12)."""
+        if self._is_read:
+            return
+        self._is_read = True
         try:
             threading.Thread(target=self._rest, name="assistants-compat-stream", daemon=True).start()
         except RuntimeError:
@@ -173,9 +197,15 @@ class SyncCarrier(_Carrier):
 
     def _rest(self) -> None:
         try:
-            while self._next() is not None:
-                pass
-        except Exception as error:  # noqa: BLE001 - nobody is left to hear of it
+            while not self.ended.is_set() and (self.left or not self._is_wanted):
+                with self._step:
+                    chunk = self._stepped()
+                    if chunk is not None and not self.left:
+                        self._ahead.append(chunk)
+            self._is_read = False  # the consumer has come back, and reads by itself
+            if self.left and not self.ended.is_set():
+                self.keeper.leave(self)
+        except Exception as error:  # noqa: BLE001 - the consumer may never come back to hear of it
             log.warning("the rest of a stream could not be read: %s", type(error).__name__)
 
 
@@ -285,7 +315,7 @@ class AsyncCarrier(_Carrier):
     async def read(self) -> bytes | None:
         """All bytes that have come since the last time, or None at the end, and for a consumer that has left."""
         while not self._buffer:
-            if self.left:
+            if self.left or self.heard:
                 return None
             if self.ended:
                 error, self._error = self._error, None
@@ -295,6 +325,7 @@ class AsyncCarrier(_Carrier):
             self._readable = self._loop.create_future()
             await self._readable
         data = b"".join(self._buffer)
+        self.heard = data.endswith(_LAST)
         self._buffer.clear()
         self._size = 0
         _wake(self._room)

@@ -10,6 +10,7 @@
     ApiError                 answered on the wire: {"error": {"message", "type", "param", "code"}}
     UpstreamError            what the Responses service answered with status >= 400, passed on as it is
     UnreachableError         a connection failure or timeout; carries the HTTP client's own exception through the core
+    ForeignError             what the caller's own code raised while a stream was read (a signal's handler, a transport)
 
 Texts are byte-exact where a recording or a report has them (platform.md section 12; client code matches them, some by
 regular expression).  A text that no source has is built on the same pattern and says "assumed" here.
@@ -103,6 +104,15 @@ class UnreachableError(Exception):
 
     def __init__(self, original: Exception) -> None:
         """Carry the HTTP library's exception through a core that knows no HTTP library."""
+        super().__init__(type(original).__name__)
+        self.original = original
+
+
+class ForeignError(Exception):
+    """The caller's own code raised while a stream was read: `original` goes back to it as it is."""
+
+    def __init__(self, original: Exception) -> None:
+        """Carry it past what answers our own failures."""
         super().__init__(type(original).__name__)
         self.original = original
 

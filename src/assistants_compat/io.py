@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
+from anyio.lowlevel import RunVar
 
 from . import ids
 from .errors import UpstreamError, bad_upstream
@@ -42,6 +43,7 @@ LEASE = 45  # seconds for which a stream holds its run; it is renewed three time
 BAD_REQUEST = 400
 _SEVERAL = 2
 _AT_ONCE = 4
+_STORE_THREADS = 20
 
 
 @dataclass(frozen=True)
@@ -245,7 +247,7 @@ class AsyncIO(IO):
     async def _call(self, work: Callable[[], T]) -> T:
         # A transaction, once wanted, is finished: an undo must run although its caller was cancelled.
         with anyio.CancelScope(shield=True):
-            thread = anyio.to_thread.run_sync(work)
+            thread = anyio.to_thread.run_sync(work, limiter=_limiter())
             return await (_finished(thread) if _in_asyncio() else thread)
         raise AssertionError  # pragma: no cover - a shielded scope swallows nothing, which its type does not say
 
@@ -274,6 +276,19 @@ class AsyncIO(IO):
     async def sleep(self, seconds: float) -> None:
         """Suspend the caller's task."""
         await anyio.sleep(seconds)
+
+
+_THREADS: RunVar[anyio.CapacityLimiter] = RunVar("assistants_compat_threads")
+
+
+def _limiter() -> anyio.CapacityLimiter:
+    """Threads of our own: the default ones may all be waiting for us (a server's synchronous endpoints)."""
+    try:
+        return _THREADS.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(_STORE_THREADS)
+        _THREADS.set(limiter)
+        return limiter
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -31,7 +31,7 @@ async def finish(
     row: Found,
     response: Mapping[str, Any],
     told: Outcome | None = None,
-    stored: dict[str, str] | None = None,
+    stored: Mapping[str, str] | None = None,
 ) -> Found:
     """Copy the files, then write messages, steps, files and the run's next status in one transaction.
 
@@ -60,37 +60,40 @@ async def finish(
     state.pop("minted", None)
     if outcome.files and told is None and not await lease(io, row):
         return await again(io, row)
-    written = False
+    written: Found | None = None
     new: list[Generated] = []
     try:
         new = await unknown(io, outcome.files)
         kept = await generated.keep_all(io, new, run)
 
-        def work(db: Connection) -> bool:
+        def work(db: Connection) -> Found | None:
             namespace, run_id = row["namespace"], row["id"]
             queries.get(db, "threads", namespace, run["thread_id"], lock=True)
             fresh = queries.get(db, "runs", namespace, run_id, lock=True)
-            # Another poller may have been first; then this response is not the one that the run waits for.
+            # Another poller may have been first.
             if fresh is None or fresh["status"] in runs.TERMINAL:
-                return False
+                return None
+            # Then this response is not the one that the run waits for; a stream's row is its own round's.
             if told is None and fresh["response_id"] != row["response_id"]:
-                return False
+                return None
+            if round_of(fresh) != round_of(row):
+                return None
             # And what calls functions ends otherwise for a run that is cancelled meanwhile: the next look sees it.
             if fresh["status"] == "requires_action" or (waits and fresh["status"] == "cancelling"):
-                return False
+                return None
             ended = runs.moved(fresh["body"], status, now, **changes)
             columns = {"response_id": row["response_id"], "state": state, "lease_until": 0}
             queries.change(db, "runs", namespace, run_id, status=ended["status"], body=ended, **columns)
             known = stored if told is not None else None if minted else {}
             put(io, db, run, outcome.entries, outcome.steps, known)
             queries.add(db, "files", kept)
-            return True
+            return {**fresh, "status": ended["status"], "body": ended, **columns}
 
         written = await io.write(work)
     finally:
-        if not written and outcome.files:
+        if written is None and outcome.files:
             await _give_up(io, row, [file.id for file in new])
-    return await again(io, row)
+    return written or await again(io, row)
 
 
 def _sent(row: Found, response: Mapping[str, Any]) -> list[Any]:
@@ -138,21 +141,22 @@ def put(  # noqa: PLR0913, PLR0917 - a run, and what of it is to be written
     run: Run,
     entries: Iterable[Mapping[str, Any]],
     steps: Iterable[Mapping[str, Any]],
-    stored: dict[str, str] | None = None,
-) -> None:
-    """Write messages, what stands between them, and steps.
+    stored: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Write messages, what stands between them, and steps; what is there once the transaction is committed.
 
     `stored` says what is there already, by id and as JSON, so that only what has changed is written again; without it
     nobody knows.
     """
+    there = dict(stored or {})
     for noun, object_ in [*(("messages", entry) for entry in entries), *(("steps", step) for step in steps)]:
         text, row = json.dumps(object_), _row(io, run, object_)
         if stored is not None and object_["id"] not in stored:
             queries.add(db, noun, [row])  # type: ignore[arg-type]  # one of two nouns
         elif stored is None or stored[object_["id"]] != text:
             queries.put(db, noun, row)  # type: ignore[arg-type]  # as above
-        if stored is not None:
-            stored[object_["id"]] = text
+        there[object_["id"]] = text
+    return there
 
 
 def _row(io: IO, run: Run, object_: Mapping[str, Any]) -> Json:
@@ -179,6 +183,11 @@ def item_row(io: IO, run: Run, entry: Mapping[str, Any]) -> Json:
         "kind": "item",
         "body": entry,
     }
+
+
+def round_of(row: Found) -> int:
+    """Which of its rounds a run is in: a reader that was long away must not write into a later one."""
+    return int(row["state"].get("round", 0))
 
 
 async def again(io: IO, row: Found) -> Found:

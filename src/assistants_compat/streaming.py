@@ -8,7 +8,7 @@ for what it was told; what is being said is stored once a second, under a lease 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
@@ -26,7 +26,7 @@ from .translate import run as runs
 from .translate.events import RunEvents
 from .translate.request import OUTPUTS
 from .translate.sse import Decoder, Event, encoded
-from .translate.thread import thread_from_fields
+from .translate.thread import attached_files, fields_with_files, thread_from_fields
 from .wire import Json
 
 log = logging.getLogger("assistants_compat")
@@ -45,9 +45,8 @@ async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = No
     stream = _Stream(io, row, asked)
     made = None
     if thread is not None:
-        found = await io.read(lambda db: queries.get(db, "threads", row["namespace"], thread_id))
-        if found is not None:
-            made = thread_from_fields(thread_id, found["created_at"], found["body"], fresh=False)
+        files = [file_id for entry in thread.get("messages") or [] for file_id in attached_files(entry)]
+        made = thread_from_fields(thread_id, row["created_at"], fields_with_files(thread, files), fresh=False)
     return _reply(stream, stream.events.begin(thread=made))
 
 
@@ -60,6 +59,10 @@ async def submit(io: IO, row: Found, given: list[Json]) -> Reply:
 
 def _reply(stream: _Stream, opening: list[Event]) -> Reply:
     return Reply(200, headers=dict(_HEADERS), chunks=stream.frames(opening), run_id=stream.row["id"])
+
+
+class _LostError(Exception):
+    """Another reader has taken this run over: this one was away for longer than its lease."""
 
 
 class _Stream:
@@ -91,6 +94,11 @@ class _Stream:
                         yield encoded(events)
                 if events := await self._without_connection(body):
                     yield encoded(events)
+        except errors.ForeignError as error:
+            await self._cut()
+            raise error.original from error.original.__cause__
+        except _LostError:
+            yield encoded([("error", errors.ApiError(409, str(_LostError.__doc__), kind="server_error").body())])
         except Exception as error:  # noqa: BLE001 - the answer has begun: an error can only be its last event
             await self._leave_to_others()
             yield encoded([("error", errors.api_error(error).body())])
@@ -125,6 +133,8 @@ class _Stream:
         now = self.io.now()
         events: list[Event] = []
         for event in given:
+            if self.resumed and self._was_told(event):
+                continue  # a server that does not know `starting_after` begins anew
             if containers := self.events.to_be_listed(event):
                 await self._list(containers)
             events += self.events.feed(event, now)
@@ -135,38 +145,32 @@ class _Stream:
             return events
         return [*events, *await self._save()]
 
+    def _was_told(self, event: Json) -> bool:
+        number = event.get("sequence_number")
+        return isinstance(number, int) and number <= self.events.sequence_number
+
     async def _list(self, containers: list[str]) -> None:
         reading = self.events.reading
         others = [file for file in reading.found if file["container_id"] not in containers]
         reading.found = [*others, *await generated.found_files(self.io, containers, self.mint.minted)]
 
     async def _save(self) -> list[Event]:
-        """Store what was said so far; the last events, if the run is to stop or was stopped by somebody else."""
-        io, events, run = self.io, self.events, self.events.run
-        events.changed = False
+        """Store what was said so far; the last events, if the run is to stop or was stopped by somebody else.
+
+        What is only being said can wait for the next time, when the store is busy.
+        """
+        io, events = self.io, self.events
+        may_wait, events.changed = not events.changed, False
         self.next_save = io.monotonic() + _SAVED_EVERY
         new = await rounds.unknown(io, events.reading.outcome.files)
-        files = await generated.keep_all(io, new, run)
-
-        def work(db: Connection) -> Found | None:
-            namespace, run_id = self.row["namespace"], run["id"]
-            fresh = queries.get(db, "runs", namespace, run_id, lock=True)
-            queries.add(db, "files", files if fresh is not None else [])
-            if fresh is None or fresh["status"] in runs.TERMINAL:
-                return fresh
-            changes: Json = {
-                "response_id": events.response_id,
-                "state": {**fresh["state"], "minted": self.mint.minted},
-                "lease_until": io.now() + LEASE,
-            }
-            if (fresh["status"], run["status"]) == ("queued", "in_progress"):
-                changes["status"] = "in_progress"
-                changes["body"] = {**fresh["body"], "status": "in_progress", "started_at": run["started_at"]}
-            queries.change(db, "runs", namespace, run_id, **changes)
-            rounds.put(io, db, run, events.entries(), events.reading.outcome.steps, self.stored)
-            return {**fresh, **changes}
-
-        fresh = await io.write(work)
+        files = await generated.keep_all(io, new, events.run)
+        try:
+            fresh = await self._write(lambda db, fresh: self._so_far(db, fresh, files))
+        except errors.StoreBusyError as error:
+            if not may_wait:
+                raise
+            log.warning("run %s could not be saved yet: %s", self.row["id"], type(error).__name__)
+            return []
         if fresh is None or fresh["status"] in runs.TERMINAL:
             return await self._told_by(fresh)
         self.row = fresh
@@ -176,6 +180,44 @@ class _Stream:
             await cancel_upstream(io, fresh)
             return await self._stop("expired")
         return []
+
+    def _so_far(self, db: Connection, fresh: Found, files: list[Json]) -> Json:
+        """Add the files that were copied; the columns of the run, which goes on."""
+        queries.add(db, "files", files)
+        run = self.events.run
+        changes: Json = {
+            "response_id": self.events.response_id,
+            "state": {**fresh["state"], "minted": self.mint.minted},
+            "lease_until": self.io.now() + LEASE,
+        }
+        if (fresh["status"], run["status"]) == ("queued", "in_progress"):
+            changes["status"] = "in_progress"
+            changes["body"] = {**fresh["body"], "status": "in_progress", "started_at": run["started_at"]}
+        return changes
+
+    async def _write(self, changes_of: Callable[[Connection, Found], Json]) -> Found | None:
+        """Write what was said and the run's new columns, if it still goes on; the run as it is then.
+
+        The thread is locked before the run, as everywhere.  Raises `_LostError` when the run is in another round.
+        """
+
+        def work(db: Connection) -> tuple[Found | None, dict[str, str]]:
+            namespace, run_id = self.row["namespace"], self.row["id"]
+            queries.get(db, "threads", namespace, self.row["thread_id"], lock=True)
+            fresh = queries.get(db, "runs", namespace, run_id, lock=True)
+            if fresh is None or fresh["status"] in runs.TERMINAL:
+                return fresh, self.stored
+            if fresh["status"] == "requires_action" or rounds.round_of(fresh) != rounds.round_of(self.row):
+                raise _LostError
+            changes = changes_of(db, fresh)
+            queries.change(db, "runs", namespace, run_id, **changes)
+            steps = self.events.reading.outcome.steps
+            return {**fresh, **changes}, rounds.put(
+                self.io, db, self.events.run, self.events.entries(), steps, self.stored
+            )
+
+        fresh, self.stored = await self.io.write(work)
+        return fresh
 
     # --- the end
 
@@ -196,6 +238,8 @@ class _Stream:
             return [*kept, *await self._told_by(fresh)]
         if fresh is self.row:  # there is none any more
             return await self._told_by(None)
+        if rounds.round_of(fresh) != rounds.round_of(self.row):
+            raise _LostError
         self.row = fresh
         return [*kept, *await self._stop("cancelled" if fresh["status"] == "cancelling" else "failed")]
 
@@ -228,24 +272,15 @@ class _Stream:
         await self.body.aclose()
         now = self.io.now()
         told = self.events.stop(status, now, error=error)
-        changes = {"usage": self.row["state"]["usage"], **({"last_error": error} if error else {})}
+        more = {"usage": self.row["state"]["usage"], **({"last_error": error} if error else {})}
 
-        def work(db: Connection) -> Found | None:
-            namespace, run_id = self.row["namespace"], self.row["id"]
-            fresh = queries.get(db, "runs", namespace, run_id, lock=True)
-            if fresh is None or fresh["status"] in runs.TERMINAL:
-                return fresh
-            body = runs.moved(fresh["body"], status, now, **changes)
-            queries.change(db, "runs", namespace, run_id, status=status, body=body, lease_until=0)
-            outcome = self.events.reading.outcome
-            rounds.put(self.io, db, body, outcome.entries, outcome.steps, self.stored)
-            return {**fresh, "status": status, "body": body}
+        def columns(_db: Connection, fresh: Found) -> Json:
+            return {"status": status, "body": runs.moved(fresh["body"], status, now, **more), "lease_until": 0}
 
-        fresh = await self.io.write(work)
+        fresh = await self._write(columns)
         self.over = True
         if fresh is not None and fresh["status"] != status:
-            name = f"thread.run.{fresh['status']}"
-            told[-2] = (name, fresh["body"])
+            told[-2] = (f"thread.run.{fresh['status']}", fresh["body"])
         return told
 
     async def _told_by(self, fresh: Found | None) -> list[Event]:
@@ -260,8 +295,9 @@ class _Stream:
 
     def _put_rest(self, db: Connection) -> None:
         """Who stopped the run knew only what had been saved: what was told since then is stored too."""
+        queries.get(db, "threads", self.row["namespace"], self.row["thread_id"], lock=True)
         fresh = queries.get(db, "runs", self.row["namespace"], self.row["id"], lock=True)
-        if fresh is not None:
+        if fresh is not None and rounds.round_of(fresh) == rounds.round_of(self.row):
             outcome = self.events.reading.outcome
             rounds.put(self.io, db, fresh["body"], outcome.entries, outcome.steps, self.stored)
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from . import app
 from .carriers import carry, carry_async
-from .errors import UnreachableError
+from .errors import ForeignError, UnreachableError
 from .exchange import Call, Reply
 from .io import Answer, AsyncIO, BlockingIO, Request, iterate, run
 from .settings import Settings
@@ -222,6 +222,8 @@ class _SyncArriving(_Arriving):
                 yield chunk
         except (self.library.RequestError, self.library.StreamError) as error:
             raise UnreachableError(error) from error
+        except Exception as error:
+            raise ForeignError(error) from error
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -236,6 +238,8 @@ class _AsyncArriving(_Arriving):
                 yield chunk
         except (self.library.RequestError, self.library.StreamError) as error:
             raise UnreachableError(error) from error
+        except Exception as error:
+            raise ForeignError(error) from error
 
     async def aclose(self) -> None:
         """Close the connection."""

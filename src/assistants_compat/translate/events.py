@@ -61,6 +61,7 @@ class RunEvents:
         self._error: Json = {}
         self._items: dict[int, _Item] = {}  # those that have begun, by their place in the output
         self._done: dict[int, Json] = {}  # those that have ended
+        self._ids: dict[int, str] = {}  # the upstream's ids of items by their places
         self._listed: set[Any] = set()  # calls whose container was listed since
         self._held: RunStep | None = None  # a message's step: only the response's end knows its usage
 
@@ -152,10 +153,20 @@ class RunEvents:
         item = _object(event.get("item"))
         return self._begin(_place(event, "output_index"), item, now) if _is_known(item) else []
 
+    def _where(self, item: Json, place: int, matched: set[int]) -> int:
+        """Where an item of the whole output began: servers that leave others out there shift its place."""
+        begun = [where for where, id_ in self._ids.items() if id_ == item.get("id") and where not in matched]
+        if begun:
+            return place if place in begun else begun[0]
+        # One that nobody told of may stand at a place where another began.
+        return -1 - place if place in self._ids and "id" in item else place
+
     def _begin(self, where: Any, item: Json, now: int) -> list[Event]:
         if where in self._items or where in self._done:
             return []
         self.changed = True
+        if isinstance(item.get("id"), str):
+            self._ids[where] = item["id"]
         return [*self._in_progress(item, now), *self._release(), *_BEGINNINGS[item["type"]](self, where, item, now)]
 
     def _begin_message(self, where: Any, _item: Json, now: int) -> list[Event]:
@@ -346,8 +357,11 @@ class RunEvents:
         reason = incomplete_reason(response)
         events: list[Event] = []
         output = objects(response.get("output"))
-        for where, item in enumerate(output):
+        matched: set[int] = set()
+        for place, item in enumerate(output):
             if _is_known(item):
+                where = self._where(item, place, matched)
+                matched.add(where)
                 events += self._end(where, item, now, reason)
         events += self._close(reason, now, step_status="failed")
         if not output:

@@ -24,16 +24,22 @@ class Decoder:
 
     def __init__(self) -> None:
         """Begin with an empty buffer."""
-        self._rest = b""
+        self._rest: list[bytes] = []  # pieces of an event that is not complete, joined once it is
+        self._last = b""  # their last byte, in which its end may have begun
+        self._held = b""  # a carriage return whose line feed may still come
 
     def feed(self, chunk: bytes) -> list[Json]:
         """The events that these bytes complete."""
-        data = self._rest + chunk
-        if b"\r" in data:
-            # The line feed that belongs to a last carriage return may still come.
-            held = data.endswith(b"\r")
-            data = data[: len(data) - held].replace(b"\r\n", b"\n").replace(b"\r", b"\n") + b"\r" * held
-        *blocks, self._rest = data.split(b"\n\n")
+        if self._held or b"\r" in chunk:
+            chunk = self._held + chunk
+            self._held = chunk[-1:] if chunk.endswith(b"\r") else b""
+            chunk = chunk[: len(chunk) - len(self._held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if b"\n\n" not in self._last + chunk:
+            self._rest.append(chunk)
+            self._last = chunk[-1:] or self._last
+            return []
+        *blocks, rest = b"".join([*self._rest, chunk]).split(b"\n\n")
+        self._rest, self._last = [rest], rest[-1:]
         return [event for block in blocks if (event := _event(block)) is not None]
 
 
