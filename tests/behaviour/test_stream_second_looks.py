@@ -1,0 +1,693 @@
+"""What a second look at streams found: readers that wake up too late, loops that are left, stores that are busy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import importlib
+import signal
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import openai
+import pytest
+
+from assistants_compat import Settings, carriers, io, streaming
+from assistants_compat.errors import StoreBusyError
+from assistants_compat.store import engine, queries
+from doors import Door
+from legacy import FUNCTION, make_assistant, make_thread
+from streams import (
+    CUT,
+    DROP,
+    END,
+    EVENTS,
+    TEXT,
+    ByHand,
+    Json,
+    begin,
+    begun,
+    ended,
+    events,
+    eventually,
+    following,
+    function,
+    lapse,
+    message,
+    names,
+    pause,
+    rest,
+    said,
+    step_statuses,
+    stored,
+    text_of,
+    until,
+    whole,
+)
+
+# httpx or httpx2, whichever this SDK is built on.
+HTTP: Any = importlib.import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
+POST = "POST /responses"
+SOON = 4.0  # seconds
+
+
+@pytest.fixture
+def settings(sqlite_settings: Settings) -> Settings:
+    """SQLite, where nothing is said about the database."""
+    return sqlite_settings
+
+
+@pytest.fixture
+def client(door: Door, hand: ByHand, settings: Settings) -> Any:
+    """A wrapped client of the door's kind."""
+    return door.client(hand, settings)
+
+
+@pytest.fixture
+def other(hand: ByHand, settings: Settings) -> Iterator[Any]:
+    """Another client of the same store, in the same process: a synchronous one, which needs no event loop."""
+    door = Door("sync")
+    yield door.client(hand, settings)
+    door.close()
+
+
+@pytest.fixture
+def sync() -> Iterator[Door]:
+    """The synchronous door."""
+    opened = Door("sync")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def loop_door() -> Iterator[Door]:
+    """The asynchronous door."""
+    opened = Door("async", asyncio.new_event_loop())
+    yield opened
+    opened.close()
+
+
+WHOLE = [
+    *["run.created", "run.queued", "run.in_progress", "run.step.created", "run.step.in_progress"],
+    *["message.created", "message.in_progress", *["message.delta"] * len(TEXT.split())],
+    *["message.completed", "run.step.completed", "run.completed"],
+]
+
+
+# --- a reader that wakes up when the run has gone on without it
+
+CALLS = events(function())
+HAD = 4  # after that many of them the call's step has been told, and some of its arguments
+WAKE: dict[str, list[Any]] = {
+    "to more words": CALLS[HAD : HAD + 1],
+    "to the end": [*CALLS[HAD:], END],
+    "to a lost connection": [DROP],
+    "to an error": [{"type": "error", "code": "server_error", "message": "Overheated.", "param": None}, END],
+}
+
+
+@pytest.mark.parametrize("way", WAKE)
+def test_a_reader_that_wakes_up_in_a_later_round(
+    door: Door, client: Any, other: Any, hand: ByHand, settings: Settings, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """A machine slept past its lease, others went on with the run: whatever its stream says now, it writes nothing."""
+    monkeypatch.setattr(streaming, "_SAVED_EVERY", 0.0)
+    hand.plan(*CALLS[:HAD])
+    stream = begin(door, client, tools=[FUNCTION])
+    run = until(door, stream, "thread.run.in_progress")[-1].data
+    until(door, stream, "thread.run.step.delta")
+    pause(door, 0.2)  # what has come is read and saved
+    hand.known["resp_1"] = CALLS[-1]["response"]
+    runs = other.beta.threads.runs
+
+    def gone_on() -> bool:
+        lapse(settings, run.id)
+        return bool(runs.retrieve(run.id, thread_id=run.thread_id).status == "requires_action")
+
+    eventually(gone_on, door)
+    second = events(message(TEXT), id="resp_2")
+    hand.plan(*second[:CUT])
+    outputs = [{"tool_call_id": "call_1", "output": "x"}]
+    later = runs.submit_tool_outputs(run.id, thread_id=run.thread_id, tool_outputs=outputs, stream=True)
+    told = until(Door("sync"), later, "thread.message.delta")
+    before = stored(settings, run.id)
+    assert (before["status"], before["response_id"]) == ("in_progress", "resp_2")
+    hand.wire(0).send(*WAKE[way])
+    if way == "to more words":
+        hand.wire(0).send(DROP)
+    with contextlib.suppress(openai.APIError):
+        rest(door, stream)
+    row = stored(settings, run.id)
+    assert (row["status"], row["response_id"], row["body"]["required_action"]) == ("in_progress", "resp_2", None)
+    assert row["lease_until"] >= before["lease_until"] > time.time()
+    hand.wire(1).send(*second[CUT:], END)
+    told += rest(Door("sync"), later)
+    assert (text_of(told), told[-1].event) == (TEXT, "thread.run.completed")
+    ended(settings, run.id, door)
+    assert stored(settings, run.id)["response_id"] == "resp_2"
+    assert said(settings, run.id) == [("completed", TEXT)]
+    assert step_statuses(settings, run.id) == ["completed"] * 2
+    assert len([each for each in hand.asked() if each == POST]) == 2
+
+
+# --- a loop that is left while its stream is still held
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for nothing is taken for gone sooner than in life."""
+    assert carriers._IDLE <= 2
+    monkeypatch.setattr(carriers, "_IDLE", 0.1)
+
+
+def looks(other: Any, run_id: str, thread_id: str) -> dict[str, Callable[[], Any]]:
+    """How somebody in the same process may look at a thread."""
+    threads = other.beta.threads
+    return {
+        "retrieve": lambda: threads.runs.retrieve(run_id, thread_id=thread_id).status == "completed",
+        "message": lambda: threads.messages.create(thread_id, role="user", content="More."),
+        "run": lambda: list(threads.runs.create(thread_id, assistant_id=_assistant(other), stream=True)),
+    }
+
+
+def _assistant(client: Any) -> str:
+    return str(next(iter(client.beta.assistants.list())).id)
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("look", ["retrieve", "message", "run"])
+def test_a_loop_that_is_left_and_its_stream_kept(
+    door: Door, client: Any, other: Any, hand: ByHand, settings: Settings, look: str
+) -> None:
+    """The next look in this program lets the rest be read; who holds the stream may read on, and misses nothing."""
+    hand.plan(*EVENTS, END)
+    stream = begin(door, client)
+    seen = until(door, stream, "thread.message.delta")
+    run_id, thread_id = seen[0].data.id, seen[0].data.thread_id
+    hand.plan(*events(message("Again."), id="resp_2"), END)
+    check = looks(other, run_id, thread_id)[look]
+
+    def did() -> Any:
+        with contextlib.suppress(openai.BadRequestError):
+            return check()
+
+    assert eventually(did, door, SOON)
+    ended(settings, run_id, door)
+    assert said(settings, run_id) == [("completed", TEXT)]
+    seen += rest(door, stream)
+    assert names(seen) == WHOLE
+    assert text_of(seen) == TEXT
+    assert hand.asked() == [POST] * (2 if look == "run" else 1)
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_kept_stream_whose_upstream_still_speaks(
+    door: Door, client: Any, other: Any, hand: ByHand, settings: Settings
+) -> None:
+    """What comes after the look is read as well, and the consumer that comes back goes on where it was."""
+    stream, run_id, thread_id = begun(door, client, hand)
+    assert other.beta.threads.runs.retrieve(run_id, thread_id=thread_id).status == "in_progress"
+    pause(door, 0.05)
+    hand.wire().send(*EVENTS[CUT:], END)
+    runs = other.beta.threads.runs
+    eventually(lambda: runs.retrieve(run_id, thread_id=thread_id).status == "completed", door, SOON)
+    assert said(settings, run_id) == [("completed", TEXT)]
+    seen = rest(door, stream)
+    assert names(seen) == WHOLE[WHOLE.index("message.delta") + 1 :]
+    assert text_of(seen) == TEXT.removeprefix("One")
+    assert hand.asked() == [POST]
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_consumer_that_reads_while_others_look(
+    door: Door, client: Any, other: Any, hand: ByHand, settings: Settings
+) -> None:
+    """Looks all the time, a consumer that takes its time: each event is told once, in order."""
+    hand.plan(*EVENTS[:CUT])
+    stream = begin(door, client)
+    seen = [following(door, stream)]
+    run_id, thread_id = seen[0].data.id, seen[0].data.thread_id
+    is_over = threading.Event()
+    trouble: list[Exception] = []
+
+    def look() -> None:
+        while not is_over.is_set():
+            try:
+                other.beta.threads.runs.retrieve(run_id, thread_id=thread_id)
+            except Exception as error:  # noqa: BLE001 - told below
+                trouble.append(error)
+            time.sleep(0.005)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        for each in [*EVENTS[CUT:], END]:
+            hand.wire().send(each)
+            pause(door, 0.03)
+            if each is not END:
+                seen += filter(None, [following(door, stream)])
+        seen += rest(door, stream)
+    finally:
+        is_over.set()
+        looker.join()
+    assert trouble == []
+    assert names(seen) == WHOLE
+    assert text_of(seen) == TEXT
+    ended(settings, run_id, door)
+    assert said(settings, run_id) == [("completed", TEXT)]
+    assert hand.asked() == [POST]
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_kept_stream_that_is_closed_after_a_look(
+    door: Door, client: Any, other: Any, hand: ByHand, settings: Settings
+) -> None:
+    """Closed or dropped while somebody else reads the rest already: that goes on, and nothing is read twice."""
+    stream, run_id, thread_id = begun(door, client, hand)
+    for _ in range(10):
+        other.beta.threads.runs.retrieve(run_id, thread_id=thread_id)
+        pause(door, 0.02)
+    door(stream.close())
+    del stream
+    gc.collect()
+    hand.wire().send(*EVENTS[CUT:], END)
+    ended(settings, run_id, door)
+    assert said(settings, run_id) == [("completed", TEXT)]
+    assert hand.asked() == [POST]
+
+
+# --- worker threads that are all taken
+
+
+def test_worker_threads_that_are_all_taken(loop_door: Door, hand: ByHand, settings: Settings) -> None:
+    """A framework's threads that wait for the loop keep no store call from its turn."""
+    door, client = loop_door, loop_door.client(hand, settings)
+    hand.plan(*EVENTS, END)
+
+    async def work() -> list[str]:
+        limiter = anyio.to_thread.current_default_thread_limiter()
+        takers = [object() for _ in range(int(limiter.total_tokens))]
+        for taker in takers:
+            limiter.acquire_on_behalf_of_nowait(taker)
+        try:
+            return await asyncio.wait_for(conversation(client), 5)
+        finally:
+            for taker in takers:
+                limiter.release_on_behalf_of(taker)
+
+    assert [each.removeprefix("thread.") for each in door(work())] == WHOLE
+
+
+def test_worker_threads_that_are_all_taken_under_trio(hand: ByHand, settings: Settings) -> None:
+    """The same under trio."""
+    trio = pytest.importorskip("trio", reason="trio is not installed")
+    door = Door("async")
+    hand.plan(*EVENTS, END)
+
+    async def main() -> list[str]:
+        client = door.client(hand, settings)
+        limiter = trio.to_thread.current_default_thread_limiter()
+        takers = [object() for _ in range(int(limiter.total_tokens))]
+        for taker in takers:
+            limiter.acquire_on_behalf_of_nowait(taker)
+        try:
+            with trio.fail_after(5):
+                return await conversation(client)
+        finally:
+            for taker in takers:
+                limiter.release_on_behalf_of(taker)
+            await client.close()
+
+    assert [each.removeprefix("thread.") for each in trio.run(main)] == WHOLE
+    door.clients.clear()
+
+
+async def conversation(client: Any) -> list[str]:
+    """The names of a run's events."""
+    assistant = await client.beta.assistants.create(model="gpt-4o", instructions="x")
+    thread = await client.beta.threads.create(messages=[{"role": "user", "content": "x"}])
+    stream = await client.beta.threads.runs.create(thread.id, assistant_id=assistant.id, stream=True)
+    return [event.event async for event in stream]
+
+
+def test_many_calls_at_once_over_few_worker_threads(loop_door: Door, hand: ByHand, settings: Settings) -> None:
+    """Threads of a framework that call into the loop and wait there, more than there are: each has its answer."""
+    door, client = loop_door, loop_door.client(hand, settings)
+
+    async def main() -> list[str]:
+        assistant = await client.beta.assistants.create(model="gpt-4o")
+        limiter = anyio.to_thread.current_default_thread_limiter()
+        took, limiter.total_tokens = limiter.total_tokens, 3
+        names_: list[str] = []
+
+        async def ask() -> None:
+            await anyio.sleep(0.05)
+            names_.append((await client.beta.assistants.retrieve(assistant.id)).model)
+
+        try:
+            with anyio.fail_after(5):
+                async with anyio.create_task_group() as group:
+                    for _ in range(9):
+                        group.start_soon(
+                            lambda: anyio.to_thread.run_sync(lambda: anyio.from_thread.run(ask), abandon_on_cancel=True)
+                        )
+        finally:
+            limiter.total_tokens = took
+        return names_
+
+    assert door(main()) == ["gpt-4o"] * 9
+
+
+# --- a store that is busy for a while
+
+
+def test_a_store_that_is_busy_for_a_while(
+    door: Door, hand: ByHand, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program locks the database (a backup): the words go on, and are saved when it is done."""
+    monkeypatch.setattr(streaming, "_SAVED_EVERY", 0.0)
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0)
+    client = door.client(hand, settings)
+    stream, run_id, _ = begun(door, client, hand)
+    until(door, stream, "thread.message.delta")
+    eventually(lambda: said(settings, run_id) == [("in_progress", "One two")], door)
+    backup = sqlite3.connect(str(settings.store), isolation_level=None)
+    try:
+        backup.execute("BEGIN IMMEDIATE")
+        for number, word in enumerate([" three", " four"]):
+            hand.wire().send(EVENTS[CUT + number])
+            assert text_of([following(door, stream)]) == word
+        pause(door, 0.05)
+        assert said(settings, run_id) == [("in_progress", "One two")]
+        backup.execute("ROLLBACK")
+    finally:
+        backup.close()
+    hand.wire().send(EVENTS[CUT + 2])
+    assert text_of([following(door, stream)]) == " five"
+    if door.kind == "async" or not said(settings, run_id)[0][1].endswith("five"):
+        hand.wire().send(EVENTS[CUT + 3])
+        assert text_of([following(door, stream)]) == " six."
+        eventually(lambda: said(settings, run_id)[0][1].startswith("One two three four five"), door)
+        hand.wire().send(*EVENTS[CUT + 4 :], END)
+    else:
+        hand.wire().send(*EVENTS[CUT + 3 :], END)
+    assert rest(door, stream)[-1].event == "thread.run.completed"
+    ended(settings, run_id, door)
+    assert said(settings, run_id) == [("completed", TEXT)]
+    assert hand.asked() == [POST]
+
+
+def test_a_thread_that_is_deleted_while_its_stream_saves(
+    door: Door, hand: ByHand, postgresql_server: str, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL: a save in the middle of its transaction and the deletion wait for each other in one order only."""
+    settings = replace(sqlite_settings, store=postgresql_server, namespace=uuid.uuid4().hex)
+    client = door.client(hand, settings)
+    elsewhere = Door("sync")
+    other = elsewhere.client(hand, settings)
+    hand.plan(*EVENTS[:2])
+    stream = begin(door, client)
+    run = until(door, stream, "thread.run.in_progress")[-1].data
+    in_save, in_delete = threading.Event(), threading.Event()
+    add, active = queries.add, queries.active_run
+
+    def adding(db: Any, noun: Any, rows: Any) -> None:
+        rows = list(rows)
+        if noun == "messages" and rows and rows[0].get("run_id") == run.id:
+            in_save.set()
+            if in_delete.wait(0.5):
+                time.sleep(0.1)  # the deletion has locked the thread, and now wants what belongs to it
+        add(db, noun, rows)
+
+    def finding(db: Any, *where: str) -> Any:
+        in_delete.set()
+        return active(db, *where)
+
+    monkeypatch.setattr(queries, "add", adding)
+    told: list[Any] = []
+
+    def delete() -> None:
+        in_save.wait(5)
+        monkeypatch.setattr(queries, "active_run", finding)
+        try:
+            told.append(other.beta.threads.delete(run.thread_id).deleted)
+        except Exception as error:  # noqa: BLE001 - compared below
+            told.append(error)
+
+    deleting = threading.Thread(target=delete)
+    deleting.start()
+    hand.wire().send(*EVENTS[2:], END)
+    seen = rest(door, stream)  # no error, and that is all: a run that is gone has no end to tell
+    deleting.join(10)
+    assert told == [True]
+    assert set(names(seen)) <= set(WHOLE)
+    with pytest.raises(openai.NotFoundError):
+        other.beta.threads.retrieve(run.thread_id)
+    assert stored(settings, run.id) is None
+    elsewhere.close()
+
+
+@pytest.mark.parametrize("times", [1, 1000])
+def test_a_store_that_fails_once_a_stream_was_accepted(
+    door: Door, hand: ByHand, settings: Settings, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """`create_and_run` that was taken upstream is not asked for twice, whatever the SDK does with a failing read."""
+    client = door.client(hand, settings, max_retries=2)
+    assistant = make_assistant(door, client)
+    hand.plan(*EVENTS, END)
+    hand.plan(*EVENTS, END)
+    left = [None] * times
+    read = io.IO.read
+
+    async def reading(self: Any, work: Any) -> Any:
+        if hand.requests and left:
+            left.pop()
+            raise StoreBusyError("The store did not answer.")
+        return await read(self, work)
+
+    monkeypatch.setattr(io.IO, "read", reading)
+    messages = [{"role": "user", "content": "x"}]
+    create = client.beta.threads.create_and_run
+    seen: list[Any] = []
+    with contextlib.suppress(openai.APIError):
+        stream = door(create(assistant_id=assistant.id, stream=True, thread={"messages": messages}))
+        while (event := following(door, stream)) is not None:
+            seen.append(event)
+    assert names(seen)[:3] == ["created", "run.created", "run.queued"]
+    assert hand.asked() == [POST]
+    if times == 1:
+        assert names(seen) == ["created", *WHOLE]
+    eventually(hand.wire().over.is_set, door)
+
+
+# --- an exception of the application in the middle of a read
+
+
+class TimeIsUpError(Exception):
+    """A time limit that a task queue sets."""
+
+
+class HardLimit(BaseException):
+    """A limit that no `except Exception` may hold back."""
+
+
+def check_cut(door: Door, client: Any, hand: ByHand, settings: Settings, run_id: str, thread_id: str) -> None:
+    """The run has failed at once, with what was said; its connection is closed, and its thread can be used."""
+    runs = client.beta.threads.runs
+    assert door(runs.retrieve(run_id, thread_id=thread_id)).status == "failed"
+    assert said(settings, run_id) == [("incomplete", "One two")]
+    assert step_statuses(settings, run_id) == ["failed"]
+    eventually(hand.wire().over.is_set, door)
+    door(client.beta.threads.messages.create(thread_id, role="user", content="More."))
+    assert hand.asked().count(POST) == 1
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such signals")
+@pytest.mark.parametrize("trouble", [TimeIsUpError, HardLimit])
+def test_a_signal_handler_that_raises_inside_a_read(
+    sync: Door, hand: ByHand, settings: Settings, trouble: type[BaseException]
+) -> None:
+    """A soft time limit: the caller's own exception ends his loop as itself, and the run with it."""
+    client = sync.client(hand, settings)
+    stream, run_id, thread_id = begun(sync, client, hand)
+    assert following(sync, stream).event == "thread.message.delta"
+
+    def handle(*_: object) -> None:
+        raise trouble("time limit")
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(trouble, match="time limit"):
+            following(sync, stream)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    check_cut(sync, client, hand, settings, run_id, thread_id)
+
+
+def failing(chunk: bytes) -> bytes:
+    """The chunk; what comes after the second word does not come."""
+    if chunk.startswith(b"event: response.output_text.delta") and b'" three"' in chunk:
+        raise TimeIsUpError("time limit")
+    return chunk
+
+
+class Blocking(HTTP.SyncByteStream):  # type: ignore[misc]
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The inner one's chunks."""
+        yield from map(failing, self.inner)
+
+    def close(self) -> None:
+        """Close the inner one."""
+        self.inner.close()
+
+
+class Asynchronous(HTTP.AsyncByteStream):  # type: ignore[misc]
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The inner one's chunks."""
+        async for chunk in self.inner:
+            yield failing(chunk)
+
+    async def aclose(self) -> None:
+        """Close the inner one."""
+        await self.inner.aclose()
+
+
+class BlockingTransport(HTTP.HTTPTransport):  # type: ignore[misc]
+    def handle_request(self, request: Any) -> Any:
+        """The inner answer, with a stream of ours."""
+        answer = super().handle_request(request)
+        answer.stream = Blocking(answer.stream)
+        return answer
+
+
+class AsynchronousTransport(HTTP.AsyncHTTPTransport):  # type: ignore[misc]
+    async def handle_async_request(self, request: Any) -> Any:
+        """The inner answer, with a stream of ours."""
+        answer = await super().handle_async_request(request)
+        answer.stream = Asynchronous(answer.stream)
+        return answer
+
+
+def test_a_transport_of_the_callers_that_raises(door: Door, hand: ByHand, settings: Settings) -> None:
+    """What the caller's own transport raises in the middle of an answer reaches the caller as itself."""
+    http_client = (
+        HTTP.Client(transport=BlockingTransport())
+        if door.kind == "sync"
+        else HTTP.AsyncClient(transport=AsynchronousTransport())
+    )
+    client = door.client(hand, settings, http_client=http_client)
+    stream, run_id, thread_id = begun(door, client, hand)
+    hand.wire().send(EVENTS[CUT])
+    with pytest.raises(TimeIsUpError, match="time limit"):
+        rest(door, stream)
+    check_cut(door, client, hand, settings, run_id, thread_id)
+
+
+# --- upstreams with a mind of their own
+
+
+@pytest.mark.parametrize("cut", [1, 4, CUT, len(EVENTS) - 1])
+def test_an_upstream_that_begins_again(
+    door: Door, hand: ByHand, settings: Settings, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    """A server that ignores `starting_after` tells everything once more: the caller hears it once."""
+    monkeypatch.setattr(streaming, "_FIRST_PAUSE", 0.001)
+    client = door.client(hand, replace(settings, stream="background"))
+    given = events(message(TEXT), background=True)
+    hand.plan(*given[:cut], DROP)
+    hand.plan(*given, END)
+    seen = rest(door, begin(door, client))
+    assert names(seen) == WHOLE
+    assert text_of(seen) == TEXT
+    assert said(settings, seen[-1].data.id) == [("completed", TEXT)]
+    assert hand.asked() == [POST, "GET /responses/resp_1"]
+
+
+def moved(given: list[Json], by: int = 1) -> list[Json]:
+    """Events whose items have other places than in the final output: something before them was dropped from that."""
+    return [{**each, "output_index": each["output_index"] + by} if "output_index" in each else each for each in given]
+
+
+def test_a_message_that_has_another_place_in_the_end(door: Door, client: Any, hand: ByHand, settings: Settings) -> None:
+    """It is known by its id: told once, stored once."""
+    hand.plan(*moved(EVENTS), END)
+    seen = rest(door, begin(door, client))
+    assert names(seen) == WHOLE
+    assert text_of(seen) == TEXT
+    assert said(settings, seen[-1].data.id) == [("completed", TEXT)]
+    assert step_statuses(settings, seen[-1].data.id) == ["completed"]
+
+
+def test_items_that_change_places(door: Door, client: Any, hand: ByHand, settings: Settings) -> None:
+    """Words and a call, in the final output the other way round: each is told and stored once, and the call waits."""
+    given = events(message(TEXT), function())
+    final = given[-1]["response"]
+    given[-1] = {**given[-1], "response": {**final, "output": final["output"][::-1]}}
+    hand.plan(*given, END)
+    seen = rest(door, begin(door, client, tools=[FUNCTION]))
+    run = seen[-1].data
+    assert seen[-1].event == "thread.run.requires_action"
+    assert [call.id for call in run.required_action.submit_tool_outputs.tool_calls] == ["call_1"]
+    assert names(seen).count("message.completed") == 1
+    assert names(seen).count("run.step.created") == 2
+    assert text_of(seen) == TEXT
+    assert said(settings, run.id) == [("completed", TEXT)]
+    assert step_statuses(settings, run.id) == ["completed", "in_progress"]
+
+
+READERS: dict[str, Callable[[Door, Any, str, str], Any]] = {
+    "loop": lambda door, runs, thread, assistant: rest(
+        door, door(runs.create(thread, assistant_id=assistant, stream=True))
+    ),
+    "helper": lambda door, runs, thread, assistant: whole(door, runs.stream(thread_id=thread, assistant_id=assistant)),
+    "lines": lambda door, runs, thread, assistant: lines(
+        door, runs.with_streaming_response.create(thread, assistant_id=assistant, stream=True)
+    ),
+}
+
+
+def lines(door: Door, manager: Any) -> list[str]:
+    """The lines of a raw answer, to its end."""
+    if door.kind == "sync":
+        with manager as answer:
+            return list(answer.iter_lines())
+
+    async def read() -> list[str]:
+        async with manager as answer:
+            return [line async for line in answer.iter_lines()]
+
+    return list(door(read()))
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_an_upstream_that_leaves_its_connection_open(
+    door: Door, client: Any, hand: ByHand, settings: Settings, reader: str
+) -> None:
+    """A loop ends at `[DONE]`, although the upstream's connection does not; the thread can be used at once."""
+    hand.plan(*EVENTS)
+    assistant, thread = make_assistant(door, client), make_thread(door, client)
+    started = time.monotonic()
+    READERS[reader](door, client.beta.threads.runs, thread.id, assistant.id)
+    assert time.monotonic() - started < 2
+    [run] = door.all(client.beta.threads.runs.list(thread.id))
+    assert run.status == "completed"
+    assert said(settings, run.id) == [("completed", TEXT)]
+    hand.plan(*EVENTS, END)
+    again = client.beta.threads.runs.create(thread.id, assistant_id=assistant.id, stream=True)
+    assert names(rest(door, door(again))) == WHOLE
