@@ -46,6 +46,8 @@ _FROM_ENVIRONMENT = (
 )
 _PREFIXES = {"s3": "AWS_", "az": "AZURE_", "gs": "GOOGLE_"}
 
+_REFUSED = re.compile(r"status code: 40[13]\b")
+
 _process: int | None = None  # which has used obstore first: itself or an ancestor
 
 
@@ -69,17 +71,17 @@ def _obstore() -> Any:
 
 @contextlib.contextmanager
 def _trouble_said(url: str) -> Iterator[None]:
-    from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError  # noqa: PLC0415 - an extra
+    from obstore.exceptions import BaseError  # noqa: PLC0415 - an extra
 
     try:
         yield
     except FileNotFoundError:
         message = f"The bucket or container of {url} (ASSISTANTS_COMPAT_FILES), or an object in it, is not there."
         raise StoreError(message) from None
-    except (PermissionDeniedError, UnauthenticatedError):
-        message = f"Access to {url} was refused: check the cloud's credentials in this process's environment."
-        raise StoreError(message) from None
-    except BaseError as error:
+    except (BaseError, OSError) as error:  # a writer raises the second kind only, whatever has happened
+        if _REFUSED.search(str(error)):
+            message = f"Access to {url} was refused: check the cloud's credentials in this process's environment."
+            raise StoreError(message) from None
         message = f"The object storage {url} did not answer: {_reason(error)}."
         raise StoreBusyError(message) from None
 
