@@ -182,13 +182,16 @@ class IO(ABC):
         """
         draft = await self._call(lambda: self._files.draft(key, disposition))
         try:
-            held = bytearray()  # gathered: each write of an asynchronous caller is a trip to another thread
+            # Several at a time: each write of an asynchronous caller is a trip to another thread.
+            held: list[bytes] = []
+            size = 0
             async for chunk in chunks:
-                held += chunk
-                if len(held) >= PIECE:
-                    await self._call(partial(draft.write, bytes(held)))
-                    held.clear()
-            await self._call(partial(draft.write, bytes(held)))
+                held.append(chunk)
+                size += len(chunk)
+                if size >= PIECE:
+                    await self._call(partial(draft.write, held))
+                    held, size = [], 0
+            await self._call(partial(draft.write, held))
             return await self._call(draft.commit)
         except GeneratorExit:
             draft.discard()  # whoever is closed may not await

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -32,11 +32,12 @@ class Draft(ABC):
         self._digest = hashlib.sha256()
         self._process = os.getpid()
 
-    def write(self, chunk: bytes) -> None:
-        """Append a chunk; raises `StoreError` when it cannot be kept."""
-        self._append(chunk)
-        self._digest.update(chunk)
-        self._size += len(chunk)
+    def write(self, chunks: Iterable[bytes]) -> None:
+        """Append chunks; raises `StoreError` when they cannot be kept."""
+        for chunk in chunks:
+            self._append(chunk)
+            self._digest.update(chunk)
+            self._size += len(chunk)
 
     def commit(self) -> tuple[int, str]:
         """Make the file visible; its size in bytes and its SHA-256 in hexadecimal digits."""
