@@ -4,7 +4,8 @@ Side by side in one process, round by round, so that a busy machine slows both. 
 asynchronous client, over a local directory, an S3 server (moto) and Azure's own (azurite), all on loopback:
 
 - save: a run ends and its file is copied out of the container. The plain copy gets the same bytes from the same server
-  by the same HTTP library and puts them where the library would: into a file that is synced, or by one signed PUT;
+  by the same HTTP library and puts them where the library would, unchecked: into a file that is synced, or through the
+  storage's own client (obstore), in the same parts;
 - read: `files.with_streaming_response.content(id)` into a file. The plain copy gets a signed link from the same storage
   in the same way; for the local directory, a `python -m http.server` over it.
 
@@ -138,8 +139,7 @@ class Bench:
                 if self.place == "local":
                     self._written(got.iter_bytes(), sync=True)
                 else:
-                    put = self.plain.put(self.signed("PUT", "plain"), content=got.iter_bytes(), headers=_headers(got))
-                    put.raise_for_status()
+                    _obstore().put(self.opened(), "plain", got.iter_bytes(), **_PARTS)
         return time.perf_counter() - begun
 
     async def _save_plainly_async(self, source: str) -> None:
@@ -148,16 +148,17 @@ class Bench:
             if self.place == "local":
                 await self._written_async(got.aiter_bytes(), sync=True)
             else:
-                put = client.put(self.signed("PUT", "plain"), content=got.aiter_bytes(), headers=_headers(got))
-                (await put).raise_for_status()
+                await _obstore().put_async(self.opened(), "plain", got.aiter_bytes(), **_PARTS)
 
-    def signed(self, method: str, name: str) -> str:
+    def opened(self) -> Any:
+        """The storage's own client."""
+        from assistants_compat.store import objects  # noqa: PLC0415 - not needed for the local directory
+
+        return objects._opened(self.files)  # noqa: SLF001 - the same connections for both sides
+
+    def signed(self, name: str) -> str:
         """A link that the storage has signed."""
-        import obstore  # noqa: PLC0415 - not needed for the local directory
-
-        from assistants_compat.store import objects  # noqa: PLC0415 - as above
-
-        return str(obstore.sign(objects._opened(self.files), method, name, timedelta(hours=1)))  # type: ignore[arg-type]  # noqa: SLF001
+        return str(_obstore().sign(self.opened(), "GET", name, timedelta(hours=1)))
 
     # --- read
 
@@ -174,7 +175,7 @@ class Bench:
 
     def read_plainly(self, file_id: str) -> int:
         """Download from the same storage by the HTTP library alone."""
-        url = f"{self.served}/{file_id}" if self.place == "local" else self.signed("GET", file_id)
+        url = f"{self.served}/{file_id}" if self.place == "local" else self.signed(file_id)
         if self.asynchronous:
             return int(self.loop.run_until_complete(self._plainly_async(url)))
         with self.plain.stream("GET", url) as got:
@@ -232,9 +233,13 @@ class Bench:
         return ok
 
 
-def _headers(got: Any) -> dict[str, str]:
-    """What an upload in one request needs; Azure asks for the second."""
-    return {"content-length": got.headers["content-length"], "x-ms-blob-type": "BlockBlob"}
+_PARTS = {"chunk_size": 5 * MB, "max_concurrency": 2}  # as the library uploads
+
+
+def _obstore() -> Any:
+    import obstore  # noqa: PLC0415 - not needed for the local directory
+
+    return obstore
 
 
 def measured(place: str, options: argparse.Namespace) -> bool:

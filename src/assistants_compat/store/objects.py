@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from obstore.store import AzureStore, GCSStore, S3Store
 
 _PART = 5 * 1024 * 1024  # bytes; S3 takes no smaller parts
-_PARTS_AT_ONCE = 4
+_PARTS_AT_ONCE = 2  # for each of the files that a run copies at a time
 _RETRIES = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}  # obstore's own 3 minutes would block a caller
 _ONE_REQUEST = "5min"  # obstore's own 30 seconds are too short for a part over a slow line
 _SILENCE = "60s"
