@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -32,10 +32,10 @@ class Draft(ABC):
         self._digest = hashlib.sha256()
         self._process = os.getpid()
 
-    def write(self, chunks: Iterable[bytes]) -> None:
+    def write(self, chunks: Sequence[bytes]) -> None:
         """Append chunks; raises `StoreError` when they cannot be kept."""
+        self._append(chunks)
         for chunk in chunks:
-            self._append(chunk)
             self._digest.update(chunk)
             self._size += len(chunk)
 
@@ -50,7 +50,7 @@ class Draft(ABC):
             self._undo()
 
     @abstractmethod
-    def _append(self, chunk: bytes) -> None: ...
+    def _append(self, chunks: Sequence[bytes]) -> None: ...
 
     @abstractmethod
     def _finish(self) -> None: ...
@@ -112,11 +112,12 @@ class LocalDraft(Draft):
         # Without a buffer: a forked child would write its copy of it once more when it ends.
         self._handle = os.fdopen(descriptor, "wb", buffering=0)
 
-    def _append(self, chunk: bytes) -> None:
-        left = memoryview(chunk)
+    def _append(self, chunks: Sequence[bytes]) -> None:
         with _trouble_said(self._target.parent):
-            while left:
-                left = left[self._handle.write(left) :]
+            for chunk in chunks:
+                written = self._handle.write(chunk)
+                while written < len(chunk):  # without a buffer a write may be a part of it
+                    written += self._handle.write(memoryview(chunk)[written:])
 
     def _finish(self) -> None:
         with _trouble_said(self._target.parent):

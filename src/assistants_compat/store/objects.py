@@ -15,7 +15,7 @@ import contextlib
 import functools
 import os
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -125,10 +125,11 @@ class ObjectDraft(Draft):
             _opened(url), key, attributes=attributes, buffer_size=_PART, max_concurrency=_PARTS_AT_ONCE
         )
 
-    def _append(self, chunk: bytes) -> None:
+    def _append(self, chunks: Sequence[bytes]) -> None:
         _obstore()
         with _trouble_said(self._url):
-            self._writer.write(chunk)
+            for chunk in chunks:
+                self._writer.write(chunk)
 
     def _finish(self) -> None:
         _obstore()
