@@ -86,9 +86,7 @@ class _Chunks(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[misc] 
 
 
 def _answer(request: Any, chunks: Callable[[], Iterator[bytes]]) -> Any:
-    return http.Response(
-        200, headers={"content-type": "text/event-stream"}, request=request, stream=_Chunks(chunks)
-    )
+    return http.Response(200, headers={"content-type": "text/event-stream"}, request=request, stream=_Chunks(chunks))
 
 
 @dataclass
@@ -224,9 +222,9 @@ async def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--events", type=int, default=2000, help="deltas of a stream that is timed")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--deltas", type=int, default=200_000, help="deltas of the stream whose memory is watched")
+    parser.add_argument("--deltas", type=int, default=200_000, help="deltas of a stream whose memory is watched")
     options = parser.parse_args()
-    print(f"openai {openai.__version__}, Python {sys.version.split()[0]}, {options.events} deltas, {options.rounds} rounds")
+    print(f"openai {openai.__version__}, Py {sys.version.split()[0]}, {options.events} deltas, {options.rounds} rounds")
     ok = True
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(store=str(Path(folder) / "store.db"))

@@ -137,6 +137,12 @@ def no_such_file(id_: str, reason: str | None = None) -> ApiError:
     return ApiError(404, text, param="id")
 
 
+def no_such_range(id_: str, size: int) -> ApiError:
+    """416 for a `Range` behind a file's end (assumed text; the header is RFC 9110's)."""
+    text = f"The requested range is not satisfiable: file {id_} has {size} bytes."
+    return ApiError(416, text, headers={"content-range": f"bytes */{size}"})
+
+
 def not_supported(feature: str) -> ApiError:
     """400 with the code `not_supported`: never a 5xx, which the SDK would try again, and never a wrong result."""
     return ApiError(400, f"assistants_compat does not support {feature} yet.", code="not_supported")

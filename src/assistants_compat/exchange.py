@@ -12,15 +12,22 @@ from .checks import Check
 from .errors import ApiError
 from .wire import Json
 
+# What a handler may know of a request's headers, in lower case; no credential is among them.
+HEADERS = ("range", "if-range")
+
 
 @dataclass(frozen=True)
 class Call:
-    """A legacy request: `parts` are the decoded ids of its path, by their names in the route."""
+    """A legacy request: `parts` are the decoded ids of its path, by their names in the route.
+
+    `headers` are those of `HEADERS` that it has.
+    """
 
     method: str
     parts: Mapping[str, str]
     query: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def parameter(self, name: str) -> str | None:
         """The last value of a query parameter."""

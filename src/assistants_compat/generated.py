@@ -9,6 +9,7 @@ from functools import partial
 from urllib.parse import quote
 
 from . import errors
+from .headers import disposition
 from .io import CHUNK, IO, Body, Request
 from .store import queries
 from .store.queries import Found
@@ -85,7 +86,7 @@ async def keep(io: IO, file: Generated, run: Run) -> Json:
         "stored": False,
     }
     try:
-        size, sha256 = await _copied(io, file.id, file.data, file.container_id, file.container_file_id, file.size)
+        size, sha256 = await _copied(io, row, file.data, file.size)
     except NotCopiedError as trouble:
         log.warning("file %s of run %s could not be copied: %s", file.id, run["id"], trouble)
         return {**row, "trouble": str(trouble)}
@@ -97,27 +98,22 @@ async def recovered(io: IO, row: Found) -> Json | None:
     if row["container_id"] is None:
         return None
     try:
-        size, sha256 = await _copied(io, row["id"], None, row["container_id"], row["container_file_id"])
+        size, sha256 = await _copied(io, row, None)
     except NotCopiedError:
         return None
     return {"stored": True, "sha256": sha256, "trouble": None, "body": {**row["body"], "bytes": size}}
 
 
-async def _copied(  # noqa: PLR0913, PLR0917 - where to, where from, and how many bytes
-    io: IO,
-    id_: str,
-    data: bytes | None,
-    container_id: str | None,
-    container_file_id: str | None,
-    expected: int | None = None,
-) -> tuple[int, str]:
+async def _copied(io: IO, row: Found, data: bytes | None, expected: int | None = None) -> tuple[int, str]:
+    """Keep the bytes of a row: those that are at hand, or the container's; their number and their SHA-256."""
     if data is not None:
-        return await io.save(id_, _pieces(data))
-    path = f"/containers/{quote(str(container_id), safe='')}/files/{quote(str(container_file_id), safe='')}/content"
+        return await io.save(row["id"], _pieces(data), disposition(row["body"]["filename"]))
+    container, file = (quote(str(row[name]), safe="") for name in ("container_id", "container_file_id"))
+    request = Request("GET", f"/containers/{container}/files/{file}/content", accept="*/*")
     pause = _FIRST_PAUSE
     for left in reversed(range(_TRIES)):
         try:
-            return await _fetched(io, id_, Request("GET", path, accept="*/*"), expected)
+            return await _fetched(io, row, request, expected)
         except NotCopiedError as trouble:
             if not (left and trouble.again):
                 raise
@@ -126,30 +122,30 @@ async def _copied(  # noqa: PLR0913, PLR0917 - where to, where from, and how man
     raise AssertionError  # pragma: no cover - the last try returns or raises
 
 
-async def _fetched(io: IO, id_: str, request: Request, expected: int | None) -> tuple[int, str]:
+async def _fetched(io: IO, row: Found, request: Request, expected: int | None) -> tuple[int, str]:
     try:
         async with aclosing(await io.upstream.open(request)) as body:
             if body.status != _OK:
                 again = body.status >= _SERVER_ERROR or body.status in _TRANSIENT
                 reason = f"the container answered {body.status}"
                 raise NotCopiedError(reason, again=again)
-            return await _checked(io, id_, body, expected)
+            return await _checked(io, row, body, expected)
     except errors.UnreachableError:
         reason = "the connection to the container was lost"
         raise NotCopiedError(reason, again=True) from None
 
 
-async def _checked(io: IO, id_: str, body: Body, expected: int | None) -> tuple[int, str]:
+async def _checked(io: IO, row: Found, body: Body, expected: int | None) -> tuple[int, str]:
     """Keep the bytes only if they are as many as the container's list or the answer's header says.
 
     So an error body with status 200 is no file.  A compressed answer announces another number.
     """
-    size, sha256 = await io.save(id_, body.chunks())
+    size, sha256 = await io.save(row["id"], body.chunks(), disposition(row["body"]["filename"]))
     announced = body.headers.get("content-length", "")
     if "content-encoding" not in body.headers and announced.isdigit() and int(announced) != size:
         expected = int(announced)
     if expected is not None and expected != size:
-        await io.forget(id_)
+        await io.forget(row["id"])
         reason = f"the container sent {size} of {expected} bytes"
         raise NotCopiedError(reason, again=True)
     return size, sha256

@@ -68,6 +68,15 @@ def is_wrapped(client: object) -> bool:
     return isinstance(getattr(client, "_client", None), _Door)
 
 
+def settings_of(client: object) -> Settings:
+    """The settings that a client was wrapped with; raises `TypeError` for one that was not."""
+    inner = getattr(client, "_client", None)
+    if not isinstance(inner, _Door):
+        message = f"A client that went through wrap() is needed, not {type(client).__name__}."
+        raise TypeError(message)
+    return inner.settings_of_door()
+
+
 class Entrance:
     """What the doors of one client and its copies share: the settings, and which requests are ours."""
 

@@ -26,11 +26,11 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from . import ids
-from .errors import UpstreamError, bad_upstream
+from .errors import StoreError, UpstreamError, bad_upstream
 from .settings import Settings
 from .store import places, queries
 from .store.engine import transact
-from .store.files import LocalFiles
+from .store.files import PIECE
 from .wire import Json
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class IO(ABC):
         self.request_id: str | None = None  # the upstream's last one becomes ours
         self._pid = os.getpid()
         self._url = places.database_url(settings.store)
-        self._files = LocalFiles(places.files_directory(settings.files, self._url))
+        self._files = places.content_store(settings.files, self._url)
 
     @abstractmethod
     async def _call(self, work: Callable[[], T]) -> T:
@@ -177,29 +177,50 @@ class IO(ABC):
         """Run queries in a transaction that writes; all of it happens or nothing."""
         return await self._call(lambda: transact(self._url, work, write=True))
 
-    async def save(self, key: str, chunks: AsyncIterator[bytes]) -> tuple[int, str]:
-        """Keep bytes under one of our file ids; their number and their SHA-256.  Nothing is kept on a failure."""
-        draft = await self._call(lambda: self._files.draft(key))
+    async def save(self, key: str, chunks: AsyncIterator[bytes], disposition: str) -> tuple[int, str]:
+        """Keep bytes under one of our file ids; their number and their SHA-256.  Nothing is kept on a failure.
+
+        `disposition` is the Content-Disposition of links to them.
+        """
+        draft = await self._call(lambda: self._files.draft(key, disposition))
         try:
+            # Several at a time: each write of an asynchronous caller is a trip to another thread.
+            held: list[bytes] = []
+            size = 0
             async for chunk in chunks:
-                await self._call(partial(draft.write, chunk))
+                held.append(chunk)
+                size += len(chunk)
+                if size >= PIECE:
+                    await self._call(partial(draft.write, held))
+                    held, size = [], 0
+            await self._call(partial(draft.write, held))
             return await self._call(draft.commit)
+        except GeneratorExit:
+            draft.discard()  # whoever is closed may not await
+            raise
         except BaseException:
-            draft.discard()
+            await self._call(draft.discard)
             raise
 
-    async def load(self, key: str) -> AsyncIterator[bytes] | None:
-        """The bytes kept under one of our file ids, or None when there are none."""
-        if not await self._call(lambda: self._files.has(key)):
-            return None
+    async def size(self, key: str) -> int | None:
+        """How many bytes are kept under one of our file ids, or None when there are none."""
+        return await self._call(lambda: self._files.size(key))
 
-        async def chunks() -> AsyncIterator[bytes]:
-            # Opened at the first step: what is never read is never begun, and would never be closed.
-            with await self._call(lambda: self._files.open(key)) as handle:
-                while chunk := await self._call(lambda: handle.read(CHUNK)):
-                    yield chunk
-
-        return chunks()
+    async def load(self, key: str, part: range) -> AsyncGenerator[bytes, None]:
+        """The bytes at these positions of what is kept under one of our file ids; `StoreError` if some are missing."""
+        # Opened at the first step: what is never read is never begun, and would never be closed.
+        pieces = self._files.pieces(key, part)
+        left = len(part)
+        try:
+            while piece := await self._call(partial(next, pieces, b"")):
+                left -= len(piece)
+                for start in range(0, len(piece), CHUNK):
+                    yield piece[start : start + CHUNK]
+        finally:
+            pieces.close()
+        if left:
+            message = f"{left} bytes of {key} are missing in the content store."
+            raise StoreError(message)
 
     async def forget(self, key: str) -> None:
         """Delete the bytes kept under one of our file ids."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -58,7 +59,10 @@ def _is_whole(value: object) -> bool:
 
 
 def _is_map(value: object) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(name, str) for pair in value.items() for name in pair)
+    if not isinstance(value, Mapping):
+        return False
+    models = cast("Mapping[object, object]", value)
+    return all(isinstance(name, str) for name in (*models.keys(), *models.values()))
 
 
 # What an argument must be, and how that is said.
@@ -98,8 +102,10 @@ class Settings:
     - `store` (`ASSISTANTS_COMPAT_STORE`): where assistants, threads, messages and runs are kept: a path, or a
       SQLAlchemy URL (`sqlite:///path`, `sqlite://` for memory, `postgresql+psycopg://...`).  Default: one SQLite file
       in the user's data directory.
-    - `files` (`ASSISTANTS_COMPAT_FILES`): the directory that keeps the bytes of generated files.  Default: beside the
-      SQLite file (its name with `-files`), a temporary directory for the memory store, else the user's data directory.
+    - `files` (`ASSISTANTS_COMPAT_FILES`): the directory that keeps the bytes of generated files, or `s3://bucket/prefix`,
+      `az://container/prefix` or `gs://bucket/prefix` with the extra `objects`; credentials stay in the variables of the
+      cloud's own tools.  Default: beside the SQLite file (its name with `-files`), a temporary directory for the memory
+      store, else the user's data directory.
     - `namespace` (`ASSISTANTS_COMPAT_NAMESPACE`): separates tenants within one store; an id of another namespace is
       unknown (404).  Never derived from a key, so that a rotated key loses nothing.
     - `mode` (`ASSISTANTS_COMPAT_MODE`): `auto` runs in the background and falls back to `inline` where the upstream
@@ -134,9 +140,27 @@ class Settings:
                 shown = "..." if name == "store" else repr(value)  # a URL may hold a password
                 message = f"Settings({name}={shown}): {needed} is needed."
                 raise SettingsError(message)
+        _check_files(self.files)
         # A relative path is meant from here, wherever the program goes later.
         object.__setattr__(self, "store", _absolute(self.store))
         object.__setattr__(self, "files", _absolute(self.files))
+
+
+_OBJECTS = re.compile(r"(?:s3|az|gs)://[A-Za-z0-9][\w.-]*(?:/[^?#@]*)?\Z", re.ASCII)
+
+
+def _check_files(place: str | None) -> None:
+    if place is None or "://" not in place:
+        return
+    if not _OBJECTS.match(place):  # it is not shown: it may hold a credential
+        message = (
+            "Settings(files=...) (ASSISTANTS_COMPAT_FILES) is neither a directory nor s3://bucket/prefix, "
+            "az://container/prefix or gs://bucket/prefix; credentials do not belong in it."
+        )
+        raise SettingsError(message)
+    if importlib.util.find_spec("obstore") is None:
+        message = f"Settings(files={place!r}) needs an extra: pip install 'assistants-compat[objects]'."
+        raise SettingsError(message)
 
 
 _SQLITE_PATH = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:|[A-Za-z]:)([^?]+)")

@@ -20,7 +20,7 @@ from typing import Any, cast
 from . import app
 from .carriers import carry, carry_async
 from .errors import ForeignError, UnreachableError
-from .exchange import Call, Reply
+from .exchange import HEADERS, Call, Reply
 from .io import Answer, AsyncIO, BlockingIO, Request, iterate, run
 from .settings import Settings
 
@@ -109,7 +109,8 @@ def passage_from_request(  # noqa: PLR0913 - the request, its two halves, and wh
     matched = app.match(request.method, route)
     if matched is None:
         return None
-    call = Call(request.method, matched.parts, tuple(request.url.params.multi_items()), request.content)
+    headers = {name: request.headers[name] for name in HEADERS if name in request.headers}
+    call = Call(request.method, matched.parts, tuple(request.url.params.multi_items()), request.content, headers)
     return Passage(matched, call, request, _upstream_base(request, base, azure=azure), settings, without_background)
 
 

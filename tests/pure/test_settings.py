@@ -118,3 +118,29 @@ def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> 
     """`ASSISTANTS_COMPAT_MODE=` in a shell means the default."""
     monkeypatch.setenv("ASSISTANTS_COMPAT_MODE", "")
     assert Settings().mode == "auto"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://",
+        "s3:///prefix",
+        "s3://key:secret@bucket/x",
+        "az://c/x?sig=secret",
+        "gs://b/x#secret",
+        "http://secret",
+        "file:///x",
+    ],
+)
+def test_a_place_for_files_that_is_none_is_refused_and_not_shown(url: str) -> None:
+    """Only the three kinds of URL, without credentials, which the error does not repeat."""
+    with pytest.raises(SettingsError, match="credentials do not belong in it") as caught:
+        Settings(files=url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket", "s3://bucket/", "az://con-tainer/a/b", "gs://some.bucket/ü b/c"])
+def test_a_place_in_object_storage_is_taken_as_it_is(url: str) -> None:
+    """A URL is not a relative path."""
+    pytest.importorskip("obstore", reason="obstore is not installed")
+    assert Settings(files=url).files == url

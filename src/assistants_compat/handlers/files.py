@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import PurePosixPath
-from urllib.parse import quote
-
 from .. import errors, generated
 from ..exchange import Call, Reply, json_reply
+from ..headers import UnsatisfiableError, asked_part, disposition
 from ..io import IO
 from ..store import queries
 from ..store.queries import Found
+
+_WHOLE, _PART = 200, 206
 
 
 async def retrieve(io: IO, call: Call) -> Reply | None:
@@ -20,19 +19,27 @@ async def retrieve(io: IO, call: Call) -> Reply | None:
 
 
 async def content(io: IO, call: Call) -> Reply | None:
-    """GET its bytes; what could not be copied before is tried again while the container lives."""
+    """GET its bytes, or those that a `Range` header asks for; 416 when it has none of them."""
     row = await _get(io, call)
     if row is None:
         return None
-    row, chunks = await _bytes(io, row)
-    if chunks is None:
-        raise errors.no_such_file(row["id"], row["trouble"] or "its bytes are no longer kept here")
+    row = await _at_hand(io, row)
+    size, etag = row["body"]["bytes"], f'"{row["sha256"]}"'
+    try:
+        part = asked_part(call.headers, size, etag)
+    except UnsatisfiableError:
+        raise errors.no_such_range(row["id"], size) from None
+    wanted = range(size) if part is None else part
     headers = {
         "content-type": "application/octet-stream",  # for every file, as recorded
         "content-disposition": disposition(row["body"]["filename"]),
-        "content-length": str(row["body"]["bytes"]),
+        "content-length": str(len(wanted)),
+        "accept-ranges": "bytes",
+        "etag": etag,
     }
-    return Reply(200, headers=headers, chunks=chunks)
+    if part is not None:
+        headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
+    return Reply(_WHOLE if part is None else _PART, headers=headers, chunks=io.load(row["id"], wanted))
 
 
 async def delete(io: IO, call: Call) -> Reply | None:
@@ -40,8 +47,9 @@ async def delete(io: IO, call: Call) -> Reply | None:
     row = await _get(io, call)
     if row is None:
         return None
-    await io.write(lambda db: queries.bury(db, "files", io.settings.namespace, row["id"]))
+    # The bytes first: when their place does not answer, the next try still knows the file.
     await io.forget(row["id"])
+    await io.write(lambda db: queries.bury(db, "files", io.settings.namespace, row["id"]))
     return json_reply({"object": "file", "id": row["id"], "deleted": True})
 
 
@@ -49,21 +57,15 @@ async def _get(io: IO, call: Call) -> Found | None:
     return await io.read(lambda db: queries.get(db, "files", io.settings.namespace, call.parts["file_id"]))
 
 
-async def _bytes(io: IO, row: Found) -> tuple[Found, AsyncIterator[bytes] | None]:
-    """The bytes; those that are not here (another machine copied them, say) are asked of the container once more."""
-    chunks = await io.load(row["id"]) if row["stored"] else None
-    if chunks is not None:
-        return row, chunks
+async def _at_hand(io: IO, row: Found) -> Found:
+    """The row of a file whose bytes are here, all of them.
+
+    Those that are not (another machine copied them, say) are asked of the container once more, while it lives.
+    """
+    if row["stored"] and await io.size(row["id"]) == row["body"]["bytes"]:
+        return row
     changes = await generated.recovered(io, row)
     if changes is None:
-        return row, None
+        raise errors.no_such_file(row["id"], row["trouble"] or "its bytes are no longer kept here")
     await io.write(lambda db: queries.change(db, "files", io.settings.namespace, row["id"], **changes))
-    return {**row, **changes}, await io.load(row["id"])
-
-
-def disposition(filename: str) -> str:
-    """`attachment` with the base name: plain for ASCII, and RFC 5987 besides for the rest."""
-    name = PurePosixPath(filename).name or "file"
-    plain = "".join(char if char.isascii() and char.isprintable() and char not in '"\\' else "_" for char in name)
-    encoded = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
-    return f'attachment; filename="{plain}"{encoded}'
+    return {**row, **changes}

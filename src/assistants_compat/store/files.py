@@ -1,7 +1,7 @@
-"""The bytes of generated files in a local directory, keyed by our own file ids.
+"""The bytes of generated files, keyed by our own file ids: what a place for them can do, and the local directory.
 
-A file is written beside its final place, synced and moved there, so that a reader sees all of it or nothing.  The name
-that a model chose is never a path: only our id is (`file-` and letters and digits, checked here once more).
+The name that a model chose is never a path: only our id is (`file-` and letters and digits, checked here once more).
+Object storage is the other place, in `objects`.
 """
 
 from __future__ import annotations
@@ -11,90 +11,176 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import Protocol
 
-from ..errors import StoreError
+from ..errors import CompatError, StoreError
+
+PIECE = 1024 * 1024  # bytes that are read or written in one step: few steps, and little memory
 
 _KEY = re.compile(r"file-[0-9A-Za-z]+\Z")
 
 
+class Draft(ABC):
+    """A file that is being written: `write` it, then `commit` or `discard` it; nobody sees it before `commit`."""
+
+    def __init__(self) -> None:
+        """Count from nothing."""
+        self._size = 0
+        self._digest = hashlib.sha256()
+        self._process = os.getpid()
+
+    def write(self, chunks: Sequence[bytes]) -> None:
+        """Append chunks; raises `StoreError` when they cannot be kept."""
+        self._append(chunks)
+        for chunk in chunks:
+            self._digest.update(chunk)
+            self._size += len(chunk)
+
+    def commit(self) -> tuple[int, str]:
+        """Make the file visible; its size in bytes and its SHA-256 in hexadecimal digits."""
+        self._finish()
+        return self._size, self._digest.hexdigest()
+
+    def discard(self) -> None:
+        """Leave nothing behind.  In a forked child nothing happens: the draft is its parent's, which may go on."""
+        if os.getpid() == self._process:
+            self._undo()
+
+    @abstractmethod
+    def _append(self, chunks: Sequence[bytes]) -> None: ...
+
+    @abstractmethod
+    def _finish(self) -> None: ...
+
+    @abstractmethod
+    def _undo(self) -> None: ...
+
+
+class Files(Protocol):
+    """A place for the bytes of files.  Each method raises `StoreError` when the place cannot be used."""
+
+    def draft(self, key: str, disposition: str) -> Draft:
+        """Start to write the file `key`; `disposition` is the Content-Disposition of links that the place signs."""
+
+    def size(self, key: str) -> int | None:
+        """How many bytes the file has, or None when it is not here."""
+
+    def pieces(self, key: str, part: range) -> Generator[bytes, None, None]:
+        """The bytes at these positions; opened at the first step, closed with the generator."""
+
+    def delete(self, key: str) -> None:
+        """Delete the file; it may be gone already."""
+
+    def link(self, key: str, seconds: int) -> str:
+        """A URL that anybody may download from for so long; `CompatError` where the place cannot make one."""
+
+
+def checked(key: str) -> str:
+    """The key, if it is an id of ours: a path can never be made of anything else."""
+    if _KEY.match(key) is None:
+        message = "a file is kept under an id of ours only"
+        raise ValueError(message)
+    return key
+
+
 @contextlib.contextmanager
-def _trouble_said(directory: Path) -> Iterator[None]:
+def _trouble_said(directory: Path, done: str = "written to") -> Iterator[None]:
     try:
         yield
     except OSError as error:
         message = (
-            f"Generated files cannot be written to {directory} ({error.strerror}): "
+            f"Generated files cannot be {done} {directory} ({error.strerror}): "
             "set ASSISTANTS_COMPAT_FILES to a directory that can."
         )
         raise StoreError(message) from None
 
 
-@dataclass
-class Draft:
-    """A file that is being written: `write` it, then `commit` or `discard` it."""
+class LocalDraft(Draft):
+    """A temporary file beside the final place, synced and moved there: a reader sees all of it or nothing."""
 
-    target: Path
-    temporary: Path
-    handle: IO[bytes]
-    size: int = 0
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256)  # hashlib names no public type
+    def __init__(self, target: Path) -> None:
+        """Make the directory (0700) and the temporary file (0600)."""
+        super().__init__()
+        self._target = target
+        with _trouble_said(target.parent):
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
+        self._temporary = Path(name)
+        # Without a buffer: a forked child would write its copy of it once more when it ends.
+        self._handle = os.fdopen(descriptor, "wb", buffering=0)
 
-    def write(self, chunk: bytes) -> None:
-        """Append a chunk."""
-        with _trouble_said(self.target.parent):
-            self.handle.write(chunk)
-        self.digest.update(chunk)
-        self.size += len(chunk)
+    def _append(self, chunks: Sequence[bytes]) -> None:
+        with _trouble_said(self._target.parent):
+            for chunk in chunks:
+                written = self._handle.write(chunk)
+                while written < len(chunk):  # without a buffer a write may be a part of it
+                    written += self._handle.write(memoryview(chunk)[written:])
 
-    def commit(self) -> tuple[int, str]:
-        """Make the file visible; its size in bytes and its SHA-256."""
-        with _trouble_said(self.target.parent):
-            self.handle.flush()
-            os.fsync(self.handle.fileno())
-            self.handle.close()
-            self.temporary.replace(self.target)
-        return self.size, self.digest.hexdigest()
+    def _finish(self) -> None:
+        with _trouble_said(self._target.parent):
+            os.fsync(self._handle.fileno())
+            self._handle.close()
+            self._temporary.replace(self._target)
+        _sync(self._target.parent)
 
-    def discard(self) -> None:
-        """Leave nothing behind."""
-        with contextlib.suppress(OSError):  # a full disk refuses what is still to be written, once more
-            self.handle.close()
-        self.temporary.unlink(missing_ok=True)
+    def _undo(self) -> None:
+        with contextlib.suppress(OSError):
+            self._handle.close()
+        self._temporary.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
+def _sync(directory: Path) -> None:
+    """Let the move outlast a loss of power; not every system lets a directory be synced."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 class LocalFiles:
     """A directory (mode 0700) of files (mode 0600)."""
 
-    directory: Path
+    def __init__(self, directory: Path) -> None:
+        """Nothing is made before the first file."""
+        self._directory = directory
 
-    def draft(self, key: str) -> Draft:
-        """Start to write the file `key`; raises `StoreError` when the directory cannot be written."""
-        target = self._path(key)
-        with _trouble_said(self.directory):
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(prefix=f".{key}-", dir=self.directory)
-        return Draft(target, Path(name), os.fdopen(descriptor, "wb"))
+    def draft(self, key: str, _disposition: str) -> LocalDraft:
+        """Start to write the file `key`."""
+        return LocalDraft(self._path(key))
 
-    def has(self, key: str) -> bool:
-        """Whether the file is here."""
-        return self._path(key).is_file()
+    def size(self, key: str) -> int | None:
+        """How many bytes the file has, or None when it is not here."""
+        try:
+            return self._path(key).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
-    def open(self, key: str) -> IO[bytes]:
-        """The file, to read."""
-        return self._path(key).open("rb")
+    def pieces(self, key: str, part: range) -> Generator[bytes, None, None]:
+        """The bytes at these positions."""
+        with _trouble_said(self._directory, "read from"), self._path(key).open("rb", buffering=0) as handle:
+            handle.seek(part.start)
+            left = len(part)
+            while left and (piece := handle.read(min(left, PIECE))):
+                left -= len(piece)
+                yield piece
 
     def delete(self, key: str) -> None:
         """Delete the file; it may be gone already."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             self._path(key).unlink()
 
+    def link(self, key: str, _seconds: int) -> str:
+        """Refuse: nothing serves this directory."""
+        message = (
+            f"There is no link for {checked(key)}: a local directory serves none, the library's own HTTP server will "
+            "sign them later; set ASSISTANTS_COMPAT_FILES to s3://, az:// or gs:// for links today."
+        )
+        raise CompatError(message)
+
     def _path(self, key: str) -> Path:
-        if _KEY.match(key) is None:
-            message = "a file is kept under an id of ours only"
-            raise ValueError(message)
-        return self.directory / key
+        return self._directory / checked(key)

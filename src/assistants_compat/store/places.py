@@ -11,6 +11,9 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
+from .files import Files, LocalFiles
+from .objects import ObjectFiles
+
 _APPLICATION = "assistants_compat"
 
 
@@ -23,7 +26,14 @@ def database_url(store: str | None) -> str:
     return f"sqlite:///{store}"
 
 
-def files_directory(files: str | None, url: str) -> Path:
+def content_store(files: str | None, url: str) -> Files:
+    """The place of generated files: a bucket or container by its URL, else a local directory."""
+    if files is not None and "://" in files:
+        return ObjectFiles(files)
+    return LocalFiles(_files_directory(files, url))
+
+
+def _files_directory(files: str | None, url: str) -> Path:
     """The directory of generated files: as set, or beside the SQLite file, or in the user's data directory."""
     if files is not None:
         return Path(files)

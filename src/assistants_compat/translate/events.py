@@ -7,7 +7,6 @@ that is completed equals the sum of its deltas.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from . import run as runs
 from .citations import file_citation, is_file_citation, marker
 from .found import containers_of
 from .output import NOTHING, Begun, Reading, incomplete_reason, is_call, stamp
-from .parts import Part, as_streamed, longer, numbered
+from .parts import Growing, Part, as_streamed, longer, numbered
 from .sse import DONE, Event
 
 _MESSAGE_ENDS = {"cancelled": "run_cancelled", "expired": "run_expired"}
@@ -30,7 +29,7 @@ class _Item:
         self.kind = kind  # the type of the output item
         self.begun, self.place, self.step = begun, place, step  # a call has its step here, a message only in `begun`
         self.parts: dict[int, Part] = {}
-        self.said = io.StringIO()  # the code of a call, or the arguments of a function
+        self.said = Growing()  # the code of a call, or the arguments of a function
         self.markers = 0
 
     @property
@@ -223,7 +222,6 @@ class RunEvents:
             return begun
         part = self._part(item, _place(event, "content_index"), kind)
         part.raw.write(piece)
-        part.raw_length += len(piece)
         return [*begun, self._said(item, part, piece)] if begun else [self._said(item, part, piece)]
 
     def _refusal(self, event: Mapping[str, Any], now: int) -> list[Event]:
@@ -238,13 +236,13 @@ class RunEvents:
         part = self._part(item, _place(event, "content_index"), "text")
         if place in part.cited:
             return begun
-        part.cited[place] = (part.raw_length, item.markers), note
+        part.cited[place] = (part.raw.length, item.markers), note
         return [*begun, self._cited(item, part, note)]
 
     def _cited(self, item: _Item, part: Part, note: Json) -> Event:
         words = marker(item.markers, note)
         item.markers += 1
-        return self._said(item, part, words, [file_citation(note, words, part.sent_length)])
+        return self._said(item, part, words, [file_citation(note, words, part.sent.length)])
 
     def _message_at(self, event: Mapping[str, Any], now: int) -> tuple[_Item | None, list[Event]]:
         where = _place(event, "output_index")
@@ -267,7 +265,6 @@ class RunEvents:
     def _said(self, item: _Item, part: Part, words: str, notes: list[Json] | None = None) -> Event:
         """A piece of a text or refusal; the first delta of a text has its annotations, others only if there are any."""
         part.sent.write(words)
-        part.sent_length += len(words)
         if part.kind == "refusal":
             delta: Json = {"index": part.index, "type": "refusal", "refusal": words}
         else:
@@ -301,11 +298,11 @@ class RunEvents:
         """What the deltas of a block have not said yet; each citation of a container in a delta without text."""
         part = self._part(open_, place, block["type"])
         if block["type"] == "refusal":
-            rest = block["refusal"][part.sent_length :]
+            rest = block["refusal"][part.sent.length :]
             return [self._said(open_, part, rest)] if rest or not part.begun else []
         notes = block["text"]["annotations"][len(part.notes) :]
         marks = [note for note in notes if note["type"] == "file_citation"]
-        rest = block["text"]["value"][part.sent_length :]
+        rest = block["text"]["value"][part.sent.length :]
         events = [self._said(open_, part, rest, marks or None)] if rest or marks or not part.begun else []
         return [*events, *(self._said(open_, part, "", [note]) for note in notes[len(marks) :])]
 

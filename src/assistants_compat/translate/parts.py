@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,14 +11,32 @@ from .citations import marker_places
 _KINDS = frozenset({"output_text", "refusal"})
 
 
+class Growing:
+    """A text that grows piece by piece, at about a byte a character: a list of pieces would take ten times as much."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._bytes = bytearray()
+        self.length = 0  # in characters
+
+    def write(self, piece: str) -> None:
+        """Append a piece."""
+        self._bytes += piece.encode("utf-8", "surrogatepass")
+        self.length += len(piece)
+
+    def getvalue(self) -> str:
+        """The whole text."""
+        return self._bytes.decode("utf-8", "surrogatepass")
+
+
 class Part:
     """A text or refusal while it is streamed: its place in the message, and what was sent of it."""
 
     def __init__(self, kind: str, index: int) -> None:
         """Begin with nothing sent; `kind` is `text` or `refusal`, `index` the place of the block."""
         self.kind, self.index = kind, index
-        self.raw, self.raw_length = io.StringIO(), 0  # as the upstream sent it
-        self.sent, self.sent_length = io.StringIO(), 0  # with the markers
+        self.raw = Growing()  # as the upstream sent it
+        self.sent = Growing()  # with the markers
         self.notes: list[Json] = []  # the annotations that were sent
         # By the place of a citation: where its marker went and which number it has, and itself.
         self.cited: dict[int, tuple[tuple[int, int], Json]] = {}
@@ -72,7 +89,7 @@ def as_streamed(item: Json, streamed: Mapping[int, Part]) -> list[Told]:
         numbers = sorted(notes)
         annotations = [notes[number] for number in numbers]
         sent = {n: cited[number][0] for n, number in enumerate(numbers) if number in cited}
-        offsets = marker_places(words, annotations, markers, sent, part.raw_length if part else 0)
+        offsets = marker_places(words, annotations, markers, sent, part.raw.length if part else 0)
         markers += len(offsets) - len(sent)
         type_ = "refusal" if kind == "refusal" else "output_text"
         told.append(Told(place, {"type": type_, kind: words, "annotations": annotations}, offsets))

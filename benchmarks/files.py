@@ -1,0 +1,296 @@
+"""How fast big files are, and in how little memory: `python benchmarks/files.py [--size 512] [--rounds 3]`.
+
+Side by side in one process, round by round, so that a busy machine slows both. Two roads, by a synchronous and an
+asynchronous client, over a local directory, an S3 server (moto) and Azure's own (azurite), all on loopback:
+
+- save: a run ends and its file is copied out of the container. The plain copy gets the same bytes from the same server
+  by the same HTTP library and puts them where the library would, unchecked: into a file that is synced, or through the
+  storage's own client (obstore), in the same parts;
+- read: `files.with_streaming_response.content(id)` into a file. The plain copy gets a signed link from the same storage
+  in the same way; for the local directory, a `python -m http.server` over it.
+
+Printed are the medians and how much the process's peak memory grew. Exit code 1 when the library has less than 80 % of
+the plain copy's speed anywhere, or grows by 64 MB. The servers are processes of their own. Needs Linux and the packages
+of the test group; without npm Azure is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import openai
+
+import assistants_compat
+from assistants_compat import Settings
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from doors import Door
+from object_servers import NotThereError, azure_server, free_port, running, s3_server
+
+try:
+    import httpx2 as http
+except ImportError:
+    import httpx as http  # type: ignore[no-redef]  # the library of older SDKs
+
+SPEED = 0.8
+GROWTH_MB = 64
+MB = 1024 * 1024
+
+UPSTREAM = """
+import sys
+from assistants_compat.testing import StandIn, Turn
+link = "Done: [it](sandbox:/mnt/data/big.bin)"
+big = bytes(range(256)) * (int(sys.argv[1]) * 4096)
+with StandIn() as upstream:
+    upstream.script(*[Turn(text=link, files={"big.bin": big}, polls=0)] * int(sys.argv[2]))
+    print(upstream.base_url, flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def upstream(size: int, turns: int) -> Iterator[str]:
+    """The base URL of a stand-in, in a process of its own, each of whose turns makes a file of `size` MB."""
+    command = [sys.executable, "-c", UPSTREAM, str(size), str(turns)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdin is not None  # noqa: S101 - both are pipes
+        assert process.stdout is not None  # noqa: S101
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+
+
+def grown(work: Callable[[], Any]) -> tuple[Any, float, float]:
+    """What some work gave, its seconds, and by how many MB the process's peak memory was above what it had before."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    before = _status("VmRSS")
+    begun = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - begun, _status("VmHWM") - before
+
+
+def _status(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1]) / 1024
+
+
+@dataclass
+class Bench:
+    """One kind of client over one place."""
+
+    place: str
+    asynchronous: bool
+    base_url: str
+    folder: Path
+    files: str
+    served: str | None = None  # where the local directory is served
+    times: dict[str, list[tuple[float, float, float]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Make the client, and an event loop for the asynchronous one."""
+        self.loop = asyncio.new_event_loop()
+        self.wait = Door("async" if self.asynchronous else "sync", self.loop)
+        kind: Any = openai.AsyncOpenAI if self.asynchronous else openai.OpenAI
+        settings = Settings(store=str(self.folder / "store.db"), files=self.files, poll_after_ms=1)
+        self.client: Any = assistants_compat.wrap(kind(base_url=self.base_url, api_key="k", timeout=600), settings)
+        self.plain: Any = http.Client(timeout=600)
+        self.key = {"Authorization": "Bearer k"}
+
+    # --- save
+
+    def save(self) -> tuple[str, float, float]:
+        """A run up to its last look, which copies the file; the file's id, seconds and MB of that look."""
+        beta = self.client.beta
+        assistant = self.wait(beta.assistants.create(model="gpt-4o", tools=[{"type": "code_interpreter"}]))
+        thread = self.wait(beta.threads.create(messages=[{"role": "user", "content": "Make it."}]))
+        run = self.wait(beta.threads.runs.create(thread.id, assistant_id=assistant.id))
+        ended, seconds, memory = grown(lambda: self.wait(beta.threads.runs.retrieve(run.id, thread_id=thread.id)))
+        if ended.status != "completed":
+            raise AssertionError(ended)
+        page = self.wait(beta.threads.messages.list(thread.id))
+        return page.data[0].content[0].text.annotations[0].file_path.file_id, seconds, memory
+
+    def source(self) -> str:
+        """The URL of the file in the newest container."""
+        [container] = self.plain.get(f"{self.base_url}/containers?limit=1&order=desc", headers=self.key).json()["data"]
+        [file] = self.plain.get(f"{self.base_url}/containers/{container['id']}/files", headers=self.key).json()["data"]
+        return f"{self.base_url}/containers/{container['id']}/files/{file['id']}/content"
+
+    def save_plainly(self) -> float:
+        """The same bytes, from the same server to the same place, by the HTTP library alone; seconds."""
+        source = self.source()
+        begun = time.perf_counter()
+        if self.asynchronous:
+            self.loop.run_until_complete(self._save_plainly_async(source))
+        else:
+            with self.plain.stream("GET", source, headers=self.key) as got:
+                if self.place == "local":
+                    self._written(got.iter_bytes(), sync=True)
+                else:
+                    _obstore().put(self.opened(), "plain", got.iter_bytes(), **_PARTS)
+        return time.perf_counter() - begun
+
+    async def _save_plainly_async(self, source: str) -> None:
+        client: Any = http.AsyncClient(timeout=600)
+        async with client, client.stream("GET", source, headers=self.key) as got:
+            if self.place == "local":
+                await self._written_async(got.aiter_bytes(), sync=True)
+            else:
+                await _obstore().put_async(self.opened(), "plain", got.aiter_bytes(), **_PARTS)
+
+    def opened(self) -> Any:
+        """The storage's own client."""
+        from assistants_compat.store import objects  # noqa: PLC0415 - not needed for the local directory
+
+        return objects._opened(self.files)  # noqa: SLF001 - the same connections for both sides
+
+    def signed(self, name: str) -> str:
+        """A link that the storage has signed."""
+        return str(_obstore().sign(self.opened(), "GET", name, timedelta(hours=1)))
+
+    # --- read
+
+    def read(self, file_id: str) -> int:
+        """Download through the client, into a file; its size."""
+        if self.asynchronous:
+            return int(self.loop.run_until_complete(self._read_async(file_id)))
+        with self.client.files.with_streaming_response.content(file_id) as response:
+            return self._written(response.iter_bytes())
+
+    async def _read_async(self, file_id: str) -> int:
+        async with self.client.files.with_streaming_response.content(file_id) as response:
+            return await self._written_async(response.iter_bytes())
+
+    def read_plainly(self, file_id: str) -> int:
+        """Download from the same storage by the HTTP library alone."""
+        url = f"{self.served}/{file_id}" if self.place == "local" else self.signed(file_id)
+        if self.asynchronous:
+            return int(self.loop.run_until_complete(self._plainly_async(url)))
+        with self.plain.stream("GET", url) as got:
+            return self._written(got.iter_bytes())
+
+    async def _plainly_async(self, url: str) -> int:
+        async with http.AsyncClient(timeout=600) as client, client.stream("GET", url) as got:
+            return await self._written_async(got.aiter_bytes())
+
+    def _written(self, pieces: Iterator[bytes], *, sync: bool = False) -> int:
+        with (self.folder / "copy.bin").open("wb") as target:
+            size = sum(target.write(piece) for piece in pieces)
+            if sync:
+                os.fsync(target.fileno())
+        return size
+
+    async def _written_async(self, pieces: AsyncIterator[bytes], *, sync: bool = False) -> int:
+        with (self.folder / "copy.bin").open("wb") as target:
+            size = sum([target.write(piece) async for piece in pieces])
+            if sync:
+                os.fsync(target.fileno())
+        return size
+
+    # --- all of it
+
+    def a_round(self, size: int) -> None:
+        """Each road once, the plain copy and the library in turn."""
+        made, seconds, memory = self.save()
+        self._note("save", self.save_plainly(), seconds, memory)
+        _, plain, _ = grown(lambda: self._checked(self.read_plainly(made), size))
+        _, seconds, memory = grown(lambda: self._checked(self.read(made), size))
+        self._note("read", plain, seconds, memory)
+        self.wait(self.client.files.delete(made))
+
+    @staticmethod
+    def _checked(got: int, size: int) -> None:
+        if got != size * MB:
+            raise AssertionError(got)
+
+    def _note(self, road: str, plain: float, seconds: float, memory: float) -> None:
+        self.times.setdefault(road, []).append((plain, seconds, memory))
+
+    def judged(self, size: int) -> bool:
+        """Print the medians; whether they are within the limits."""
+        ok = True
+        for road, rows in self.times.items():
+            plain, seconds = (statistics.median(row[column] for row in rows) for column in (0, 1))
+            memory = max(row[2] for row in rows)
+            ok = ok and plain / seconds >= SPEED and memory < GROWTH_MB
+            kind = "async" if self.asynchronous else "sync"
+            print(
+                f"{self.place:5} {kind:5} {road}  plain {size / plain:6.0f} MB/s  library {size / seconds:6.0f} MB/s"
+                f"  {plain / seconds:5.0%}  memory +{memory:.0f} MB"
+            )
+        return ok
+
+
+_PARTS = {"chunk_size": 5 * MB, "max_concurrency": 2}  # as the library uploads
+
+
+def _obstore() -> Any:
+    import obstore  # noqa: PLC0415 - not needed for the local directory
+
+    return obstore
+
+
+def measured(place: str, options: argparse.Namespace) -> bool:
+    """Both clients over one place, or a word about why it is left out."""
+    try:
+        with contextlib.ExitStack() as stack:
+            return _measured(stack, place, options)
+    except NotThereError as reason:
+        print(f"{place:5} left out: {reason}")
+        return True
+
+
+def _measured(stack: contextlib.ExitStack, place: str, options: argparse.Namespace) -> bool:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
+    base_url = stack.enter_context(upstream(options.size, 2 * options.rounds))
+    files, served = str(folder / "files"), None
+    if place == "local":
+        (folder / "files").mkdir(mode=0o700)
+        port = free_port()
+        command = [sys.executable, "-m", "http.server", "-b", "127.0.0.1", "-d", files, str(port)]
+        stack.enter_context(running(command, folder / "http.log", port))
+        served = f"http://127.0.0.1:{port}"
+    else:
+        entered = s3_server(folder) if place == "s3" else azure_server(folder, Path(options.azurite))
+        server = stack.enter_context(entered)
+        os.environ.update(server.variables)
+        files = f"{server.make_bucket('bucket')}/prefix"
+    ok = True
+    for asynchronous in (False, True):
+        bench = Bench(place, asynchronous, base_url, folder, files, served)
+        for _ in range(options.rounds):
+            bench.a_round(options.size)
+        ok = bench.judged(options.size) and ok
+    return ok
+
+
+def main() -> int:
+    """Measure and judge."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--size", type=int, default=512, help="MB")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--places", nargs="+", default=["local", "s3", "az"], choices=["local", "s3", "az"])
+    parser.add_argument("--folder", help="where the files lie meanwhile; some 3 times their size")
+    parser.add_argument("--azurite", default=".pytest_cache/d/azurite", help="where azurite is or will be installed")
+    options = parser.parse_args()
+    print(f"openai {openai.__version__}, Python {sys.version.split()[0]}, {options.size} MB, {options.rounds} rounds")
+    verdicts = [measured(place, options) for place in options.places]  # all of them, also after a bad one
+    ok = all(verdicts)
+    print("within the limits" if ok else "MORE THAN THE PROJECT ALLOWS ITSELF")
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
