@@ -147,13 +147,17 @@ class SyncCarrier(_Carrier):
         """The next bytes, or None after the last, for a consumer that has left, and in a forked child."""
         if self.left or self.heard or self.keeper is not _keeper:
             return None
-        self._is_wanted = True
-        with self._step:
-            self._is_wanted = False
-            chunk = self._ahead.popleft() if self._ahead else self._stepped()
+        chunk = self._ahead.popleft() if self._ahead else self._waited_for()
         self.heard = chunk is not None and chunk.endswith(_LAST)
         self._asked_at = time.monotonic()
         return chunk
+
+    def _waited_for(self) -> bytes | None:
+        """The next bytes from upstream; who reads ahead may be waiting for them already, and stops then."""
+        self._is_wanted = True
+        with self._step:
+            self._is_wanted = False
+            return self._ahead.popleft() if self._ahead else self._stepped()
 
     def _stepped(self) -> bytes | None:
         if self.ended.is_set():

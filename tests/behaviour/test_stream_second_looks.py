@@ -293,6 +293,7 @@ def test_worker_threads_that_are_all_taken(loop_door: Door, hand: ByHand, settin
     hand.plan(*EVENTS, END)
 
     async def work() -> list[str]:
+        await client.beta.assistants.create(model="gpt-4o")  # some SDKs take a thread for their first request
         limiter = anyio.to_thread.current_default_thread_limiter()
         takers = [object() for _ in range(int(limiter.total_tokens))]
         for taker in takers:
@@ -314,6 +315,7 @@ def test_worker_threads_that_are_all_taken_under_trio(hand: ByHand, settings: Se
 
     async def main() -> list[str]:
         client = door.client(hand, settings)
+        await client.beta.assistants.create(model="gpt-4o")  # some SDKs take a thread for their first request
         limiter = trio.to_thread.current_default_thread_limiter()
         takers = [object() for _ in range(int(limiter.total_tokens))]
         for taker in takers:
