@@ -20,7 +20,8 @@ def test_siblings_go_to_the_v1_routes(door: Door, upstream: StandIn, settings: S
     client = door.client(upstream, settings, azure=True)
     file_id = make_file(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}, polls=0))
     assert door(client.files.content(file_id)).read() == CSV
-    assert asked(upstream) == ["POST /responses", "GET /responses/*", "GET /containers/*/files/*/content"]
+    files = "GET /containers/*/files"
+    assert asked(upstream) == ["POST /responses", "GET /responses/*", files, f"{files}/*/content"]
     for request in upstream.requests:
         assert request.full_path.startswith("/openai/v1/")
         assert "api-version" not in request.full_path

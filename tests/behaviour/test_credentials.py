@@ -15,7 +15,8 @@ from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
 from legacy import CODE, CSV, LINK, asked, dump, finish_run, make_assistant, make_thread, start_run
 
-POST, GET, CONTENT = "POST /responses", "GET /responses/*", "GET /containers/*/files/*/content"
+POST, GET = "POST /responses", "GET /responses/*"
+FILES, CONTENT = "GET /containers/*/files", "GET /containers/*/files/*/content"
 NOW = {"retry-after-ms": "1"}  # the SDK sleeps that long before its next try
 
 
@@ -100,7 +101,7 @@ def test_a_file_is_fetched_with_the_key_of_the_poll(door: Door, client: Any, ups
     run = start_run(door, client, assistant={"tools": CODE})
     rotated = client.with_options(api_key="sk-new", project="proj-1")
     assert door(rotated.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)).status == "completed"
-    assert asked(upstream) == [POST, GET, CONTENT]
+    assert asked(upstream) == [POST, GET, FILES, CONTENT]
     keys = [request.headers["authorization"] for request in upstream.requests]
     assert keys == ["Bearer sk-test", "Bearer sk-new", "Bearer sk-new"]
     assert [request.headers.get("openai-project") for request in upstream.requests] == [None, "proj-1", "proj-1"]
@@ -154,7 +155,7 @@ def test_extra_headers_reach_the_upstream_and_the_old_apis_do_not(door: Door, cl
     runs = client.beta.threads.runs.with_raw_response
     created = door(runs.create(thread.id, assistant_id=assistant.id, extra_headers=headers)).parse()
     door(client.beta.threads.runs.poll(created.id, thread_id=thread.id, poll_interval_ms=1, extra_headers=headers))
-    assert asked(upstream) == [POST, GET, CONTENT]
+    assert asked(upstream) == [POST, GET, FILES, CONTENT]
     dropped = {
         "openai-beta",
         "idempotency-key",
