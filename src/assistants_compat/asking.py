@@ -7,12 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote
 
 from . import errors
 from .io import IO, LEASE, Body, Request
 from .store import queries
 from .store.engine import Connection
 from .store.queries import Found
+from .translate.request import OUTPUTS
 from .translate.run import STATUS_OF_RESPONSE, last_messages
 from .translate.transcript import Input, call_ids, turns_from_entries
 from .wire import Json
@@ -100,6 +102,17 @@ async def _respond(io: IO, request: Json, wanted: Input) -> tuple[Json, Body | N
         raise errors.bad_upstream("a response without an id")
     status_of_response(response)
     return response, None
+
+
+def response_path(row: Found) -> str:
+    """Where the response of a run is."""
+    return f"/responses/{quote(str(row['response_id']), safe='')}"
+
+
+def response_request(row: Found, *query: tuple[str, str], accept: str = "application/json") -> Request:
+    """The GET of a run's response, with everything that its creation asked for."""
+    included = (("include[]", OUTPUTS),) if OUTPUTS in row["request"].get("include", ()) else ()
+    return Request("GET", response_path(row), query=(*query, *included), accept=accept)
 
 
 def status_of_response(response: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from .io import LEASE, run
+from .io import LEASE, step
 
 log = logging.getLogger("assistants_compat")
 
@@ -163,7 +163,7 @@ class SyncCarrier(_Carrier):
         if self.ended.is_set():
             return None
         try:
-            chunk = run(anext_of(self.chunks))
+            chunk = step(self.chunks)
         except StopAsyncIteration:
             self._end()
             return None
@@ -211,11 +211,6 @@ class SyncCarrier(_Carrier):
                 self.keeper.leave(self)
         except Exception as error:  # noqa: BLE001 - the consumer may never come back to hear of it
             log.warning("the rest of a stream could not be read: %s", type(error).__name__)
-
-
-async def anext_of(chunks: AsyncIterator[bytes]) -> bytes:
-    """One step of a generator of the core."""
-    return await chunks.__anext__()
 
 
 class SyncBody:

@@ -117,6 +117,10 @@ class ForeignError(Exception):
         self.original = original
 
 
+UNANSWERED = (UpstreamError, UnreachableError, ApiError)
+"""What asking the upstream raises, where its answer is a help and not what the caller waits for."""
+
+
 def not_found(noun: str, id_: str) -> ApiError:
     """404 `No thread found with id 'thread_x'.`: recorded for run steps, reported for assistants and threads.
 

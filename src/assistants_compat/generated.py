@@ -59,7 +59,7 @@ async def _listed(io: IO, container_id: str) -> list[Json]:
             after = str(page.get("last_id") or "")
             if not (page.get("has_more") and after):
                 break
-    except (errors.UpstreamError, errors.UnreachableError, errors.ApiError) as error:
+    except errors.UNANSWERED as error:
         log.warning("container %s could not be listed: %s", container_id, type(error).__name__)
     return files
 

@@ -364,12 +364,17 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError(message)
 
 
+def step(chunks: AsyncIterator[T]) -> T:
+    """The next item of an asynchronous iterator of the core, in the caller's thread; raises as `__anext__` does."""
+    return run(_next(chunks))
+
+
 def iterate(chunks: AsyncIterator[T]) -> Generator[T, None, None]:
     """Walk an asynchronous iterator of the core in the caller's thread, and close it on every way out."""
     try:
         while True:
             try:
-                item = run(_next(chunks))
+                item = step(chunks)
             except StopAsyncIteration:
                 return
             yield item

@@ -9,10 +9,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from typing import Any, cast
-from urllib.parse import quote
 
 from . import errors
-from .asking import Asked, ask_again, in_mode, may_be_asked_again, status_of_response, taken
+from .asking import (
+    Asked,
+    ask_again,
+    in_mode,
+    may_be_asked_again,
+    response_path,
+    response_request,
+    status_of_response,
+    taken,
+)
 from .io import IO, Request
 from .rounds import again, end_lease, finish, lease
 from .store import queries
@@ -20,7 +28,6 @@ from .store.engine import Connection
 from .store.queries import Found
 from .translate import run as runs
 from .translate.output import INCOMPLETE_REASONS, end_message
-from .translate.request import OUTPUTS
 from .translate.step import stopped
 from .wire import Json, Message
 
@@ -46,7 +53,7 @@ async def look_if_possible(io: IO, row: Found) -> Found:
     """The run as it is now; where the upstream does not answer, as it was."""
     try:
         return await look(io, row)
-    except (errors.UpstreamError, errors.UnreachableError, errors.ApiError) as error:
+    except errors.UNANSWERED as error:
         log.warning("run %s could not be looked at: %s", row["id"], type(error).__name__)
         return await again(io, row)
 
@@ -69,8 +76,8 @@ async def look(io: IO, row: Found) -> Found:
 
 async def _look_upstream(io: IO, row: Found, *, late: bool) -> Found:
     try:
-        response = await io.ask(Request("GET", _path(row), query=_include(row["request"])))
-    except (errors.UpstreamError, errors.UnreachableError, errors.ApiError) as error:
+        response = await io.ask(response_request(row))
+    except errors.UNANSWERED as error:
         gone = isinstance(error, errors.UpstreamError) and error.status == _NOT_FOUND
         ending = _ending(row, io.now(), gone=gone)
         if ending is not None:
@@ -126,14 +133,6 @@ async def _look_without_upstream(io: IO, row: Found, *, late: bool) -> Found:
     if late:
         return await stop(io, row, "expired")
     return await stop(io, row, "failed", last_error=DIED) if row["status"] != "requires_action" and _died(row) else row
-
-
-def _path(row: Found) -> str:
-    return f"/responses/{quote(row['response_id'], safe='')}"
-
-
-def _include(request: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return (("include[]", OUTPUTS),) if OUTPUTS in request.get("include", ()) else ()
 
 
 async def advance(io: IO, row: Found, response: Mapping[str, Any]) -> Found:
@@ -231,6 +230,6 @@ async def cancel_upstream(io: IO, row: Found) -> None:
     if row["response_id"] is None or not row["request"].get("background"):
         return
     try:
-        await io.ask(Request("POST", f"{_path(row)}/cancel"))
-    except (errors.UpstreamError, errors.UnreachableError, errors.ApiError) as error:
+        await io.ask(Request("POST", f"{response_path(row)}/cancel"))
+    except errors.UNANSWERED as error:
         log.warning("the response of run %s could not be cancelled: %s", row["id"], type(error).__name__)

@@ -20,7 +20,7 @@ from .store.queries import Found
 from .translate import run as runs
 from .translate.found import containers_of
 from .translate.output import Generated, Outcome, outcome_from_response
-from .translate.run import added, outcome_of_response, usage_from_response
+from .translate.run import added, outcome_of_response, status_of_calls, usage_from_response
 from .wire import Json, Run, objects
 
 _LEASE_SECONDS = 300  # a poller that died while it copied holds a run's end back no longer than this
@@ -43,8 +43,6 @@ async def finish(
     usage = usage_from_response(response)
     total = added(row["state"]["usage"], usage)
     status, changes = outcome_of_response(run, response, total)
-    waits = status == "requires_action"
-    waiting = "in_progress" if waits else "cancelled" if status == "cancelled" else "failed"
     # Ids that a stream gave out before it died are given again.
     minted = row["state"].get("minted")
     mint = Replay(io.mint, minted)
@@ -52,7 +50,7 @@ async def finish(
     if told is None:
         found = await generated.found_files(io, containers_of(objects(response.get("output"))), minted or {})
         outcome = outcome_from_response(
-            run, response, usage, mint, now, calls_are=waiting, streamed=streamed, found=found
+            run, response, usage, mint, now, calls_are=status_of_calls(status), streamed=streamed, found=found
         )
     else:
         outcome = told
@@ -79,7 +77,7 @@ async def finish(
             if round_of(fresh) != round_of(row):
                 return None
             # And what calls functions ends otherwise for a run that is cancelled meanwhile: the next look sees it.
-            if fresh["status"] == "requires_action" or (waits and fresh["status"] == "cancelling"):
+            if fresh["status"] == "requires_action" or (status, fresh["status"]) == ("requires_action", "cancelling"):
                 return None
             ended = runs.moved(fresh["body"], status, now, **changes)
             columns = {"response_id": row["response_id"], "state": state, "lease_until": 0}

@@ -8,24 +8,23 @@ for what it was told; what is being said is stored once a second, under a lease 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
-from urllib.parse import quote
 
 from . import answering, errors, generated, rounds, starting
-from .asking import Asked, ask_again, may_be_asked_again, taken
+from .asking import Asked, ask_again, may_be_asked_again, response_request, taken
 from .exchange import Reply
 from .ids import Replay
-from .io import IO, LEASE, Body, Request
+from .io import IO, LEASE, Body
 from .lifecycle import cancel_upstream
 from .store import queries
 from .store.engine import Connection
 from .store.queries import Found
 from .translate import run as runs
 from .translate.events import RunEvents
-from .translate.request import OUTPUTS
-from .translate.sse import Decoder, Event, encoded
+from .translate.output import INCOMPLETE_REASONS
+from .translate.sse import DONE, Decoder, Event, encoded
 from .translate.thread import attached_files, fields_with_files, thread_from_fields
 from .wire import Json
 
@@ -34,7 +33,6 @@ log = logging.getLogger("assistants_compat")
 _SAVED_EVERY = 1.0  # seconds, of what is being said
 _TRIES = 5  # to take up a background stream again
 _FIRST_PAUSE = 0.5  # seconds before the second try; doubled after each
-_STOPPED = frozenset({"cancelled", "expired", "failed"})
 _HEADERS = {"content-type": "text/event-stream; charset=utf-8"}
 _LOST = {"code": "server_error", "message": "The connection to the model was lost in the middle of its response."}
 
@@ -162,7 +160,8 @@ class _Stream:
         io, events = self.io, self.events
         may_wait, events.changed = not events.changed, False
         self.next_save = io.monotonic() + _SAVED_EVERY
-        new = await rounds.unknown(io, events.reading.outcome.files)
+        # A file comes with the end of something: while words only grow there is none to look for.
+        new = [] if may_wait else await rounds.unknown(io, events.reading.outcome.files)
         files = await generated.keep_all(io, new, events.run)
         try:
             fresh = await self._write(lambda db, fresh: self._so_far(db, fresh, files))
@@ -249,7 +248,7 @@ class _Stream:
             return False
         try:
             asked = await ask_again(self.io, self.row, self.row["request"], error)
-        except (errors.UpstreamError, errors.UnreachableError, errors.ApiError):
+        except errors.UNANSWERED:
             return False
         if asked is None or asked.body is None:
             return False
@@ -287,9 +286,9 @@ class _Stream:
         """The last events of a run that somebody else has ended; of one that was deleted there is nothing to tell."""
         self.over = True
         if fresh is None:
-            return [("done", "[DONE]")]
+            return [DONE]
         told = self.events.stop(fresh["status"], self.io.now(), run=fresh["body"])
-        if fresh["status"] in _STOPPED:
+        if fresh["status"] in INCOMPLETE_REASONS:
             await self.io.write(self._put_rest)
         return told
 
@@ -337,12 +336,12 @@ class _Stream:
         return False
 
     async def _resume(self) -> bool:
-        query = [("stream", "true"), *_include(self.row)]
+        query = [("stream", "true")]
         if self.events.sequence_number >= 0:
             query.append(("starting_after", str(self.events.sequence_number)))
         try:
-            self.body = await self.io.open(Request("GET", self._path(), query=tuple(query), accept="text/event-stream"))
-        except (errors.UpstreamError, errors.UnreachableError, errors.ApiError) as error:
+            self.body = await self.io.open(response_request(self.row, *query, accept="text/event-stream"))
+        except errors.UNANSWERED as error:
             log.warning("the stream of run %s could not be taken up: %s", self.row["id"], type(error).__name__)
             return False
         return True
@@ -350,8 +349,8 @@ class _Stream:
     async def _asked_for(self) -> Json | None:
         """The response, if it has ended."""
         try:
-            response = await self.io.ask(Request("GET", self._path(), query=_include(self.row)))
-        except (errors.UpstreamError, errors.UnreachableError, errors.ApiError):
+            response = await self.io.ask(response_request(self.row))
+        except errors.UNANSWERED:
             return None
         return response if runs.STATUS_OF_RESPONSE.get(str(response.get("status"))) in runs.TERMINAL else None
 
@@ -373,9 +372,6 @@ class _Stream:
         except errors.StoreError as error:
             log.warning("run %s waits for its lease to lapse: %s", self.row["id"], type(error).__name__)
 
-    def _path(self) -> str:
-        return f"/responses/{quote(str(self.row['response_id']), safe='')}"
-
     async def _cut(self) -> None:
         """The reader was ended (a program that stops): what was said stays, and the run does not wait for its lease."""
         if self.over or self.io.is_forked():
@@ -387,7 +383,3 @@ class _Stream:
                 await self._stop("failed", _LOST)
         except Exception as error:  # noqa: BLE001 - the first cause goes on
             log.warning("run %s could not be ended: %s", self.row["id"], type(error).__name__)
-
-
-def _include(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return (("include[]", OUTPUTS),) if OUTPUTS in row["request"].get("include", ()) else ()

@@ -11,6 +11,11 @@ from typing import Any, TypedDict
 Json = dict[str, Any]
 
 
+def as_object(value: object) -> Json:
+    """An object as it is, and an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
 def objects(value: object) -> list[Json]:
     """The objects of a list; what the upstream may send besides is passed over, and never breaks a run."""
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []

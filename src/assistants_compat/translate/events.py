@@ -11,15 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..ids import Mint
-from ..wire import Json, Message, Run, RunStep, Thread, Usage, objects
+from ..wire import Json, Message, Run, RunStep, Thread, Usage, as_object, objects
 from . import run as runs
 from .citations import file_citation, is_file_citation, marker
 from .found import containers_of
-from .output import NOTHING, Begun, Reading, incomplete_reason, is_call, stamp
+from .output import INCOMPLETE_REASONS, NOTHING, Begun, Reading, incomplete_reason, is_call
 from .parts import Growing, Part, as_streamed, longer, numbered
 from .sse import DONE, Event
-
-_MESSAGE_ENDS = {"cancelled": "run_cancelled", "expired": "run_expired"}
+from .step import stamp
 
 
 class _Item:
@@ -83,7 +82,7 @@ class RunEvents:
         `run` is given where somebody else has ended it; `error` is the `last_error` of one that failed.
         """
         events = self._release()
-        events += self._close(_MESSAGE_ENDS.get(status, "run_failed"), now, step_status=status)
+        events += self._close(INCOMPLETE_REASONS.get(status, "run_failed"), now, step_status=status)
         for step in (self._held, self.reading.function_step):
             if step is not None:
                 step["completed_at"] = None
@@ -109,7 +108,7 @@ class RunEvents:
         return handle(self, event, now)
 
     def _created(self, event: Mapping[str, Any], _now: int) -> list[Event]:
-        id_ = _object(event.get("response")).get("id")
+        id_ = as_object(event.get("response")).get("id")
         if isinstance(id_, str):
             self.response_id = id_
         return []
@@ -138,9 +137,11 @@ class RunEvents:
         """
         kind = event["type"]
         is_end = kind in _ENDS
-        if not is_end and (kind != "response.output_item.done" or _object(event.get("item")).get("type") != "message"):
+        if not is_end and (
+            kind != "response.output_item.done" or as_object(event.get("item")).get("type") != "message"
+        ):
             return []
-        ended = objects(_object(event.get("response")).get("output")) if is_end else list(self._done.values())
+        ended = objects(as_object(event.get("response")).get("output")) if is_end else list(self._done.values())
         calls = {str(call.get("id") or id(call)): call for call in ended if is_call(call)}
         new = [call for key, call in calls.items() if key not in self._listed]
         self._listed.update(calls)
@@ -149,7 +150,7 @@ class RunEvents:
     # --- items
 
     def _item_added(self, event: Mapping[str, Any], now: int) -> list[Event]:
-        item = _object(event.get("item"))
+        item = as_object(event.get("item"))
         return self._begin(_place(event, "output_index"), item, now) if _is_known(item) else []
 
     def _where(self, item: Json, place: int, matched: set[int]) -> int:
@@ -182,7 +183,7 @@ class RunEvents:
     def _begin_call(self, where: Any, item: Json, now: int) -> list[Event]:
         begun = self.reading.begin_call(item, now)
         self._items[where] = _Item(item["type"], begun, step=begun.step)
-        return [*self._begun(begun.step), self._call_delta(begun.step, 0, _object(begun.call))]
+        return [*self._begun(begun.step), self._call_delta(begun.step, 0, as_object(begun.call))]
 
     def _begin_function(self, where: Any, item: Json, now: int) -> list[Event]:
         is_first = self.reading.function_step is None
@@ -194,7 +195,7 @@ class RunEvents:
         return [*begun, self._call_delta(step, place, call)]
 
     def _item_done(self, event: Mapping[str, Any], now: int) -> list[Event]:
-        item = _object(event.get("item"))
+        item = as_object(event.get("item"))
         return self._end(_place(event, "output_index"), item, now) if _is_known(item) else []
 
     def _end(self, where: Any, item: Json, now: int, reason: str = "run_failed") -> list[Event]:
@@ -229,7 +230,7 @@ class RunEvents:
 
     def _annotation(self, event: Mapping[str, Any], now: int) -> list[Event]:
         """A citation of a searched file gets its marker here and now; one of a container waits for the text's end."""
-        note, place = _object(event.get("annotation")), event.get("annotation_index")
+        note, place = as_object(event.get("annotation")), event.get("annotation_index")
         item, begun = self._message_at(event, now)
         if item is None or not is_file_citation(note) or not isinstance(place, int):
             return begun
@@ -326,7 +327,7 @@ class RunEvents:
         assert begun is not None  # noqa: S101 - a call was begun
         said = open_.said.getvalue()
         self.reading.end_call(begun, {**item, "code": longer(item.get("code"), said)}, now)
-        call = _object(begun.call)
+        call = as_object(begun.call)
         events: list[Event] = []
         if call["type"] == "code_interpreter":
             code = call["code_interpreter"]
@@ -349,7 +350,7 @@ class RunEvents:
     # --- the end
 
     def _ended(self, event: Mapping[str, Any], now: int) -> list[Event]:
-        response = _object(event.get("response"))
+        response = as_object(event.get("response"))
         begun = self._in_progress(event, now)
         reason = incomplete_reason(response)
         events: list[Event] = []
@@ -363,12 +364,12 @@ class RunEvents:
         events += self._close(reason, now, step_status="failed")
         if not output:
             response = {**response, "output": [self._done[where] for where in sorted(self._done)]}
-        if response.get("status") == "failed" and not _object(response.get("error")).get("message"):
+        if response.get("status") == "failed" and not as_object(response.get("error")).get("message"):
             response = {**response, "error": self._error}
         usage = runs.usage_from_response(response)
         total = runs.added(self.spent, usage)
         status, changes = runs.outcome_of_response(self.run, response, total)
-        calls_are = {"requires_action": "in_progress", "cancelled": "cancelled"}.get(status, "failed")
+        calls_are = runs.status_of_calls(status)
         self.reading.end(usage, calls_are, now)
         events += self._release()
         step = self.reading.function_step
@@ -388,7 +389,7 @@ class RunEvents:
             elif item.begun is not None:
                 del self._items[where]
                 begun = item.begun
-                call = _object(begun.call)
+                call = as_object(begun.call)
                 if call["type"] == "code_interpreter":
                     call["code_interpreter"]["input"] = item.said.getvalue()
                 begun.step["step_details"] = {"type": "tool_calls", "tool_calls": [call]}
@@ -455,10 +456,6 @@ class RunEvents:
             "object": "thread.run.step.delta",
             "delta": {"step_details": {"type": "tool_calls", "tool_calls": [{"index": place, **call}]}},
         }
-
-
-def _object(value: object) -> Json:
-    return value if isinstance(value, dict) else {}
 
 
 def _place(event: Mapping[str, Any], key: str) -> int:

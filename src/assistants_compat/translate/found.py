@@ -35,14 +35,24 @@ def place_of(file: Mapping[str, Any]) -> Place:
     return str(file.get("container_id")), str(file.get("id"))
 
 
+def place_of_citation(annotation: Mapping[str, Any]) -> Place:
+    """Where a cited file is."""
+    return str(annotation.get("container_id")), str(annotation.get("file_id"))
+
+
+def _name_of(file: Mapping[str, Any]) -> str:
+    return str(file["path"]).removeprefix(_ROOT)
+
+
 def citation_of(file: Mapping[str, Any], span: Span | None = None) -> Json:
     """A citation as the service would have made it; without a span, of a file that is not linked."""
+    container_id, file_id = place_of(file)
     start, end = span or (None, None)
     return {
         "type": "container_file_citation",
-        "container_id": str(file.get("container_id")),
-        "file_id": str(file.get("id")),
-        "filename": str(file["path"]).removeprefix(_ROOT),
+        "container_id": container_id,
+        "file_id": file_id,
+        "filename": _name_of(file),
         "start_index": start,
         "end_index": end,
     }
@@ -64,7 +74,7 @@ def _cited(part: Json, files: list[Json]) -> Json:
         taken += [] if span is None else [span]
     added: list[Json] = []
     for file in files:
-        while (span := link_of(text, str(file["path"]).removeprefix(_ROOT), taken)) is not None:
+        while (span := link_of(text, _name_of(file), taken)) is not None:
             taken.append(span)
             added.append(citation_of(file, span))
     return {**part, "annotations": [*annotations, *sorted(added, key=lambda each: each["start_index"])]}
@@ -80,7 +90,7 @@ def with_rest(item: Mapping[str, Any], files: list[Json], known: Collection[Plac
     if not places:
         return dict(item)
     cited = {
-        (str(annotation.get("container_id")), str(annotation.get("file_id")))
+        place_of_citation(annotation)
         for place in places
         for annotation in filter(is_container_citation, objects(content[place].get("annotations")))
     }

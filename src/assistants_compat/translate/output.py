@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..ids import Mint
-from ..wire import Json, Message, Run, RunStep, Usage, objects
+from ..wire import Json, Message, Run, RunStep, Usage, as_object, objects
 from .citations import is_file_citation, is_shown_image, text_block
-from .found import Place, citation_of, place_of, unknown_files, with_links, with_rest
+from .found import Place, citation_of, place_of, place_of_citation, unknown_files, with_links, with_rest
 from .run import function_call
+from .step import stamp
 
 _CONTAINER_LIVES = 19 * 60  # seconds; a container dies after 20 idle minutes
 _DATA_URL = re.compile(r"data:image/([a-z0-9.+-]+);base64,(.*)\Z", re.DOTALL)
@@ -264,7 +265,7 @@ class Reading:
         stamp(begun.step, "completed", now)
 
     def _file(self, annotation: Mapping[str, Any]) -> Generated:
-        key = (str(annotation.get("container_id")), str(annotation.get("file_id")))
+        key = place_of_citation(annotation)
         if key not in self._by_container:
             # A linked file's name is its full path, as the service's was (platform.md section 7); always data.
             name = str(annotation.get("filename") or key[1])
@@ -277,7 +278,7 @@ class Reading:
     def _name(self, id_: str, annotation: Mapping[str, Any]) -> None:
         """Give an image that a call showed the name and the place under which its message cites it."""
         file = self.outcome.files[id_]
-        key = (str(annotation.get("container_id")), str(annotation.get("file_id")))
+        key = place_of_citation(annotation)
         file.filename = str(annotation.get("filename") or file.filename)
         file.container_id, file.container_file_id = key
         self._by_container.setdefault(key, file)
@@ -345,14 +346,6 @@ def end_message(message: Message, reason: str | None, now: int) -> None:
     message["completed_at"] = now if reason is None else None
 
 
-def stamp(step: RunStep, status: str, now: int) -> None:
-    """Give a step its status, with the time that belongs to it."""
-    step["status"] = status
-    if status != "in_progress":
-        step["expires_at"] = None
-        step[f"{status}_at"] = now  # type: ignore[literal-required]  # completed, failed, cancelled or expired
-
-
 def _attachment(file_id: str) -> Json:
     return {"file_id": file_id, "tools": [{"type": "code_interpreter"}]}
 
@@ -407,6 +400,5 @@ def incomplete_reason(response: Mapping[str, Any]) -> str:
     """Why a message of this response would be incomplete, in the words of the legacy enum (spec)."""
     if response.get("status") == "cancelled":
         return "run_cancelled"
-    details = response.get("incomplete_details")
-    reason = details.get("reason") if isinstance(details, dict) else None
+    reason = as_object(response.get("incomplete_details")).get("reason")
     return _REASONS.get(str(reason), "run_failed")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from ..wire import Json, Run, Usage
+from ..wire import Json, Run, Usage, as_object
 from .assistant import tools_from_request
 
 MOVES: Mapping[str, frozenset[str]] = {
@@ -159,12 +159,17 @@ def outcome_of_response(run: Run, response: Mapping[str, Any], usage: Usage) -> 
     if calls:
         return "requires_action", {"required_action": _required_action(calls)}
     if status == "incomplete":
-        reason = _object(response.get("incomplete_details")).get("reason")
+        reason = as_object(response.get("incomplete_details")).get("reason")
         # The legacy reasons know no content filter: the SDK's type takes any string, the spec's enum has two.
         changes["incomplete_details"] = {"reason": "max_completion_tokens" if reason == "max_output_tokens" else reason}
     elif status == "failed":
-        changes["last_error"] = last_error(_object(response.get("error")))
+        changes["last_error"] = last_error(as_object(response.get("error")))
     return status, changes
+
+
+def status_of_calls(status: str) -> str:
+    """The status of a step whose functions a response calls, by what becomes of its run: mostly nobody answers them."""
+    return {"requires_action": "in_progress", "cancelled": "cancelled"}.get(status, "failed")
 
 
 def _spent(run: Run, usage: Usage, *, more: bool) -> str | None:
@@ -204,10 +209,6 @@ def last_error(error: Mapping[str, Any]) -> Json:
     return {"code": code if code in _ERROR_CODES else "server_error", "message": message}
 
 
-def _object(value: object) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
 def _count(value: object) -> int:
     return value if isinstance(value, int) else 0
 
@@ -231,10 +232,10 @@ def _sums(one: Json, other: Json) -> Json:
 
 def usage_from_response(response: Mapping[str, Any]) -> Usage:
     """Token counts in the legacy words, `prompt_token_details` included (recorded); zeros where upstream says none."""
-    usage = _object(response.get("usage"))
+    usage = as_object(response.get("usage"))
     prompt, completion = _count(usage.get("input_tokens")), _count(usage.get("output_tokens"))
-    cached = _count(_object(usage.get("input_tokens_details")).get("cached_tokens"))
-    reasoning = _count(_object(usage.get("output_tokens_details")).get("reasoning_tokens"))
+    cached = _count(as_object(usage.get("input_tokens_details")).get("cached_tokens"))
+    reasoning = _count(as_object(usage.get("output_tokens_details")).get("reasoning_tokens"))
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,

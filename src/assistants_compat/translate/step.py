@@ -15,10 +15,21 @@ def answered(step: Json, outputs: Mapping[str, str], usage: Usage, now: int) -> 
         for call in step["step_details"]["tool_calls"]
     ]
     details = {**step["step_details"], "tool_calls": calls}
-    ended = {"status": "completed", "completed_at": now, "expires_at": None}
-    return cast("RunStep", {**step, **ended, "step_details": details, "usage": usage})
+    done = cast("RunStep", {**step, "step_details": details, "usage": usage})
+    stamp(done, "completed", now)
+    return done
 
 
 def stopped(step: Json, status: str, now: int, usage: Usage | None) -> RunStep:
     """A step of a run that was cancelled or has expired: it has the same status, its time, and what it has used."""
-    return cast("RunStep", {**step, "status": status, f"{status}_at": now, "expires_at": None, "usage": usage})
+    done = cast("RunStep", {**step, "usage": usage})
+    stamp(done, status, now)
+    return done
+
+
+def stamp(step: RunStep, status: str, now: int) -> None:
+    """Give a step its status, with the time that belongs to it."""
+    step["status"] = status
+    if status != "in_progress":
+        step["expires_at"] = None
+        step[f"{status}_at"] = now  # type: ignore[literal-required]  # completed, failed, cancelled or expired
