@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from . import errors
 from .asking import Asked, ask, in_mode, taken
+from .containers import Place, placed
 from .io import IO
 from .lifecycle import abandon, advance, cancel_upstream, look_at_thread
 from .lookup import existing
@@ -21,7 +22,7 @@ from .store.queries import Found
 from .threads import add_thread, insert_messages, join_files
 from .translate import run as runs
 from .translate.assistant import file_ids
-from .translate.request import request_from_run
+from .translate.request import container_of, request_from_run
 from .translate.thread import attached_files, fields_with_files
 from .translate.transcript import Input, turns_from_entries
 from .wire import Json, Run
@@ -41,6 +42,12 @@ class Reserved:
     message_ids: list[str]
     files: list[str]  # attached to these messages; they join the thread when the run is accepted
     made_thread: bool
+
+    @property
+    def container(self) -> Json | None:
+        """What it asks of a container that is made for it."""
+        container = container_of(self.request)
+        return container if isinstance(container, dict) else None
 
 
 async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = None) -> Run:
@@ -62,7 +69,9 @@ async def begin(
     trim = reserved.run["truncation_strategy"]["type"] == "auto"
     asked = None
     try:
-        asked = await ask(io, reserved.request, reserved.input, trim=trim, forget=True)
+        place = Place(thread_id, reserved.container)
+        request = await placed(io, place, reserved.request)
+        asked = await ask(io, request, reserved.input, trim=trim, forget=True, place=place)
         done = asked
         row = await io.write(lambda db: _accept(io, db, reserved, done))
     except BaseException:  # a cancelled task, too, must not leave a run that nobody asked for
@@ -130,6 +139,7 @@ def _reserve(  # noqa: PLR0913 - a request, its thread, and how it is to be answ
 
 
 def _hold(db: Connection, namespace: str, run: Run, request: Json) -> None:
+    container = container_of(request)  # another one is made with the same words when that is gone
     values = {
         "namespace": namespace,
         "id": run["id"],
@@ -139,7 +149,7 @@ def _hold(db: Connection, namespace: str, run: Run, request: Json) -> None:
         "status": run["status"],
         "expires_at": run["expires_at"],
         "request": request,
-        "state": {"usage": None, "sent": []},
+        "state": {"usage": None, "sent": [], **({"container": container} if container else {})},
         "body": run,
     }
     queries.reserve_run(db, values)
@@ -154,12 +164,20 @@ def _request(  # noqa: PLR0913 - three objects, what was given, and how it is to
         runs.overridden(given, assistant),
         list(ids),
         store=io.settings.store_responses,
+        limits=_limits(io),
     )
     model = io.settings.models.get(run["model"])
     if model is not None:
         log.info("model %s is asked for as %s (Settings.models)", run["model"], model)
         body["model"] = model
     return in_mode(io, body, stream=stream)
+
+
+def _limits(io: IO) -> Json:
+    """What the settings say of a container, and nothing where they do not."""
+    settings = io.settings
+    limits: Json = {} if settings.memory_limit is None else {"memory_limit": settings.memory_limit}
+    return limits if settings.network_policy is None else {**limits, "network_policy": dict(settings.network_policy)}
 
 
 def _release(io: IO, db: Connection, reserved: Reserved) -> None:

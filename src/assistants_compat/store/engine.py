@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -115,6 +115,11 @@ def engine_of(url: str) -> Engine:
             if engine is None:
                 engine = _engines[url] = _open(url)
     return engine
+
+
+def opened() -> Collection[str]:
+    """The URLs of the stores that this process has opened."""
+    return _engines.keys()
 
 
 def _is_memory(engine: Engine) -> bool:
