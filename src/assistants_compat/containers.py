@@ -1,9 +1,9 @@
 """The containers of a thread: used again while they live, and made anew from our copies when they have died.
 
 A first run asks for `auto`; the container that its calls name belongs to the thread from then on, and to no other.
-Twenty minutes after its last use it is gone with all that is in it.  Then one is made with the user's files by their ids
-and the thread's generated files from our own copies; where none were generated, `auto` does the same without a request.
-Trouble with any of this is logged and never fails a run: `auto` is always left.
+Twenty minutes after its last use it is gone with all that is in it.  Then one is made with the user's files by their
+ids and the thread's generated files from our own copies; where none were generated, `auto` does the same without a
+request.  Trouble with any of this is logged and never fails a run: `auto` is always left.
 """
 
 from __future__ import annotations

@@ -85,6 +85,14 @@ def test_a_variable_that_cannot_be_used_is_named(name: str, text: str, monkeypat
         {"models": None},
         {"store_responses": "no"},
         {"store_responses": 0},
+        {"memory_limit": "2g"},
+        {"network_policy": "disabled"},
+        {"network_policy": {"type": "everything"}},
+        {"network_policy": {"type": "disabled", "allowed_domains": ["a.org"]}},
+        {"network_policy": {"type": "allowlist"}},
+        {"network_policy": {"type": "allowlist", "allowed_domains": []}},
+        {"network_policy": {"type": "allowlist", "allowed_domains": ["a.org"], "domain_secrets": [{}]}},
+        {"thread_files": None},
     ],
 )
 def test_an_argument_that_cannot_be_used_is_refused_at_once(arguments: dict[str, Any]) -> None:
