@@ -113,10 +113,10 @@ async def remove_file(io: IO, file: Found) -> None:
     container = await io.read(lambda db: queries.get(db, "containers", namespace, id_))
     if container is not None and io.now() < container["used_at"] + _LIVES:
         path = f"{_path(id_)}/files/{quote(str(file['container_file_id']), safe='')}"
-        await remove(io, path, file["id"])
+        await delete_upstream(io, path, file["id"])
 
 
-async def remove(io: IO, path: str, what: str) -> None:
+async def delete_upstream(io: IO, path: str, what: str) -> None:
     """Delete something upstream; what is gone already is as good, and other trouble is only logged."""
     try:
         await io.ask(Request("DELETE", path))
@@ -180,7 +180,7 @@ async def _restored(io: IO, place: Place) -> Json | str:
     if not (isinstance(id_, str) and id_):
         return place.wanted
     if not await io.write(lambda db: _taken(io, db, id_, place)):
-        await remove(io, _path(id_), f"container {id_}")
+        await delete_upstream(io, _path(id_), id_)
         return place.wanted
     await io.together([partial(_put_back, io, id_, file) for file in files])
     return id_

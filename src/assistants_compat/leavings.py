@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import quote
 
-from . import containers, errors
+from . import errors
+from .containers import delete_upstream
 from .io import IO
 from .store import queries
 from .store.engine import Connection
@@ -39,7 +40,7 @@ def leavings_of(db: Connection, namespace: str, thread_id: str) -> Leavings:
 
 async def remove(io: IO, left: Leavings) -> None:
     """Delete it, a few things at a time; what cannot be deleted is logged, and the thread is deleted all the same."""
-    await io.together([partial(containers.remove, io, path, what) for path, what in left.upstream])
+    await io.together([partial(delete_upstream, io, path, what) for path, what in left.upstream])
     if io.settings.thread_files == "delete":
         for file in left.files:
             await _forget(io, file)

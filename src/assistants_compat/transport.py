@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 
-from . import app
+from . import app, sdk
 from .carriers import carry, carry_async
 from .errors import ForeignError, UnreachableError
 from .exchange import HEADERS, Call, Reply
@@ -112,7 +112,8 @@ def passage_from_request(  # noqa: PLR0913 - the request, its two halves, and wh
     if matched is None:
         return None
     headers = {name: request.headers[name] for name in HEADERS if name in request.headers}
-    call = Call(request.method, matched.parts, tuple(request.url.params.multi_items()), request.content, headers)
+    query = tuple(request.url.params.multi_items())
+    call = Call(request.method, matched.parts, query, request.content, headers, reads_on=sdk.reads_pages_of_files())
     return Passage(matched, call, request, _upstream_base(request, base, azure=azure), settings, without_background)
 
 

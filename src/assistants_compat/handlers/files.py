@@ -11,6 +11,7 @@ from ..paging import list_reply, page_from_call
 from ..store import queries
 from ..store.engine import Connection
 from ..store.queries import Found
+from ..wire import File, objects
 
 _WHOLE, _PART = 200, 206
 _PURPOSE = "assistants_output"
@@ -42,9 +43,18 @@ async def list_(io: IO, call: Call) -> Reply | None:
         return rows, bool(cursor) and queries.has_place(db, "files", namespace, cursor)
 
     rows, is_ours = await io.read(work)
-    if rows:
-        return list_reply([generated.file_from_row(row) for row in rows], has_more=True)
+    ours = [generated.file_from_row(row) for row in rows]
+    if ours and not call.reads_on:
+        return await _with_upstream(io, ours)
+    if ours:
+        return list_reply(ours, has_more=True)
     return await _first_of_upstream(io, call) if is_ours else None
+
+
+async def _with_upstream(io: IO, ours: list[File]) -> Reply:
+    """Ours and the upstream's in one page, for a caller that asks for no other."""
+    theirs = await io.ask(Request("GET", "/files"))
+    return json_reply({**theirs, "data": [*ours, *objects(theirs.get("data"))], "first_id": ours[0]["id"]})
 
 
 async def _first_of_upstream(io: IO, call: Call) -> Reply:
