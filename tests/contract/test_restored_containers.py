@@ -305,14 +305,21 @@ def test_a_deleted_file_is_not_put_back(
     assert contents(upstream, list(upstream.containers)[-1]) == {"b.csv": b"2"}
 
 
-NAMES = ["plain.csv", "größe 1.csv", 'a"b.csv', "a;b=c.csv", "x" * 300 + ".csv", "..csv", "r\u202ecsv"]
+NAMES = {
+    **{name: name for name in ("plain.csv", "größe 1.csv", 'a"b.csv', "a;b=c.csv", "..csv", "r\u202ecsv", ".hidden")},
+    "x" * 300 + ".csv": "x" * 196 + ".csv",
+    "../../etc/passwd": "passwd",
+    "..\\..\\win.ini": "win.ini",
+    "a\r\nX-Header: 1.csv": "a%0D%0AX-Header: 1.csv",
+    "nul\0l.csv": "null.csv",
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_any_name_can_be_put_back(
     door: Door, upstream: StandIn, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The name that a model chose is a field of a form, in UTF-8 and at most 200 characters; its ending stays."""
+    """The name that a model chose is a field of a form: its last part in UTF-8, its end where it is very long."""
     client = door.client(upstream, sqlite_settings)
     ids = new_thread(door, client)
     upstream.script(Turn(code="1", text="Made.", files={name: b"1"}, polls=0), makes("b.csv", b"2"))
@@ -321,7 +328,7 @@ def test_any_name_can_be_put_back(
     run(door, client, *ids)
     [path, _] = [file.wire["path"] for file in upstream.containers[asked_for(upstream)[-1]].files.values()]
     assert path.startswith("/mnt/data/")
-    assert path.endswith(name[-200:])
+    assert path.endswith(f"-{NAMES[name]}")
     assert path.count("/") == 3
 
 
