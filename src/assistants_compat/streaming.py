@@ -76,7 +76,7 @@ class _Stream:
     def _begin(self) -> None:
         self.mint = Replay(self.io.mint)
         self.events = RunEvents(self.row["body"], self.mint, spent=self.row["state"]["usage"])
-        self.stored: dict[str, str] = {}
+        self.stored: dict[str, int] = {}
         self.next_save = self.io.monotonic() + _SAVED_EVERY
 
     async def frames(self, opening: list[Event]) -> AsyncGenerator[bytes, None]:
@@ -200,9 +200,9 @@ class _Stream:
         The thread is locked before the run, as everywhere.  Raises `_LostError` when the run is in another round.
         """
 
-        def work(db: Connection) -> tuple[Found | None, dict[str, str]]:
+        def work(db: Connection) -> tuple[Found | None, dict[str, int]]:
             namespace, run_id = self.row["namespace"], self.row["id"]
-            queries.get(db, "threads", namespace, self.row["thread_id"], lock=True)
+            queries.lock_thread(db, namespace, self.row["thread_id"])
             fresh = queries.get(db, "runs", namespace, run_id, lock=True)
             if fresh is None or fresh["status"] in runs.TERMINAL:
                 return fresh, self.stored
@@ -294,7 +294,7 @@ class _Stream:
 
     def _put_rest(self, db: Connection) -> None:
         """Who stopped the run knew only what had been saved: what was told since then is stored too."""
-        queries.get(db, "threads", self.row["namespace"], self.row["thread_id"], lock=True)
+        queries.lock_thread(db, self.row["namespace"], self.row["thread_id"])
         fresh = queries.get(db, "runs", self.row["namespace"], self.row["id"], lock=True)
         if fresh is not None and rounds.round_of(fresh) == rounds.round_of(self.row):
             outcome = self.events.reading.outcome

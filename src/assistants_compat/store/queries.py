@@ -130,6 +130,12 @@ def get(db: Connection, noun: Noun, namespace: str, id_: str, *, lock: bool = Fa
     return _found(db.execute(_getting(noun, tuple(named), lock=lock), named).first())
 
 
+def lock_thread(db: Connection, namespace: str, thread_id: str) -> None:
+    """Keep a thread from other writers, for whoever changes what is in it; nothing to do where there is one anyway."""
+    if db.dialect.name != "sqlite":
+        get(db, "threads", namespace, thread_id, lock=True)
+
+
 def put(db: Connection, noun: Noun, row: Values) -> None:
     """Insert a row, or write its body anew where it is there; what was deleted stays so, and metadata as it was set."""
     table = TABLES[noun]
