@@ -106,8 +106,15 @@ async def lease(io: IO, row: Found) -> bool:
 
 
 async def end_lease(io: IO, row: Found) -> None:
-    """Let the next look try."""
-    await io.write(lambda db: queries.change(db, "runs", row["namespace"], row["id"], lease_until=0))
+    """Let the next look try, at the response that is known; the lease of a later round is somebody else's."""
+    known = {"response_id": row["response_id"]} if row["response_id"] is not None else {}
+
+    def work(db: Connection) -> None:
+        fresh = queries.get(db, "runs", row["namespace"], row["id"], lock=True)
+        if fresh is not None and round_of(fresh) == round_of(row):
+            queries.change(db, "runs", row["namespace"], row["id"], lease_until=0, **known)
+
+    await io.write(work)
 
 
 async def unknown(io: IO, files: Mapping[str, Generated]) -> list[Generated]:

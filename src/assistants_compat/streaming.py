@@ -34,6 +34,7 @@ _SAVED_EVERY = 1.0  # seconds, of what is being said
 _TRIES = 5  # to take up a background stream again
 _FIRST_PAUSE = 0.5  # seconds before the second try; doubled after each
 _HEADERS = {"content-type": "text/event-stream; charset=utf-8"}
+_BY_RESPONSE = frozenset({"completed", "incomplete"})
 _LOST = {"code": "server_error", "message": "The connection to the model was lost in the middle of its response."}
 
 
@@ -287,10 +288,26 @@ class _Stream:
         self.over = True
         if fresh is None:
             return [DONE]
+        if fresh["status"] in _BY_RESPONSE and (told := await self._rest_of_response(fresh)):
+            return told
         told = self.events.stop(fresh["status"], self.io.now(), run=fresh["body"])
         if fresh["status"] in INCOMPLETE_REASONS:
             await self.io.write(self._put_rest)
         return told
+
+    async def _rest_of_response(self, fresh: Found) -> list[Event]:
+        """What is left to tell of a run that was away from its reader and ended well; nothing, if it cannot be had."""
+        if self.events.response is not None or self.events.response_id is None:
+            return []
+        self.row = {**self.row, "response_id": self.events.response_id}
+        response = await self._asked_for()
+        if response is None:
+            return []
+        ended = {"type": f"response.{response['status']}", "response": response}
+        if containers := self.events.to_be_listed(ended):
+            await self._list(containers)
+        told = self.events.feed(ended, self.io.now())
+        return [*told[:-2], (f"thread.run.{fresh['status']}", fresh["body"]), DONE]
 
     def _put_rest(self, db: Connection) -> None:
         """Who stopped the run knew only what had been saved: what was told since then is stored too."""
@@ -366,9 +383,7 @@ class _Stream:
         if self.over:
             return
         try:
-            known = {"response_id": self.events.response_id} if self.events.response_id is not None else {}
-            where = self.row["namespace"], self.row["id"]
-            await self.io.write(lambda db: queries.change(db, "runs", *where, lease_until=0, **known))
+            await rounds.end_lease(self.io, {**self.row, "response_id": self.events.response_id})
         except errors.StoreError as error:
             log.warning("run %s waits for its lease to lapse: %s", self.row["id"], type(error).__name__)
 

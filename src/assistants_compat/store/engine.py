@@ -193,6 +193,7 @@ def _postgresql(url: str) -> Engine:
 
 def _sqlite(url: str, database: str | None) -> Engine:
     options: dict[str, Any] = {"connect_args": {"check_same_thread": False}, "hide_parameters": True}
+    options["pool_reset_on_return"] = None  # each transaction is ended by whoever began it
     if database in _MEMORY:
         # One connection, handed from thread to thread: every transaction waits for its turn.
         options.update(poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=BUSY_SECONDS)

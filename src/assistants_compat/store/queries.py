@@ -25,6 +25,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from .tables import ACTIVE, assistants, files, messages, runs, steps, threads
 
@@ -104,6 +105,12 @@ def _changing(noun: Noun) -> Update:
 def _holding() -> Select[Any]:
     same = (runs.c.namespace == bindparam("namespace"), runs.c.thread_id == bindparam("thread_id"))
     return select(runs).where(*same, runs.c.status.in_(ACTIVE))
+
+
+@cache
+def _reserving(dialect: str) -> Insert:
+    insert_ = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    return insert_(runs).on_conflict_do_nothing().inline().execution_options(preserve_rowcount=True)
 
 
 @cache
@@ -237,12 +244,12 @@ def in_progress(db: Connection, noun: Noun, namespace: str, run_id: str) -> Sequ
 def reserve_run(db: Connection, row: Values) -> None:
     """Insert a run where no other is active; raises `ThreadBusyError`.
 
-    Whoever reserves has locked the thread, so nobody comes in between; the partial unique index holds it all the same.
+    The partial unique index decides.  Whoever reserves has locked the thread, so its holder is still there to be named.
     """
-    holder = active_run(db, row["namespace"], row["thread_id"])
-    if holder is not None:
+    if db.execute(_reserving(db.dialect.name), dict(row)).rowcount == 0:
+        holder = active_run(db, row["namespace"], row["thread_id"])
+        assert holder is not None  # noqa: S101 - the index has found it
         raise ThreadBusyError(holder["id"])
-    add(db, "runs", [row])
 
 
 def release_run(db: Connection, namespace: str, run_id: str, message_ids: Sequence[str]) -> None:

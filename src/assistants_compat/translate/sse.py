@@ -60,7 +60,8 @@ class Decoder:
 
 
 def _event(block: bytes) -> Json | None:
-    name, data = (usual := _USUAL.match(block)) and usual.groups() or _fields(block)
+    usual = _USUAL.match(block)
+    name, data = usual.groups() if usual else _fields(block)
     try:
         event = _load(data.strip().decode())[0]
     except ValueError:
