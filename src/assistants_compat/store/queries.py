@@ -95,6 +95,13 @@ def _getting(noun: Noun, columns: tuple[str, ...], *, lock: bool) -> Select[Any]
 
 
 @cache
+def _finding(noun: Noun) -> Select[Any]:
+    table = TABLES[noun]
+    same = (table.c.namespace == bindparam("namespace"), table.c.id == bindparam("id"))
+    return select(table.c.deleted, table.c.body).where(*same)
+
+
+@cache
 def _changing(noun: Noun) -> Update:
     table = TABLES[noun]
     same = (table.c.namespace == bindparam("its_namespace"), table.c.id == bindparam("its_id"))
@@ -145,14 +152,13 @@ def lock_thread(db: Connection, namespace: str, thread_id: str) -> None:
 
 def put(db: Connection, noun: Noun, row: Values) -> None:
     """Insert a row, or write its body anew where it is there; what was deleted stays so, and metadata as it was set."""
-    table = TABLES[noun]
-    same = and_(table.c.namespace == row["namespace"], table.c.id == row["id"])
-    there = db.execute(select(table).where(same)).first()
+    named = {"namespace": row["namespace"], "id": row["id"]}
+    there = db.execute(_finding(noun), named).first()
     if there is None:
         add(db, noun, [row])
     elif not there.deleted:
         kept = {key: there.body[key] for key in ("metadata",) if key in there.body}
-        db.execute(update(table).where(same).values(body={**row["body"], **kept}))
+        change(db, noun, row["namespace"], row["id"], body={**row["body"], **kept})
 
 
 def change(db: Connection, noun: Noun, namespace: str, id_: str, **values: object) -> bool:
