@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import tempfile
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -30,19 +31,41 @@ class Draft(ABC):
         """Count from nothing."""
         self._size = 0
         self._digest = hashlib.sha256()
+        self._digesting: threading.Thread | None = None
         self._process = os.getpid()
 
     def write(self, chunks: Sequence[bytes]) -> None:
         """Append chunks; raises `StoreError` when they cannot be kept."""
+        size = sum(map(len, chunks))
+        self._digest_behind(chunks, size)
         self._append(chunks)
-        for chunk in chunks:
-            self._digest.update(chunk)
-            self._size += len(chunk)
+        self._size += size
 
     def commit(self) -> tuple[int, str]:
         """Make the file visible; its size in bytes and its SHA-256 in hexadecimal digits."""
         self._finish()
+        self._digested()
         return self._size, self._digest.hexdigest()
+
+    def _digest_behind(self, chunks: Sequence[bytes], size: int) -> None:
+        """Digest a big piece in a thread while it is written and the next one arrives: it takes about as long."""
+        self._digested()
+        if size >= PIECE:
+            thread = threading.Thread(target=self._digest_all, args=(chunks,), name="assistants-compat-digest")
+            with contextlib.suppress(RuntimeError):  # a program that ends can have no thread any more
+                thread.start()
+                self._digesting = thread
+                return
+        self._digest_all(chunks)
+
+    def _digest_all(self, chunks: Sequence[bytes]) -> None:
+        for chunk in chunks:
+            self._digest.update(chunk)
+
+    def _digested(self) -> None:
+        if self._digesting is not None:
+            self._digesting.join()
+            self._digesting = None
 
     def discard(self) -> None:
         """Leave nothing behind.  In a forked child nothing happens: the draft is its parent's, which may go on."""
