@@ -138,7 +138,8 @@ async def _download(
 
 async def _saved(io: IO, file: _File, directory: Path, begin: Begin) -> Path:
     """Its path, after some tries when its bytes stop coming; the SDK tries again by itself what cannot be begun."""
-    advance, pause = begin(file.name, file.size), _FIRST_PAUSE
+    # A name that was not made safe could command the terminal.
+    advance, pause = begin(next(safe_names(file.name)), file.size), _FIRST_PAUSE
     for left in reversed(range(_TRIES)):
         try:
             return await _written(io, file, directory, advance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -98,6 +99,35 @@ def test_download_writes_the_paths_and_nothing_else(
     done = command("download", run.thread_id)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"downloads{os.sep}sales.csv\n", "")
     assert contents(Path("downloads")) == {"sales.csv": CSV}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo terminals")
+def test_a_terminal_shows_a_bar_that_no_name_can_command(
+    door: Door, client: Any, upstream: StandIn, environment: object
+) -> None:
+    """On stderr, with the size; escape sequences and markup of a name are plain characters there."""
+    import pty  # noqa: PLC0415 - not on Windows
+
+    name = "\x1b]0;owned\x07[red]b.csv"
+    run = run_with(door, client, upstream, Turn(text="Done.", files={name: b"x" * 2_000_000}))
+    ours, theirs = pty.openpty()
+    line = [sys.executable, "-m", "assistants_compat", "download", run.thread_id]
+    process = subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=theirs, text=True, env={**os.environ, "TERM": "xterm"}
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how the end of a terminal reads
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    [saved], _ = process.communicate(timeout=60)[0].splitlines(), process.wait()
+    assert process.returncode == 0
+    assert saved.endswith("[red]b.csv")
+    assert b"2.0/2.0 MB" in shown
+    assert b"[red]b.csv" in shown
+    assert b"\x1b]" not in shown
+    assert "\x1b" not in saved
 
 
 def test_download_takes_a_run_a_message_and_a_response(

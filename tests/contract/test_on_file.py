@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assistants_compat import Settings, StoredFile
 from assistants_compat.testing import Fault, StandIn, Turn
-from doors import Door
+from doors import KEY, Door
 from files_of import CONTENT, PNG, TURN, run_with, run_without_its_file
 from legacy import CODE, CSV, LINK, finish_run, look_at, make_assistant, make_thread, start_run
 
@@ -73,6 +77,44 @@ def test_any_number_of_pollers_tell_once(upstream: StandIn, settings: Settings, 
         assert set(pool.map(poll, clients)) == {"completed"}
     assert sorted(file.filename for file in told) == ["/mnt/data/b.csv", "/mnt/data/sales.csv"]
     door.close()
+
+
+TELLING = """
+import os
+
+def tell(file):
+    with open(os.environ["TOLD"], "a") as told:
+        told.write(f"{file.id} {file.run}\\n")
+"""
+ELSEWHERE = """
+import sys
+import openai
+import assistants_compat
+base_url, key, thread_id, run_id = sys.argv[1:]
+client = assistants_compat.wrap(openai.OpenAI(base_url=base_url, api_key=key))
+assert client.beta.threads.runs.poll(run_id, thread_id=thread_id).status == "completed"
+"""
+
+
+def test_any_number_of_processes_tell_once(
+    client: Any, door: Door, upstream: StandIn, settings: Settings, tmp_path: Path
+) -> None:
+    """Three programs, told by a function that a variable names, poll one run: its two files are two lines."""
+    (tmp_path / "telling.py").write_text(TELLING)
+    upstream.script(Turn(text=LINK, files={"sales.csv": CSV, "b.csv": b"b"}, polls=3))
+    run = start_run(door, client, assistant={"tools": CODE})
+    named = {
+        f"ASSISTANTS_COMPAT_{name.upper()}": str(getattr(settings, name)) for name in ("store", "files", "namespace")
+    }
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    more = {"ASSISTANTS_COMPAT_ON_FILE": "telling:tell", "TOLD": str(tmp_path / "told"), "PYTHONPATH": path}
+    line = [sys.executable, "-c", ELSEWHERE, upstream.base_url, KEY, run.thread_id, run.id]
+    started = [subprocess.Popen(line, env={**os.environ, **named, **more}, stderr=subprocess.PIPE) for _ in range(3)]
+    ends = [(process.communicate(timeout=90)[1], process.returncode) for process in started]
+    assert ends == [(b"", 0)] * 3
+    lines = (tmp_path / "told").read_text().splitlines()
+    assert len(lines) == len(set(lines)) == 2
+    assert all(line.endswith(run.id) for line in lines)
 
 
 def test_a_stream_tells_once(door: Door, client: Any, upstream: StandIn, told: list[StoredFile]) -> None:
