@@ -158,10 +158,10 @@ class Settings:
       exist; logged for each run, and the run still shows the name that was asked for.
     - `store_responses` (`ASSISTANTS_COMPAT_STORE_RESPONSES`): False where the upstream must keep nothing; runs are then
       created inline, and what was said within a run is sent again, reasoning encrypted.
-    - `on_file` (`ASSISTANTS_COMPAT_ON_FILE`, as `module:function`): called with a `StoredFile` once for each generated
-      file, when its bytes and its row are kept.  However many processes look at a run, the one that stored the file
-      calls; one that dies in that moment never does.  Asynchronous clients call from a worker thread.  What it raises
-      is logged and harms nothing; whoever waits for the run waits for it too.
+    - `on_file` (`ASSISTANTS_COMPAT_ON_FILE`, as `module:function`, imported when the settings are made): called with a
+      `StoredFile` once for each generated file, when its bytes and its row are kept.  However many processes look at a
+      run, the one that stored the file calls; one that dies in that moment never does.  Asynchronous clients call from
+      a worker thread.  What it raises is logged and harms nothing; whoever waits for the run waits for it too.
     """
 
     store: str | None = _from_environment("STORE", str, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat import DownloadError, download_files
+from assistants_compat import DownloadError, Settings, download_files
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
 from files_of import CONTENT, PNG, TURN, contents, run_with
@@ -229,6 +230,22 @@ def test_a_thing_that_is_not_there_is_the_sdks_error(door: Door, client: Any, di
     """A thread that nobody knows is a NotFoundError."""
     with pytest.raises(openai.NotFoundError, match="No thread found"):
         door(download_files(client, "thread_unknown", directory))
+
+
+def test_a_sync_client_downloads_inside_a_running_loop(
+    upstream: StandIn, sqlite_settings: Settings, directory: Path
+) -> None:
+    """In a notebook a loop is running already."""
+    door = Door("sync")
+    client = door.client(upstream, sqlite_settings)
+
+    async def cell() -> list[Path]:
+        saved: list[Path] = download_files(client, run_with(door, client, upstream), directory)
+        return saved
+
+    assert names(asyncio.run(cell())) == ["sales.csv"]
+    assert contents(directory) == {"sales.csv": CSV}
+    door.close()
 
 
 # --- native responses
