@@ -95,7 +95,7 @@ def _stores_are_closed() -> Iterator[None]:
     """A store is opened once a process and stays open: hundreds of them would be too many open files for `select`."""
     yield
     for url in [url for url in engine._engines if url.startswith("sqlite")]:
-        engine._engines.pop(url).dispose()
+        engine._engines.pop(url).writing.dispose()
 
 
 @pytest.fixture

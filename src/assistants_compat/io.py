@@ -259,7 +259,7 @@ class IO(ABC):
 
     def mint(self, kind: ids.Kind) -> str:
         """A new id."""
-        return ids.mint(kind, secrets.choice)
+        return ids.mint(kind, secrets.token_bytes)
 
 
 class BlockingIO(IO):

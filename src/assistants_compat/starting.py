@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from . import errors
 from .asking import Asked, ask, in_mode, taken
-from .io import IO
+from .io import IO, LEASE
 from .lifecycle import abandon, advance, cancel_upstream, look_at_thread
 from .lookup import existing
 from .store import queries
@@ -35,12 +35,25 @@ _LATER = {"file_search": "the file_search tool"}
 class Reserved:
     """A run that holds its thread and is not asked for yet."""
 
-    run: Run
-    request: Json
+    row: Found
     input: Input
     message_ids: list[str]
     files: list[str]  # attached to these messages; they join the thread when the run is accepted
     made_thread: bool
+
+    @property
+    def run(self) -> Run:
+        """The run as it was reserved."""
+        run: Run = self.row["body"]
+        return run
+
+    def is_taken_as_it_is(self, asked: Asked) -> bool:
+        """Whether the upstream streams just what was reserved: then its row needs no second writing.
+
+        What becomes of the run while the upstream is asked, its stream sees when it is first saved.
+        """
+        as_reserved = asked.request == self.row["request"] and not (asked.input.cuts or asked.input.plain)
+        return asked.body is not None and as_reserved and bool(asked.request["store"]) and not self.files
 
 
 async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = None) -> Run:
@@ -62,7 +75,9 @@ async def begin(
     trim = reserved.run["truncation_strategy"]["type"] == "auto"
     asked = None
     try:
-        asked = await ask(io, reserved.request, reserved.input, trim=trim, forget=True)
+        asked = await ask(io, reserved.row["request"], reserved.input, trim=trim, forget=True)
+        if reserved.is_taken_as_it_is(asked):
+            return reserved.row, asked
         done = asked
         row = await io.write(lambda db: _accept(io, db, reserved, done))
     except BaseException:  # a cancelled task, too, must not leave a run that nobody asked for
@@ -125,12 +140,12 @@ def _reserve(  # noqa: PLR0913 - a request, its thread, and how it is to be answ
         raise errors.ApiError(400, message, code="invalid_thread")
     turns = turns_from_entries(entries, now, last_messages=runs.last_messages(run))
     request = _request(io, run, given, assistant["body"], fields_with_files(row["body"], files), stream=stream)
-    _hold(db, namespace, run, request)
-    return Reserved(run, request, Input(turns), message_ids, files, thread is not None)
+    held = _hold(db, namespace, run, request, until=now + LEASE if stream else 0)
+    return Reserved(held, Input(turns), message_ids, files, thread is not None)
 
 
-def _hold(db: Connection, namespace: str, run: Run, request: Json) -> None:
-    values = {
+def _hold(db: Connection, namespace: str, run: Run, request: Json, *, until: int) -> Found:
+    values: Found = {
         "namespace": namespace,
         "id": run["id"],
         "created_at": run["created_at"],
@@ -138,11 +153,14 @@ def _hold(db: Connection, namespace: str, run: Run, request: Json) -> None:
         "assistant_id": run["assistant_id"],
         "status": run["status"],
         "expires_at": run["expires_at"],
+        "response_id": None,
         "request": request,
-        "state": {"usage": None, "sent": []},
+        "state": {"usage": None, "sent": [], "cuts": 0, "plain": False},
+        "lease_until": until,
         "body": run,
     }
     queries.reserve_run(db, values)
+    return values
 
 
 def _request(  # noqa: PLR0913 - three objects, what was given, and how it is to be answered
