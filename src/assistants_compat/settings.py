@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
 
@@ -18,6 +20,24 @@ Stream = Literal["direct", "background"]
 
 
 _NO_MODELS: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A generated file whose bytes are kept now: what `Settings(on_file=...)` is told.
+
+    `id` is what `files.content` takes, `size` is in bytes, `thread` and `run` are the ids of where it was made.
+    `filename` is what the model chose (`/mnt/data/x.csv`): data, never a path on this machine.
+    """
+
+    id: str
+    filename: str
+    size: int
+    thread: str
+    run: str
+
+
+OnFile = Callable[[StoredFile], object]
 
 
 def _whole_number(text: str) -> int:
@@ -50,6 +70,23 @@ def _yes_or_no(text: str) -> bool:
     return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.strip().lower()]
 
 
+def _function(text: str) -> OnFile:
+    module, colon, path = text.partition(":")
+    if not colon:
+        raise ValueError
+    try:
+        found: Any = import_module(module)
+        for name in path.split("."):
+            found = getattr(found, name)
+    except (ImportError, AttributeError):
+        raise ValueError from None
+    return cast("OnFile", found)
+
+
+def _is_function(value: object) -> bool:
+    return value is None or (callable(value) and not inspect.iscoroutinefunction(value))
+
+
 def _is_place(value: object) -> bool:
     return value is None or isinstance(value, str)
 
@@ -76,6 +113,7 @@ _NEEDED: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "poll_after_ms": (_is_whole, "a whole number of at least 1"),
     "models": (_is_map, "a mapping of names to names"),
     "store_responses": (lambda value: isinstance(value, bool), "True or False"),
+    "on_file": (_is_function, "a function that is not asynchronous, or None,"),
 }
 
 
@@ -120,6 +158,10 @@ class Settings:
       exist; logged for each run, and the run still shows the name that was asked for.
     - `store_responses` (`ASSISTANTS_COMPAT_STORE_RESPONSES`): False where the upstream must keep nothing; runs are then
       created inline, and what was said within a run is sent again, reasoning encrypted.
+    - `on_file` (`ASSISTANTS_COMPAT_ON_FILE`, as `module:function`, imported when the settings are made): called with a
+      `StoredFile` once for each generated file, when its bytes and its row are kept.  However many processes look at a
+      run, the one that stored the file calls; one that dies in that moment never does.  Asynchronous clients call from
+      a worker thread.  What it raises is logged and harms nothing; whoever waits for the run waits for it too.
     """
 
     store: str | None = _from_environment("STORE", str, None)
@@ -131,6 +173,7 @@ class Settings:
     poll_after_ms: int = _from_environment("POLL_AFTER_MS", _whole_number, 500)
     models: Mapping[str, str] = _from_environment("MODELS", _pairs, _NO_MODELS)
     store_responses: bool = _from_environment("STORE_RESPONSES", _yes_or_no, default=True)
+    on_file: OnFile | None = _from_environment("ON_FILE", _function, None)  # noqa: RUF009 - as above
 
     def __post_init__(self) -> None:
         """Refuse at once what would fail later, far from its cause."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ VALUES = {
     "poll_after_ms": ("20", 20),
     "models": ("gpt-4-turbo=gpt-4.1, gpt-4=gpt-4o", {"gpt-4-turbo": "gpt-4.1", "gpt-4": "gpt-4o"}),
     "store_responses": ("no", False),
+    "on_file": ("builtins:print", print),
 }
 
 
@@ -52,6 +54,9 @@ def test_the_table_of_values_covers_every_setting() -> None:
         ("models", "gpt-4"),
         ("models", "gpt-4=,a=b"),
         ("store_responses", "perhaps"),
+        ("on_file", "print"),
+        ("on_file", "no_such_module:f"),
+        ("on_file", "builtins:no_such_function"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +84,8 @@ def test_a_variable_that_cannot_be_used_is_named(name: str, text: str, monkeypat
         {"models": None},
         {"store_responses": "no"},
         {"store_responses": 0},
+        {"on_file": "builtins:print"},
+        {"on_file": asyncio.sleep},
     ],
 )
 def test_an_argument_that_cannot_be_used_is_refused_at_once(arguments: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import tempfile
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
@@ -121,6 +122,14 @@ def _trouble_said(directory: Path, done: str = "written to") -> Iterator[None]:
         raise StoreError(message) from None
 
 
+def write_all(handle: FileIO, chunks: Sequence[bytes]) -> None:
+    """Write chunks to a file without a buffer, where a write may be a part of it."""
+    for chunk in chunks:
+        written = handle.write(chunk)
+        while written < len(chunk):
+            written += handle.write(memoryview(chunk)[written:])
+
+
 class LocalDraft(Draft):
     """A temporary file beside the final place, synced and moved there: a reader sees all of it or nothing."""
 
@@ -137,10 +146,7 @@ class LocalDraft(Draft):
 
     def _append(self, chunks: Sequence[bytes]) -> None:
         with _trouble_said(self._target.parent):
-            for chunk in chunks:
-                written = self._handle.write(chunk)
-                while written < len(chunk):  # without a buffer a write may be a part of it
-                    written += self._handle.write(memoryview(chunk)[written:])
+            write_all(self._handle, chunks)
 
     def _finish(self) -> None:
         with _trouble_said(self._target.parent):

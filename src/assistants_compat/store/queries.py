@@ -280,6 +280,28 @@ def renew_lease(db: Connection, namespace: str, run_id: str, until: int) -> None
     db.execute(update(runs).where(*held).values(lease_until=until))
 
 
+def idle_runs(db: Connection, namespace: str, now: int) -> list[tuple[str, str]]:
+    """The active runs that nobody streams just now, oldest first: their threads' ids and their own."""
+    columns = (runs.c.thread_id, runs.c.id, runs.c.request, runs.c.lease_until)
+    where = (runs.c.namespace == namespace, runs.c.status.in_(ACTIVE), runs.c.deleted.is_(False))
+    rows = db.execute(select(*columns).where(*where).order_by(runs.c.seq)).all()
+    return [(row.thread_id, row.id) for row in rows if not (row.request.get("stream") and row.lease_until > now)]
+
+
+def missing_files(db: Connection, namespace: str, since: int) -> list[str]:
+    """The ids of files made since then whose bytes are in their container only, oldest first."""
+    where = (files.c.namespace == namespace, files.c.deleted.is_(False), files.c.stored.is_(False))
+    there = (files.c.container_id.is_not(None), files.c.created_at >= since)
+    return list(db.execute(select(files.c.id).where(*where, *there).order_by(files.c.seq)).scalars())
+
+
+def old_files(db: Connection, namespace: str, before: int) -> list[Found]:
+    """The rows of files made before then, oldest first."""
+    where = (files.c.namespace == namespace, files.c.deleted.is_(False), files.c.created_at < before)
+    rows = db.execute(select(files).where(*where).order_by(files.c.seq))
+    return [dict(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented accessor
+
+
 def places(db: Connection, namespace: str, container_ids: Sequence[str]) -> dict[tuple[str, str], str]:
     """Our ids of the files that came from these containers, by container and file; also of those deleted since."""
     query = select(files.c.container_id, files.c.container_file_id, files.c.id)
