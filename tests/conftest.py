@@ -95,7 +95,7 @@ def _stores_are_closed() -> Iterator[None]:
     """A store is opened once a process and stays open: hundreds of them would be too many open files for `select`."""
     yield
     for url in [url for url in engine._engines if url.startswith("sqlite")]:
-        engine._engines.pop(url).dispose()
+        engine._engines.pop(url).writing.dispose()
 
 
 @pytest.fixture
@@ -129,6 +129,28 @@ def door(request: pytest.FixtureRequest) -> Iterator[Door]:
     opened = Door(request.param, asyncio.new_event_loop() if request.param == "async" else None)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def sync() -> Iterator[Door]:
+    """The synchronous door, for what is the same behind both."""
+    opened = Door("sync")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def loop_door() -> Iterator[Door]:
+    """The asynchronous door."""
+    opened = Door("async", asyncio.new_event_loop())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def other(sync: Door, hand: ByHand, settings: Settings) -> Any:
+    """Another client of the same store: a synchronous one, which needs no event loop."""
+    return sync.client(hand, settings)
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ def _accept(  # noqa: PLR0913, PLR0917 - the run, what it asked, what it got, an
     io: IO, db: Connection, held: Found, calls: list[Json], outputs: _Outputs, asked: Asked
 ) -> tuple[Found | None, RunStep | None]:
     namespace, run_id = held["namespace"], held["id"]
-    queries.get(db, "threads", namespace, held["thread_id"], lock=True)
+    queries.lock_thread(db, namespace, held["thread_id"])
     fresh = queries.get(db, "runs", namespace, run_id, lock=True)
     if fresh is None or fresh["status"] in runs.TERMINAL:
         return fresh, None

@@ -38,6 +38,7 @@ _PATIENCE = 30.0  # seconds that a closing client waits for streams that are sti
 _LAST_PATIENCE = 10.0  # seconds that an ending program waits
 _LAST = b"data: [DONE]\n\n"
 _DRAIN = 0.5  # seconds that either waits for a stream that has told everything, and only has its connection to end
+_TURN = 0.00025  # seconds for which an asynchronous reader goes on without a pause
 _AHEAD = 64 * 1024  # bytes that are read before the consumer asks for them
 
 
@@ -140,6 +141,8 @@ class SyncCarrier(_Carrier):
         self._asked_at = time.monotonic()
         self._is_read = False  # by a thread of ours
         self._is_wanted = False  # by the consumer, who waits for it
+        self._is_closing = False  # its client: what is left is read at once, and kept
+        self._error: Exception | None = None  # that ended it while nobody waited
         self.ended = threading.Event()
         self.keeper.add(self)
 
@@ -161,6 +164,9 @@ class SyncCarrier(_Carrier):
 
     def _stepped(self) -> bytes | None:
         if self.ended.is_set():
+            error, self._error = self._error, None
+            if error is not None:
+                raise error
             return None
         try:
             chunk = step(self.chunks)
@@ -184,6 +190,11 @@ class SyncCarrier(_Carrier):
             self.left = True
             self.keeper.leave(self)
 
+    def hurry(self) -> None:
+        """Its client closes: the rest is read now, and kept for a consumer that may still be there, in a thread."""
+        self._is_closing = True
+        self.read_behind()
+
     def read_ahead_if_idle(self) -> None:
         """Read on for a consumer that has asked for nothing for some time, and is not waiting either."""
         if time.monotonic() - self._asked_at > _IDLE and not (self._is_read or self._step.locked()):
@@ -200,17 +211,19 @@ class SyncCarrier(_Carrier):
             self._rest()
 
     def _rest(self) -> None:
-        try:
-            while not self.ended.is_set() and (self.left or not self._is_wanted):
-                with self._step:
+        while not self.ended.is_set() and (self.left or self._is_closing or not self._is_wanted):
+            with self._step:
+                try:
                     chunk = self._stepped()
-                    if chunk is not None and not self.left:
-                        self._ahead.append(chunk)
-            self._is_read = False  # the consumer has come back, and reads by itself
-            if self.left and not self.ended.is_set():
-                self.keeper.leave(self)
-        except Exception as error:  # noqa: BLE001 - the consumer may never come back to hear of it
-            log.warning("the rest of a stream could not be read: %s", type(error).__name__)
+                except Exception as error:  # noqa: BLE001 - raised where the consumer comes back; it may never do so
+                    self._error = error
+                    log.warning("the rest of a stream could not be read: %s", type(error).__name__)
+                    return
+                if chunk is not None and not self.left:
+                    self._ahead.append(chunk)
+        self._is_read = False  # the consumer has come back, and reads by itself
+        if (self.left or self._is_closing) and not self.ended.is_set():
+            self.keeper.leave(self)
 
 
 class SyncBody:
@@ -250,7 +263,7 @@ def finish(owner: object) -> None:
 def _wait(carriers: list[SyncCarrier], patience: float) -> None:
     started = time.monotonic()
     for carrier in carriers:
-        carrier.leave()
+        carrier.hurry()
     for carrier in sorted(carriers, key=lambda carrier: carrier.told):
         until = started + (min(patience, _DRAIN) if carrier.told else patience)
         carrier.ended.wait(max(0.0, until - time.monotonic()))
@@ -275,6 +288,7 @@ class AsyncCarrier(_Carrier):
         self._buffer: deque[bytes] = deque()
         self._size = 0
         self._error: BaseException | None = None
+        self._is_closing = False  # its client: what is left is read at once, and kept
         self._readable: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self.ended = False
@@ -289,6 +303,7 @@ class AsyncCarrier(_Carrier):
             super().renew()
 
     async def _read(self) -> None:
+        turn_at = 0.0
         try:
             async for chunk in self.chunks:
                 self.told = self.told or chunk.endswith(_LAST)
@@ -297,7 +312,11 @@ class AsyncCarrier(_Carrier):
                 self._buffer.append(chunk)
                 self._size += len(chunk)
                 _wake(self._readable)
-                while self._size >= _AHEAD and not self.left:
+                if time.monotonic() >= turn_at:
+                    # An upstream that never lets us wait would keep the consumer, and others, from their turns.
+                    await asyncio.sleep(0)
+                    turn_at = time.monotonic() + _TURN
+                while self._size >= _AHEAD and not self._is_hurried():
                     self._room = self._loop.create_future()
                     await self._room
         except BaseException as error:
@@ -339,6 +358,14 @@ class AsyncCarrier(_Carrier):
         self._size = 0
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._wake_all)
+
+    def _is_hurried(self) -> bool:
+        return self.left or self._is_closing
+
+    def hurry(self) -> None:
+        """Its client closes: the rest is read now, and kept for a consumer that may still be there, in a task."""
+        self._is_closing = True
+        _wake(self._room)
 
     def _wake_all(self) -> None:
         _wake(self._room)
@@ -396,7 +423,7 @@ async def finish_async(owner: object) -> None:
     loop = asyncio.get_running_loop()
     mine = [carrier for carrier in carriers if carrier.task.get_loop() is loop]
     for carrier in mine:
-        carrier.leave()
+        carrier.hurry()
     for told, patience in ((False, _PATIENCE), (True, min(_PATIENCE, _DRAIN))):
         if tasks := [carrier.task for carrier in mine if carrier.told is told and not carrier.ended]:
             await asyncio.wait(tasks, timeout=patience)

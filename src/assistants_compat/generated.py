@@ -11,6 +11,7 @@ from urllib.parse import quote
 from . import errors
 from .headers import disposition
 from .io import CHUNK, IO, Body, Request
+from .settings import StoredFile
 from .store import queries
 from .store.queries import Found
 from .translate.found import made_files, place_of
@@ -91,6 +92,14 @@ async def keep(io: IO, file: Generated, run: Run) -> Json:
         log.warning("file %s of run %s could not be copied: %s", file.id, run["id"], trouble)
         return {**row, "trouble": str(trouble)}
     return {**row, "stored": True, "sha256": sha256, "body": {"filename": file.filename, "bytes": size}}
+
+
+async def tell(io: IO, rows: Sequence[Json]) -> None:
+    """Say of which files the bytes are kept now; for whoever has just committed these rows, and for nobody else."""
+    for row in rows:
+        if row["stored"]:
+            body = row["body"]
+            await io.tell(StoredFile(row["id"], body["filename"], body["bytes"], row["thread_id"], row["run_id"]))
 
 
 async def recovered(io: IO, row: Found) -> Json | None:

@@ -31,7 +31,7 @@ async def finish(
     row: Found,
     response: Mapping[str, Any],
     told: Outcome | None = None,
-    stored: Mapping[str, str] | None = None,
+    stored: Mapping[str, int] | None = None,
 ) -> Found:
     """Copy the files, then write messages, steps, files and the run's next status in one transaction.
 
@@ -67,7 +67,7 @@ async def finish(
 
         def work(db: Connection) -> Found | None:
             namespace, run_id = row["namespace"], row["id"]
-            queries.get(db, "threads", namespace, run["thread_id"], lock=True)
+            queries.lock_thread(db, namespace, run["thread_id"])
             fresh = queries.get(db, "runs", namespace, run_id, lock=True)
             # Another poller may have been first.
             if fresh is None or fresh["status"] in runs.TERMINAL:
@@ -92,6 +92,8 @@ async def finish(
     finally:
         if written is None and outcome.files:
             await _give_up(io, row, [file.id for file in new])
+    if written is not None:
+        await generated.tell(io, kept)
     return written or await again(io, row)
 
 
@@ -107,8 +109,15 @@ async def lease(io: IO, row: Found) -> bool:
 
 
 async def end_lease(io: IO, row: Found) -> None:
-    """Let the next look try."""
-    await io.write(lambda db: queries.change(db, "runs", row["namespace"], row["id"], lease_until=0))
+    """Let the next look try, at the response that is known; the lease of a later round is somebody else's."""
+    known = {"response_id": row["response_id"]} if row["response_id"] is not None else {}
+
+    def work(db: Connection) -> None:
+        fresh = queries.get(db, "runs", row["namespace"], row["id"], lock=True)
+        if fresh is not None and round_of(fresh) == round_of(row):
+            queries.change(db, "runs", row["namespace"], row["id"], lease_until=0, **known)
+
+    await io.write(work)
 
 
 async def unknown(io: IO, files: Mapping[str, Generated]) -> list[Generated]:
@@ -140,23 +149,23 @@ def put(  # noqa: PLR0913, PLR0917 - a run, and what of it is to be written
     run: Run,
     entries: Iterable[Mapping[str, Any]],
     steps: Iterable[Mapping[str, Any]],
-    stored: Mapping[str, str] | None = None,
-) -> dict[str, str]:
+    stored: Mapping[str, int] | None = None,
+) -> dict[str, int]:
     """Write messages, what stands between them, and steps; what is there once the transaction is committed.
 
-    `stored` says what is there already, by id and as JSON, so that only what has changed is written again; without it
-    nobody knows.
+    `stored` says what is there already, by id and as the hash of its JSON, so that only what has changed is written
+    again; without it nobody knows.
     """
     there = dict(stored or {})
     for noun, object_ in [*(("messages", entry) for entry in entries), *(("steps", step) for step in steps)]:
-        text, row = json.dumps(object_), _row(io, run, object_)
+        mark, row = hash(json.dumps(object_)), _row(io, run, object_)
         if stored is not None and object_["id"] not in stored:
             queries.add(db, noun, [row])  # type: ignore[arg-type]  # one of two nouns
-        elif stored is None or stored[object_["id"]] != text:
+        elif stored is None or stored[object_["id"]] != mark:
             queries.put(db, noun, row)  # type: ignore[arg-type]  # as above
-        if "items" in object_ and (stored is None or stored.get(object_["id"]) != text):
+        if "items" in object_ and (stored is None or stored.get(object_["id"]) != mark):
             containers.remember(io, db, run, object_["items"])
-        there[object_["id"]] = text
+        there[object_["id"]] = mark
     return there
 
 

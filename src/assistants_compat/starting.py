@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from . import errors
 from .asking import Asked, ask, in_mode, taken
 from .containers import Place, placed
-from .io import IO
+from .io import IO, LEASE
 from .lifecycle import abandon, advance, cancel_upstream, look_at_thread
 from .lookup import existing
 from .store import queries
@@ -36,18 +36,25 @@ _LATER = {"file_search": "the file_search tool"}
 class Reserved:
     """A run that holds its thread and is not asked for yet."""
 
-    run: Run
-    request: Json
+    row: Found
     input: Input
     message_ids: list[str]
     files: list[str]  # attached to these messages; they join the thread when the run is accepted
     made_thread: bool
 
     @property
-    def container(self) -> Json | None:
-        """What it asks of a container that is made for it."""
-        container = container_of(self.request)
-        return container if isinstance(container, dict) else None
+    def run(self) -> Run:
+        """The run as it was reserved."""
+        run: Run = self.row["body"]
+        return run
+
+    def is_taken_as_it_is(self, asked: Asked) -> bool:
+        """Whether the upstream streams just what was reserved: then its row needs no second writing.
+
+        What becomes of the run while the upstream is asked, its stream sees when it is first saved.
+        """
+        as_reserved = asked.request == self.row["request"] and not (asked.input.cuts or asked.input.plain)
+        return asked.body is not None and as_reserved and bool(asked.request["store"]) and not self.files
 
 
 async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = None) -> Run:
@@ -69,9 +76,11 @@ async def begin(
     trim = reserved.run["truncation_strategy"]["type"] == "auto"
     asked = None
     try:
-        place = Place(thread_id, reserved.container)
-        request = await placed(io, place, reserved.request)
+        place = Place.of(reserved.row)
+        request = await placed(io, place, reserved.row["request"])
         asked = await ask(io, request, reserved.input, trim=trim, forget=True, place=place)
+        if reserved.is_taken_as_it_is(asked):
+            return reserved.row, asked
         done = asked
         row = await io.write(lambda db: _accept(io, db, reserved, done))
     except BaseException:  # a cancelled task, too, must not leave a run that nobody asked for
@@ -134,13 +143,13 @@ def _reserve(  # noqa: PLR0913 - a request, its thread, and how it is to be answ
         raise errors.ApiError(400, message, code="invalid_thread")
     turns = turns_from_entries(entries, now, last_messages=runs.last_messages(run))
     request = _request(io, run, given, assistant["body"], fields_with_files(row["body"], files), stream=stream)
-    _hold(db, namespace, run, request)
-    return Reserved(run, request, Input(turns), message_ids, files, thread is not None)
+    held = _hold(db, namespace, run, request, until=now + LEASE if stream else 0)
+    return Reserved(held, Input(turns), message_ids, files, thread is not None)
 
 
-def _hold(db: Connection, namespace: str, run: Run, request: Json) -> None:
+def _hold(db: Connection, namespace: str, run: Run, request: Json, *, until: int) -> Found:
     container = container_of(request)  # another one is made with the same words when that is gone
-    values = {
+    values: Found = {
         "namespace": namespace,
         "id": run["id"],
         "created_at": run["created_at"],
@@ -148,11 +157,20 @@ def _hold(db: Connection, namespace: str, run: Run, request: Json) -> None:
         "assistant_id": run["assistant_id"],
         "status": run["status"],
         "expires_at": run["expires_at"],
+        "response_id": None,
         "request": request,
-        "state": {"usage": None, "sent": [], **({"container": container} if container else {})},
+        "state": {
+            "usage": None,
+            "sent": [],
+            "cuts": 0,
+            "plain": False,
+            **({"container": container} if container else {}),
+        },
+        "lease_until": until,
         "body": run,
     }
     queries.reserve_run(db, values)
+    return values
 
 
 def _request(  # noqa: PLR0913 - three objects, what was given, and how it is to be answered

@@ -35,6 +35,7 @@ _SAVED_EVERY = 1.0  # seconds, of what is being said
 _TRIES = 5  # to take up a background stream again
 _FIRST_PAUSE = 0.5  # seconds before the second try; doubled after each
 _HEADERS = {"content-type": "text/event-stream; charset=utf-8"}
+_BY_RESPONSE = frozenset({"completed", "incomplete"})
 _LOST = {"code": "server_error", "message": "The connection to the model was lost in the middle of its response."}
 
 
@@ -77,7 +78,7 @@ class _Stream:
     def _begin(self) -> None:
         self.mint = Replay(self.io.mint)
         self.events = RunEvents(self.row["body"], self.mint, spent=self.row["state"]["usage"])
-        self.stored: dict[str, str] = {}
+        self.stored: dict[str, int] = {}
         self.next_save = self.io.monotonic() + _SAVED_EVERY
 
     async def frames(self, opening: list[Event]) -> AsyncGenerator[bytes, None]:
@@ -174,6 +175,7 @@ class _Stream:
         if fresh is None or fresh["status"] in runs.TERMINAL:
             return await self._told_by(fresh)
         self.row = fresh
+        await generated.tell(io, files)
         if fresh["status"] == "cancelling":
             return await self._stop("cancelled")
         if io.now() >= fresh["expires_at"]:
@@ -201,9 +203,9 @@ class _Stream:
         The thread is locked before the run, as everywhere.  Raises `_LostError` when the run is in another round.
         """
 
-        def work(db: Connection) -> tuple[Found | None, dict[str, str]]:
+        def work(db: Connection) -> tuple[Found | None, dict[str, int]]:
             namespace, run_id = self.row["namespace"], self.row["id"]
-            queries.get(db, "threads", namespace, self.row["thread_id"], lock=True)
+            queries.lock_thread(db, namespace, self.row["thread_id"])
             fresh = queries.get(db, "runs", namespace, run_id, lock=True)
             if fresh is None or fresh["status"] in runs.TERMINAL:
                 return fresh, self.stored
@@ -293,14 +295,30 @@ class _Stream:
                 row = {**self.row, "response_id": self.events.response_id}
                 await delete_upstream(self.io, response_path(row), self.events.response_id)
             return [DONE]
+        if fresh["status"] in _BY_RESPONSE and (told := await self._rest_of_response(fresh)):
+            return told
         told = self.events.stop(fresh["status"], self.io.now(), run=fresh["body"])
         if fresh["status"] in INCOMPLETE_REASONS:
             await self.io.write(self._put_rest)
         return told
 
+    async def _rest_of_response(self, fresh: Found) -> list[Event]:
+        """What is left to tell of a run that was away from its reader and ended well; nothing, if it cannot be had."""
+        if self.events.response is not None or self.events.response_id is None:
+            return []
+        self.row = {**self.row, "response_id": self.events.response_id}
+        response = await self._asked_for()
+        if response is None:
+            return []
+        ended = {"type": f"response.{response['status']}", "response": response}
+        if containers := self.events.to_be_listed(ended):
+            await self._list(containers)
+        told = self.events.feed(ended, self.io.now())
+        return [*told[:-2], (f"thread.run.{fresh['status']}", fresh["body"]), DONE]
+
     def _put_rest(self, db: Connection) -> None:
         """Who stopped the run knew only what had been saved: what was told since then is stored too."""
-        queries.get(db, "threads", self.row["namespace"], self.row["thread_id"], lock=True)
+        queries.lock_thread(db, self.row["namespace"], self.row["thread_id"])
         fresh = queries.get(db, "runs", self.row["namespace"], self.row["id"], lock=True)
         if fresh is not None and rounds.round_of(fresh) == rounds.round_of(self.row):
             outcome = self.events.reading.outcome
@@ -372,9 +390,7 @@ class _Stream:
         if self.over:
             return
         try:
-            known = {"response_id": self.events.response_id} if self.events.response_id is not None else {}
-            where = self.row["namespace"], self.row["id"]
-            await self.io.write(lambda db: queries.change(db, "runs", *where, lease_until=0, **known))
+            await rounds.end_lease(self.io, {**self.row, "response_id": self.events.response_id})
         except errors.StoreError as error:
             log.warning("run %s waits for its lease to lapse: %s", self.row["id"], type(error).__name__)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from assistants_compat.translate.sse import DONE, Decoder, encoded
+from assistants_compat.translate.sse import DONE, Decoder, Words, encoded
 
 Json = dict[str, Any]
 
@@ -112,3 +112,10 @@ def test_what_is_written_is_compact_ascii_that_any_reader_splits_alike(told: lis
     ]
     for (_, data), (_, sent) in zip(frames, told, strict=True):
         assert data == "data: " + json.dumps(sent, separators=(",", ":"))
+
+
+@given(st.text(st.characters(categories=["L", "N"], max_codepoint=0x7F)), st.integers(0, 30), st.text())
+def test_a_piece_of_a_text_is_written_as_any_other_data(message_id: str, index: int, value: str) -> None:
+    """The short way of writing it gives the bytes of the long one."""
+    words = Words(f"msg_{message_id}", index, value)
+    assert encoded([("thread.message.delta", words)]) == encoded([("thread.message.delta", dict(words))])

@@ -115,5 +115,14 @@ async def _at_hand(io: IO, row: Found) -> Found:
     changes = await generated.recovered(io, row)
     if changes is None:
         raise errors.no_such_file(row["id"], row["trouble"] or "its bytes are no longer kept here")
-    await io.write(lambda db: queries.change(db, "files", io.settings.namespace, row["id"], **changes))
-    return {**row, **changes}
+    now_stored: Found = {**row, **changes}
+
+    def work(db: Connection) -> bool:
+        before = queries.get(db, "files", io.settings.namespace, row["id"], lock=True)
+        queries.change(db, "files", io.settings.namespace, row["id"], **changes)
+        return before is not None and not before["stored"]
+
+    # Of several that tried at once one was first; and what only lay on another machine was told of there.
+    if await io.write(work):
+        await generated.tell(io, [now_stored])
+    return now_stored

@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text
 from sqlalchemy.engine import make_url
@@ -22,7 +22,7 @@ from sqlalchemy.pool import QueuePool
 from ..errors import StoreBusyError, StoreError
 from . import tables
 
-__all__ = ["Connection", "engine_of", "network_filesystem", "transact"]
+__all__ = ["Connection", "network_filesystem", "transact"]
 
 T = TypeVar("T")
 
@@ -33,7 +33,15 @@ _NETWORK = re.compile(
     r"(nfs\d?|cifs|smb\d?|smbfs|afs|9p|ceph|glusterfs|lustre|beegfs|fuse\.(sshfs|glusterfs|rclone|s3fs))\Z"
 )
 
-_engines: dict[str, Engine] = {}
+
+class _Engines(NamedTuple):
+    """One pool of connections, for the two kinds of transactions; made once: each making costs a statement's time."""
+
+    writing: Engine
+    reading: Engine
+
+
+_engines: dict[str, _Engines] = {}
 
 
 class _Gate:
@@ -68,7 +76,7 @@ def _before_fork() -> None:
     _gate.changed.acquire()
     _gate.forking += 1  # no transaction begins until the fork is done: busy threads would leave no gap between theirs
     _gate.changed.wait_for(lambda: _gate.running == 0, timeout=BUSY_SECONDS)
-    for engine in _engines.values():
+    for engine, _ in _engines.values():
         if not _is_memory(engine):
             engine.dispose()
 
@@ -94,27 +102,28 @@ def transact(url: str, work: Callable[[Connection], T], *, write: bool) -> T:
 
     Raises `StoreBusyError` when the database does not answer (then nothing was written).
     """
-    engine = engine_of(url)
+    engines = _engines_of(url)
     try:
-        with _gate, engine.execution_options(assistants_compat_write=write).begin() as db:
+        with _gate, (engines.writing if write else engines.reading).begin() as db:
             return work(db)
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         message = f"The store did not answer: {_reason(error)}."
         raise StoreBusyError(message) from None
 
 
-def engine_of(url: str) -> Engine:
-    """The engine of this process for `url`, opened and its tables made at first use.
+def _engines_of(url: str) -> _Engines:
+    """The engines of this process for `url`, opened and its tables made at first use.
 
     Raises `StoreError`, one sentence that says what is wrong and what to do.
     """
-    engine = _engines.get(url)
-    if engine is None:
+    engines = _engines.get(url)
+    if engines is None:
         with _gate, _opening:
-            engine = _engines.get(url)
-            if engine is None:
-                engine = _engines[url] = _open(url)
-    return engine
+            engines = _engines.get(url)
+            if engines is None:
+                engine = _open(url)
+                engines = _engines[url] = _Engines(engine, engine.execution_options(assistants_compat_write=False))
+    return engines
 
 
 def opened() -> Collection[str]:
@@ -141,7 +150,7 @@ def _open(url: str) -> Engine:
         message = f"The store's database is {dialect}; SQLite and PostgreSQL are supported."
         raise StoreError(message)
     try:
-        with engine.execution_options(assistants_compat_write=True).begin() as db:
+        with engine.begin() as db:
             _prepare(db)
     except StoreError:
         engine.dispose()
@@ -189,6 +198,7 @@ def _postgresql(url: str) -> Engine:
 
 def _sqlite(url: str, database: str | None) -> Engine:
     options: dict[str, Any] = {"connect_args": {"check_same_thread": False}, "hide_parameters": True}
+    options["pool_reset_on_return"] = None  # each transaction is ended by whoever began it
     if database in _MEMORY:
         # One connection, handed from thread to thread: every transaction waits for its turn.
         options.update(poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=BUSY_SECONDS)

@@ -25,6 +25,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from .tables import ACTIVE, assistants, containers, files, messages, runs, steps, threads
 
@@ -95,6 +96,13 @@ def _getting(noun: Noun, columns: tuple[str, ...], *, lock: bool) -> Select[Any]
 
 
 @cache
+def _finding(noun: Noun) -> Select[Any]:
+    table = TABLES[noun]
+    same = (table.c.namespace == bindparam("namespace"), table.c.id == bindparam("id"))
+    return select(table.c.deleted, table.c.body).where(*same)
+
+
+@cache
 def _changing(noun: Noun) -> Update:
     table = TABLES[noun]
     same = (table.c.namespace == bindparam("its_namespace"), table.c.id == bindparam("its_id"))
@@ -105,6 +113,12 @@ def _changing(noun: Noun) -> Update:
 def _holding() -> Select[Any]:
     same = (runs.c.namespace == bindparam("namespace"), runs.c.thread_id == bindparam("thread_id"))
     return select(runs).where(*same, runs.c.status.in_(ACTIVE))
+
+
+@cache
+def _reserving(dialect: str) -> Insert:
+    insert_ = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    return insert_(runs).on_conflict_do_nothing().inline().execution_options(preserve_rowcount=True)
 
 
 @cache
@@ -131,16 +145,21 @@ def get(db: Connection, noun: Noun, namespace: str, id_: str, *, lock: bool = Fa
     return _found(db.execute(_getting(noun, tuple(named), lock=lock), named).first())
 
 
+def lock_thread(db: Connection, namespace: str, thread_id: str) -> None:
+    """Keep a thread from other writers, for whoever changes what is in it; nothing to do where there is one anyway."""
+    if db.dialect.name != "sqlite":
+        get(db, "threads", namespace, thread_id, lock=True)
+
+
 def put(db: Connection, noun: Noun, row: Values) -> None:
     """Insert a row, or write its body anew where it is there; what was deleted stays so, and metadata as it was set."""
-    table = TABLES[noun]
-    same = and_(table.c.namespace == row["namespace"], table.c.id == row["id"])
-    there = db.execute(select(table).where(same)).first()
+    named = {"namespace": row["namespace"], "id": row["id"]}
+    there = db.execute(_finding(noun), named).first()
     if there is None:
         add(db, noun, [row])
     elif not there.deleted:
         kept = {key: there.body[key] for key in ("metadata",) if key in there.body}
-        db.execute(update(table).where(same).values(body={**row["body"], **kept}))
+        change(db, noun, row["namespace"], row["id"], body={**row["body"], **kept})
 
 
 def change(db: Connection, noun: Noun, namespace: str, id_: str, **values: object) -> bool:
@@ -232,12 +251,12 @@ def in_progress(db: Connection, noun: Noun, namespace: str, run_id: str) -> Sequ
 def reserve_run(db: Connection, row: Values) -> None:
     """Insert a run where no other is active; raises `ThreadBusyError`.
 
-    Whoever reserves has locked the thread, so nobody comes in between; the partial unique index holds it all the same.
+    The partial unique index decides.  Whoever reserves has locked the thread, so its holder is still there to be named.
     """
-    holder = active_run(db, row["namespace"], row["thread_id"])
-    if holder is not None:
+    if db.execute(_reserving(db.dialect.name), dict(row)).rowcount == 0:
+        holder = active_run(db, row["namespace"], row["thread_id"])
+        assert holder is not None  # noqa: S101 - the index has found it
         raise ThreadBusyError(holder["id"])
-    add(db, "runs", [row])
 
 
 def release_run(db: Connection, namespace: str, run_id: str, message_ids: Sequence[str]) -> None:
@@ -260,6 +279,28 @@ def renew_lease(db: Connection, namespace: str, run_id: str, until: int) -> None
     """Hold on to a run that is held already: a round may have ended meanwhile, and with it the lease."""
     held = (_is(runs, namespace, run_id), runs.c.status.in_(ACTIVE), runs.c.lease_until > 0)
     db.execute(update(runs).where(*held).values(lease_until=until))
+
+
+def idle_runs(db: Connection, namespace: str, now: int) -> list[tuple[str, str]]:
+    """The active runs that nobody streams just now, oldest first: their threads' ids and their own."""
+    columns = (runs.c.thread_id, runs.c.id, runs.c.request, runs.c.lease_until)
+    where = (runs.c.namespace == namespace, runs.c.status.in_(ACTIVE), runs.c.deleted.is_(False))
+    rows = db.execute(select(*columns).where(*where).order_by(runs.c.seq)).all()
+    return [(row.thread_id, row.id) for row in rows if not (row.request.get("stream") and row.lease_until > now)]
+
+
+def missing_files(db: Connection, namespace: str, since: int) -> list[str]:
+    """The ids of files made since then whose bytes are in their container only, oldest first."""
+    where = (files.c.namespace == namespace, files.c.deleted.is_(False), files.c.stored.is_(False))
+    there = (files.c.container_id.is_not(None), files.c.created_at >= since)
+    return list(db.execute(select(files.c.id).where(*where, *there).order_by(files.c.seq)).scalars())
+
+
+def old_files(db: Connection, namespace: str, before: int) -> list[Found]:
+    """The rows of files made before then, oldest first."""
+    where = (files.c.namespace == namespace, files.c.deleted.is_(False), files.c.created_at < before)
+    rows = db.execute(select(files).where(*where).order_by(files.c.seq))
+    return [dict(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented accessor
 
 
 def places(db: Connection, namespace: str, container_ids: Sequence[str]) -> dict[tuple[str, str], str]:

@@ -17,7 +17,7 @@ from .citations import file_citation, is_file_citation, marker
 from .found import containers_of
 from .output import INCOMPLETE_REASONS, NOTHING, Begun, Reading, incomplete_reason, is_call
 from .parts import Growing, Part, as_streamed, longer, numbered
-from .sse import DONE, Event
+from .sse import DONE, Event, Words
 from .step import stamp
 
 
@@ -135,11 +135,10 @@ class RunEvents:
 
         Each is named once for all calls that have ended since.
         """
-        kind = event["type"]
-        is_end = kind in _ENDS
-        if not is_end and (
-            kind != "response.output_item.done" or as_object(event.get("item")).get("type") != "message"
-        ):
+        if event["type"] not in _LISTED_BEFORE:
+            return []
+        is_end = event["type"] in _ENDS
+        if not is_end and as_object(event.get("item")).get("type") != "message":
             return []
         ended = objects(as_object(event.get("response")).get("output")) if is_end else list(self._done.values())
         calls = {str(call.get("id") or id(call)): call for call in ended if is_call(call)}
@@ -241,9 +240,10 @@ class RunEvents:
         return [*begun, self._cited(item, part, note)]
 
     def _cited(self, item: _Item, part: Part, note: Json) -> Event:
-        words = marker(item.markers, note)
+        words, start = marker(item.markers, note), part.length
         item.markers += 1
-        return self._said(item, part, words, [file_citation(note, words, part.sent.length)])
+        part.markers.append((part.raw.length, words))
+        return self._said(item, part, words, [file_citation(note, words, start)])
 
     def _message_at(self, event: Mapping[str, Any], now: int) -> tuple[_Item | None, list[Event]]:
         where = _place(event, "output_index")
@@ -265,17 +265,15 @@ class RunEvents:
 
     def _said(self, item: _Item, part: Part, words: str, notes: list[Json] | None = None) -> Event:
         """A piece of a text or refusal; the first delta of a text has its annotations, others only if there are any."""
-        part.sent.write(words)
+        message, is_first, part.begun = self._message(item.begun), not part.begun, True
         if part.kind == "refusal":
-            delta: Json = {"index": part.index, "type": "refusal", "refusal": words}
-        else:
-            text: Json = {"value": words}
-            if notes is not None or not part.begun:
-                text["annotations"] = [numbered(note, n) for n, note in enumerate(notes or [], len(part.notes))]
-                part.notes += notes or []
-            delta = {"index": part.index, "type": "text", "text": text}
-        part.begun = True
-        return self._message_delta(self._message(item.begun), delta)
+            return self._message_delta(message, {"index": part.index, "type": "refusal", "refusal": words})
+        if notes is None and not is_first:
+            return "thread.message.delta", Words(message["id"], part.index, words)
+        annotations = [numbered(note, n) for n, note in enumerate(notes or [], len(part.notes))]
+        part.notes += notes or []
+        text: Json = {"value": words, "annotations": annotations}
+        return self._message_delta(message, {"index": part.index, "type": "text", "text": text})
 
     def _end_message(self, open_: _Item, item: Json, reason: str, now: int) -> list[Event]:
         begun, message = open_.begun, self._message(open_.begun)
@@ -299,11 +297,11 @@ class RunEvents:
         """What the deltas of a block have not said yet; each citation of a container in a delta without text."""
         part = self._part(open_, place, block["type"])
         if block["type"] == "refusal":
-            rest = block["refusal"][part.sent.length :]
+            rest = block["refusal"][part.length :]
             return [self._said(open_, part, rest)] if rest or not part.begun else []
         notes = block["text"]["annotations"][len(part.notes) :]
         marks = [note for note in notes if note["type"] == "file_citation"]
-        rest = block["text"]["value"][part.sent.length :]
+        rest = block["text"]["value"][part.length :]
         events = [self._said(open_, part, rest, marks or None)] if rest or marks or not part.begun else []
         return [*events, *(self._said(open_, part, "", [note]) for note in notes[len(marks) :])]
 
@@ -475,6 +473,7 @@ _BEGINNINGS: dict[str, Callable[[RunEvents, Any, Json, int], list[Event]]] = {
     "function_call": RunEvents._begin_function,  # noqa: SLF001
 }
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+_LISTED_BEFORE = _ENDS | {"response.output_item.done"}
 _HANDLERS: dict[str, Callable[[RunEvents, Mapping[str, Any], int], list[Event]]] = {
     "response.created": RunEvents._created,  # noqa: SLF001
     "response.in_progress": RunEvents._in_progress,  # noqa: SLF001

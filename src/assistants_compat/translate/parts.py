@@ -36,15 +36,28 @@ class Part:
         """Begin with nothing sent; `kind` is `text` or `refusal`, `index` the place of the block."""
         self.kind, self.index = kind, index
         self.raw = Growing()  # as the upstream sent it
-        self.sent = Growing()  # with the markers
+        self.markers: list[tuple[int, str]] = []  # sent besides, each with its offset in that
         self.notes: list[Json] = []  # the annotations that were sent
         # By the place of a citation: where its marker went and which number it has, and itself.
         self.cited: dict[int, tuple[tuple[int, int], Json]] = {}
         self.begun = False
 
+    @property
+    def length(self) -> int:
+        """The characters that were sent, those of markers too."""
+        return self.raw.length + sum(len(words) for _, words in self.markers)
+
+    def sent(self) -> str:
+        """All that was sent."""
+        raw, start, pieces = self.raw.getvalue(), 0, []
+        for offset, words in self.markers:
+            pieces += [raw[start:offset], words]
+            start = offset
+        return "".join([*pieces, raw[start:]])
+
     def block(self) -> Json:
         """The block as far as it was said."""
-        said = self.sent.getvalue()
+        said = self.sent()
         if self.kind == "refusal":
             return {"type": "refusal", "refusal": said}
         return {"type": "text", "text": {"value": said, "annotations": list(self.notes)}}
