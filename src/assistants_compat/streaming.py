@@ -13,7 +13,8 @@ from contextlib import aclosing
 from typing import Any
 
 from . import answering, errors, generated, rounds, starting
-from .asking import Asked, ask_again, may_be_asked_again, response_request, taken
+from .asking import Asked, ask_again, may_be_asked_again, response_path, response_request, taken
+from .containers import delete_upstream
 from .exchange import Reply
 from .ids import Replay
 from .io import IO, LEASE, Body
@@ -188,7 +189,7 @@ class _Stream:
         run = self.events.run
         changes: Json = {
             "response_id": self.events.response_id,
-            "state": {**fresh["state"], "minted": self.mint.minted},
+            "state": runs.with_response({**fresh["state"], "minted": self.mint.minted}, self.events.response_id),
             "lease_until": self.io.now() + LEASE,
         }
         if (fresh["status"], run["status"]) == ("queued", "in_progress"):
@@ -258,7 +259,8 @@ class _Stream:
         took = asked
 
         def work(db: Connection) -> Json:
-            changes = taken(db, self.row, took, self.io.now())
+            state = runs.with_response(self.row["state"], self.events.response_id)
+            changes = taken(db, {**self.row, "state": state}, took, self.io.now())
             queries.change(db, "runs", self.row["namespace"], self.row["id"], **changes)
             return changes
 
@@ -287,7 +289,11 @@ class _Stream:
     async def _told_by(self, fresh: Found | None) -> list[Event]:
         """The last events of a run that somebody else has ended; of one that was deleted there is nothing to tell."""
         self.over = True
-        if fresh is None:
+        if fresh is None:  # with its thread, before the response was known there
+            await self.body.aclose()
+            if self.events.response_id is not None and self.row["request"]["store"]:
+                row = {**self.row, "response_id": self.events.response_id}
+                await delete_upstream(self.io, response_path(row), self.events.response_id)
             return [DONE]
         if fresh["status"] in _BY_RESPONSE and (told := await self._rest_of_response(fresh)):
             return told
