@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from . import errors
 from .asking import Asked, ask, in_mode, taken
 from .containers import Place, placed
-from .io import IO, LEASE
+from .io import IO
 from .lifecycle import abandon, advance, cancel_upstream, look_at_thread
 from .lookup import existing
 from .store import queries
@@ -29,6 +29,7 @@ from .wire import Json, Run
 
 log = logging.getLogger("assistants_compat")
 
+_ASKING = 300  # seconds for which nobody takes a streamed run's asker for dead: a container may have to be filled first
 _LATER = {"file_search": "the file_search tool"}
 
 
@@ -143,7 +144,7 @@ def _reserve(  # noqa: PLR0913 - a request, its thread, and how it is to be answ
         raise errors.ApiError(400, message, code="invalid_thread")
     turns = turns_from_entries(entries, now, last_messages=runs.last_messages(run))
     request = _request(io, run, given, assistant["body"], fields_with_files(row["body"], files), stream=stream)
-    held = _hold(db, namespace, run, request, until=now + LEASE if stream else 0)
+    held = _hold(db, namespace, run, request, until=now + _ASKING if stream else 0)
     return Reserved(held, Input(turns), message_ids, files, thread is not None)
 
 
