@@ -197,7 +197,8 @@ def _taken(io: IO, db: Connection, id_: str, place: Place) -> bool:
 def _add(io: IO, db: Connection, id_: str, thread_id: str, wanted: Json | None) -> None:
     now = io.now()
     values = {"namespace": io.settings.namespace, "id": id_, "created_at": now, "used_at": now}
-    queries.add(db, "containers", [{**values, "thread_id": thread_id, "body": wanted}])
+    # Two threads may be told the same id at the same moment: it is the first one's.
+    queries.add_new(db, "containers", {**values, "thread_id": thread_id, "body": wanted})
 
 
 def _copies(db: Connection, namespace: str, thread_id: str) -> list[Found]:
