@@ -210,6 +210,12 @@ def taken(db: Connection, row: Found, asked: Asked, now: int) -> Json:
     }
 
 
+def remember_response(db: Connection, row: Found, asked: Asked) -> None:
+    """Note a response that came for a run that was stopped meanwhile: it is deleted with the thread."""
+    state = with_response(row["state"], asked.response_id)
+    queries.change(db, "runs", row["namespace"], row["id"], state=state)
+
+
 def may_be_asked_again(error: object) -> bool:
     """Whether less input may be taken where this error of the upstream came."""
     return is_too_long(error) or is_stale(error)
