@@ -32,7 +32,8 @@ by_time = pytest.mark.parametrize(
 @pytest.fixture
 def copied(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is done once, when files of the run have been copied and before that is written down."""
-    keep_all, acts = generated.keep_all, []
+    keep_all = generated.keep_all
+    acts: list[Any] = []
 
     async def overtaken(io: IO, files: Sequence[Any], run: Any) -> Any:
         rows = await keep_all(io, files, run)
