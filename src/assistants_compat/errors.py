@@ -138,7 +138,8 @@ _GONE = re.compile(r"Container is expired|\bcontainer\b.*\b(?:expired|not found|
 
 def container_is_gone(error: object) -> bool:
     """Whether an error of the upstream says that a container is not there any more."""
-    return isinstance(error, dict) and bool(_GONE.search(str(error.get("message"))))
+    said = cast("dict[str, object]", error).get("message") if isinstance(error, dict) else None
+    return bool(_GONE.search(str(said)))
 
 
 UNANSWERED = (UpstreamError, UnreachableError, ApiError)
