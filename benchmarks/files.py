@@ -1,17 +1,20 @@
 """How fast big files are, and in how little memory: `python benchmarks/files.py [--size 512] [--rounds 3]`.
 
-Side by side in one process, round by round, so that a busy machine slows both. Two roads, by a synchronous and an
+Side by side in one process, round by round, so that a busy machine slows both. Four roads, by a synchronous and an
 asynchronous client, over a local directory, an S3 server (moto) and Azure's own (azurite), all on loopback:
 
 - save: a run ends and its file is copied out of the container. The plain copy gets the same bytes from the same server
   by the same HTTP library and puts them where the library would, unchecked: into a file that is synced, or through the
   storage's own client (obstore), in the same parts;
 - read: `files.with_streaming_response.content(id)` into a file. The plain copy gets a signed link from the same storage
-  in the same way; for the local directory, a `python -m http.server` over it.
+  in the same way; for the local directory, a `python -m http.server` over it;
+- download: `download_files(client, run)`. The plain copy is that of read, into a file that is synced;
+- restore: a run whose container has died, and for which the copy is put into a new one. The plain copy is the same
+  upload from a local file, so here only the memory is judged.
 
 Printed are the medians and how much the process's peak memory grew. Exit code 1 when the library has less than 80 % of
-the plain copy's speed anywhere, or grows by 64 MB. The servers are processes of their own. Needs Linux and the packages
-of the test group; without npm Azure is left out.
+the plain copy's speed on another road, or grows by 64 MB on any. The servers are processes of their own. Needs Linux
+and the packages of the test group; without npm Azure is left out.
 """
 
 from __future__ import annotations
@@ -30,11 +33,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import openai
 
 import assistants_compat
 from assistants_compat import Settings
+from assistants_compat.io import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from doors import Door
@@ -47,6 +52,7 @@ except ImportError:
 
 SPEED = 0.8
 GROWTH_MB = 64
+_LATER = 20 * 60  # seconds after which a container is dead
 MB = 1024 * 1024
 
 UPSTREAM = """
@@ -110,8 +116,8 @@ class Bench:
 
     # --- save
 
-    def save(self) -> tuple[str, float, float]:
-        """A run up to its last look, which copies the file; the file's id, seconds and MB of that look."""
+    def save(self) -> tuple[Any, str, float, float]:
+        """A run up to its last look, which copies the file; run and file's id, seconds and MB of that look."""
         beta = self.client.beta
         assistant = self.wait(beta.assistants.create(model="gpt-4o", tools=[{"type": "code_interpreter"}]))
         thread = self.wait(beta.threads.create(messages=[{"role": "user", "content": "Make it."}]))
@@ -120,7 +126,7 @@ class Bench:
         if ended.status != "completed":
             raise AssertionError(ended)
         page = self.wait(beta.threads.messages.list(thread.id))
-        return page.data[0].content[0].text.annotations[0].file_path.file_id, seconds, memory
+        return ended, page.data[0].content[0].text.annotations[0].file_path.file_id, seconds, memory
 
     def source(self) -> str:
         """The URL of the file in the newest container."""
@@ -173,17 +179,17 @@ class Bench:
         async with self.client.files.with_streaming_response.content(file_id) as response:
             return await self._written_async(response.iter_bytes())
 
-    def read_plainly(self, file_id: str) -> int:
+    def read_plainly(self, file_id: str, *, sync: bool = False) -> int:
         """Download from the same storage by the HTTP library alone."""
         url = f"{self.served}/{file_id}" if self.place == "local" else self.signed(file_id)
         if self.asynchronous:
-            return int(self.loop.run_until_complete(self._plainly_async(url)))
+            return int(self.loop.run_until_complete(self._plainly_async(url, sync=sync)))
         with self.plain.stream("GET", url) as got:
-            return self._written(got.iter_bytes())
+            return self._written(got.iter_bytes(), sync=sync)
 
-    async def _plainly_async(self, url: str) -> int:
+    async def _plainly_async(self, url: str, *, sync: bool) -> int:
         async with http.AsyncClient(timeout=600) as client, client.stream("GET", url) as got:
-            return await self._written_async(got.aiter_bytes())
+            return await self._written_async(got.aiter_bytes(), sync=sync)
 
     def _written(self, pieces: Iterator[bytes], *, sync: bool = False) -> int:
         with (self.folder / "copy.bin").open("wb") as target:
@@ -199,16 +205,58 @@ class Bench:
                 os.fsync(target.fileno())
         return size
 
+    # --- download
+
+    def download(self, run: Any) -> int:
+        """`download_files` into a directory; the size of what is there, which is removed again."""
+        [path] = self.wait(assistants_compat.download_files(self.client, run, self.folder / "downloads"))
+        size: int = path.stat().st_size
+        path.unlink()
+        return size
+
+    # --- restore
+
+    def restore(self, run: Any) -> int:
+        """A run twenty minutes later, for which the file is put into a new container; the size that lies there."""
+        with mock.patch.object(IO, "now", return_value=int(time.time()) + _LATER):
+            self.wait(self.client.beta.threads.runs.create(run.thread_id, assistant_id=run.assistant_id))
+        name = {"name": run.thread_id}  # only a container that the library has made has that
+        [container] = self.plain.get(f"{self.base_url}/containers", params=name, headers=self.key).json()["data"]
+        files = self.plain.get(f"{self.base_url}/containers/{container['id']}/files", headers=self.key).json()["data"]
+        return sum(file["bytes"] for file in files if file["source"] == "user")  # the run makes its own besides
+
+    def restore_plainly(self) -> int:
+        """The same upload by the HTTP library alone, from the file that was read last; the size that lies there."""
+        made = self.plain.post(f"{self.base_url}/containers", json={"name": "plain"}, headers=self.key).json()
+        url = f"{self.base_url}/containers/{made['id']}"
+        with (self.folder / "copy.bin").open("rb") as handle:
+            if self.asynchronous:
+                answer = self.loop.run_until_complete(self._uploaded_async(f"{url}/files", handle))
+            else:
+                answer = self.plain.post(f"{url}/files", files={"file": handle}, headers=self.key)
+        self.plain.delete(url, headers=self.key)
+        return int(answer.json()["bytes"])
+
+    async def _uploaded_async(self, url: str, handle: Any) -> Any:
+        async with http.AsyncClient(timeout=600) as client:
+            return await client.post(url, files={"file": handle}, headers=self.key)
+
     # --- all of it
 
     def a_round(self, size: int) -> None:
         """Each road once, the plain copy and the library in turn."""
-        made, seconds, memory = self.save()
+        run, made, seconds, memory = self.save()
         self._note("save", self.save_plainly(), seconds, memory)
-        _, plain, _ = grown(lambda: self._checked(self.read_plainly(made), size))
-        _, seconds, memory = grown(lambda: self._checked(self.read(made), size))
-        self._note("read", plain, seconds, memory)
+        self._both("read", size, lambda: self.read_plainly(made), lambda: self.read(made))
+        self._both("download", size, lambda: self.read_plainly(made, sync=True), lambda: self.download(run))
+        self._both("restore", size, self.restore_plainly, lambda: self.restore(run))
+        self.wait(self.client.beta.threads.delete(run.thread_id))
         self.wait(self.client.files.delete(made))
+
+    def _both(self, road: str, size: int, plainly: Callable[[], int], work: Callable[[], int]) -> None:
+        _, plain, _ = grown(lambda: self._checked(plainly(), size))
+        _, seconds, memory = grown(lambda: self._checked(work(), size))
+        self._note(road, plain, seconds, memory)
 
     @staticmethod
     def _checked(got: int, size: int) -> None:
@@ -224,10 +272,10 @@ class Bench:
         for road, rows in self.times.items():
             plain, seconds = (statistics.median(row[column] for row in rows) for column in (0, 1))
             memory = max(row[2] for row in rows)
-            ok = ok and plain / seconds >= SPEED and memory < GROWTH_MB
+            ok = ok and (road == "restore" or plain / seconds >= SPEED) and memory < GROWTH_MB
             kind = "async" if self.asynchronous else "sync"
             print(
-                f"{self.place:5} {kind:5} {road}  plain {size / plain:6.0f} MB/s  library {size / seconds:6.0f} MB/s"
+                f"{self.place:5} {kind:5} {road:8}  plain {size / plain:6.0f} MB/s  library {size / seconds:6.0f} MB/s"
                 f"  {plain / seconds:5.0%}  memory +{memory:.0f} MB"
             )
         return ok
@@ -254,7 +302,7 @@ def measured(place: str, options: argparse.Namespace) -> bool:
 
 def _measured(stack: contextlib.ExitStack, place: str, options: argparse.Namespace) -> bool:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
-    base_url = stack.enter_context(upstream(options.size, 2 * options.rounds))
+    base_url = stack.enter_context(upstream(options.size, 4 * options.rounds))
     files, served = str(folder / "files"), None
     if place == "local":
         (folder / "files").mkdir(mode=0o700)

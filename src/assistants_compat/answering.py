@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import errors
-from .asking import Asked, ask, ask_again, in_mode, taken
+from .asking import Asked, ask, ask_again, in_mode, remember_response, taken
 from .io import IO
 from .lifecycle import abandon, cancel_upstream, look
 from .rounds import item_row, round_of
@@ -137,7 +137,10 @@ def _accept(  # noqa: PLR0913, PLR0917 - the run, what it asked, what it got, an
     namespace, run_id = held["namespace"], held["id"]
     queries.lock_thread(db, namespace, held["thread_id"])
     fresh = queries.get(db, "runs", namespace, run_id, lock=True)
-    if fresh is None or fresh["status"] in runs.TERMINAL:
+    if fresh is None:
+        return None, None
+    if fresh["status"] in runs.TERMINAL:
+        remember_response(db, fresh, asked)
         return fresh, None
     queries.change(db, "runs", namespace, run_id, **taken(db, held, asked, io.now()))
     done: RunStep | None = None

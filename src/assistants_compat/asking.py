@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from . import errors
-from .containers import Place, is_gone, moved
+from .containers import Place, moved
 from .io import IO, LEASE, Body, Request
 from .store import queries
 from .store.engine import Connection
@@ -85,7 +85,7 @@ async def ask(  # noqa: PLR0913 - a request, and what of it may be given up
         try:
             response, body = await _respond(io, request, wanted)
         except errors.UpstreamError as error:
-            if place is not None and isinstance(container_of(request), str) and is_gone(error.error()):
+            if place is not None and isinstance(container_of(request), str) and errors.container_is_gone(error.error()):
                 request = await moved(io, place, request, again=has_moved)
                 wanted, has_moved = _without_calls(wanted), True
                 continue
@@ -148,7 +148,7 @@ async def ask_again(
     trim = row["body"]["truncation_strategy"]["type"] == "auto"
     whole = await io.read(lambda db: _whole(db, row, io.now(), given))
     place, was_plain = Place.of(row), bool(row["state"].get("plain"))
-    container = container_of(request) if is_gone(error) else None
+    container = container_of(request) if errors.container_is_gone(error) else None
     wanted: Input | None
     if isinstance(container, str) or (container is not None and not was_plain):
         request = await moved(io, place, request, again=was_plain)
@@ -210,6 +210,12 @@ def taken(db: Connection, row: Found, asked: Asked, now: int) -> Json:
     }
 
 
+def remember_response(db: Connection, row: Found, asked: Asked) -> None:
+    """Note a response that came for a run that was stopped meanwhile: it is deleted with the thread."""
+    state = with_response(row["state"], asked.response_id)
+    queries.change(db, "runs", row["namespace"], row["id"], state=state)
+
+
 def may_be_asked_again(error: object) -> bool:
     """Whether less input may be taken where this error of the upstream came."""
     return is_too_long(error) or is_stale(error)
@@ -219,7 +225,7 @@ def is_stale(error: object) -> bool:
     """Whether an error of the upstream says that it no longer takes what earlier responses made."""
     if not isinstance(error, dict):
         return False
-    is_lost = error.get("code") == _LOST_RESPONSE or is_gone(error)
+    is_lost = error.get("code") == _LOST_RESPONSE or errors.container_is_gone(error)
     return is_lost or bool(_STALE_ITEMS.search(str(error.get("message"))))
 
 

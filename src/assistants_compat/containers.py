@@ -9,7 +9,6 @@ request.  Trouble with any of this is logged and never fails a run: `auto` is al
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -39,9 +38,6 @@ MOST_FILES = 50
 MOST_BYTES = 512 * 1024 * 1024
 _LONGEST_NAME = 200
 
-# Matched on the message, because the code is null (platform.md section 4).  The text for one that is deleted is not
-# known: any that says so of a container will do.
-_GONE = re.compile(r"Container is expired|\bcontainer\b.*\b(?:expired|not found|not exist)", re.IGNORECASE | re.DOTALL)
 _NOT_FOUND = 404
 
 
@@ -59,11 +55,6 @@ class Place:
     def of(cls, row: Found) -> Place:
         """Where the code of a run works, by its row."""
         return cls(row["thread_id"], row["state"].get("container"))
-
-
-def is_gone(error: object) -> bool:
-    """Whether an error of the upstream says that a container is not there any more."""
-    return isinstance(error, dict) and bool(_GONE.search(str(error.get("message"))))
 
 
 async def placed(io: IO, place: Place, request: Json) -> Json:
@@ -126,7 +117,9 @@ async def delete_upstream(io: IO, path: str, what: str) -> None:
 
 
 def _is_missing(error: Exception) -> bool:
-    return isinstance(error, errors.UpstreamError) and (error.status == _NOT_FOUND or is_gone(error.error()))
+    return isinstance(error, errors.UpstreamError) and (
+        error.status == _NOT_FOUND or errors.container_is_gone(error.error())
+    )
 
 
 def _path(container_id: str) -> str:
@@ -149,7 +142,7 @@ async def _joined(io: IO, container: Found, wanted: Json) -> bool:
             await io.ask(Request("POST", f"{_path(container['id'])}/files", {"file_id": file_id}))
     except errors.UNANSWERED as error:
         log.warning("files could not be added to container %s: %s", container["id"], type(error).__name__)
-        if isinstance(error, errors.UpstreamError) and is_gone(error.error()):
+        if isinstance(error, errors.UpstreamError) and errors.container_is_gone(error.error()):
             await _died(io, container["id"])
         return False
     changes = {"body": {**container["body"], "file_ids": [*has, *new]}, "used_at": io.now()}
@@ -197,7 +190,8 @@ def _taken(io: IO, db: Connection, id_: str, place: Place) -> bool:
 def _add(io: IO, db: Connection, id_: str, thread_id: str, wanted: Json | None) -> None:
     now = io.now()
     values = {"namespace": io.settings.namespace, "id": id_, "created_at": now, "used_at": now}
-    queries.add(db, "containers", [{**values, "thread_id": thread_id, "body": wanted}])
+    # Two threads may be told the same id at the same moment: it is the first one's.
+    queries.add_new(db, "containers", {**values, "thread_id": thread_id, "body": wanted})
 
 
 def _copies(db: Connection, namespace: str, thread_id: str) -> list[Found]:

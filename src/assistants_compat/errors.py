@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -128,6 +129,17 @@ class ForeignError(Exception):
         """Carry it past what answers our own failures."""
         super().__init__(type(original).__name__)
         self.original = original
+
+
+# Matched on the message, because the code is null (platform.md section 4).  The text for one that is deleted is not
+# known: any that says so of a container will do.
+_GONE = re.compile(r"Container is expired|\bcontainer\b.*\b(?:expired|not found|not exist)", re.IGNORECASE | re.DOTALL)
+
+
+def container_is_gone(error: object) -> bool:
+    """Whether an error of the upstream says that a container is not there any more."""
+    said = cast("dict[str, object]", error).get("message") if isinstance(error, dict) else None
+    return bool(_GONE.search(str(said)))
 
 
 UNANSWERED = (UpstreamError, UnreachableError, ApiError)

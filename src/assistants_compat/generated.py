@@ -135,13 +135,25 @@ async def _fetched(io: IO, row: Found, request: Request, expected: int | None) -
     try:
         async with aclosing(await io.upstream.open(request)) as body:
             if body.status != _OK:
-                again = body.status >= _SERVER_ERROR or body.status in _TRANSIENT
-                reason = f"the container answered {body.status}"
-                raise NotCopiedError(reason, again=again)
+                raise await _refused(body)
             return await _checked(io, row, body, expected)
     except errors.UnreachableError:
         reason = "the connection to the container was lost"
         raise NotCopiedError(reason, again=True) from None
+
+
+async def _refused(body: Body) -> NotCopiedError:
+    """Why a container gives no bytes, in words of ours: its own hold ids of the upstream's."""
+    said = b""
+    async with aclosing(body.chunks()) as chunks:
+        async for chunk in chunks:
+            said += chunk
+            if len(said) > CHUNK:
+                break  # no error of the service's is so long
+    if errors.container_is_gone(errors.UpstreamError(body.status, body.headers, said).error()):
+        return NotCopiedError("its container has expired or was deleted", again=False)
+    again = body.status >= _SERVER_ERROR or body.status in _TRANSIENT
+    return NotCopiedError(f"the container answered {body.status}", again=again)
 
 
 async def _checked(io: IO, row: Found, body: Body, expected: int | None) -> tuple[int, str]:

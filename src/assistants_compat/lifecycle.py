@@ -16,6 +16,7 @@ from .asking import (
     ask_again,
     in_mode,
     may_be_asked_again,
+    remember_response,
     response_path,
     response_request,
     status_of_response,
@@ -165,16 +166,22 @@ async def _ask_again(io: IO, row: Found, error: Json) -> Found | None:
         await end_lease(io, row)
         return None
     fresh = await io.write(lambda db: _asked_anew(io, db, row, asked))
-    if fresh is None or fresh["response_id"] != asked.response["id"]:  # it was stopped meanwhile
-        await cancel_upstream(io, {**row, "response_id": asked.response["id"]})
-        return fresh or row
+    if fresh is None:  # its thread was deleted meanwhile
+        await abandon(io, row["id"], asked)
+        return row
+    if fresh["response_id"] != asked.response_id:  # it was stopped meanwhile
+        await cancel_upstream(io, {**row, "response_id": asked.response_id})
+        return fresh
     return await advance(io, fresh, asked.response)
 
 
 def _asked_anew(io: IO, db: Connection, row: Found, asked: Asked) -> Found | None:
     namespace, run_id = row["namespace"], row["id"]
     fresh = queries.get(db, "runs", namespace, run_id, lock=True)
-    if fresh is None or fresh["status"] in runs.TERMINAL or fresh["status"] == "cancelling":
+    if fresh is None:
+        return None
+    if fresh["status"] in runs.TERMINAL or fresh["status"] == "cancelling":
+        remember_response(db, fresh, asked)
         return fresh
     changes = taken(db, fresh, asked, io.now())
     queries.change(db, "runs", namespace, run_id, **changes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from . import containers, errors, generated
@@ -132,13 +132,21 @@ async def _spoken_of(io: IO, ids: Iterable[str]) -> set[str]:
 
 
 async def _give_up(io: IO, row: Found, ids: list[str]) -> None:
-    """Let the next look try, and forget the copies that no row speaks of.
+    """Let the next look try, and forget the copies that no row speaks of."""
+    with contextlib.suppress(errors.StoreError):
+        await end_lease(io, row)
+    await forget_unknown(io, ids)
+
+
+async def forget_unknown(io: IO, ids: Collection[str]) -> None:
+    """Forget those of these copies that no row speaks of.
 
     Whether a transaction was written may be unknown (the connection was lost at its commit): the store says what is
     there, and while it does not answer nothing is forgotten.
     """
+    if not ids:
+        return
     with contextlib.suppress(errors.StoreError):
-        await end_lease(io, row)
         for id_ in set(ids) - await _spoken_of(io, ids):
             await io.forget(id_)
 

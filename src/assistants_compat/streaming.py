@@ -164,14 +164,16 @@ class _Stream:
         self.next_save = io.monotonic() + _SAVED_EVERY
         # A file comes with the end of something: while words only grow there is none to look for.
         new = [] if may_wait else await rounds.unknown(io, events.reading.outcome.files)
-        files = await generated.keep_all(io, new, events.run)
         try:
+            files = await generated.keep_all(io, new, events.run)
             fresh = await self._write(lambda db, fresh: self._so_far(db, fresh, files))
         except errors.StoreBusyError as error:
             if not may_wait:
                 raise
             log.warning("run %s could not be saved yet: %s", self.row["id"], type(error).__name__)
             return []
+        finally:
+            await rounds.forget_unknown(io, [file.id for file in new])
         if fresh is None or fresh["status"] in runs.TERMINAL:
             return await self._told_by(fresh)
         self.row = fresh
@@ -299,7 +301,7 @@ class _Stream:
             return told
         told = self.events.stop(fresh["status"], self.io.now(), run=fresh["body"])
         if fresh["status"] in INCOMPLETE_REASONS:
-            await self.io.write(self._put_rest)
+            await self._put_rest()
         return told
 
     async def _rest_of_response(self, fresh: Found) -> list[Event]:
@@ -316,13 +318,27 @@ class _Stream:
         told = self.events.feed(ended, self.io.now())
         return [*told[:-2], (f"thread.run.{fresh['status']}", fresh["body"]), DONE]
 
-    def _put_rest(self, db: Connection) -> None:
-        """Who stopped the run knew only what had been saved: what was told since then is stored too."""
-        queries.lock_thread(db, self.row["namespace"], self.row["thread_id"])
-        fresh = queries.get(db, "runs", self.row["namespace"], self.row["id"], lock=True)
-        if fresh is not None and rounds.round_of(fresh) == rounds.round_of(self.row):
-            outcome = self.events.reading.outcome
-            rounds.put(self.io, db, fresh["body"], outcome.entries, outcome.steps, self.stored)
+    async def _put_rest(self) -> None:
+        """Who stopped the run knew only what had been saved: what was told since then is stored too, with its files."""
+        io, outcome = self.io, self.events.reading.outcome
+        new = await rounds.unknown(io, outcome.files)
+
+        def work(db: Connection) -> bool:
+            queries.lock_thread(db, self.row["namespace"], self.row["thread_id"])
+            fresh = queries.get(db, "runs", self.row["namespace"], self.row["id"], lock=True)
+            if fresh is None or rounds.round_of(fresh) != rounds.round_of(self.row):
+                return False
+            rounds.put(io, db, fresh["body"], outcome.entries, outcome.steps, self.stored)
+            queries.add(db, "files", files)
+            return True
+
+        try:
+            files = await generated.keep_all(io, new, self.events.run)
+            is_written = await io.write(work)
+        finally:
+            await rounds.forget_unknown(io, [file.id for file in new])
+        if is_written:
+            await generated.tell(io, files)
 
     # --- without a connection
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat import Settings
+from assistants_compat import Settings, containers
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import KEY, Door
 from legacy import CODE, CSV, LINK, asked, dump, make_assistant, make_thread, start_run
@@ -184,6 +185,33 @@ def test_of_simultaneous_runs_one_wins(
     assert asked(upstream, "POST /responses") == ["POST /responses"]
     rows = dump(settings)
     assert [len(rows[noun]) for noun in ("runs", "messages")] == [1, 2]
+
+
+def test_two_threads_that_are_told_of_one_container_at_once(
+    sync: Door, upstream: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both runs end, and the container is the first one's."""
+    client, second = (sync.client(upstream, settings) for _ in range(2))
+    call = {"type": "code_interpreter_call", "code": "1", "outputs": [], "container_id": "cntr_1"}
+    upstream.script(*[Turn(output=[call])] * 2)
+    runs = [start_run(sync, client, tools=CODE) for _ in range(2)]
+    add, both = containers._add, threading.Barrier(2)
+
+    def together(*arguments: Any) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):  # SQLite lets one write after the other
+            both.wait(1)
+        add(*arguments)
+
+    monkeypatch.setattr(containers, "_add", together)
+    ended = at_once(2, lambda number: finished(sync, (client, second)[number], runs[number]))
+    assert [run.status for run in ended] == ["completed"] * 2
+    [container] = dump(settings)["containers"]
+    assert container["thread_id"] in {run.thread_id for run in runs}
+
+
+def finished(door: Door, client: Any, run: Any) -> Any:
+    """The run at its end."""
+    return door(client.beta.threads.runs.poll(run.id, thread_id=run.thread_id))
 
 
 def test_a_message_and_a_run_at_once_exclude_each_other(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat import Settings, answering, starting
+from assistants_compat import Settings, answering, lifecycle, starting
 from assistants_compat.io import IO
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
@@ -244,19 +245,21 @@ def test_the_upstreams_id_is_not_shown(door: Door, client: Any, upstream: StandI
 # --- while the upstream is asked
 
 
-def meanwhile(monkeypatch: pytest.MonkeyPatch, module: ModuleType, act: Callable[[], Any]) -> None:
+def meanwhile(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, act: Callable[[], Any], *, name: str = "ask"
+) -> None:
     """Let the caller do something when the upstream has taken a run, before we write that down."""
-    ask = module.ask
+    ask = getattr(module, name)
 
     async def overtaken(*arguments: Any, **options: Any) -> Any:
         answer = await ask(*arguments, **options)
-        monkeypatch.setattr(module, "ask", ask)
+        monkeypatch.setattr(module, name, ask)
         done = act()
         if inspect.isawaitable(done):
             await done
         return answer
 
-    monkeypatch.setattr(module, "ask", overtaken)
+    monkeypatch.setattr(module, name, overtaken)
 
 
 def test_a_run_that_is_cancelled_while_it_is_asked_for(
@@ -290,6 +293,50 @@ def test_a_run_that_is_cancelled_while_its_outputs_are_sent(
     submit(door, client, run)
     assert asked(upstream, CANCEL) == [CANCEL]
     assert look_at(door, client, run).status == "cancelled"
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["tool outputs", "asked once more"])
+@pytest.mark.parametrize("deleted", [False, True], ids=["cancelled", "thread deleted"])
+def test_a_response_that_came_for_a_stopped_run_is_deleted_with_its_thread(
+    door: Door,
+    client: Any,
+    sync: Door,
+    upstream: StandIn,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    late: bool,
+    deleted: bool,
+) -> None:
+    """The run had ended, or its thread was gone, before the response was known: it is stopped and not left upstream."""
+    run = waiting_run(door, client, upstream)
+    other = sync.client(upstream, settings)
+
+    def act() -> None:
+        if deleted:
+            other.beta.threads.delete(run.thread_id)
+        else:
+            other.beta.threads.runs.cancel(run.id, thread_id=run.thread_id)
+            other.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)
+
+    slow = Turn(text="Slow.", polls=9)
+    if late:  # the response that continues the run fails, and the transcript is asked for instead
+        upstream.script(Turn(status="failed", error={"code": "x", "message": "Container is expired."}), slow)
+        submit(door, client, run)
+        meanwhile(monkeypatch, lifecycle, act, name="ask_again")
+        for _ in range(2):
+            with contextlib.suppress(openai.NotFoundError):
+                look_at(door, client, run)
+    else:
+        upstream.script(slow)
+        meanwhile(monkeypatch, answering, act)
+        with contextlib.suppress(openai.NotFoundError):
+            submit(door, client, run)
+    assert CANCEL in asked(upstream, CANCEL)
+    if not deleted:
+        assert look_at(door, client, run).status == ("failed" if late else "cancelled")
+        door(client.beta.threads.delete(run.thread_id))
+    assert upstream.responses == {}
 
 
 @pytest.mark.parametrize("module", [starting, answering])

@@ -15,7 +15,7 @@ import pytest
 from assistants_compat import Settings
 from assistants_compat.testing import StandIn, Turn
 from doors import KEY, Door
-from legacy import CODE, CSV, LINK, asked, finish_run, make_file, raw
+from legacy import CODE, CSV, LINK, asked, dump, finish_run, make_file, raw, start_run
 
 TURN = Turn(text=LINK, files={"sales.csv": CSV})
 PNG = b"\x89PNG\r\n\x1a\n-a-picture"
@@ -237,6 +237,24 @@ def test_a_file_that_could_not_be_copied_is_tried_again(
     monkeypatch.setattr(upstream, "answer", content)
     assert door(client.files.content(made)).read() == CSV
     assert door(client.files.retrieve(made)).status == "processed"
+
+
+def test_a_file_whose_container_died_before_it_was_copied_says_so(
+    door: Door, client: Any, upstream: StandIn, settings: Settings
+) -> None:
+    """Nobody looked at the run in time: the run is completed, the link is there, and the 404 says why."""
+    upstream.script(Turn(text=LINK, files={"sales.csv": CSV}, polls=1))
+    run = start_run(door, client, assistant={"tools": CODE})
+    upstream.advance(21 * 60)
+    done = door(client.beta.threads.runs.poll(run.id, thread_id=run.thread_id))
+    [message] = door.all(client.beta.threads.messages.list(run.thread_id, run_id=run.id))
+    [annotation] = message.content[0].text.annotations
+    assert done.status == "completed"
+    upstream.requests.clear()
+    with pytest.raises(openai.NotFoundError, match=r"\(its container has expired or was deleted\)"):
+        door(client.files.content(annotation.file_path.file_id))
+    assert len(upstream.requests) == 1, "what has expired is asked for once"
+    assert "cntr_" not in str(dump(settings)["files"][0]["trouble"])
 
 
 def test_state_is_there_after_a_restart(door: Door, client: Any, upstream: StandIn, settings: Settings) -> None:

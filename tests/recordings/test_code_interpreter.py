@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -10,7 +12,11 @@ import code_recordings as recorded
 import pytest
 from code_recordings import Conversation
 
-from assistants_compat.testing import StandIn
+from assistants_compat import Settings
+from assistants_compat.testing import StandIn, Turn
+from containers import new_thread, run
+from doors import Door
+from files_of import contents
 
 Json = dict[str, Any]
 
@@ -113,3 +119,25 @@ def test_every_answer_is_what_the_spec_says(
         check(schema, answer)
     statuses = [answer["status"] for schema, answer in talk.answers if schema == "RunObject"]
     assert statuses == (["queued", "in_progress", "completed"] if mode == "background" else ["completed"])
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["polled", "streamed"])
+def test_every_recorded_file_is_found_and_none_twice(
+    door: Door, recordings: ModuleType, sqlite_settings: Settings, *, stream: bool
+) -> None:
+    """Over all recordings: as many files as are cited or shown, eight, each in the list once and nowhere else."""
+    found: list[str] = []
+    for name, body in sorted(recorded.find_all(recordings).items()):
+        with StandIn() as upstream:
+            upstream.script(Turn(response=body, polls=0))
+            client = door.client(upstream, dataclasses.replace(sqlite_settings, namespace=name))
+            done = run(door, client, *new_thread(door, client), stream=stream)
+            listed = [file.id for file in door.all(client.files.list(purpose="assistants_output"))]
+            talk = Conversation(door, client)
+            talk.ask("", client.beta.threads.messages.with_raw_response.list(done.thread_id))
+            talk.ask("", client.beta.threads.runs.steps.with_raw_response.list(done.id, thread_id=done.thread_id))
+        assert len(listed) == len(set(listed)) == recorded.number_of_files(body), name
+        assert set(listed) == talk.file_ids(), name
+        found += listed
+    assert len(set(found)) == len(found) == recorded.FILES_IN_ALL
+    assert set(found) == set(contents(Path(str(sqlite_settings.files))))

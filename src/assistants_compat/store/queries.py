@@ -116,9 +116,9 @@ def _holding() -> Select[Any]:
 
 
 @cache
-def _reserving(dialect: str) -> Insert:
+def _inserting_new(dialect: str, noun: Noun) -> Insert:
     insert_ = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    return insert_(runs).on_conflict_do_nothing().inline().execution_options(preserve_rowcount=True)
+    return insert_(TABLES[noun]).on_conflict_do_nothing().inline().execution_options(preserve_rowcount=True)
 
 
 @cache
@@ -132,6 +132,11 @@ def add(db: Connection, noun: Noun, rows: Iterable[Values]) -> None:
     """Insert rows, one by one, so that their `seq` follows their order."""
     for row in rows:
         db.execute(_inserting(noun), dict(row))
+
+
+def add_new(db: Connection, noun: Noun, row: Values) -> bool:
+    """Insert a row where no other is in its way, also one that is being written now; whether it was inserted."""
+    return db.execute(_inserting_new(db.dialect.name, noun), dict(row)).rowcount == 1
 
 
 def get(db: Connection, noun: Noun, namespace: str, id_: str, *, lock: bool = False, **where: str) -> Found | None:
@@ -253,7 +258,7 @@ def reserve_run(db: Connection, row: Values) -> None:
 
     The partial unique index decides.  Whoever reserves has locked the thread, so its holder is still there to be named.
     """
-    if db.execute(_reserving(db.dialect.name), dict(row)).rowcount == 0:
+    if not add_new(db, "runs", row):
         holder = active_run(db, row["namespace"], row["thread_id"])
         assert holder is not None  # noqa: S101 - the index has found it
         raise ThreadBusyError(holder["id"])
