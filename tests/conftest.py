@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from assistants_compat import Settings
+from assistants_compat.settings import variables
 from assistants_compat.store import engine
 from assistants_compat.testing import StandIn
 from doors import Door
@@ -55,8 +56,8 @@ def _no_certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test reads the developer's own settings or writes into his data directory."""
-    for name in ("STORE", "FILES", "NAMESPACE", "MODE", "RUN_TTL", "POLL_AFTER_MS", "MODELS", "STORE_RESPONSES"):
-        monkeypatch.delenv(f"ASSISTANTS_COMPAT_{name}", raising=False)
+    for variable in variables().values():
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
 
 

@@ -40,6 +40,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", f"{_RUN}/submit_tool_outputs", runs.submit_tool_outputs),
     ("GET", f"{_RUN}/steps", steps.list_),
     ("GET", f"{_RUN}/steps/{{step_id}}", steps.retrieve),
+    ("GET", "/files", files.list_),
     ("GET", "/files/{file_id}", files.retrieve),
     ("GET", "/files/{file_id}/content", files.content),
     ("DELETE", "/files/{file_id}", files.delete),

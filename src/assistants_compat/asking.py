@@ -10,19 +10,20 @@ from typing import Any
 from urllib.parse import quote
 
 from . import errors
+from .containers import Place, is_gone, moved
 from .io import IO, LEASE, Body, Request
 from .store import queries
 from .store.engine import Connection
 from .store.queries import Found
-from .translate.request import OUTPUTS
-from .translate.run import STATUS_OF_RESPONSE, last_messages
+from .translate.request import OUTPUTS, container_of
+from .translate.run import STATUS_OF_RESPONSE, last_messages, with_response
 from .translate.transcript import Input, call_ids, turns_from_entries
 from .wire import Json
 
 log = logging.getLogger("assistants_compat")
 
 # Matched on the message, because the code is null (platform.md section 4): items that were replayed and no longer fit.
-_STALE_ITEMS = re.compile(r"without its required|No tool output found for function call|Container is expired")
+_STALE_ITEMS = re.compile(r"without its required|No tool output found for function call")
 _LOST_RESPONSE = "previous_response_not_found"
 _MODES = frozenset({"background", "stream"})
 _CONTEXT_LENGTH = "context_length_exceeded"
@@ -69,18 +70,25 @@ class Asked:
             await self.body.aclose()
 
 
-async def ask(io: IO, request: Json, wanted: Input, *, trim: bool = False, forget: bool = False) -> Asked:
+async def ask(  # noqa: PLR0913 - a request, and what of it may be given up
+    io: IO, request: Json, wanted: Input, *, trim: bool = False, forget: bool = False, place: Place | None = None
+) -> Asked:
     """What the upstream took in the end, and its response.
 
-    Three refusals have a second way: background mode (asked again inline, and remembered once that worked), an input
-    that is too long (`trim`: whole turns are dropped from the middle, as the service did), and tool items of earlier
-    runs that no longer fit (`forget`: they are left out, what was said stays).  Any other is the caller's to see.
+    Four refusals have a second way: background mode (asked again inline, and remembered once that worked), an input
+    that is too long (`trim`: whole turns are dropped from the middle, as the service did), tool items of earlier runs
+    that no longer fit (`forget`: they are left out, what was said stays), and a container that is gone (`place`: the
+    next one has its files, and what ran in it is left out).  Any other is the caller's to see.
     """
-    first = request
+    first, has_moved = request, False
     while True:
         try:
             response, body = await _respond(io, request, wanted)
         except errors.UpstreamError as error:
+            if place is not None and isinstance(container_of(request), str) and is_gone(error.error()):
+                request = await moved(io, place, request, again=has_moved)
+                wanted, has_moved = _without_calls(wanted), True
+                continue
             second = _second_way(io, error, request, wanted, trim=trim, forget=forget)
             if second is None:
                 raise
@@ -90,6 +98,11 @@ async def ask(io: IO, request: Json, wanted: Input, *, trim: bool = False, forge
             log.info("the upstream refuses background responses; runs are created inline from now on")
             io.without_background.add(io.upstream.name)
         return Asked(request, wanted, response, body)
+
+
+def _without_calls(wanted: Input) -> Input:
+    """The input without what earlier runs did, also where they did nothing: it is not tried again."""
+    return replace(wanted.plainer() or wanted, plain=True)
 
 
 async def _respond(io: IO, request: Json, wanted: Input) -> tuple[Json, Body | None]:
@@ -134,11 +147,18 @@ async def ask_again(
     """
     trim = row["body"]["truncation_strategy"]["type"] == "auto"
     whole = await io.read(lambda db: _whole(db, row, io.now(), given))
-    wanted = _less(row, whole, error, trim=trim)
+    place, was_plain = Place.of(row), bool(row["state"].get("plain"))
+    container = container_of(request) if is_gone(error) else None
+    wanted: Input | None
+    if isinstance(container, str) or (container is not None and not was_plain):
+        request = await moved(io, place, request, again=was_plain)
+        wanted = _without_calls(_as_before(row, whole))
+    else:
+        wanted = _less(row, whole, error, trim=trim)
     if wanted is None:
         return None
     request = {key: value for key, value in request.items() if key != _PREVIOUS}
-    return await ask(io, request, wanted, trim=trim, forget=True)
+    return await ask(io, request, wanted, trim=trim, forget=True, place=place)
 
 
 def _whole(db: Connection, row: Found, now: int, given: Sequence[Json]) -> Input:
@@ -153,11 +173,7 @@ def _whole(db: Connection, row: Found, now: int, given: Sequence[Json]) -> Input
 
 def _less(row: Found, whole: Input, error: Mapping[str, Any], *, trim: bool) -> Input | None:
     """What was left out the last time, and what the error says besides."""
-    state, wanted = row["state"], whole
-    if state.get("plain"):
-        wanted = whole.plainer() or whole
-    for _ in range(state.get("cuts", 0)):
-        wanted = wanted.shorter() or wanted
+    state, wanted = row["state"], _as_before(row, whole)
     if is_too_long(error):
         return wanted.shorter() if trim else None
     if not is_stale(error) or state.get("plain"):
@@ -165,6 +181,14 @@ def _less(row: Found, whole: Input, error: Mapping[str, Any], *, trim: bool) -> 
     # In a later round the transcript by itself is less than what `previous_response_id` stands for.
     later = replace(wanted, plain=True) if state["usage"] is not None else None
     return wanted.plainer() or later
+
+
+def _as_before(row: Found, whole: Input) -> Input:
+    """Without what was left out the last time."""
+    wanted = (whole.plainer() or whole) if row["state"].get("plain") else whole
+    for _ in range(row["state"].get("cuts", 0)):
+        wanted = wanted.shorter() or wanted
+    return wanted
 
 
 def taken(db: Connection, row: Found, asked: Asked, now: int) -> Json:
@@ -181,7 +205,7 @@ def taken(db: Connection, row: Found, asked: Asked, now: int) -> Json:
     return {
         "response_id": asked.response_id,
         "request": {key: value for key, value in asked.request.items() if key != _PREVIOUS},
-        "state": state,
+        "state": with_response(state, asked.response_id),
         "lease_until": 0 if asked.body is None else now + LEASE,
     }
 
@@ -195,7 +219,8 @@ def is_stale(error: object) -> bool:
     """Whether an error of the upstream says that it no longer takes what earlier responses made."""
     if not isinstance(error, dict):
         return False
-    return error.get("code") == _LOST_RESPONSE or bool(_STALE_ITEMS.search(str(error.get("message"))))
+    is_lost = error.get("code") == _LOST_RESPONSE or is_gone(error)
+    return is_lost or bool(_STALE_ITEMS.search(str(error.get("message"))))
 
 
 def is_too_long(error: object) -> bool:

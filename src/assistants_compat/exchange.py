@@ -20,7 +20,7 @@ HEADERS = ("range", "if-range")
 class Call:
     """A legacy request: `parts` are the decoded ids of its path, by their names in the route.
 
-    `headers` are those of `HEADERS` that it has.
+    `headers` are those of `HEADERS` that it has; `reads_on` says whether its caller reads more than one page of files.
     """
 
     method: str
@@ -28,6 +28,7 @@ class Call:
     query: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    reads_on: bool = True
 
     def parameter(self, name: str) -> str | None:
         """The last value of a query parameter."""

@@ -29,6 +29,7 @@ Client = TypeVar("Client", bound="openai.OpenAI | openai.AsyncOpenAI")
 _OURS = re.compile(r"/(?:assistants|threads)(?:/.+)?\Z")
 _OURS_BELOW = re.compile(rf"(?P<base>.*)(?P<route>{_OURS.pattern})")  # the last one: a base may have such a name too
 _FILE = re.compile(r"/files/(?P<id>[^/]+)(?:/content)?\Z")
+_FILES = "/files"
 _OTHER_FILES = re.compile(r"/(?:vector_stores|containers|environments)/[^/]+\Z")
 
 
@@ -94,11 +95,19 @@ class Entrance:
         """The request as one of ours, or None for the upstream to answer."""
         path = request.url.raw_path.partition(b"?")[0].decode("ascii")
         found = _ours(path, self.base, request.headers.get("openai-beta"))
+        if found is None and request.method == "GET" and path == f"{self.base}{_FILES}" and self._has_store():
+            found = self.base, _FILES
         if found is None:
             return None
         from .transport import passage_from_request  # noqa: PLC0415 - loads SQLAlchemy, so only for a request of ours
 
         return passage_from_request(request, *found, self.settings, self.without_background, azure=self.azure)
+
+    def _has_store(self) -> bool:
+        """Whether generated files may be listed: a program without a store gets none by asking for its files."""
+        from .store.places import has_store  # noqa: PLC0415 - as above, though it does not load SQLAlchemy
+
+        return has_store(self.settings.store)
 
 
 def _ours(path: str, base: str, beta: str | None) -> tuple[str, str] | None:

@@ -47,6 +47,15 @@ _STORE_THREADS = 20
 
 
 @dataclass(frozen=True)
+class Upload:
+    """A file to send as the field `file` of a form; its `chunks` are read once."""
+
+    filename: str
+    size: int  # in bytes
+    chunks: AsyncGenerator[bytes, None]
+
+
+@dataclass(frozen=True)
 class Request:
     """A request to the upstream; `path` is relative to the API's base and built of checked, encoded parts."""
 
@@ -55,6 +64,7 @@ class Request:
     json: Mapping[str, Any] | None = None
     query: tuple[tuple[str, str], ...] = ()
     accept: str = "application/json"
+    upload: Upload | None = None  # in the place of `json`
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from .asking import (
     status_of_response,
     taken,
 )
+from .containers import delete_upstream
 from .io import IO, Request
 from .rounds import again, end_lease, finish, lease
 from .store import queries
@@ -220,9 +221,12 @@ def _moved(io: IO, db: Connection, row: Found, status: str, **changes: object) -
 
 
 async def abandon(io: IO, run_id: str, asked: Asked) -> None:
-    """Stop what the upstream does for a run that is not there any more."""
+    """Stop what the upstream does for a run that is not there any more, and let it keep nothing of it."""
     await asked.aclose()
-    await cancel_upstream(io, {"id": run_id, "response_id": asked.response_id, "request": asked.request})
+    row = {"id": run_id, "response_id": asked.response_id, "request": asked.request}
+    await cancel_upstream(io, row)
+    if asked.response_id is not None and asked.request["store"]:
+        await delete_upstream(io, response_path(row), asked.response_id)
 
 
 async def cancel_upstream(io: IO, row: Found) -> None:

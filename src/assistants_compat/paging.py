@@ -11,31 +11,30 @@ from .exchange import Call, Reply, json_reply
 from .store.queries import Page
 
 _LEAST, _MOST, _DEFAULT = 1, 100, 20
-_limit = number(least=_LEAST, most=_MOST, whole=True)
 _order = choice("asc", "desc")
 
 
-def page_from_call(call: Call) -> Page:
+def page_from_call(call: Call, *, most: int = _MOST, default: int = _DEFAULT) -> Page:
     """`limit` (1 to 100, default 20), `order` (default desc), `after`, `before`; empty values count as absent."""
     order = call.parameter("order") or "desc"
     _order(order, "order")
     return Page(
-        limit=_whole(call.parameter("limit")),
+        limit=_whole(call.parameter("limit"), most, default),
         order=cast("Any", order),
         after=call.parameter("after") or None,
         before=call.parameter("before") or None,
     )
 
 
-def _whole(text: str | None) -> int:
+def _whole(text: str | None, most: int, default: int) -> int:
     if not text or text == "0":  # the SDK's own suite sends limit=0 and expects a page
-        return _DEFAULT
+        return default
     try:
         value = int(text)
     except ValueError:
         message = "Invalid type for 'limit': expected an integer, but got a string instead."
         raise ApiError(400, message, param="limit", code="invalid_type") from None
-    _limit(value, "limit")
+    number(least=_LEAST, most=most, whole=True)(value, "limit")
     return value
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import errors, generated
+from . import containers, errors, generated
 from .ids import Replay
 from .io import IO
 from .store import queries
@@ -56,6 +56,7 @@ async def finish(
         outcome = told
     state = {**row["state"], "usage": total, "step_usage": usage, "sent": _sent(row, response)}
     state.pop("minted", None)
+    state = runs.with_response(state, row["response_id"])
     if outcome.files and told is None and not await lease(io, row):
         return await again(io, row)
     written: Found | None = None
@@ -160,6 +161,8 @@ def put(  # noqa: PLR0913, PLR0917 - a run, and what of it is to be written
             queries.add(db, noun, [row])  # type: ignore[arg-type]  # one of two nouns
         elif stored is None or stored[object_["id"]] != mark:
             queries.put(db, noun, row)  # type: ignore[arg-type]  # as above
+        if "items" in object_ and (stored is None or stored.get(object_["id"]) != mark):
+            containers.remember(io, db, run, object_["items"])
         there[object_["id"]] = mark
     return there
 

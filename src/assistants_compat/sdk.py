@@ -95,3 +95,8 @@ def _vector_stores(is_wrapped: IsWrapped) -> property:
         return self._client.vector_stores
 
     return property(vector_stores)
+
+
+def reads_pages_of_files() -> bool:
+    """Whether this SDK reads on when it lists files; early ones take the first page for all there is."""
+    return "after" in openai.resources.Files.list.__annotations__

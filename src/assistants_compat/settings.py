@@ -15,6 +15,8 @@ from .errors import SettingsError
 T = TypeVar("T")
 Mode = Literal["auto", "background", "inline"]
 Stream = Literal["direct", "background"]
+MemoryLimit = Literal["1g", "4g", "16g", "64g"]
+ThreadFiles = Literal["keep", "delete"]
 
 
 _NO_MODELS: dict[str, str] = {}
@@ -37,6 +39,27 @@ def _stream(text: str) -> Stream:
     if text not in get_args(Stream):
         raise ValueError
     return cast("Stream", text)
+
+
+def _memory_limit(text: str) -> MemoryLimit:
+    if text not in get_args(MemoryLimit):
+        raise ValueError
+    return cast("MemoryLimit", text)
+
+
+def _network_policy(text: str) -> dict[str, Any]:
+    if text.strip() == "disabled":
+        return {"type": "disabled"}
+    domains = [domain.strip() for domain in text.split(",")]
+    if not all(domains):
+        raise ValueError
+    return {"type": "allowlist", "allowed_domains": domains}
+
+
+def _thread_files(text: str) -> ThreadFiles:
+    if text not in get_args(ThreadFiles):
+        raise ValueError
+    return cast("ThreadFiles", text)
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -65,6 +88,17 @@ def _is_map(value: object) -> bool:
     return all(isinstance(name, str) for name in (*models.keys(), *models.values()))
 
 
+def _is_policy(value: object) -> bool:
+    if not isinstance(value, Mapping):
+        return value is None
+    policy = dict(cast("Mapping[object, object]", value))
+    if policy == {"type": "disabled"}:
+        return True
+    given = policy.pop("allowed_domains", None)
+    domains = cast("list[object]", given) if isinstance(given, list) else []
+    return policy == {"type": "allowlist"} and bool(domains) and all(isinstance(each, str) and each for each in domains)
+
+
 # What an argument must be, and how that is said.
 _NEEDED: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "store": (_is_place, "a path or URL as a string, or None,"),
@@ -76,6 +110,15 @@ _NEEDED: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "poll_after_ms": (_is_whole, "a whole number of at least 1"),
     "models": (_is_map, "a mapping of names to names"),
     "store_responses": (lambda value: isinstance(value, bool), "True or False"),
+    "memory_limit": (
+        lambda value: value is None or value in get_args(MemoryLimit),
+        f"one of {', '.join(get_args(MemoryLimit))}, or None,",
+    ),
+    "network_policy": (
+        _is_policy,
+        "{'type': 'disabled'} or {'type': 'allowlist', 'allowed_domains': [...]}, without secrets, or None,",
+    ),
+    "thread_files": (lambda value: value in get_args(ThreadFiles), f"one of {', '.join(get_args(ThreadFiles))}"),
 }
 
 
@@ -120,6 +163,14 @@ class Settings:
       exist; logged for each run, and the run still shows the name that was asked for.
     - `store_responses` (`ASSISTANTS_COMPAT_STORE_RESPONSES`): False where the upstream must keep nothing; runs are then
       created inline, and what was said within a run is sent again, reasoning encrypted.
+    - `memory_limit` (`ASSISTANTS_COMPAT_MEMORY_LIMIT`): the memory of Code Interpreter's containers, `1g`, `4g`, `16g`
+      or `64g`, which are billed by it.  Default: not sent, so the upstream's own (1g).
+    - `network_policy` (`ASSISTANTS_COMPAT_NETWORK_POLICY`, as `disabled`, or as domains, `example.org,example.com`):
+      what code in a container may reach: `{"type": "disabled"}` or `{"type": "allowlist", "allowed_domains": [...]}`,
+      as the API has it.  Default: not sent, so the upstream's own.  A container that was made under another
+      `memory_limit` or `network_policy` is not used again.
+    - `thread_files` (`ASSISTANTS_COMPAT_THREAD_FILES`): `keep` the generated files of a thread that is deleted, or
+      `delete` them with it.
     """
 
     store: str | None = _from_environment("STORE", str, None)
@@ -131,6 +182,9 @@ class Settings:
     poll_after_ms: int = _from_environment("POLL_AFTER_MS", _whole_number, 500)
     models: Mapping[str, str] = _from_environment("MODELS", _pairs, _NO_MODELS)
     store_responses: bool = _from_environment("STORE_RESPONSES", _yes_or_no, default=True)
+    memory_limit: MemoryLimit | None = _from_environment("MEMORY_LIMIT", _memory_limit, None)  # noqa: RUF009 - as above
+    network_policy: Mapping[str, Any] | None = _from_environment("NETWORK_POLICY", _network_policy, None)
+    thread_files: ThreadFiles = _from_environment("THREAD_FILES", _thread_files, "keep")  # noqa: RUF009 - as above
 
     def __post_init__(self) -> None:
         """Refuse at once what would fail later, far from its cause."""

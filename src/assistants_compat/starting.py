@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from . import errors
 from .asking import Asked, ask, in_mode, taken
+from .containers import Place, placed
 from .io import IO, LEASE
 from .lifecycle import abandon, advance, cancel_upstream, look_at_thread
 from .lookup import existing
@@ -21,7 +22,7 @@ from .store.queries import Found
 from .threads import add_thread, insert_messages, join_files
 from .translate import run as runs
 from .translate.assistant import file_ids
-from .translate.request import request_from_run
+from .translate.request import container_of, request_from_run
 from .translate.thread import attached_files, fields_with_files
 from .translate.transcript import Input, turns_from_entries
 from .wire import Json, Run
@@ -46,6 +47,12 @@ class Reserved:
         """The run as it was reserved."""
         run: Run = self.row["body"]
         return run
+
+    @property
+    def container(self) -> Json | None:
+        """What it asks of a container that is made for it."""
+        container = container_of(self.row["request"])
+        return container if isinstance(container, dict) else None
 
     def is_taken_as_it_is(self, asked: Asked) -> bool:
         """Whether the upstream streams just what was reserved: then its row needs no second writing.
@@ -75,7 +82,9 @@ async def begin(
     trim = reserved.run["truncation_strategy"]["type"] == "auto"
     asked = None
     try:
-        asked = await ask(io, reserved.row["request"], reserved.input, trim=trim, forget=True)
+        place = Place(thread_id, reserved.container)
+        request = await placed(io, place, reserved.row["request"])
+        asked = await ask(io, request, reserved.input, trim=trim, forget=True, place=place)
         if reserved.is_taken_as_it_is(asked):
             return reserved.row, asked
         done = asked
@@ -145,6 +154,14 @@ def _reserve(  # noqa: PLR0913 - a request, its thread, and how it is to be answ
 
 
 def _hold(db: Connection, namespace: str, run: Run, request: Json, *, until: int) -> Found:
+    container = container_of(request)  # another one is made with the same words when that is gone
+    state: Json = {
+        "usage": None,
+        "sent": [],
+        "cuts": 0,
+        "plain": False,
+        **({"container": container} if container else {}),
+    }
     values: Found = {
         "namespace": namespace,
         "id": run["id"],
@@ -155,7 +172,7 @@ def _hold(db: Connection, namespace: str, run: Run, request: Json, *, until: int
         "expires_at": run["expires_at"],
         "response_id": None,
         "request": request,
-        "state": {"usage": None, "sent": [], "cuts": 0, "plain": False},
+        "state": state,
         "lease_until": until,
         "body": run,
     }
@@ -172,12 +189,20 @@ def _request(  # noqa: PLR0913 - three objects, what was given, and how it is to
         runs.overridden(given, assistant),
         list(ids),
         store=io.settings.store_responses,
+        limits=_limits(io),
     )
     model = io.settings.models.get(run["model"])
     if model is not None:
         log.info("model %s is asked for as %s (Settings.models)", run["model"], model)
         body["model"] = model
     return in_mode(io, body, stream=stream)
+
+
+def _limits(io: IO) -> Json:
+    """What the settings say of a container, and nothing where they do not."""
+    settings = io.settings
+    limits: Json = {} if settings.memory_limit is None else {"memory_limit": settings.memory_limit}
+    return limits if settings.network_policy is None else {**limits, "network_policy": dict(settings.network_policy)}
 
 
 def _release(io: IO, db: Connection, reserved: Reserved) -> None:

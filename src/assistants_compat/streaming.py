@@ -187,7 +187,7 @@ class _Stream:
         run = self.events.run
         changes: Json = {
             "response_id": self.events.response_id,
-            "state": {**fresh["state"], "minted": self.mint.minted},
+            "state": runs.with_response({**fresh["state"], "minted": self.mint.minted}, self.events.response_id),
             "lease_until": self.io.now() + LEASE,
         }
         if (fresh["status"], run["status"]) == ("queued", "in_progress"):
@@ -257,7 +257,8 @@ class _Stream:
         took = asked
 
         def work(db: Connection) -> Json:
-            changes = taken(db, self.row, took, self.io.now())
+            state = runs.with_response(self.row["state"], self.events.response_id)
+            changes = taken(db, {**self.row, "state": state}, took, self.io.now())
             queries.change(db, "runs", self.row["namespace"], self.row["id"], **changes)
             return changes
 

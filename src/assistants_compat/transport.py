@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, MutableSet
+from contextlib import aclosing, closing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 
-from . import app
+from . import app, sdk
 from .carriers import carry, carry_async
 from .errors import ForeignError, UnreachableError
 from .exchange import HEADERS, Call, Reply
-from .io import Answer, AsyncIO, BlockingIO, Request, iterate, run
+from .io import Answer, AsyncIO, BlockingIO, Request, Upload, iterate, run
 from .settings import Settings
 
 _DEPLOYMENT = re.compile(r"/deployments/[^/]+\Z")
@@ -110,7 +112,8 @@ def passage_from_request(  # noqa: PLR0913 - the request, its two halves, and wh
     if matched is None:
         return None
     headers = {name: request.headers[name] for name in HEADERS if name in request.headers}
-    call = Call(request.method, matched.parts, tuple(request.url.params.multi_items()), request.content, headers)
+    query = tuple(request.url.params.multi_items())
+    call = Call(request.method, matched.parts, query, request.content, headers, reads_on=sdk.reads_pages_of_files())
     return Passage(matched, call, request, _upstream_base(request, base, azure=azure), settings, without_background)
 
 
@@ -186,13 +189,14 @@ class _Siblings:
         url = self.request.url
         return f"{url.scheme}://{url.netloc.decode('ascii')}{self.base}"
 
-    def sibling(self, wanted: Request) -> Any:
-        """The upstream request: same origin and credentials, another path."""
+    def sibling(self, wanted: Request, form: _Form | None = None, content: Any = None) -> Any:
+        """The upstream request: same origin and credentials, another path; `content` are the bytes of its form."""
         legacy = self.request
         kept = [(key, value) for key, value in legacy.url.params.multi_items() if not _LEGACY_QUERY.match(key)]
         headers = [(key, value) for key, value in legacy.headers.multi_items() if key.lower() not in _DROPPED]
-        content = None
-        if wanted.json is not None:
+        if form is not None:
+            headers += form.headers
+        elif wanted.json is not None:
             content = json.dumps(wanted.json).encode("ascii")
             headers.append(("Content-Type", "application/json"))
         headers.append(("Accept", wanted.accept))
@@ -204,6 +208,33 @@ class _Siblings:
             content=content,
             extensions=dict(legacy.extensions),
         )
+
+
+class _Form:
+    """A form with one file, as `multipart/form-data`: its length is known, and its bytes are read as they are sent."""
+
+    def __init__(self, upload: Upload) -> None:
+        boundary = secrets.token_hex(16)
+        # The escapes that HTML prescribes for a name; what cannot be said as UTF-8 is a question mark.
+        name = upload.filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A").encode("utf-8", "replace")
+        self._upload = upload
+        self._head = (
+            b'--%b\r\nContent-Disposition: form-data; name="file"; filename="%b"\r\n' % (boundary.encode(), name)
+            + b"Content-Type: application/octet-stream\r\n\r\n"
+        )
+        self._tail = b"\r\n--%b--\r\n" % boundary.encode()
+        # With its length the body is not sent in chunks, which not every gateway takes.
+        self.headers = [
+            ("Content-Type", f"multipart/form-data; boundary={boundary}"),
+            ("Content-Length", str(len(self._head) + upload.size + len(self._tail))),
+        ]
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The whole body."""
+        yield self._head
+        async for chunk in self._upload.chunks:
+            yield chunk
+        yield self._tail
 
 
 class _Arriving:
@@ -260,8 +291,12 @@ class SyncUpstream(_Siblings):
         return _SyncArriving(self._sent(request, stream=True), self.library)
 
     def _sent(self, request: Request, *, stream: bool = False) -> Any:
+        form = None if request.upload is None else _Form(request.upload)
         try:
-            return self.inner.send(self.sibling(request), stream=stream, **self.options)
+            if form is None:
+                return self.inner.send(self.sibling(request), stream=stream, **self.options)
+            with closing(iterate(form.chunks())) as content:
+                return self.inner.send(self.sibling(request, form, content), stream=stream, **self.options)
         except Exception as error:
             raise UnreachableError(error) from error
 
@@ -279,8 +314,12 @@ class AsyncUpstream(_Siblings):
         return _AsyncArriving(await self._sent(request, stream=True), self.library)
 
     async def _sent(self, request: Request, *, stream: bool = False) -> Any:
+        form = None if request.upload is None else _Form(request.upload)
         try:
-            return await self.inner.send(self.sibling(request), stream=stream, **self.options)
+            if form is None:
+                return await self.inner.send(self.sibling(request), stream=stream, **self.options)
+            async with aclosing(form.chunks()) as content:
+                return await self.inner.send(self.sibling(request, form, content), stream=stream, **self.options)
         except Exception as error:
             raise UnreachableError(error) from error
 

@@ -150,7 +150,7 @@ def test_a_run_that_could_not_be_accepted_is_made_by_the_sdks_next_try(
         run = door(threads.create_and_run(assistant_id=assistant.id, thread={"messages": [MORE]}))
     else:
         run = door(threads.runs.create(thread.id, assistant_id=assistant.id, additional_messages=[MORE]))
-    assert asked(upstream) == [POST, f"{POST}/*/cancel", POST]
+    assert asked(upstream) == [POST, f"{POST}/*/cancel", "DELETE /responses/*", POST]
     assert door(threads.runs.poll(run.id, thread_id=run.thread_id)).status == "completed"
     rows = dump(settings)
     assert [row["id"] for row in rows["runs"]] == [run.id]

@@ -21,6 +21,9 @@ VALUES = {
     "poll_after_ms": ("20", 20),
     "models": ("gpt-4-turbo=gpt-4.1, gpt-4=gpt-4o", {"gpt-4-turbo": "gpt-4.1", "gpt-4": "gpt-4o"}),
     "store_responses": ("no", False),
+    "memory_limit": ("4g", "4g"),
+    "network_policy": ("a.org, b.org", {"type": "allowlist", "allowed_domains": ["a.org", "b.org"]}),
+    "thread_files": ("delete", "delete"),
 }
 
 
@@ -52,6 +55,9 @@ def test_the_table_of_values_covers_every_setting() -> None:
         ("models", "gpt-4"),
         ("models", "gpt-4=,a=b"),
         ("store_responses", "perhaps"),
+        ("memory_limit", "2g"),
+        ("network_policy", "a.org,,b.org"),
+        ("thread_files", "sometimes"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +85,14 @@ def test_a_variable_that_cannot_be_used_is_named(name: str, text: str, monkeypat
         {"models": None},
         {"store_responses": "no"},
         {"store_responses": 0},
+        {"memory_limit": "2g"},
+        {"network_policy": "disabled"},
+        {"network_policy": {"type": "everything"}},
+        {"network_policy": {"type": "disabled", "allowed_domains": ["a.org"]}},
+        {"network_policy": {"type": "allowlist"}},
+        {"network_policy": {"type": "allowlist", "allowed_domains": []}},
+        {"network_policy": {"type": "allowlist", "allowed_domains": ["a.org"], "domain_secrets": [{}]}},
+        {"thread_files": None},
     ],
 )
 def test_an_argument_that_cannot_be_used_is_refused_at_once(arguments: dict[str, Any]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from .. import lifecycle, shapes, threads
+from .. import leavings, lifecycle, shapes, threads
 from ..exchange import Call, Reply, json_reply
 from ..io import IO
+from ..leavings import Leavings
 from ..lookup import existing
 from ..store import queries
 from ..store.engine import Connection
@@ -45,18 +46,22 @@ async def update(io: IO, call: Call) -> Reply:
 
 
 async def delete(io: IO, call: Call) -> Reply:
-    """DELETE /threads/{thread_id}: its messages, runs and steps go with it, its generated files stay."""
+    """DELETE /threads/{thread_id}: its messages, runs and steps go with it, and what was made for it upstream.
+
+    Its generated files stay, unless the settings say otherwise.
+    """
     id_, namespace = call.parts["thread_id"], io.settings.namespace
 
-    def work(db: Connection) -> Found | None:
+    def work(db: Connection) -> tuple[Found | None, Leavings]:
         existing(db, namespace, "thread", id_, lock=True)
-        run = queries.active_run(db, namespace, id_)
+        run, left = queries.active_run(db, namespace, id_), leavings.leavings_of(db, namespace, id_)
         queries.remove(db, "threads", namespace, id_)
-        return run
+        return run, left
 
-    run = await io.write(work)
+    run, left = await io.write(work)
     if run is not None and run["status"] != "requires_action":  # nobody can ask for its result any more
         await lifecycle.cancel_upstream(io, run)
+    await leavings.remove(io, left)
     return json_reply({"id": id_, "object": "thread.deleted", "deleted": True})
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -124,6 +124,11 @@ def _engines_of(url: str) -> _Engines:
                 engine = _open(url)
                 engines = _engines[url] = _Engines(engine, engine.execution_options(assistants_compat_write=False))
     return engines
+
+
+def opened() -> Collection[str]:
+    """The URLs of the stores that this process has opened."""
+    return _engines.keys()
 
 
 def _is_memory(engine: Engine) -> bool:

@@ -6,6 +6,7 @@ import atexit
 import functools
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from .files import Files, LocalFiles
 from .objects import ObjectFiles
 
 _APPLICATION = "assistants_compat"
+_MEMORY = ("", ":memory:")
 
 
 def database_url(store: str | None) -> str:
@@ -24,6 +26,26 @@ def database_url(store: str | None) -> str:
     if "://" in store:
         return store
     return f"sqlite:///{store}"
+
+
+def has_store(store: str | None) -> bool:
+    """Whether a setting's store may hold something, seen without opening it: its file is there, or it is a server.
+
+    A store in memory is there once this process has opened it.
+    """
+    url = database_url(store)
+    if not url.startswith("sqlite"):
+        return True
+    database = _database(url)
+    if database in _MEMORY or database.startswith("file:"):
+        engine = sys.modules.get(f"{__package__}.engine")  # not imported here: it loads SQLAlchemy
+        return engine is not None and url in engine.opened()
+    return Path(database).exists()
+
+
+def _database(url: str) -> str:
+    """The path in a SQLite URL."""
+    return url.partition(":///")[2].partition("?")[0]
 
 
 def content_store(files: str | None, url: str) -> Files:
@@ -39,8 +61,8 @@ def _files_directory(files: str | None, url: str) -> Path:
         return Path(files)
     if not url.startswith("sqlite"):
         return user_data_path(_APPLICATION, appauthor=False) / "files"
-    database = url.partition(":///")[2].partition("?")[0]
-    if database in ("", ":memory:"):
+    database = _database(url)
+    if database in _MEMORY:
         return _temporary(os.getpid())
     return Path(f"{database}-files")
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from .tables import ACTIVE, assistants, files, messages, runs, steps, threads
+from .tables import ACTIVE, assistants, containers, files, messages, runs, steps, threads
 
 Values = Mapping[str, Any]
 Found = dict[str, Any]
@@ -39,8 +39,9 @@ TABLES: dict[str, Table] = {
     "runs": runs,
     "steps": steps,
     "files": files,
+    "containers": containers,
 }
-Noun = Literal["assistants", "threads", "messages", "runs", "steps", "files"]
+Noun = Literal["assistants", "threads", "messages", "runs", "steps", "files", "containers"]
 
 
 @dataclass(frozen=True)
@@ -279,3 +280,18 @@ def places(db: Connection, namespace: str, container_ids: Sequence[str]) -> dict
     query = select(files.c.container_id, files.c.container_file_id, files.c.id)
     where = (files.c.namespace == namespace, files.c.container_id.in_(list(map(_plain, container_ids))))
     return {(row.container_id, row.container_file_id): row.id for row in db.execute(query.where(*where))}
+
+
+def of_thread(db: Connection, noun: Noun, namespace: str, thread_id: str) -> list[Found]:
+    """The rows of a thread, newest first."""
+    table = TABLES[noun]
+    where = (table.c.namespace == namespace, table.c.thread_id == _plain(thread_id), table.c.deleted.is_(False))
+    rows = db.execute(select(table).where(*where).order_by(table.c.seq.desc()))
+    return [dict(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented accessor
+
+
+def has_place(db: Connection, noun: Noun, namespace: str, id_: str) -> bool:
+    """Whether a page cursor may name this object, which may be deleted."""
+    table = TABLES[noun]
+    query = select(table.c.seq).where(table.c.namespace == namespace, table.c.id == _plain(id_))
+    return db.execute(query).first() is not None

@@ -96,6 +96,13 @@ steps = _object(
     Column("thread_id", String, nullable=False),
     Index("steps_of_run", "namespace", "run_id", "seq"),
 )
+# The containers that ran a thread's code: the id is the upstream's, the body what was asked for when it was made.
+containers = _object(
+    "containers",
+    *_child_of("threads", "thread_id"),
+    Column("used_at", BigInteger, nullable=False),  # it dies twenty minutes after its last use
+    Index("containers_of_thread", "namespace", "thread_id", "seq"),
+)
 # Generated files outlive their thread and their container: no foreign key.
 files = _object(
     "files",
@@ -106,4 +113,5 @@ files = _object(
     Column("stored", Boolean, nullable=False, default=False),
     Column("sha256", String),
     Column("trouble", String),  # why the bytes are not here
+    Index("files_of_thread", "namespace", "thread_id", "seq"),
 )

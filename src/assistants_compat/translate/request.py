@@ -16,12 +16,20 @@ _FREE_CHOICES = ("none", "auto")
 _LEAST_OUTPUT_TOKENS = 16  # the Responses API refuses less (spec)
 
 
-def request_from_run(run: Run, given: Mapping[str, Any], file_ids: list[str], *, store: bool = True) -> Json:
+def request_from_run(
+    run: Run,
+    given: Mapping[str, Any],
+    file_ids: list[str],
+    *,
+    store: bool = True,
+    limits: Mapping[str, Any] | None = None,
+) -> Json:
     """The body of `POST /responses` without its `input`, and without how it is to be answered.
 
     `given` holds what the caller set on the run or the assistant: a default that is only echoed (temperature 1.0) is
     not sent, because reasoning models refuse it.  `store` is always explicit: a background response may otherwise not
-    outlive ten minutes (platform.md section 5).
+    outlive ten minutes (platform.md section 5).  `limits` are the keys of a container that somebody set, its
+    `memory_limit` and `network_policy`: what nobody set is not sent, and stays as narrow as the upstream has it.
     """
     body: Json = {"model": run["model"], "store": store}
     if run["instructions"]:
@@ -30,7 +38,8 @@ def request_from_run(run: Run, given: Mapping[str, Any], file_ids: list[str], *,
         if given.get(key) is not None:
             body.update(put(given[key]))
     if run["tools"]:
-        body["tools"] = [_TOOLS[tool["type"]](tool, file_ids) for tool in run["tools"]]
+        container = {"type": "auto", **({"file_ids": file_ids} if file_ids else {}), **(limits or {})}
+        body["tools"] = [_TOOLS[tool["type"]](tool, container) for tool in run["tools"]]
     choice = given.get("tool_choice")
     # Without tools `none` and `auto` say nothing; to force a call then is for the upstream to refuse.
     if choice is not None and (run["tools"] or choice not in _FREE_CHOICES):
@@ -43,19 +52,28 @@ def request_from_run(run: Run, given: Mapping[str, Any], file_ids: list[str], *,
     return body
 
 
-def _code_interpreter(_tool: Json, file_ids: list[str]) -> Json:
-    container: Json = {"type": "auto"}
-    if file_ids:
-        container["file_ids"] = file_ids
+def _code_interpreter(_tool: Json, container: Json) -> Json:
     return {"type": "code_interpreter", "container": container}
 
 
-def _function(tool: Json, _file_ids: list[str]) -> Json:
+def _function(tool: Json, _container: Json) -> Json:
     # `strict` is always sent: where it is left out, Responses makes every argument mandatory (platform.md section 10).
     return {"type": "function", **tool["function"]}
 
 
 _TOOLS = {"code_interpreter": _code_interpreter, "function": _function}
+
+
+def container_of(request: Mapping[str, Any]) -> Json | str | None:
+    """Where a request's code is to work: a container's id, what a new one gets, or None without the tool."""
+    tools = (tool for tool in request.get("tools") or () if tool["type"] == "code_interpreter")
+    return next((tool["container"] for tool in tools), None)
+
+
+def in_container(request: Mapping[str, Any], container: Json | str) -> Json:
+    """The same request with its code in another container."""
+    tools = [{**tool, "container": container} if "container" in tool else tool for tool in request["tools"]]
+    return {**request, "tools": tools}
 
 
 def _tool_choice(choice: Any) -> Any:

@@ -243,3 +243,9 @@ def usage_from_response(response: Mapping[str, Any]) -> Usage:
         "prompt_token_details": {"cached_tokens": cached},
         "completion_tokens_details": {"reasoning_tokens": reasoning},
     }
+
+
+def with_response(state: Json, response_id: str | None) -> Json:
+    """The state of a run, which remembers every response that was made for it: they are deleted with its thread."""
+    known = state.get("responses", [])
+    return state if response_id is None or response_id in known else {**state, "responses": [*known, response_id]}
