@@ -15,7 +15,7 @@ from .io import IO, LEASE, Body, Request
 from .store import queries
 from .store.engine import Connection
 from .store.queries import Found
-from .translate.request import OUTPUTS, container_of
+from .translate.request import OUTPUTS, RESULTS, container_of
 from .translate.run import STATUS_OF_RESPONSE, last_messages, with_response
 from .translate.transcript import Input, call_ids, turns_from_entries
 from .wire import Json
@@ -124,7 +124,8 @@ def response_path(row: Found) -> str:
 
 def response_request(row: Found, *query: tuple[str, str], accept: str = "application/json") -> Request:
     """The GET of a run's response, with everything that its creation asked for."""
-    included = (("include[]", OUTPUTS),) if OUTPUTS in row["request"].get("include", ()) else ()
+    asked = row["request"].get("include", ())
+    included = tuple(("include[]", hidden) for hidden in (OUTPUTS, RESULTS) if hidden in asked)
     return Request("GET", response_path(row), query=(*query, *included), accept=accept)
 
 

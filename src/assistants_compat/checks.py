@@ -103,6 +103,14 @@ def choice(*words: str) -> Check:
     return check
 
 
+def too_long(place: str, most: int, length: int) -> ApiError:
+    """A list that has too many entries."""
+    text = (
+        f"array too long. Expected an array with maximum length {most}, but got an array with length {length} instead."
+    )
+    return _invalid(place, text, "array_above_max_length")
+
+
 def array(item: Check, *, most: int | None = None, least: int = 0) -> Check:
     """A list, each entry checked at its own place (`tools[0]`)."""
 
@@ -113,11 +121,7 @@ def array(item: Check, *, most: int | None = None, least: int = 0) -> Check:
             text = f"empty array. Expected an array with minimum length {least}, but got an empty array instead."
             raise _invalid(place, text, "empty_array")
         if most is not None and len(value) > most:
-            text = (
-                f"array too long. Expected an array with maximum length {most}, "
-                f"but got an array with length {len(value)} instead."
-            )
-            raise _invalid(place, text, "array_above_max_length")
+            raise too_long(place, most, len(value))
         for index, entry in enumerate(value):
             item(entry, f"{place}[{index}]")
 

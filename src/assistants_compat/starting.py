@@ -6,30 +6,48 @@ when the upstream refuses, so that a failure leaves nothing behind.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from . import errors
 from .asking import Asked, ask, in_mode, taken
 from .containers import Place, placed
 from .io import IO, LEASE
-from .lifecycle import abandon, advance, cancel_upstream, look_at_thread
+from .lifecycle import abandon, advance, cancel_upstream, look_at_thread, stop
 from .lookup import existing
 from .store import queries
 from .store.engine import Connection
 from .store.queries import Found
-from .threads import add_thread, insert_messages, join_files
+from .threads import (
+    StoreMovedError,
+    add_thread,
+    furnished,
+    insert_messages,
+    join_files,
+    join_store,
+    searched_files,
+    with_files,
+)
 from .translate import run as runs
-from .translate.assistant import file_ids
-from .translate.request import container_of, request_from_run
-from .translate.thread import attached_files, fields_with_files
+from .translate.assistant import file_ids, store_ids
+from .translate.request import container_of, request_from_run, stores_of
+from .translate.thread import attached_files, fields_with_store
 from .translate.transcript import Input, turns_from_entries
+from .vector_stores import Made, attach, making, trouble
 from .wire import Json, Run
 
 log = logging.getLogger("assistants_compat")
 
-_LATER = {"file_search": "the file_search tool"}
+
+@dataclass(frozen=True)
+class Joining:
+    """What becomes of the thread's vector store with a run: those that it was seen to have, and a new one."""
+
+    seen: list[str]
+    store: str | None
 
 
 @dataclass(frozen=True)
@@ -40,6 +58,8 @@ class Reserved:
     input: Input
     message_ids: list[str]
     files: list[str]  # attached to these messages; they join the thread when the run is accepted
+    joining: Joining | None  # as its vector store does
+    stores: list[str]  # the thread's: a run waits until they are indexed
     made_thread: bool
 
     @property
@@ -60,7 +80,12 @@ class Reserved:
         What becomes of the run while the upstream is asked, its stream sees when it is first saved.
         """
         as_reserved = asked.request == self.row["request"] and not (asked.input.cuts or asked.input.plain)
-        return asked.body is not None and as_reserved and bool(asked.request["store"]) and not self.files
+        return asked.body is not None and as_reserved and bool(asked.request["store"]) and not self.joins
+
+    @property
+    def joins(self) -> bool:
+        """Whether something joins the thread when the run is accepted."""
+        return bool(self.files) or self.joining is not None
 
 
 async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = None) -> Run:
@@ -70,18 +95,58 @@ async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = No
     then neither the run nor its messages nor its new thread exist.
     """
     row, asked = await begin(io, given, thread_id=thread_id, thread=thread)
-    run: Run = (await moved_on(io, row, asked.response))["body"]
+    if row["status"] not in runs.TERMINAL:
+        row = await moved_on(io, row, asked.response)
+    run: Run = row["body"]
     return run
 
 
-async def begin(
-    io: IO, given: Json, *, thread_id: str, thread: Json | None = None, stream: bool = False
+async def begin(  # noqa: PLR0913 - a request, its thread, and how it is to be answered
+    io: IO, given: Json, *, thread_id: str, thread: Json | None = None, stream: bool = False, content: bool = False
 ) -> tuple[Found, Asked]:
-    """The run as it was accepted, and what the upstream answered; raises as `start` does."""
-    reserved = await _reserved(io, lambda db: _reserve(io, db, given, thread_id, thread, stream=stream), thread_id)
+    """The run as it was accepted, and what the upstream answered; raises as `start` does.
+
+    With `content` a stream of it shows the text of what was found.
+
+    One that cannot search its vector stores has failed, and the upstream was not asked.
+    """
+    async with making(io) as made:
+        joining = None
+        if thread is not None:
+            thread = await furnished(io, thread, made)
+        elif files := searched_files(given.get("additional_messages")):
+            joining = await _joining(io, given, thread_id, files, made)
+
+        def reserve(db: Connection) -> Reserved:
+            return _reserve(io, db, given, thread_id, thread, joining, stream=stream, content=content)
+
+        return await _begin(io, await _reserved(io, reserve, thread_id), stream=stream)
+
+
+async def _joining(io: IO, given: Json, thread_id: str, files: list[str], made: Made) -> Joining:
+    """Let what the run's own messages attach join the thread's vector store, unless the run is refused anyway."""
+    namespace = io.settings.namespace
+
+    def find(db: Connection) -> Found:
+        row = existing(db, namespace, "thread", thread_id)
+        existing(db, namespace, "assistant", given["assistant_id"])
+        if (run := queries.active_run(db, namespace, thread_id)) is not None:
+            raise errors.active_run(thread_id, run["id"])
+        return row
+
+    await look_at_thread(io, thread_id)
+    fields = (await io.read(find))["body"]
+    return Joining(store_ids(fields.get("tool_resources")), await attach(io, fields, files, made))
+
+
+async def _begin(io: IO, reserved: Reserved, *, stream: bool) -> tuple[Found, Asked]:
+    thread_id: str = reserved.row["thread_id"]
     trim = reserved.run["truncation_strategy"]["type"] == "auto"
     asked = None
     try:
+        error = await trouble(io, stores_of(reserved.row["request"]), reserved.stores)
+        if error is not None:
+            return await _failed(io, reserved, error, stream=stream)
         place = Place(thread_id, reserved.container)
         request = await placed(io, place, reserved.row["request"])
         asked = await ask(io, request, reserved.input, trim=trim, forget=True, place=place)
@@ -123,15 +188,16 @@ async def moved_on(io: IO, row: Found, response: Json) -> Found:
         return row
 
 
-def refuse_tools(tools: list[Json]) -> None:
-    """Raise `not_supported` for a tool that this version cannot use yet."""
-    for tool in tools:
-        if tool["type"] in _LATER:
-            raise errors.not_supported(_LATER[tool["type"]])
-
-
-def _reserve(  # noqa: PLR0913 - a request, its thread, and how it is to be answered
-    io: IO, db: Connection, given: Json, thread_id: str, thread: Json | None, *, stream: bool
+def _reserve(  # noqa: PLR0913, PLR0917 - a request, its thread, and how it is to be answered
+    io: IO,
+    db: Connection,
+    given: Json,
+    thread_id: str,
+    thread: Json | None,
+    joining: Joining | None,
+    *,
+    stream: bool,
+    content: bool,
 ) -> Reserved:
     namespace, now = io.settings.namespace, io.now()
     if thread is not None:
@@ -143,17 +209,22 @@ def _reserve(  # noqa: PLR0913 - a request, its thread, and how it is to be answ
     files = [file_id for entry in additional for file_id in attached_files(entry)]
     entries = queries.transcript(db, namespace, thread_id)
     run = runs.run_from_request(io.mint("run"), thread_id, now, given, assistant["body"], ttl=io.settings.run_ttl)
-    refuse_tools(run["tools"])
     if not run["instructions"] and not any(entry.get("role") == "user" for entry in entries):
         message = "Run creation requires a Thread with a user message or an assistant with instructions."
         raise errors.ApiError(400, message, code="invalid_thread")
     turns = turns_from_entries(entries, now, last_messages=runs.last_messages(run))
-    request = _request(io, run, given, assistant["body"], fields_with_files(row["body"], files), stream=stream)
-    held = _hold(db, namespace, run, request, until=now + LEASE if stream else 0)
-    return Reserved(held, Input(turns), message_ids, files, thread is not None)
+    fields = with_files(row["body"], files)
+    if joining is not None:
+        fields = fields_with_store(fields, joining.store)
+    request = _request(io, run, given, assistant["body"], fields, stream=stream)
+    held = _hold(db, namespace, run, request, until=now + LEASE if stream else 0, content=content)
+    stores = store_ids(fields.get("tool_resources"))
+    return Reserved(held, Input(turns), message_ids, files, joining, stores, thread is not None)
 
 
-def _hold(db: Connection, namespace: str, run: Run, request: Json, *, until: int) -> Found:
+def _hold(  # noqa: PLR0913 - a run, what it asks, and who reads it
+    db: Connection, namespace: str, run: Run, request: Json, *, until: int, content: bool
+) -> Found:
     container = container_of(request)  # another one is made with the same words when that is gone
     state: Json = {
         "usage": None,
@@ -161,6 +232,7 @@ def _hold(db: Connection, namespace: str, run: Run, request: Json, *, until: int
         "cuts": 0,
         "plain": False,
         **({"container": container} if container else {}),
+        **({"content": True} if content else {}),
     }
     values: Found = {
         "namespace": namespace,
@@ -183,11 +255,14 @@ def _hold(db: Connection, namespace: str, run: Run, request: Json, *, until: int
 def _request(  # noqa: PLR0913 - three objects, what was given, and how it is to be answered
     io: IO, run: Run, given: Json, assistant: Json, thread: Json, *, stream: bool
 ) -> Json:
-    ids = dict.fromkeys([*file_ids(assistant.get("tool_resources")), *file_ids(thread.get("tool_resources"))])
+    both = [assistant.get("tool_resources"), thread.get("tool_resources")]
+    ids = dict.fromkeys(id_ for resources in both for id_ in file_ids(resources))
+    stores = dict.fromkeys(id_ for resources in both for id_ in store_ids(resources))
     body = request_from_run(
         run,
         runs.overridden(given, assistant),
         list(ids),
+        stores=list(stores),
         store=io.settings.store_responses,
         limits=_limits(io),
     )
@@ -214,13 +289,44 @@ def _release(io: IO, db: Connection, reserved: Reserved) -> None:
 
 def _accept(io: IO, db: Connection, reserved: Reserved, asked: Asked) -> Found | None:
     namespace, run_id = io.settings.namespace, reserved.run["id"]
-    if reserved.files:
-        thread = queries.get(db, "threads", namespace, reserved.run["thread_id"], lock=True)
-        if thread is not None:
-            join_files(db, thread, reserved.files)
+    _join(db, reserved)
     fresh = queries.get(db, "runs", namespace, run_id, lock=True)
     if fresh is None:
         return None
     changes = taken(db, fresh, asked, io.now())
     queries.change(db, "runs", namespace, run_id, **changes)
     return {**fresh, **changes}
+
+
+def _join(db: Connection, reserved: Reserved) -> None:
+    """Let what the run's messages attach join its thread."""
+    thread = None
+    if reserved.joins:
+        thread = queries.get(db, "threads", reserved.row["namespace"], reserved.run["thread_id"], lock=True)
+    if thread is not None:
+        join_files(db, thread, reserved.files)
+        if reserved.joining is not None:
+            with contextlib.suppress(StoreMovedError):  # its owner has chosen another store meanwhile
+                join_store(db, thread, reserved.joining.seen, reserved.joining.store)
+
+
+async def _failed(io: IO, reserved: Reserved, error: Json, *, stream: bool) -> tuple[Found, Asked]:
+    """The run, failed before the upstream was asked; its messages stay."""
+    await io.write(lambda db: _join(db, reserved))
+    row = await stop(io, reserved.row, "failed", last_error=error)
+    return row, Asked(reserved.row["request"], reserved.input, {}, _Nothing() if stream else None)
+
+
+class _Nothing:
+    """The body of a stream that nobody sends."""
+
+    status, headers = 200, MappingProxyType[str, str]({})
+
+    @staticmethod
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        """Nothing."""
+        for chunk in list[bytes]():
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Nothing to close."""

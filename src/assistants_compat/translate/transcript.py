@@ -122,8 +122,19 @@ def _message(message: Mapping[str, Any]) -> Json | None:
 
 def _said(block: Json) -> str:
     if block["type"] == "text":
-        return str(block["text"]["value"])
+        return _without_markers(block["text"])
     return str(block.get("refusal", ""))
+
+
+def _without_markers(text: Json) -> str:
+    """What the model said: a marker that stands for a citation was put there by us, and is not to be imitated."""
+    said, done = "", 0
+    value: str = text["value"]
+    for note in sorted(text["annotations"], key=lambda note: note.get("start_index", 0)):
+        if note["type"] == "file_citation":
+            said += value[done : note["start_index"]]
+            done = note["end_index"]
+    return said + value[done:]
 
 
 def _image_url(block: Json) -> Json:
