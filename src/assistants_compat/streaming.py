@@ -13,7 +13,8 @@ from contextlib import aclosing
 from typing import Any
 
 from . import answering, errors, generated, rounds, starting
-from .asking import Asked, ask_again, may_be_asked_again, response_request, taken
+from .asking import Asked, ask_again, may_be_asked_again, response_path, response_request, taken
+from .containers import delete_upstream
 from .exchange import Reply
 from .ids import Replay
 from .io import IO, LEASE, Body
@@ -292,7 +293,11 @@ class _Stream:
     async def _told_by(self, fresh: Found | None) -> list[Event]:
         """The last events of a run that somebody else has ended; of one that was deleted there is nothing to tell."""
         self.over = True
-        if fresh is None:
+        if fresh is None:  # with its thread, before the response was known there
+            await self.body.aclose()
+            if self.events.response_id is not None and self.row["request"]["store"]:
+                row = {**self.row, "response_id": self.events.response_id}
+                await delete_upstream(self.io, response_path(row), self.events.response_id)
             return [DONE]
         if fresh["status"] in _BY_RESPONSE and (told := await self._rest_of_response(fresh)):
             return told

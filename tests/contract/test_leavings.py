@@ -14,6 +14,7 @@ from assistants_compat.testing import Fault, StandIn, Turn
 from containers import MINUTE, both_ways, later, makes, new_thread, run, said
 from doors import Door
 from legacy import FUNCTION, asked, make_thread, start_run, submit, waiting_run
+from streams import rest, until
 
 
 def deletions(upstream: StandIn) -> list[str]:
@@ -82,6 +83,22 @@ def test_a_run_that_works_is_cancelled_before_its_response_is_deleted(
     upstream.requests.clear()
     door(client.beta.threads.delete(working.thread_id))
     assert asked(upstream) == ["POST /responses/*/cancel", "DELETE /responses/*"]
+
+
+def test_a_thread_that_is_deleted_while_it_is_streamed_leaves_nothing(
+    door: Door, client: Any, upstream: StandIn
+) -> None:
+    """The reader hears the end within a second, and deletes the response that the deleter did not know yet."""
+    ids = new_thread(door, client)
+    upstream.script(makes("a.csv", b"1", pace=0.02))
+    runs = client.beta.threads.runs
+    stream = door(runs.create(ids[0], assistant_id=ids[1], stream=True))
+    seen = until(door, stream, "thread.run.in_progress")
+    door(client.beta.threads.delete(ids[0]))
+    seen += rest(door, stream)
+    assert "thread.run.completed" not in [event.event for event in seen]
+    [response] = upstream.responses.values()  # which the upstream does not know before it is finished
+    assert (deletions(upstream), response.finished) == ([f"/responses/{response.final['id']}"], False)
 
 
 def test_nothing_is_deleted_where_nothing_was_stored(door: Door, upstream: StandIn, settings: Settings) -> None:

@@ -25,7 +25,7 @@ from containers import (
     said,
 )
 from doors import Door
-from legacy import CODE, FUNCTION, calling, look_at, sent, submit
+from legacy import CODE, FUNCTION, asked, calling, look_at, sent, submit
 
 EXPIRED = {"error": {"message": "Container is expired.", "type": "invalid_request_error", "param": None, "code": None}}
 LATE = Turn(status="failed", error={"code": "server_error", "message": "Container is expired."}, polls=0)
@@ -86,6 +86,43 @@ def test_the_next_container_has_the_files_of_the_last(
     note = said(door, client, done).content[0].text.annotations[0]
     assert door(client.files.content(note.file_path.file_id)).read() == b"2"
     assert [each.file_id for each in said(door, client, done).attachments] == [note.file_path.file_id]
+
+
+@both_ways
+def test_no_request_is_made_that_is_not_needed(
+    door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, *, stream: bool
+) -> None:
+    """By the clock: one for the container and one for each file; by an answer, also the one that was refused."""
+    ids = new_thread(door, client)
+    upstream.script(makes("a.csv", b"1"), makes("b.csv", b"2"), makes("c.csv", b"3"))
+    run(door, client, *ids, stream=stream)
+    ask, look = ["POST /responses"], [] if stream else ["GET /responses/*"]
+    make, put, copy = ["POST /containers"], ["POST /containers/*/files"], ["GET /containers/*/files/*/content"]
+    listed = ["GET /containers/*/files"]
+    upstream.requests.clear()
+    later(monkeypatch, upstream, 21 * MINUTE)
+    run(door, client, *ids, stream=stream)
+    assert asked(upstream) == [*make, *put, *ask, *look, *listed, *copy]
+    upstream.requests.clear()
+    upstream.advance(21 * MINUTE)
+    run(door, client, *ids, stream=stream)
+    assert asked(upstream) == [*ask, *make, *put * 2, *ask, *look, *listed, *copy]
+
+
+def test_azure_clients_get_their_files_back(
+    door: Door, upstream: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the v1 route, with the key where Azure has it."""
+    client = door.client(upstream, settings, azure=True)
+    ids = new_thread(door, client)
+    upstream.script(makes("a.csv", b"1"), makes("b.csv", b"2"))
+    run(door, client, *ids)
+    later(monkeypatch, upstream, 21 * MINUTE)
+    run(door, client, *ids)
+    assert contents(upstream, asked_for(upstream)[-1]) == {"a.csv": b"1", "b.csv": b"2"}
+    made = [each for each in upstream.requests if each.method == "POST" and each.path.startswith("/containers")]
+    assert [each.full_path.partition("/containers")[0] for each in made] == ["/openai/v1"] * 2
+    assert {each.headers["api-key"] for each in made} == {"sk-test"}
 
 
 @both_ways
@@ -268,14 +305,21 @@ def test_a_deleted_file_is_not_put_back(
     assert contents(upstream, list(upstream.containers)[-1]) == {"b.csv": b"2"}
 
 
-NAMES = ["plain.csv", "größe 1.csv", 'a"b.csv', "a;b=c.csv", "x" * 300 + ".csv", "..csv", "r\u202ecsv"]
+NAMES = {
+    **{name: name for name in ("plain.csv", "größe 1.csv", 'a"b.csv', "a;b=c.csv", "..csv", "r\u202ecsv", ".hidden")},
+    "x" * 300 + ".csv": "x" * 196 + ".csv",
+    "../../etc/passwd": "passwd",
+    "..\\..\\win.ini": "win.ini",
+    "a\r\nX-Header: 1.csv": "a%0D%0AX-Header: 1.csv",
+    "nul\0l.csv": "null.csv",
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_any_name_can_be_put_back(
     door: Door, upstream: StandIn, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The name that a model chose is a field of a form, in UTF-8 and at most 200 characters; its ending stays."""
+    """The name that a model chose is a field of a form: its last part in UTF-8, its end where it is very long."""
     client = door.client(upstream, sqlite_settings)
     ids = new_thread(door, client)
     upstream.script(Turn(code="1", text="Made.", files={name: b"1"}, polls=0), makes("b.csv", b"2"))
@@ -284,7 +328,7 @@ def test_any_name_can_be_put_back(
     run(door, client, *ids)
     [path, _] = [file.wire["path"] for file in upstream.containers[asked_for(upstream)[-1]].files.values()]
     assert path.startswith("/mnt/data/")
-    assert path.endswith(name[-200:])
+    assert path.endswith(f"-{NAMES[name]}")
     assert path.count("/") == 3
 
 

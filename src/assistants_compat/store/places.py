@@ -37,7 +37,7 @@ def has_store(store: str | None) -> bool:
     if not url.startswith("sqlite"):
         return True
     database = _database(url)
-    if database in _MEMORY or database.startswith("file:"):
+    if database in _MEMORY:
         engine = sys.modules.get(f"{__package__}.engine")  # not imported here: it loads SQLAlchemy
         return engine is not None and url in engine.opened()
     return Path(database).exists()

@@ -111,8 +111,10 @@ def container_of(request: Mapping[str, Any]) -> Json | str | None:
 
 def in_container(request: Mapping[str, Any], container: Json | str) -> Json:
     """The same request with its code in another container."""
-    tools = [{**tool, "container": container} if "container" in tool else tool for tool in request["tools"]]
-    return {**request, "tools": tools}
+    here = [
+        {**tool, "container": container} if tool["type"] == "code_interpreter" else tool for tool in request["tools"]
+    ]
+    return {**request, "tools": here}
 
 
 def _tool_choice(choice: Any) -> Any:
