@@ -93,6 +93,20 @@ async def keep(io: IO, file: Generated, run: Run) -> Json:
     return {**row, "stored": True, "sha256": sha256, "body": {"filename": file.filename, "bytes": size}}
 
 
+async def at_hand(io: IO, row: Found) -> Found:
+    """The row of a file whose bytes are here, all of them; raises `ApiError` (404) when they are gone.
+
+    Those that are not (another machine copied them, say) are asked of the container once more, while it lives.
+    """
+    if row["stored"] and await io.size(row["id"]) == row["body"]["bytes"]:
+        return row
+    changes = await recovered(io, row)
+    if changes is None:
+        raise errors.no_such_file(row["id"], row["trouble"] or "its bytes are no longer kept here")
+    await io.write(lambda db: queries.change(db, "files", io.settings.namespace, row["id"], **changes))
+    return {**row, **changes}
+
+
 async def recovered(io: IO, row: Found) -> Json | None:
     """Try once more to copy a file that could not be had; the changes for its row, or None."""
     if row["container_id"] is None:

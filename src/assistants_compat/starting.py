@@ -35,7 +35,8 @@ from .translate import run as runs
 from .translate.assistant import file_ids, store_ids
 from .translate.request import container_of, request_from_run, stores_of
 from .translate.thread import attached_files, fields_with_store
-from .translate.transcript import Input, turns_from_entries
+from .translate.transcript import Input, Turns, image_ids, turns_from_entries, with_names
+from .uploads import NotUploadedError, Use, images_of, names, upload_all
 from .vector_stores import Made, attach, making, trouble
 from .wire import Json, Run
 
@@ -168,15 +169,21 @@ async def _begin(io: IO, reserved: Reserved, *, stream: bool) -> tuple[Found, As
 
 
 async def _reserved(io: IO, reserve: Callable[[Connection], Reserved], thread_id: str) -> Reserved:
-    """The reservation; before it is refused, the active run is looked at: it may have finished in truth."""
-    try:
-        return await io.write(reserve)
-    except queries.ThreadBusyError:
-        await look_at_thread(io, thread_id)
-    try:
-        return await io.write(reserve)
-    except queries.ThreadBusyError as busy:
-        raise errors.active_run(thread_id, busy.run_id) from None
+    """The reservation; before it is refused, the active run is looked at: it may have finished in truth.
+
+    Generated files that the run uses are uploaded first.
+    """
+    was_looked_at = False
+    while True:
+        try:
+            return await io.write(reserve)
+        except NotUploadedError as needed:  # noqa: PERF203 - each try is one of its own
+            await upload_all(io, needed.uses)
+        except queries.ThreadBusyError as busy:
+            if was_looked_at:
+                raise errors.active_run(thread_id, busy.run_id) from None
+            await look_at_thread(io, thread_id)
+            was_looked_at = True
 
 
 async def moved_on(io: IO, row: Found, response: Json) -> Found:
@@ -216,10 +223,22 @@ def _reserve(  # noqa: PLR0913, PLR0917 - a request, its thread, and how it is t
     fields = with_files(row["body"], files)
     if joining is not None:
         fields = fields_with_store(fields, joining.store)
-    request = _request(io, run, given, assistant["body"], fields, stream=stream)
+    both = [assistant["body"].get("tool_resources"), fields.get("tool_resources")]
+    files_of_code = list(dict.fromkeys(id_ for resources in both for id_ in file_ids(resources)))
+    known = names(db, namespace, _uses(run, files_of_code, turns))
+    request = request_from_run(
+        run,
+        runs.overridden(given, assistant["body"]),
+        [known.get((id_, "assistants"), id_) for id_ in files_of_code],
+        stores=list(dict.fromkeys(id_ for resources in both for id_ in store_ids(resources))),
+        store=io.settings.store_responses,
+        limits=_limits(io),
+    )
+    request = _as_set(io, request, stream=stream)
     held = _hold(db, namespace, run, request, until=now + LEASE if stream else 0, content=content)
     stores = store_ids(fields.get("tool_resources"))
-    return Reserved(held, Input(turns), message_ids, files, joining, stores, thread is not None)
+    input_ = Input(with_names(turns, images_of(known)))
+    return Reserved(held, input_, message_ids, files, joining, stores, thread is not None)
 
 
 def _hold(  # noqa: PLR0913 - a run, what it asks, and who reads it
@@ -252,25 +271,20 @@ def _hold(  # noqa: PLR0913 - a run, what it asks, and who reads it
     return values
 
 
-def _request(  # noqa: PLR0913 - three objects, what was given, and how it is to be answered
-    io: IO, run: Run, given: Json, assistant: Json, thread: Json, *, stream: bool
-) -> Json:
-    both = [assistant.get("tool_resources"), thread.get("tool_resources")]
-    ids = dict.fromkeys(id_ for resources in both for id_ in file_ids(resources))
-    stores = dict.fromkeys(id_ for resources in both for id_ in store_ids(resources))
-    body = request_from_run(
-        run,
-        runs.overridden(given, assistant),
-        list(ids),
-        stores=list(stores),
-        store=io.settings.store_responses,
-        limits=_limits(io),
-    )
-    model = io.settings.models.get(run["model"])
+def _uses(run: Run, file_ids_: list[str], turns: Turns) -> list[Use]:
+    """The files that a run uses: images, and those of the code interpreter where the run has it."""
+    has_code = any(tool["type"] == "code_interpreter" for tool in run["tools"])
+    images: list[Use] = [(id_, "vision") for id_ in image_ids(turns)]
+    return images + [(id_, "assistants") for id_ in file_ids_ if has_code]
+
+
+def _as_set(io: IO, request: Json, *, stream: bool) -> Json:
+    """The request with the model and in the mode that the settings say."""
+    model = io.settings.models.get(request["model"])
     if model is not None:
-        log.info("model %s is asked for as %s (Settings.models)", run["model"], model)
-        body["model"] = model
-    return in_mode(io, body, stream=stream)
+        log.info("model %s is asked for as %s (Settings.models)", request["model"], model)
+        request["model"] = model
+    return in_mode(io, request, stream=stream)
 
 
 def _limits(io: IO) -> Json:

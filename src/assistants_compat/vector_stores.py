@@ -18,6 +18,7 @@ from .containers import delete_upstream
 from .io import IO, Request
 from .translate.assistant import store_ids, wanted_stores, with_stores
 from .translate.thread import MADE
+from .uploads import mapped
 from .wire import Json, as_object
 
 log = logging.getLogger("assistants_compat")
@@ -67,6 +68,9 @@ async def with_made_stores(io: IO, fields: Json, made: Made, *, of_thread: bool)
 
 
 async def _make(io: IO, store: Json, made: Made) -> str:
+    if ids := store.get("file_ids"):
+        known = await mapped(io, ids)
+        store = {**store, "file_ids": [known.get(id_, id_) for id_ in ids]}
     answer = await io.ask(Request("POST", "/vector_stores", store))
     id_ = answer.get("id")
     if not isinstance(id_, str):
@@ -88,6 +92,8 @@ async def attach(io: IO, thread: Json, file_ids: Sequence[str], made: Made) -> s
     there = store_ids(thread.get("tool_resources"))
     if not there:
         return await _make(io, {"file_ids": files, "expires_after": _EXPIRY}, made)
+    known = await mapped(io, files)
+    files = [known.get(id_, id_) for id_ in files]
     path = store_path(there[0])
     await io.ask(Request("POST", f"{path}/file_batches", {"file_ids": files}))
     made.upstream += [(f"{path}/files/{quote(file_id, safe='')}", file_id) for file_id in files]
