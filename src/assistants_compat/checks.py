@@ -9,6 +9,7 @@ BerriAI/litellm#4257), `unknown_parameter` is reported (openai/openai-node#902);
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from .errors import ApiError
@@ -146,17 +147,19 @@ def record(keys: Mapping[str, Check], *, required: tuple[str, ...] = ()) -> Chec
     return check
 
 
-def tagged(kinds: Mapping[str, Check]) -> Check:
-    """An object whose `type` decides the rest of its keys."""
+def tagged(kinds: Mapping[str, Check], old: Mapping[str, Check] = MappingProxyType({})) -> Check:
+    """An object whose `type` decides the rest of its keys; `old` kinds are taken and not named to who gives another."""
     tag = choice(*kinds)
+    known = {**kinds, **old}
 
     def check(value: Any, place: str) -> None:
         if not isinstance(value, dict):
             raise wrong_type(place, "an object", value)
         if "type" not in value:
             raise _missing(place, "type")
-        tag(value["type"], _join(place, "type"))
-        kinds[value["type"]](value, place)
+        if value["type"] not in [*old]:  # which may be no string
+            tag(value["type"], _join(place, "type"))
+        known[value["type"]](value, place)
 
     return check
 

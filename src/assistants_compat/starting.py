@@ -28,7 +28,6 @@ from .threads import (
     insert_messages,
     join_files,
     join_store,
-    searched_files,
     with_files,
 )
 from .translate import run as runs
@@ -37,7 +36,7 @@ from .translate.request import container_of, request_from_run, stores_of
 from .translate.thread import attached_files, fields_with_store
 from .translate.transcript import Input, Turns, image_ids, turns_from_entries, with_names
 from .uploads import NotUploadedError, Use, images_of, names, upload_all
-from .vector_stores import Made, attach, making, trouble
+from .vector_stores import Made, attach, making, searched_files, trouble
 from .wire import Json, Run
 
 log = logging.getLogger("assistants_compat")
@@ -115,8 +114,8 @@ async def begin(  # noqa: PLR0913 - a request, its thread, and how it is to be a
         joining = None
         if thread is not None:
             thread = await furnished(io, thread, made)
-        elif files := searched_files(given.get("additional_messages")):
-            joining = await _joining(io, given, thread_id, files, made)
+        elif searched_files(given.get("additional_messages") or ()):
+            joining = await _joining(io, given, thread_id, made)
 
         def reserve(db: Connection) -> Reserved:
             return _reserve(io, db, given, thread_id, thread, joining, stream=stream, content=content)
@@ -124,7 +123,7 @@ async def begin(  # noqa: PLR0913 - a request, its thread, and how it is to be a
         return await _begin(io, await _reserved(io, reserve, thread_id), stream=stream)
 
 
-async def _joining(io: IO, given: Json, thread_id: str, files: list[str], made: Made) -> Joining:
+async def _joining(io: IO, given: Json, thread_id: str, made: Made) -> Joining:
     """Let what the run's own messages attach join the thread's vector store, unless the run is refused anyway."""
     namespace = io.settings.namespace
 
@@ -137,7 +136,9 @@ async def _joining(io: IO, given: Json, thread_id: str, files: list[str], made: 
 
     await look_at_thread(io, thread_id)
     fields = (await io.read(find))["body"]
-    return Joining(store_ids(fields.get("tool_resources")), await attach(io, fields, files, made))
+    return Joining(
+        store_ids(fields.get("tool_resources")), await attach(io, fields, given["additional_messages"], made)
+    )
 
 
 async def _begin(io: IO, reserved: Reserved, *, stream: bool) -> tuple[Found, Asked]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeVar
 
 from .checks import too_long
@@ -12,7 +12,7 @@ from .store.engine import Connection
 from .store.queries import Found
 from .translate.assistant import file_ids, store_ids
 from .translate.thread import attached_files, fields_with_files, fields_with_store, message_from_request
-from .vector_stores import Made, attach, making, with_made_stores
+from .vector_stores import Made, attach, making, searched_files, with_made_stores
 from .wire import Json
 
 T = TypeVar("T")
@@ -28,12 +28,7 @@ class StoreMovedError(Exception):
 async def furnished(io: IO, given: Json, made: Made) -> Json:
     """The fields of a new thread, its vector stores made: those that it wants, and that of what its messages attach."""
     fields = await with_made_stores(io, given, made, of_thread=True)
-    return fields_with_store(fields, await attach(io, fields, searched_files(given.get("messages")), made))
-
-
-def searched_files(given: Iterable[Json] | None) -> list[str]:
-    """The files that messages attach to be searched."""
-    return [file_id for entry in given or () for file_id in attached_files(entry, "file_search")]
+    return fields_with_store(fields, await attach(io, fields, given.get("messages") or [], made))
 
 
 async def attaching(
@@ -44,25 +39,24 @@ async def attaching(
     `find` gives the thread, locked, and raises where the messages are refused, before anything is made upstream and
     once more afterwards; `work` gets the thread with its vector store.  A refusal takes back what was made.
     """
-    files = searched_files(given)
-    left = _TRIES if files else 1
+    left = _TRIES
     while True:
         left -= 1
         try:
-            return await _attaching(io, files, find, work)
+            return await _attaching(io, given, find, work)
         except StoreMovedError:  # another message has made one meanwhile
             if not left:
                 raise
 
 
 async def _attaching(
-    io: IO, files: list[str], find: Callable[[Connection], Found], work: Callable[[Connection, Found], T]
+    io: IO, given: list[Json], find: Callable[[Connection], Found], work: Callable[[Connection, Found], T]
 ) -> T:
-    if not files:
+    if not searched_files(given):
         return await io.write(lambda db: work(db, find(db)))
     async with making(io) as made:
         seen = await io.read(find)
-        store = await attach(io, seen["body"], files, made)
+        store = await attach(io, seen["body"], given, made)
 
         def checked(db: Connection) -> T:
             thread = find(db)

@@ -6,7 +6,7 @@ They live upstream and keep their ids.  What is made for a request that is then 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +17,7 @@ from . import errors
 from .containers import delete_upstream
 from .io import IO, Request
 from .translate.assistant import store_ids, wanted_stores, with_stores
-from .translate.thread import MADE
+from .translate.thread import MADE, attached_files
 from .uploads import mapped
 from .wire import Json, as_object
 
@@ -26,6 +26,7 @@ log = logging.getLogger("assistants_compat")
 # A store that was made for a thread goes seven days after its last use (platform.md section 12).
 _EXPIRY = {"anchor": "last_active_at", "days": 7}
 
+_REFUSED = 400
 _PATIENCE = 60.0  # seconds for which a run waits until its thread's store is indexed (platform.md section 12)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 4.0  # seconds between two looks, each half as long again as the one before
 
@@ -84,12 +85,40 @@ def store_path(store_id: str) -> str:
     return f"/vector_stores/{quote(store_id, safe='')}"
 
 
-async def attach(io: IO, thread: Json, file_ids: Sequence[str], made: Made) -> str | None:
-    """Let files join the vector store of a thread with these fields; the id of a new one, if it had none."""
-    files = list(dict.fromkeys(file_ids))
+def searched_files(given: Iterable[Json], *, first_version: bool | None = None) -> list[str]:
+    """The files that messages attach to be searched, each once; with `first_version` only those, or all others."""
+    return list(
+        dict.fromkeys(
+            file_id
+            for entry in given
+            for file_id in attached_files(entry, "file_search")
+            if first_version in (None, file_id in (entry.get("file_ids") or ()))
+        )
+    )
+
+
+async def attach(io: IO, thread: Json, given: Iterable[Json], made: Made) -> str | None:
+    """Let files that messages attach join the vector store of a thread with these fields.
+
+    The id of a new one, if it had none.  In the first version nobody said which tool a file is for: one that cannot be
+    searched (a table) is then there for the code interpreter alone.
+    """
+    messages = list(given)
+    there = store_ids(thread.get("tool_resources"))
+    new = await _join(io, there, searched_files(messages, first_version=False), made)
+    either = searched_files(messages, first_version=True)
+    try:
+        return await _join(io, [new] if new else there, either, made) or new
+    except errors.UpstreamError as error:
+        if error.status != _REFUSED:
+            raise
+        log.warning("%d file(s) cannot be searched: the upstream refuses them", len(either))
+    return new
+
+
+async def _join(io: IO, there: list[str], files: list[str], made: Made) -> str | None:
     if not files:
         return None
-    there = store_ids(thread.get("tool_resources"))
     if not there:
         return await _make(io, {"file_ids": files, "expires_after": _EXPIRY}, made)
     known = await mapped(io, files)

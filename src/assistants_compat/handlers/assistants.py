@@ -11,6 +11,7 @@ from ..store import queries
 from ..store.engine import Connection
 from ..store.queries import Found
 from ..translate.assistant import assistant_from_fields
+from ..translate.first_version import understood
 from ..vector_stores import making, with_made_stores
 from ..wire import Assistant
 
@@ -21,7 +22,7 @@ def _served(row: Found) -> Assistant:
 
 async def create(io: IO, call: Call) -> Reply:
     """POST /assistants."""
-    given = call.json(shapes.ASSISTANT_CREATE)
+    given = understood(call.json(shapes.ASSISTANT_CREATE))
     async with making(io) as made:
         fields = await with_made_stores(io, given, made, of_thread=False)
         row = {"namespace": io.settings.namespace, "id": io.mint("asst"), "created_at": io.now(), "body": fields}
@@ -37,8 +38,8 @@ async def retrieve(io: IO, call: Call) -> Reply:
 async def update(io: IO, call: Call) -> Reply:
     """POST /assistants/{assistant_id}: only the keys that are given change (recorded)."""
     id_ = call.parts["assistant_id"]
-    await _get(io, id_)  # before a vector store is made for an assistant that is not there
-    given = call.json(shapes.ASSISTANT_UPDATE)
+    there = await _get(io, id_)  # before a vector store is made for an assistant that is not there
+    given = understood(call.json(shapes.ASSISTANT_UPDATE), there["body"].get("tools") or ())
     async with making(io) as made:
         fields = await with_made_stores(io, given, made, of_thread=False)
 

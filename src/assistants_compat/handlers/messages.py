@@ -10,13 +10,14 @@ from ..paging import list_reply, page_from_call
 from ..store import queries
 from ..store.engine import Connection
 from ..store.queries import Found
+from ..translate.first_version import understood
 from ..wire import Message
 
 
 async def create(io: IO, call: Call) -> Reply:
     """POST: refused with the service's own 400 while a run is active; whether it still is is looked at first."""
     thread_id = call.parts["thread_id"]
-    given = call.json(shapes.MESSAGE_CREATE)
+    given = understood(call.json(shapes.MESSAGE_CREATE))
     await lifecycle.look_at_thread(io, thread_id)
 
     def find(db: Connection) -> Found:

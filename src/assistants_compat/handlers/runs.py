@@ -10,6 +10,7 @@ from ..paging import list_reply, page_from_call
 from ..store import queries
 from ..store.engine import Connection
 from ..store.queries import Found
+from ..translate.first_version import understood
 from ..wire import Run
 
 _NOT_UPDATED = frozenset({"in_progress", "cancelling"})
@@ -22,7 +23,7 @@ def _polled(io: IO, run: Run) -> Reply:
 
 async def create(io: IO, call: Call) -> Reply:
     """POST a run."""
-    given, thread_id = call.json(shapes.RUN_CREATE), call.parts["thread_id"]
+    given, thread_id = understood(call.json(shapes.RUN_CREATE)), call.parts["thread_id"]
     call.check_list("include", shapes.INCLUDE)
     if given.get("stream"):
         return await streaming.start(io, given, thread_id=thread_id, content=bool(call.values("include")))
@@ -31,7 +32,7 @@ async def create(io: IO, call: Call) -> Reply:
 
 async def create_thread_and_run(io: IO, call: Call) -> Reply:
     """POST /threads/runs: a new thread and its first run; when the run is refused there is no thread either."""
-    given = call.json(shapes.THREAD_AND_RUN_CREATE)
+    given = understood(call.json(shapes.THREAD_AND_RUN_CREATE))
     thread = dict(given.pop("thread", None) or {})
     resources = given.pop("tool_resources", None)
     if resources:

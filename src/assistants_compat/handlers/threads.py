@@ -10,6 +10,7 @@ from ..lookup import existing
 from ..store import queries
 from ..store.engine import Connection
 from ..store.queries import Found
+from ..translate.first_version import understood
 from ..translate.thread import MADE, thread_from_fields
 from ..vector_stores import making, with_made_stores
 
@@ -20,7 +21,7 @@ def _reply(row: Found, *, fresh: bool) -> Reply:
 
 async def create(io: IO, call: Call) -> Reply:
     """POST /threads, with its first messages or without."""
-    given = call.json(shapes.THREAD_CREATE)
+    given = understood(call.json(shapes.THREAD_CREATE))
     async with making(io) as made:
         fields = await threads.furnished(io, given, made)
         row = await io.write(lambda db: threads.add_thread(io, db, io.mint("thread"), fields, io.now()))
