@@ -132,6 +132,28 @@ def door(request: pytest.FixtureRequest) -> Iterator[Door]:
 
 
 @pytest.fixture
+def sync() -> Iterator[Door]:
+    """The synchronous door, for what is the same behind both."""
+    opened = Door("sync")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def loop_door() -> Iterator[Door]:
+    """The asynchronous door."""
+    opened = Door("async", asyncio.new_event_loop())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def other(sync: Door, hand: ByHand, settings: Settings) -> Any:
+    """Another client of the same store: a synchronous one, which needs no event loop."""
+    return sync.client(hand, settings)
+
+
+@pytest.fixture
 def client(door: Door, upstream: StandIn, settings: Settings) -> Any:
     """A wrapped client of the door's kind, without the SDK's own retries."""
     return door.client(upstream, settings)

@@ -10,7 +10,8 @@ import pytest
 from assistants_compat.io import IO
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
-from legacy import CODE, make_assistant, make_thread, sent
+from legacy import CODE, make_assistant, make_thread
+from sent import bodies
 from streams import rest
 
 MINUTE = 60
@@ -48,8 +49,8 @@ def run(door: Door, client: Any, thread_id: str, assistant_id: str, *, stream: b
 
 def asked_for(upstream: StandIn) -> list[Any]:
     """The container of each request for a response; None for one without the tool."""
-    bodies = sent(upstream)
-    return [next((tool.get("container") for tool in body.get("tools", [])), None) for body in bodies]
+    asked = bodies(upstream)
+    return [next((tool.get("container") for tool in body.get("tools", [])), None) for body in asked]
 
 
 def changes(upstream: StandIn) -> list[str]:

@@ -78,11 +78,6 @@ def run_again(door: Door, client: Any, run: Any, text: str | None = None, **opti
     return door(runs.create_and_poll(thread_id=run.thread_id, assistant_id=run.assistant_id, **options))
 
 
-def sent(upstream: StandIn) -> list[Any]:
-    """The bodies of all requests for a response, in their order."""
-    return [each.json for each in upstream.requests if (each.method, each.path) == ("POST", "/responses")]
-
-
 def make_file(door: Door, client: Any, upstream: StandIn, turn: Any) -> str:
     """The id of the first file that a run with this scripted turn links."""
     upstream.script(turn)

@@ -66,6 +66,24 @@ def frame(event: Json) -> bytes:
     return f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
 
 
+PNG = b"\x89PNG\r\n\x1a\nplot"
+# The names of the events of a run that says something, deltas once.
+PLAIN = [
+    "run.created",
+    "run.queued",
+    "run.in_progress",
+    "run.step.created",
+    "run.step.in_progress",
+    "message.created",
+    "message.in_progress",
+    "message.delta",
+    "message.completed",
+    "run.step.completed",
+    "run.completed",
+]
+OUTPUTS = [{"tool_call_id": "call_1", "output": "CALL_1"}]
+
+
 # --- an upstream that is driven by hand
 
 
@@ -282,6 +300,11 @@ def names(seen: Iterable[Any]) -> list[str]:
     return [event.event.removeprefix("thread.") for event in seen]
 
 
+def once(seen: list[str]) -> list[str]:
+    """Names without the repetitions of deltas."""
+    return [name for number, name in enumerate(seen) if number == 0 or name != seen[number - 1]]
+
+
 def text_of(seen: Iterable[Any]) -> str:
     """The text that the deltas of these events add up to."""
     deltas = [event.data.delta.content for event in seen if event.event == "thread.message.delta"]
@@ -394,6 +417,11 @@ def lapse(settings: Settings, run_id: str) -> None:
 
 TEXT = "One two three four five six."
 EVENTS = events(message(TEXT))
+WHOLE = [
+    *["run.created", "run.queued", "run.in_progress", "run.step.created", "run.step.in_progress"],
+    *["message.created", "message.in_progress", *["message.delta"] * len(TEXT.split())],
+    *["message.completed", "run.step.completed", "run.completed"],
+]
 CUT = 6  # after that many of them two words have been said
 
 

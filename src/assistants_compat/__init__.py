@@ -8,28 +8,41 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import CompatError, SettingsError, StoreError, UnsupportedSdkError
-from .settings import Settings
+from .errors import CompatError, DownloadError, SettingsError, StoreError, UnsupportedSdkError
+from .settings import Settings, StoredFile
 
 if TYPE_CHECKING:
+    from .downloads import download_files
     from .intercept import wrap
     from .links import file_url
+    from .settling import Settled, settle
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CompatError",
+    "DownloadError",
     "Settings",
     "SettingsError",
+    "Settled",
     "StoreError",
+    "StoredFile",
     "UnsupportedSdkError",
     "__version__",
+    "download_files",
     "file_url",
+    "settle",
     "wrap",
 ]
 
 
-_LATER = {"file_url": "links", "wrap": "intercept"}
+_LATER = {
+    "Settled": "settling",
+    "download_files": "downloads",
+    "file_url": "links",
+    "settle": "settling",
+    "wrap": "intercept",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,8 @@ from __future__ import annotations
 import json
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 log = logging.getLogger("assistants_compat")
@@ -45,6 +46,18 @@ class StoreError(CompatError):
 
 class StoreBusyError(StoreError):
     """The store is there but did not answer: locked for too long, or its server went away."""
+
+
+class DownloadError(CompatError):
+    """Some files could not be downloaded: `failed` says why, by their ids; `paths` are those of the others."""
+
+    def __init__(self, failed: Mapping[str, str], paths: Sequence[Path]) -> None:
+        """Name the first of them."""
+        [(file_id, why), *more] = failed.items()
+        others = f", and {len(more)} more" if more else ""
+        super().__init__(f"{file_id} could not be downloaded: {why}{others}")
+        self.failed = dict(failed)
+        self.paths = list(paths)
 
 
 class ApiError(Exception):

@@ -11,7 +11,9 @@ from urllib.parse import quote
 from . import errors
 from .headers import disposition
 from .io import CHUNK, IO, Body, Request
+from .settings import StoredFile
 from .store import queries
+from .store.engine import Connection
 from .store.queries import Found
 from .translate.found import made_files, place_of
 from .translate.output import Generated
@@ -103,8 +105,25 @@ async def at_hand(io: IO, row: Found) -> Found:
     changes = await recovered(io, row)
     if changes is None:
         raise errors.no_such_file(row["id"], row["trouble"] or "its bytes are no longer kept here")
-    await io.write(lambda db: queries.change(db, "files", io.settings.namespace, row["id"], **changes))
-    return {**row, **changes}
+    now_stored: Found = {**row, **changes}
+
+    def work(db: Connection) -> bool:
+        before = queries.get(db, "files", io.settings.namespace, row["id"], lock=True)
+        queries.change(db, "files", io.settings.namespace, row["id"], **changes)
+        return before is not None and not before["stored"]
+
+    # Of several that tried at once one was first; and what only lay on another machine was told of there.
+    if await io.write(work):
+        await tell(io, [now_stored])
+    return now_stored
+
+
+async def tell(io: IO, rows: Sequence[Json]) -> None:
+    """Say of which files the bytes are kept now; for whoever has just committed these rows, and for nobody else."""
+    for row in rows:
+        if row["stored"]:
+            body = row["body"]
+            await io.tell(StoredFile(row["id"], body["filename"], body["bytes"], row["thread_id"], row["run_id"]))
 
 
 async def recovered(io: IO, row: Found) -> Json | None:

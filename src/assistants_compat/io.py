@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import secrets
 import sys
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Mapping, MutableSet, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,16 +29,18 @@ from anyio.lowlevel import RunVar
 
 from . import ids
 from .errors import StoreError, UpstreamError, bad_upstream
-from .settings import Settings
+from .settings import Settings, StoredFile
 from .store import places, queries
 from .store.engine import transact
-from .store.files import PIECE
+from .store.files import PIECE, Draft
 from .wire import Json
 
 if TYPE_CHECKING:
     from .store.engine import Connection
 
 T = TypeVar("T")
+
+log = logging.getLogger("assistants_compat")
 
 CHUNK = 64 * 1024
 LEASE = 45  # seconds for which a stream holds its run; it is renewed three times in that time
@@ -193,7 +197,11 @@ class IO(ABC):
 
         `disposition` is the Content-Disposition of links to them.
         """
-        draft = await self._call(lambda: self._files.draft(key, disposition))
+        return await self.fill(lambda: self._files.draft(key, disposition), chunks)
+
+    async def fill(self, begin: Callable[[], Draft], chunks: AsyncIterator[bytes]) -> tuple[int, str]:
+        """Write a draft and commit it; the number of its bytes and their SHA-256.  Discarded on a failure."""
+        draft = await self._call(begin)
         try:
             # Several at a time: each write of an asynchronous caller is a trip to another thread.
             held: list[bytes] = []
@@ -236,6 +244,17 @@ class IO(ABC):
     async def forget(self, key: str) -> None:
         """Delete the bytes kept under one of our file ids."""
         await self._call(lambda: self._files.delete(key))
+
+    async def tell(self, file: StoredFile) -> None:
+        """Call the `on_file` of the settings; what it raises is logged: where, because its words may hold anything."""
+        on_file = self.settings.on_file
+        if on_file is None:
+            return
+        try:
+            await self._call(partial(on_file, file))
+        except Exception as error:  # noqa: BLE001 - the caller's own code: the file is kept all the same
+            where = "".join(traceback.format_tb(error.__traceback__))
+            log.error("on_file failed for %s: %s\n%s", file.id, type(error).__name__, where)  # noqa: TRY400 - as above
 
     def is_forked(self) -> bool:
         """Whether this is a copy in a child process: what its parent has begun is not the child's to end."""

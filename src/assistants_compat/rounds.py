@@ -92,6 +92,8 @@ async def finish(
     finally:
         if written is None and outcome.files:
             await _give_up(io, row, [file.id for file in new])
+    if written is not None:
+        await generated.tell(io, kept)
     return written or await again(io, row)
 
 

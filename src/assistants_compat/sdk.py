@@ -62,6 +62,13 @@ def prepare(is_wrapped: IsWrapped) -> None:
                 setattr(class_, "vector_stores", _vector_stores_in(way))  # noqa: B010 - as above
 
 
+def left_out() -> Any:
+    """The value of a query parameter that a client sends by itself and shall not send."""
+    from openai._types import Omit  # noqa: PLC0415 - public since 2.0 only
+
+    return Omit()
+
+
 def _plain(method: FunctionType) -> FunctionType:
     """The function under the SDK's own decorators; a wrapper of somebody else's (instrumentation) stays."""
     while hasattr(method, "__wrapped__") and _is_the_sdks(method):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
 
@@ -20,6 +22,24 @@ ThreadFiles = Literal["keep", "delete"]
 
 
 _NO_MODELS: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A generated file whose bytes are kept now: what `Settings(on_file=...)` is told.
+
+    `id` is what `files.content` takes, `size` is in bytes, `thread` and `run` are the ids of where it was made.
+    `filename` is what the model chose (`/mnt/data/x.csv`): data, never a path on this machine.
+    """
+
+    id: str
+    filename: str
+    size: int
+    thread: str
+    run: str
+
+
+OnFile = Callable[[StoredFile], object]
 
 
 def _whole_number(text: str) -> int:
@@ -73,6 +93,23 @@ def _yes_or_no(text: str) -> bool:
     return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.strip().lower()]
 
 
+def _function(text: str) -> OnFile:
+    module, colon, path = text.partition(":")
+    if not colon:
+        raise ValueError
+    try:
+        found: Any = import_module(module)
+        for name in path.split("."):
+            found = getattr(found, name)
+    except (ImportError, AttributeError):
+        raise ValueError from None
+    return cast("OnFile", found)
+
+
+def _is_function(value: object) -> bool:
+    return value is None or (callable(value) and not inspect.iscoroutinefunction(value))
+
+
 def _is_place(value: object) -> bool:
     return value is None or isinstance(value, str)
 
@@ -119,6 +156,7 @@ _NEEDED: Mapping[str, tuple[Callable[[object], bool], str]] = {
         "{'type': 'disabled'} or {'type': 'allowlist', 'allowed_domains': [...]}, without secrets, or None,",
     ),
     "thread_files": (lambda value: value in get_args(ThreadFiles), f"one of {', '.join(get_args(ThreadFiles))}"),
+    "on_file": (_is_function, "a function that is not asynchronous, or None,"),
 }
 
 
@@ -171,6 +209,10 @@ class Settings:
       `memory_limit` or `network_policy` is not used again.
     - `thread_files` (`ASSISTANTS_COMPAT_THREAD_FILES`): `keep` the generated files of a thread that is deleted, or
       `delete` them with it.
+    - `on_file` (`ASSISTANTS_COMPAT_ON_FILE`, as `module:function`, imported when the settings are made): called with a
+      `StoredFile` once for each generated file, when its bytes and its row are kept.  However many processes look at a
+      run, the one that stored the file calls; one that dies in that moment never does.  Asynchronous clients call from
+      a worker thread.  What it raises is logged and harms nothing; whoever waits for the run waits for it too.
     """
 
     store: str | None = _from_environment("STORE", str, None)
@@ -185,6 +227,7 @@ class Settings:
     memory_limit: MemoryLimit | None = _from_environment("MEMORY_LIMIT", _memory_limit, None)  # noqa: RUF009 - as above
     network_policy: Mapping[str, Any] | None = _from_environment("NETWORK_POLICY", _network_policy, None)
     thread_files: ThreadFiles = _from_environment("THREAD_FILES", _thread_files, "keep")  # noqa: RUF009 - as above
+    on_file: OnFile | None = _from_environment("ON_FILE", _function, None)  # noqa: RUF009 - as above
 
     def __post_init__(self) -> None:
         """Refuse at once what would fail later, far from its cause."""

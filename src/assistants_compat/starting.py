@@ -15,7 +15,7 @@ from types import MappingProxyType
 from . import errors
 from .asking import Asked, ask, in_mode, taken
 from .containers import Place, placed
-from .io import IO, LEASE
+from .io import IO
 from .lifecycle import abandon, advance, cancel_upstream, look_at_thread, stop
 from .lookup import existing
 from .store import queries
@@ -40,6 +40,8 @@ from .vector_stores import Made, attach, making, searched_files, trouble
 from .wire import Json, Run
 
 log = logging.getLogger("assistants_compat")
+
+_ASKING = 300  # seconds for which nobody takes a streamed run's asker for dead: a container may have to be filled first
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ async def _begin(io: IO, reserved: Reserved, *, stream: bool) -> tuple[Found, As
         error = await trouble(io, stores_of(reserved.row["request"]), reserved.stores)
         if error is not None:
             return await _failed(io, reserved, error, stream=stream)
-        place = Place(thread_id, reserved.container)
+        place = Place.of(reserved.row)
         request = await placed(io, place, reserved.row["request"])
         asked = await ask(io, request, reserved.input, trim=trim, forget=True, place=place)
         if reserved.is_taken_as_it_is(asked):
@@ -236,7 +238,7 @@ def _reserve(  # noqa: PLR0913, PLR0917 - a request, its thread, and how it is t
         limits=_limits(io),
     )
     request = _as_set(io, request, stream=stream)
-    held = _hold(db, namespace, run, request, until=now + LEASE if stream else 0, content=content)
+    held = _hold(db, namespace, run, request, until=now + _ASKING if stream else 0, content=content)
     stores = store_ids(fields.get("tool_resources"))
     input_ = Input(with_names(turns, images_of(known)))
     return Reserved(held, input_, message_ids, files, joining, stores, thread is not None)

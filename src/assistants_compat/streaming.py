@@ -180,6 +180,7 @@ class _Stream:
         if fresh is None or fresh["status"] in runs.TERMINAL:
             return await self._told_by(fresh)
         self.row = fresh
+        await generated.tell(io, files)
         if fresh["status"] == "cancelling":
             return await self._stop("cancelled")
         if io.now() >= fresh["expires_at"]:

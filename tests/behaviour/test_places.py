@@ -27,14 +27,6 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-@pytest.fixture
-def sync() -> Any:
-    """The blocking door, for what is the same behind both."""
-    opened = Door("sync")
-    yield opened
-    opened.close()
-
-
 def test_the_default_store_is_private(door: Door, upstream: StandIn, tmp_path: Path) -> None:
     """In the user's data directory: directories 0700, the database, its log and every file 0600, whatever the umask."""
     before = os.umask(0)

@@ -12,7 +12,8 @@ import pytest
 from assistants_compat import Settings, streaming
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
-from legacy import FUNCTION, look_at, sent
+from legacy import FUNCTION, look_at
+from sent import bodies
 from streams import (
     CUT,
     DROP,
@@ -59,7 +60,7 @@ def test_what_is_sent(door: Door, upstream: StandIn, settings: Settings) -> None
     upstream.script(Turn(text=TEXT))
     seen = rest(door, begin(door, door.client(upstream, settings)))
     assert (text_of(seen), seen[-1].event) == (TEXT, "thread.run.completed")
-    [body] = sent(upstream)
+    [body] = bodies(upstream)
     assert (body["background"], body["stream"], body["store"]) == (True, True, True)
     ended(settings, seen[-1].data.id, door)
 
@@ -70,8 +71,8 @@ def test_an_upstream_that_refuses(door: Door, settings: Settings) -> None:
         client = door.client(upstream, settings)
         for _ in range(2):
             assert rest(door, begin(door, client))[-1].event == "thread.run.completed"
-        assert [body.get("background") for body in sent(upstream)] == [True, None, None]
-        assert [body["stream"] for body in sent(upstream)] == [True] * 3
+        assert [body.get("background") for body in bodies(upstream)] == [True, None, None]
+        assert [body["stream"] for body in bodies(upstream)] == [True] * 3
 
 
 @pytest.mark.parametrize("cuts", [(1,), (3,), (6,), (len(EVENTS) - 1,), (2, 6, 8)])

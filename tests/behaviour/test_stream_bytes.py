@@ -14,6 +14,7 @@ from doors import Door
 from legacy import FUNCTION, asked, make_assistant, make_thread
 from streams import (
     END,
+    PLAIN,
     ByHand,
     begin,
     events,
@@ -21,38 +22,19 @@ from streams import (
     function,
     message,
     names,
+    once,
     rest,
     said,
     text_of,
 )
 
 POST = "POST /responses"
-PNG = b"\x89PNG\r\n\x1a\nplot"
-PLAIN = [
-    "run.created",
-    "run.queued",
-    "run.in_progress",
-    "run.step.created",
-    "run.step.in_progress",
-    "message.created",
-    "message.in_progress",
-    "message.delta",
-    "message.completed",
-    "run.step.completed",
-    "run.completed",
-]
-OUTPUTS = [{"tool_call_id": "call_1", "output": "CALL_1"}]
 
 
 @pytest.fixture
 def settings(sqlite_settings: Settings) -> Settings:
     """SQLite; one test below names the other store."""
     return sqlite_settings
-
-
-def once(seen: list[str]) -> list[str]:
-    """Names without the repetitions of deltas."""
-    return [name for number, name in enumerate(seen) if number == 0 or name != seen[number - 1]]
 
 
 # --- raw answers

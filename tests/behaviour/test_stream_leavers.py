@@ -7,7 +7,7 @@ import gc
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -249,14 +249,6 @@ def test_other_clients_streams_are_not_waited_for(door: Door, client: Any, hand:
 
 
 # --- threads and collectors
-
-
-@pytest.fixture
-def sync() -> Iterator[Door]:
-    """The synchronous door."""
-    opened = Door("sync")
-    yield opened
-    opened.close()
 
 
 def test_another_thread_closes_the_stream(sync: Door, hand: ByHand, settings: Settings) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import sys
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -38,22 +37,6 @@ from streams import (
 def settings(sqlite_settings: Settings) -> Settings:
     """SQLite: nothing here is about the database."""
     return sqlite_settings
-
-
-@pytest.fixture
-def sync() -> Iterator[Door]:
-    """The synchronous door."""
-    opened = Door("sync")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def loop_door() -> Iterator[Door]:
-    """The asynchronous door."""
-    opened = Door("async", asyncio.new_event_loop())
-    yield opened
-    opened.close()
 
 
 async def by_cancel(reading: Any) -> None:

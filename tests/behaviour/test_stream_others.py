@@ -40,14 +40,6 @@ def client(door: Door, hand: ByHand, settings: Settings) -> Any:
     return door.client(hand, settings)
 
 
-@pytest.fixture
-def other(hand: ByHand, settings: Settings) -> Any:
-    """Another client of the same store: a synchronous one, which needs no event loop."""
-    door = Door("sync")
-    yield door.client(hand, settings)
-    door.close()
-
-
 def test_who_looks_disturbs_nobody(door: Door, client: Any, other: Any, hand: ByHand, settings: Settings) -> None:
     """Retrieve, lists, messages and steps of a streamed run: as far as it came, and no request upstream."""
     stream, run_id, thread_id = begun(door, client, hand)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -47,14 +46,6 @@ def settings(sqlite_settings: Settings) -> Settings:
 def client(door: Door, hand: ByHand, settings: Settings) -> Any:
     """A wrapped client of the door's kind."""
     return door.client(hand, settings)
-
-
-@pytest.fixture
-def other(hand: ByHand, settings: Settings) -> Iterator[Any]:
-    """Another client of the same store: a synchronous one, which needs no event loop."""
-    door = Door("sync")
-    yield door.client(hand, settings)
-    door.close()
 
 
 def test_a_client_that_is_closed_while_another_thread_reads(hand: ByHand, settings: Settings) -> None:

@@ -10,44 +10,29 @@ import pytest
 from assistants_compat import Settings
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
-from legacy import CODE, CSV, FUNCTION, LINK, asked, calling, dump, look_at, make_assistant, make_thread, raw, sent
+from legacy import CODE, CSV, FUNCTION, LINK, asked, calling, dump, look_at, make_assistant, make_thread, raw
+from sent import bodies
 from streams import (
+    OUTPUTS,
+    PLAIN,
+    PNG,
     begin,
     ended,
     handler,
     names,
+    once,
     rest,
     text_of,
     whole,
 )
 
 POST = "POST /responses"
-PNG = b"\x89PNG\r\n\x1a\nplot"
-PLAIN = [
-    "run.created",
-    "run.queued",
-    "run.in_progress",
-    "run.step.created",
-    "run.step.in_progress",
-    "message.created",
-    "message.in_progress",
-    "message.delta",
-    "message.completed",
-    "run.step.completed",
-    "run.completed",
-]
-OUTPUTS = [{"tool_call_id": "call_1", "output": "CALL_1"}]
 
 
 @pytest.fixture
 def settings(sqlite_settings: Settings) -> Settings:
     """SQLite; one test below names the other store."""
     return sqlite_settings
-
-
-def once(seen: list[str]) -> list[str]:
-    """Names without the repetitions of deltas."""
-    return [name for number, name in enumerate(seen) if number == 0 or name != seen[number - 1]]
 
 
 # --- the SDK's ways to begin
@@ -72,9 +57,9 @@ def test_every_way_to_begin_gives_the_same_stream(door: Door, client: Any, upstr
         assert once(names(seen)) == PLAIN
         [answer, _] = door.all(client.beta.threads.messages.list(thread.id))
         assert text_of(seen) == answer.content[0].text.value == "You said: Say it in several words."
-        assert len(sent(upstream)) == number
+        assert len(bodies(upstream)) == number
     assert asked(upstream) == [POST] * 3
-    assert [body["stream"] for body in sent(upstream)] == [True] * 3
+    assert [body["stream"] for body in bodies(upstream)] == [True] * 3
 
 
 def whole_with_events(door: Door, manager: Any) -> list[tuple[str, Any]]:
@@ -152,7 +137,7 @@ def test_a_round_without_a_stream_between_streams(door: Door, client: Any, upstr
         door, door(runs.submit_tool_outputs(run.id, thread_id=run.thread_id, tool_outputs=OUTPUTS, stream=True))
     )
     assert (seen[-1].event, text_of(seen)) == ("thread.run.completed", "Done.")
-    assert [(body.get("stream"), body.get("background")) for body in sent(upstream)] == [
+    assert [(body.get("stream"), body.get("background")) for body in bodies(upstream)] == [
         (True, None),
         (None, True),
         (True, None),

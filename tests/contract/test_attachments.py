@@ -10,7 +10,8 @@ import pytest
 from assistants_compat import Settings, vector_stores
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
-from legacy import asked, dump, make_assistant, make_thread, raw, sent, waiting_run
+from legacy import asked, dump, make_assistant, make_thread, raw, waiting_run
+from sent import bodies
 
 SEARCH = [{"type": "file_search"}]
 CODE = [{"type": "code_interpreter"}]
@@ -64,7 +65,7 @@ def test_an_attachment_makes_the_threads_store_and_the_next_one_extends_it(
     assert set(upstream.vector_stores[store].files) == {first, second}
     run = door(client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id))
     assert run.status == "completed"
-    assert sent(upstream)[0]["tools"][0]["vector_store_ids"] == [store]
+    assert bodies(upstream)[0]["tools"][0]["vector_store_ids"] == [store]
 
 
 def test_a_thread_is_made_with_what_its_messages_attach(door: Door, client: Any, upstream: StandIn) -> None:
@@ -126,7 +127,7 @@ def test_a_runs_own_messages_attach_too(door: Door, client: Any, upstream: Stand
     options = {"assistant_id": assistant.id, "additional_messages": [attaching(file_id)]}
     door(client.beta.threads.runs.create(thread.id, **options))
     [store] = stores_of(door, client, thread.id)
-    assert sent(upstream)[0]["tools"][0]["vector_store_ids"] == [store]
+    assert bodies(upstream)[0]["tools"][0]["vector_store_ids"] == [store]
 
 
 def test_a_thread_and_its_run_are_made_with_attachments(door: Door, client: Any, upstream: StandIn) -> None:
@@ -135,7 +136,7 @@ def test_a_thread_and_its_run_are_made_with_attachments(door: Door, client: Any,
     assistant = make_assistant(door, client, tools=SEARCH)
     thread = {"messages": [attaching(file_id)]}
     run = door(client.beta.threads.create_and_run(assistant_id=assistant.id, thread=thread))
-    assert sent(upstream)[0]["tools"][0]["vector_store_ids"] == stores_of(door, client, run.thread_id)
+    assert bodies(upstream)[0]["tools"][0]["vector_store_ids"] == stores_of(door, client, run.thread_id)
 
 
 @pytest.mark.parametrize("step", ["store", "batch", "run"])
@@ -221,7 +222,7 @@ def test_a_thread_takes_twenty_files_for_its_code(door: Door, client: Any, upstr
         )
         assert "maximum length 20, but got an array with length 21" in str(caught.value)
     assert len(door.all(client.beta.threads.messages.list(thread.id))) == 1
-    assert sent(upstream) == []
+    assert bodies(upstream) == []
 
 
 def test_a_thread_has_one_store(door: Door, client: Any, upstream: StandIn) -> None:
@@ -266,7 +267,7 @@ def test_a_run_fails_whose_store_is_not_indexed_in_time(
     run = door(client.beta.threads.runs.create(thread.id, **options))
     assert (run.status, run.last_error.code) == ("failed", "server_error")
     assert run.last_error.message == f"Vector store {store} was still indexing 2 file(s) after 0 seconds."
-    assert sent(upstream) == []
+    assert bodies(upstream) == []
     assert len(door.all(client.beta.threads.messages.list(thread.id))) == 3
 
 

@@ -24,11 +24,11 @@ from legacy import (
     make_assistant,
     make_thread,
     raw,
-    sent,
     start_run,
     submit,
     waiting_run,
 )
+from sent import bodies
 
 CANCEL = "POST /responses/*/cancel"
 
@@ -67,7 +67,7 @@ def test_a_run_is_cancelled_from_any_status(door: Door, client: Any, upstream: S
     door(client.beta.threads.messages.create(run.thread_id, role="user", content="Again."))
     again = door(client.beta.threads.runs.create_and_poll(thread_id=run.thread_id, assistant_id=run.assistant_id))
     assert again.status == "completed"
-    assert [item.get("role") for item in sent(upstream)[-1]["input"]] == ["user", "user"]
+    assert [item.get("role") for item in bodies(upstream)[-1]["input"]] == ["user", "user"]
 
 
 def test_what_a_cancelled_run_has_used_is_counted_once(door: Door, client: Any, upstream: StandIn) -> None:
@@ -150,7 +150,7 @@ def test_calls_of_a_run_that_is_being_cancelled_are_not_awaited(door: Door, clie
     [step] = door.all(client.beta.threads.runs.steps.list(run.id, thread_id=run.thread_id))
     assert step.status == "cancelled"
     door(client.beta.threads.runs.create_and_poll(thread_id=run.thread_id, assistant_id=run.assistant_id))
-    assert [item.get("role") for item in sent(upstream)[-1]["input"]] == ["user"]
+    assert [item.get("role") for item in bodies(upstream)[-1]["input"]] == ["user"]
 
 
 def test_a_cancel_that_the_upstream_did_not_hear_is_repeated(door: Door, client: Any, upstream: StandIn) -> None:

@@ -10,7 +10,8 @@ import pytest
 from assistants_compat import Settings
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
-from legacy import finish_run, make_assistant, make_thread, raw, run_again, sent
+from legacy import finish_run, make_assistant, make_thread, raw, run_again
+from sent import bodies
 from streams import names, rest
 
 SEARCH = [{"type": "file_search"}]
@@ -58,7 +59,7 @@ def test_the_stores_of_assistant_and_thread_are_searched_together(door: Door, cl
     resources = {"file_search": {"vector_store_ids": [second]}}
     thread = door(client.beta.threads.create(messages=[{"role": "user", "content": "Cake?"}], tool_resources=resources))
     run = door(client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id))
-    [body] = sent(upstream)
+    [body] = bodies(upstream)
     [searched] = body["tools"]
     assert searched == {
         "type": "file_search",
@@ -80,7 +81,7 @@ def test_a_store_that_both_have_is_named_once(door: Door, client: Any, upstream:
     resources = {"file_search": {"vector_store_ids": [store]}}
     thread = door(client.beta.threads.create(messages=[{"role": "user", "content": "?"}], tool_resources=resources))
     door(client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id))
-    assert sent(upstream)[0]["tools"][0]["vector_store_ids"] == [store]
+    assert bodies(upstream)[0]["tools"][0]["vector_store_ids"] == [store]
 
 
 def test_a_search_without_a_store_is_not_sent_and_still_echoed(door: Door, client: Any, upstream: StandIn) -> None:
@@ -88,7 +89,7 @@ def test_a_search_without_a_store_is_not_sent_and_still_echoed(door: Door, clien
     run = finish_run(door, client, tools=SEARCH, tool_choice="auto")
     assert run.status == "completed"
     assert [tool.type for tool in run.tools] == ["file_search"]
-    [body] = sent(upstream)
+    [body] = bodies(upstream)
     assert {"tools", "include", "tool_choice"}.isdisjoint(body)
 
 
@@ -100,7 +101,7 @@ def test_a_search_that_is_forced_without_a_store_is_not_forced_upstream(
     run = finish_run(door, client, tools=SEARCH, tool_choice=choice)
     assert run.status == "completed"
     assert raw(door, client, f"/threads/{run.thread_id}/runs/{run.id}")["tool_choice"] == choice
-    assert "tool_choice" not in sent(upstream)[0]
+    assert "tool_choice" not in bodies(upstream)[0]
 
 
 def test_few_results_are_asked_for_where_the_model_is_small(door: Door, client: Any, upstream: StandIn) -> None:
@@ -109,7 +110,7 @@ def test_few_results_are_asked_for_where_the_model_is_small(door: Door, client: 
     several = {"type": "file_search", "file_search": {"max_num_results": 9}}
     for tool in (SEARCH[0], several):
         finish_run(door, client, assistant={**searching(store, tool), "model": "gpt-3.5-turbo"})
-    assert [body["tools"][0]["max_num_results"] for body in sent(upstream)] == [5, 9]
+    assert [body["tools"][0]["max_num_results"] for body in bodies(upstream)] == [5, 9]
 
 
 def test_resources_that_are_changed_count_from_the_next_run(door: Door, client: Any, upstream: StandIn) -> None:
@@ -122,7 +123,7 @@ def test_resources_that_are_changed_count_from_the_next_run(door: Door, client: 
     resources = {"file_search": {"vector_store_ids": [third]}}
     door(client.beta.assistants.update(run.assistant_id, tool_resources=resources))
     run_again(door, client, run)
-    assert [body["tools"][0]["vector_store_ids"] for body in sent(upstream)] == [
+    assert [body["tools"][0]["vector_store_ids"] for body in bodies(upstream)] == [
         [first],
         [first, second],
         [third, second],
@@ -219,7 +220,7 @@ def test_citations_can_be_replaced(
     # The next run is told what the model said, without our markers.
     door(client.beta.threads.messages.create(thread.id, role="user", content="And?"))
     door(client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id))
-    answers = [item["content"] for item in sent(upstream)[-1]["input"] if item["role"] == "assistant"]
+    answers = [item["content"] for item in bodies(upstream)[-1]["input"] if item["role"] == "assistant"]
     assert answers == ([cut] if cut else [])
 
 
@@ -243,7 +244,7 @@ def test_a_link_beside_a_citation_keeps_its_span(door: Door, client: Any, upstre
         streamed_run(door, client, thread.id, assistant.id)
     else:
         door(client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id))
-    assert sent(upstream)[0]["include"] == ["code_interpreter_call.outputs", "file_search_call.results"]
+    assert bodies(upstream)[0]["include"] == ["code_interpreter_call.outputs", "file_search_call.results"]
     shown = door.all(client.beta.threads.messages.list(thread.id))[0].content[0].text
     by_type = {note.type: note for note in shown.annotations}
     assert sorted(by_type) == ["file_citation", "file_path"]
@@ -275,7 +276,7 @@ def test_an_expired_store_fails_the_run(
         run = door(client.beta.threads.runs.create(thread.id, **options))
     assert (run.status, run.last_error.code) == ("failed", "server_error")
     assert run.last_error.message == f"Vector store {store} has expired."
-    assert sent(upstream) == []
+    assert bodies(upstream) == []
     again = raw(door, client, f"/threads/{thread.id}/runs/{run.id}")
     assert (again["status"], again["expires_at"], again["failed_at"] is None) == ("failed", None, False)
     assert (

@@ -10,7 +10,8 @@ import pytest
 from assistants_compat import Settings
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
-from legacy import CODE, CSV, LINK, asked, dump, finish_run, make_assistant, make_file, make_thread, raw, sent
+from legacy import CODE, CSV, LINK, asked, dump, finish_run, make_assistant, make_file, make_thread, raw
+from sent import bodies
 
 SEARCH = [{"type": "file_search"}]
 UPLOAD = "POST /files"
@@ -43,7 +44,7 @@ def test_a_generated_file_is_input_of_the_code_interpreter(door: Door, client: A
         door(client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id))
     [copy] = copies(upstream)
     assert (upstream.files[copy].content, upstream.files[copy].wire["filename"]) == (CSV, "sales.csv")
-    assert [body["tools"][0]["container"]["file_ids"] for body in sent(upstream)] == [[copy], [copy]]
+    assert [body["tools"][0]["container"]["file_ids"] for body in bodies(upstream)] == [[copy], [copy]]
     assert asked(upstream, UPLOAD) == [UPLOAD]
     shown = raw(door, client, f"/threads/{thread.id}")["tool_resources"]
     assert shown["code_interpreter"]["file_ids"] == [file_id]
@@ -83,7 +84,7 @@ def test_a_generated_image_is_shown_to_the_model(door: Door, client: Any, upstre
     assistant = make_assistant(door, client)
     door(client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id))
     [copy] = copies(upstream, "vision")
-    [item] = sent(upstream)[0]["input"]
+    [item] = bodies(upstream)[0]["input"]
     assert item["content"] == [{"type": "input_image", "file_id": copy, "detail": "low"}]
     blocks = raw(door, client, f"/threads/{thread.id}/messages?order=asc")["data"][0]["content"]
     assert blocks == [part]
@@ -148,7 +149,7 @@ def test_images_are_told_in_create_and_run(door: Door, client: Any, upstream: St
     ]
     thread = {"messages": [{"role": "user", "content": content}]}
     run = door(client.beta.threads.create_and_run(assistant_id=assistant.id, thread=thread))
-    assert sent(upstream)[0]["input"][0]["content"] == [
+    assert bodies(upstream)[0]["input"][0]["content"] == [
         {"type": "input_text", "text": "Look."},
         {"type": "input_image", "image_url": IMAGE, "detail": "high"},
         {"type": "input_image", "file_id": theirs, "detail": "auto"},
@@ -157,7 +158,9 @@ def test_images_are_told_in_create_and_run(door: Door, client: Any, upstream: St
     door(client.beta.threads.runs.poll(run.id, thread_id=run.thread_id))
     options = {"thread_id": run.thread_id, "assistant_id": assistant.id, "additional_messages": more}
     door(client.beta.threads.runs.create_and_poll(**options))
-    assert sent(upstream)[-1]["input"][-1]["content"] == [{"type": "input_image", "file_id": theirs, "detail": "auto"}]
+    assert bodies(upstream)[-1]["input"][-1]["content"] == [
+        {"type": "input_image", "file_id": theirs, "detail": "auto"}
+    ]
     assert asked(upstream, UPLOAD, "GET /files/*") == []
 
 

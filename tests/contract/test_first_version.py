@@ -9,7 +9,8 @@ import pytest
 
 from assistants_compat.testing import Fault, StandIn
 from doors import Door
-from legacy import asked, make_assistant, make_thread, raw, sent
+from legacy import asked, make_assistant, make_thread, raw
+from sent import bodies
 
 RETRIEVAL = [{"type": "retrieval"}]
 CODE = [{"type": "code_interpreter"}]
@@ -38,7 +39,7 @@ def test_an_assistant_retrieves_from_its_files(door: Door, client: Any, upstream
     thread = make_thread(door, client)
     options = {"tools": [*RETRIEVAL, *CODE], "tool_choice": {"type": "retrieval"}}
     door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id, **options))
-    [body] = sent(upstream)
+    [body] = bodies(upstream)
     assert [tool["type"] for tool in body["tools"]] == ["file_search", "code_interpreter"]
     assert body["tools"][0]["vector_store_ids"] == [store]
     assert body["tool_choice"] == {"type": "file_search"}
@@ -75,7 +76,7 @@ def test_files_of_a_message_are_for_both_tools(door: Door, client: Any, upstream
         door(client.beta.threads.messages.create(thread_id, role="user", content="?", extra_body=more))
     options = {"additional_messages": [message]} if place == "run" else {}
     door(client.beta.threads.runs.create(thread_id, assistant_id=assistant.id, **options))
-    search, code = sent(upstream)[0]["tools"]
+    search, code = bodies(upstream)[0]["tools"]
     assert code["container"]["file_ids"] == [file_id]
     assert files_of(upstream, search["vector_store_ids"][0]) == {file_id}
     [shown] = raw(door, client, f"/threads/{thread_id}/messages")["data"]

@@ -18,10 +18,10 @@ from legacy import (
     make_thread,
     raw,
     run_again,
-    sent,
     submit,
     waiting_run,
 )
+from sent import bodies
 
 IMAGE = "https://example.com/image.png"
 
@@ -241,7 +241,7 @@ def test_what_a_run_did_is_forgotten_with_what_it_said(
         if message.content[0].text.value in deleted:
             door(messages.delete(message.id, thread_id=run.thread_id))
     run_again(door, client, run, "And?")
-    assert kinds(sent(upstream)[-1]) == [*expected, "user"]
+    assert kinds(bodies(upstream)[-1]) == [*expected, "user"]
 
 
 @pytest.mark.parametrize(("deleted", "expected"), [(False, ["user", *CALL]), (True, [])])
@@ -263,4 +263,4 @@ def test_what_a_run_without_messages_did_is_forgotten_with_its_question(
     if deleted:
         door(messages.delete(question.id, thread_id=run.thread_id))
     run_again(door, client, run, "And?")
-    assert kinds(sent(upstream)[-1]) == [*expected, "user"]
+    assert kinds(bodies(upstream)[-1]) == [*expected, "user"]

@@ -25,10 +25,10 @@ from legacy import (
     make_thread,
     raw,
     run_again,
-    sent,
     submit,
     waiting_run,
 )
+from sent import bodies
 
 # As recorded (platform.md section 4).
 TOO_LONG = {
@@ -68,7 +68,7 @@ def test_the_completion_budget_is_one_for_all_rounds(door: Door, client: Any, up
     submit(door, client, run, "call_1")
     look_at(door, client, run)
     submit(door, client, run, "call_2")
-    assert [body["max_output_tokens"] for body in sent(upstream)] == [300, 200, 150]
+    assert [body["max_output_tokens"] for body in bodies(upstream)] == [300, 200, 150]
 
 
 def test_a_run_that_has_spent_its_completion_budget_is_incomplete(door: Door, client: Any, upstream: StandIn) -> None:
@@ -80,7 +80,7 @@ def test_a_run_that_has_spent_its_completion_budget_is_incomplete(door: Door, cl
     assert (ended.status, ended.incomplete_details.reason) == ("incomplete", "max_completion_tokens")
     assert (ended.usage.completion_tokens, ended.required_action) == (300, None)
     assert run_again(door, client, run).status == "completed"
-    kinds = [item.get("type") or item["role"] for item in sent(upstream)[-1]["input"]]
+    kinds = [item.get("type") or item["role"] for item in bodies(upstream)[-1]["input"]]
     assert kinds == ["user", "function_call", "function_call_output"], "only the call that was answered"
 
 
@@ -110,8 +110,8 @@ def test_last_messages_sends_only_those(
     strategy = {"type": "last_messages", "last_messages": kept}
     last = run_again(door, client, run, "three", truncation_strategy=strategy)
     assert last.truncation_strategy.to_dict() == strategy
-    assert said(sent(upstream)[-1])[: len(texts)] == texts
-    assert len(said(sent(upstream)[-1])) == min(kept, 5)
+    assert said(bodies(upstream)[-1])[: len(texts)] == texts
+    assert len(said(bodies(upstream)[-1])) == min(kept, 5)
     assert len(door.all(client.beta.threads.messages.list(run.thread_id))) == 6
 
 
@@ -121,7 +121,7 @@ def test_auto_has_no_number(door: Door, client: Any, upstream: StandIn) -> None:
     strategy = {"type": "auto", "last_messages": 1}
     last = run_again(door, client, run, "two", truncation_strategy=strategy)
     assert last.truncation_strategy.to_dict() == strategy
-    assert said(sent(upstream)[-1]) == ["Hello.", "You said: Hello.", "two"]
+    assert said(bodies(upstream)[-1]) == ["Hello.", "You said: Hello.", "two"]
 
 
 @pytest.mark.parametrize(("texts", "kept"), [(["1", "2"], ["2"]), (["1", "2", "3"], ["1", "3"])])
@@ -132,7 +132,7 @@ def test_auto_keeps_the_first_turn_as_long_as_it_can(
     assistant, thread = make_assistant(door, client), make_thread(door, client, *texts)
     upstream.fault(Fault("POST /responses", status=400, body=TOO_LONG))
     door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id))
-    assert said(sent(upstream)[-1]) == kept
+    assert said(bodies(upstream)[-1]) == kept
 
 
 def test_auto_drops_whole_turns_from_the_middle(door: Door, client: Any, upstream: StandIn) -> None:
@@ -142,7 +142,7 @@ def test_auto_drops_whole_turns_from_the_middle(door: Door, client: Any, upstrea
         run_again(door, client, run, str(number))
     upstream.fault(Fault("POST /responses", status=400, body=TOO_LONG, times=2))
     assert run_again(door, client, run, "9").status == "completed"
-    whole, half, fitting = (said(body) for body in sent(upstream)[-3:])
+    whole, half, fitting = (said(body) for body in bodies(upstream)[-3:])
     assert len(whole) == 17
     assert half == [*whole[:4], *whole[-3:]], "two turns of the beginning, two of the end"
     assert fitting == [*whole[:2], whole[-1]]
@@ -160,7 +160,7 @@ def test_an_input_that_is_found_too_long_only_later_is_asked_for_again(
     upstream.script(late, late)
     last = run_again(door, client, run, "9")
     assert (last.status, last.last_error) == ("completed", None)
-    whole, half, fitting = (said(body) for body in sent(upstream)[-3:])
+    whole, half, fitting = (said(body) for body in bodies(upstream)[-3:])
     assert (len(whole), half, fitting) == (17, [*whole[:4], *whole[-3:]], [*whole[:2], whole[-1]])
     messages = door.all(client.beta.threads.messages.list(run.thread_id, run_id=last.id))
     assert [message.content[0].text.value for message in messages] == ["You said: 9"]
@@ -172,7 +172,7 @@ def test_an_input_that_stays_too_long_fails_the_run_with_its_words(door: Door, c
     upstream.script(Turn(status="failed", error=error))
     run = finish_run(door, client)
     assert (run.status, run.last_error.message) == ("failed", error["message"])
-    assert len(sent(upstream)) == 1
+    assert len(bodies(upstream)) == 1
     assert run_again(door, client, run).status == "completed"
 
 
@@ -188,7 +188,7 @@ def test_tool_outputs_that_no_longer_fit_are_sent_with_a_shorter_transcript(
     upstream.fault(Fault("POST /responses", status=400, body=TOO_LONG))
     submit(door, client, waits, "call_1")
     assert look_at(door, client, waits).status == "completed"
-    refused, last = sent(upstream)[-2:]
+    refused, last = bodies(upstream)[-2:]
     assert (len(refused["input"]), "previous_response_id" in refused) == (1, True)
     assert "previous_response_id" not in last
     kinds = [item.get("type") or item["role"] for item in last["input"]]
@@ -203,12 +203,12 @@ def test_what_cannot_be_shortened_is_the_upstreams_refusal(
     run = finish_run(door, client)
     run_again(door, client, run, "two")
     upstream.fault(Fault("POST /responses", status=400, body=TOO_LONG, times=9))
-    requests = len(sent(upstream))
+    requests = len(bodies(upstream))
     options = {} if strategy is None else {"truncation_strategy": strategy}
     with pytest.raises(openai.BadRequestError) as caught:
         run_again(door, client, run, **options)
     assert caught.value.body == TOO_LONG["error"]
-    assert len(sent(upstream)) - requests == (2 if strategy is None else 1)
+    assert len(bodies(upstream)) - requests == (2 if strategy is None else 1)
     assert len(door.all(client.beta.threads.runs.list(run.thread_id))) == 2
 
 
@@ -231,10 +231,10 @@ def test_a_code_interpreter_call_is_replayed_while_its_container_lives(
     monkeypatch.setattr(IO, "now", lambda _self: int(time.time()) + minutes * 60)
     upstream.advance(minutes * 60)
     assert run_again(door, client, run, "And?").status == "completed"
-    kinds = [item.get("type") or item["role"] for item in sent(upstream)[-1]["input"]]
+    kinds = [item.get("type") or item["role"] for item in bodies(upstream)[-1]["input"]]
     assert kinds == ["user", *(["code_interpreter_call"] if replayed else []), "assistant", "user"]
     if replayed:
-        [call] = [item for item in sent(upstream)[-1]["input"] if item.get("type")]
+        [call] = [item for item in bodies(upstream)[-1]["input"] if item.get("type")]
         assert (call["code"], call["outputs"]) == ("print(42)", [{"type": "logs", "logs": "42\n"}])
         assert len(upstream.containers) == 1
 
@@ -247,7 +247,7 @@ def test_a_deleted_message_is_not_sent(door: Door, client: Any, upstream: StandI
     assert door(messages.delete(question.id, thread_id=run.thread_id)).deleted
     door(messages.update(answer.id, thread_id=run.thread_id, metadata={"seen": "yes"}))
     run_again(door, client, run, "And?")
-    assert said(sent(upstream)[-1]) == ["You said: Hello.", "And?"]
+    assert said(bodies(upstream)[-1]) == ["You said: Hello.", "And?"]
 
 
 def test_additional_messages_are_messages_of_the_thread(door: Door, client: Any, upstream: StandIn) -> None:
@@ -261,9 +261,9 @@ def test_additional_messages_are_messages_of_the_thread(door: Door, client: Any,
         door(runs.create(thread.id, **options))
     assert len(door.all(client.beta.threads.messages.list(thread.id))) == 1
     run = door(runs.create_and_poll(thread_id=thread.id, **options))
-    assert said(sent(upstream)[-1]) == ["Hello.", "One more."]
+    assert said(bodies(upstream)[-1]) == ["Hello.", "One more."]
     run_again(door, client, run)
-    assert said(sent(upstream)[-1]) == ["Hello.", "One more.", "You said: One more."]
+    assert said(bodies(upstream)[-1]) == ["Hello.", "One more.", "You said: One more."]
     [_, _, added, _] = door.all(client.beta.threads.messages.list(thread.id))
     assert (added.run_id, added.metadata) == (None, {"a": "1"})
 
@@ -279,12 +279,12 @@ def test_a_model_that_is_gone_is_replaced_where_the_settings_say_so(
     with caplog.at_level(logging.INFO, "assistants_compat"):
         run = waiting_run(door, client, upstream, assistant={"model": "gpt-4-turbo"})
         submit(door, client, run)
-    assert [body["model"] for body in sent(upstream)] == ["gpt-4.1", "gpt-4.1"]
+    assert [body["model"] for body in bodies(upstream)] == ["gpt-4.1", "gpt-4.1"]
     assert run.model == "gpt-4-turbo"
     logged = [record.getMessage() for record in caplog.records]
     assert logged == ["model gpt-4-turbo is asked for as gpt-4.1 (Settings.models)"]
     finish_run(door, client, model="gpt-4o")
-    assert sent(upstream)[-1]["model"] == "gpt-4o"
+    assert bodies(upstream)[-1]["model"] == "gpt-4o"
 
 
 def test_an_upstream_that_keeps_nothing_is_told_everything_again(
@@ -297,7 +297,7 @@ def test_an_upstream_that_keeps_nothing_is_told_everything_again(
     upstream.script(Turn(output=[reasoning, {**call, "status": "completed"}], usage=usage(10, 100)), Turn(text="Done."))
     run = finish_run(door, client, tools=[FUNCTION], max_completion_tokens=300)
     assert submit(door, client, run).status == "completed"
-    first, second = sent(upstream)
+    first, second = bodies(upstream)
     assert (first["store"], first["include"]) == (False, ["reasoning.encrypted_content"])
     assert "background" not in first
     assert second == {
@@ -311,7 +311,7 @@ def test_an_upstream_that_keeps_nothing_is_told_everything_again(
         ],
     }
     run_again(door, client, run)
-    kinds = [item.get("type") or item["role"] for item in sent(upstream)[-1]["input"]]
+    kinds = [item.get("type") or item["role"] for item in bodies(upstream)[-1]["input"]]
     assert kinds == ["user", "function_call", "function_call_output", "assistant"], "reasoning stays inside its run"
     assert asked(upstream) == ["POST /responses"] * 3
 
@@ -326,10 +326,10 @@ def test_three_rounds_without_a_store_upstream(door: Door, upstream: StandIn, se
     again = run_again(door, client, run, "two", tools=[FUNCTION])
     submit(door, client, again, "call_1")
     assert submit(door, client, again, "call_2").status == "completed"
-    assert said(sent(upstream)[1]) == ["Hello.", "One.", "two"]
-    for body in sent(upstream)[2:]:
+    assert said(bodies(upstream)[1]) == ["Hello.", "One.", "two"]
+    for body in bodies(upstream)[2:]:
         assert said(body) == ["two"], "what was left out once stays out"
-    kinds = [item.get("type") or item["role"] for item in sent(upstream)[-1]["input"]]
+    kinds = [item.get("type") or item["role"] for item in bodies(upstream)[-1]["input"]]
     assert kinds == ["user", *["function_call", "function_call_output"] * 2]
 
 
@@ -344,7 +344,7 @@ def test_a_parameter_that_the_model_refuses_has_the_upstreams_words(door: Door, 
     with pytest.raises(openai.BadRequestError) as caught:
         finish_run(door, client, temperature=0.5)
     assert caught.value.body == error
-    assert sent(upstream)[0]["temperature"] == 0.5
+    assert bodies(upstream)[0]["temperature"] == 0.5
     upstream.script(Turn(status="failed", error={"code": "invalid_prompt", "message": message}))
     run = finish_run(door, client, temperature=0.5)
     assert (run.status, run.last_error.to_dict()) == ("failed", {"code": "invalid_prompt", "message": message})
@@ -365,7 +365,7 @@ SCHEMA = {"name": "answer", "schema": {"type": "object", "properties": {}}, "str
 def test_a_response_format_is_flattened(door: Door, client: Any, upstream: StandIn, given: Any, upstreams: Any) -> None:
     """Each form goes upstream as `text.format`, and is echoed as it was given."""
     run = finish_run(door, client, response_format=given)
-    assert sent(upstream)[0].get("text") == (upstreams and {"format": upstreams})
+    assert bodies(upstream)[0].get("text") == (upstreams and {"format": upstreams})
     assert raw(door, client, f"/threads/{run.thread_id}/runs/{run.id}")["response_format"] == given
 
 
@@ -387,7 +387,7 @@ def test_other_parameters_go_upstream_as_they_are(
         extra_body={"reasoning_effort": "low"},
     )
     submit(door, client, run)
-    for body in sent(upstream):
+    for body in bodies(upstream):
         assert (body["parallel_tool_calls"], body["top_p"]) == (parallel, 0.5)
         assert body["reasoning"] == {"effort": "low"}
         assert "metadata" not in body

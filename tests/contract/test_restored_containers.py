@@ -25,7 +25,8 @@ from containers import (
     said,
 )
 from doors import Door
-from legacy import CODE, FUNCTION, asked, calling, look_at, sent, submit
+from legacy import CODE, FUNCTION, asked, calling, look_at, submit
+from sent import bodies
 
 EXPIRED = {"error": {"message": "Container is expired.", "type": "invalid_request_error", "param": None, "code": None}}
 LATE = Turn(status="failed", error={"code": "server_error", "message": "Container is expired."}, polls=0)
@@ -151,7 +152,7 @@ def test_what_ran_in_a_dead_container_is_not_told(
     expired(upstream, monkeypatch)
     run(door, client, *ids)
     run(door, client, *ids)
-    told = [[item.get("type", item.get("role")) for item in body["input"]] for body in sent(upstream)]
+    told = [[item.get("type", item.get("role")) for item in body["input"]] for body in bodies(upstream)]
     refused = ["user", "code_interpreter_call", "assistant"]
     assert told == [
         ["user"],
@@ -267,7 +268,7 @@ def test_outputs_that_come_after_the_containers_end(
     expired(upstream, monkeypatch)
     submit(door, client, waits)
     assert look_at(door, client, waits).status == "completed"
-    assert "previous_response_id" not in sent(upstream)[-1]
+    assert "previous_response_id" not in bodies(upstream)[-1]
     assert contents(upstream, asked_for(upstream)[-1]) == {"a.csv": b"1", "b.csv": b"2", "c.csv": b"3"}
 
 

@@ -14,7 +14,8 @@ from assistants_compat.store.engine import Connection, transact
 from assistants_compat.store.places import database_url
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
-from legacy import FUNCTION, asked, calling, dump, finish_run, look_at, run_again, sent, submit, waiting_run
+from legacy import FUNCTION, asked, calling, dump, finish_run, look_at, run_again, submit, waiting_run
+from sent import bodies
 
 PAIRED = "Item 'fc_1' of type 'function_call' was provided without its required 'reasoning' item: 'rs_1'."
 STALE = [
@@ -55,12 +56,12 @@ def test_items_that_no_longer_fit_are_left_out(door: Door, client: Any, upstream
     run = answered_run(door, client, upstream)
     upstream.fault(Fault("POST /responses", status=400, body=refusal(message)))
     assert run_again(door, client, run, "And?").status == "completed"
-    first, second = sent(upstream)[-2:]
+    first, second = bodies(upstream)[-2:]
     assert kinds(first) == ["user", "function_call", "function_call_output", "assistant", "user"]
     assert kinds(second) == ["user", "assistant", "user"]
     assert run_again(door, client, run).status == "completed"
-    assert kinds(sent(upstream)[-1]) == ["user", "assistant", "user", "assistant"]
-    assert len(sent(upstream)) == 5
+    assert kinds(bodies(upstream)[-1]) == ["user", "assistant", "user", "assistant"]
+    assert len(bodies(upstream)) == 5
 
 
 @pytest.mark.parametrize("message", STALE)
@@ -72,10 +73,10 @@ def test_items_that_are_found_stale_only_later_are_left_out_too(
     upstream.script(late(message))
     again = run_again(door, client, run, "And?")
     assert (again.status, again.last_error) == ("completed", None)
-    assert kinds(sent(upstream)[-1]) == ["user", "assistant", "user"]
+    assert kinds(bodies(upstream)[-1]) == ["user", "assistant", "user"]
     assert run_again(door, client, run).status == "completed"
-    assert kinds(sent(upstream)[-1]) == ["user", "assistant", "user", "assistant"]
-    assert len(sent(upstream)) == 5
+    assert kinds(bodies(upstream)[-1]) == ["user", "assistant", "user", "assistant"]
+    assert len(bodies(upstream)) == 5
 
 
 def test_what_is_late_refused_twice_fails_the_run(door: Door, client: Any, upstream: StandIn) -> None:
@@ -84,10 +85,10 @@ def test_what_is_late_refused_twice_fails_the_run(door: Door, client: Any, upstr
     upstream.script(late(PAIRED), late(PAIRED))
     again = run_again(door, client, run, "And?")
     assert (again.status, again.last_error.message) == ("failed", PAIRED)
-    assert len(sent(upstream)) == 4
+    assert len(bodies(upstream)) == 4
     upstream.script(late(PAIRED))
     assert run_again(door, client, run, "And?").status == "failed"
-    assert len(sent(upstream)) == 5
+    assert len(bodies(upstream)) == 5
 
 
 def test_a_run_that_is_refused_late_for_two_reasons_gives_up_both(door: Door, client: Any, upstream: StandIn) -> None:
@@ -98,7 +99,7 @@ def test_a_run_that_is_refused_late_for_two_reasons_gives_up_both(door: Door, cl
     too_long = Turn(status="failed", error={"code": "context_length_exceeded", "message": "Too long."})
     upstream.script(too_long, late(PAIRED))
     assert run_again(door, client, run, "four").status == "completed"
-    assert [kinds(body) for body in sent(upstream)[-2:]] == [
+    assert [kinds(body) for body in bodies(upstream)[-2:]] == [
         ["user", "function_call", "function_call_output", "assistant", "user"],
         ["user", "assistant", "user"],
     ]
@@ -119,7 +120,7 @@ def test_a_stream_that_nobody_reads_is_asked_for_again_as_a_background_run(
     transact(database_url(settings.store), work, write=True)
     done = door(client.beta.threads.runs.poll(again.id, thread_id=run.thread_id))
     assert done.status == "completed"
-    assert "stream" not in sent(upstream)[-1]
+    assert "stream" not in bodies(upstream)[-1]
 
 
 def test_a_late_refusal_of_a_cancelled_run_is_its_end(door: Door, client: Any, upstream: StandIn) -> None:
@@ -130,7 +131,7 @@ def test_a_late_refusal_of_a_cancelled_run_is_its_end(door: Door, client: Any, u
     upstream.fault(Fault("POST /responses/*/cancel", status=500))
     door(client.beta.threads.runs.cancel(again.id, thread_id=run.thread_id))
     assert look_at(door, client, again).status == "failed"
-    assert len(sent(upstream)) == 3
+    assert len(bodies(upstream)) == 3
 
 
 LOST = {
@@ -156,13 +157,13 @@ def test_outputs_go_with_the_transcript_where_the_response_no_longer_fits(
     upstream.fault(Fault("POST /responses", status=400, body=body))
     submit(door, client, waits, "call_3")
     assert look_at(door, client, waits).status == "completed"
-    refused, taken = sent(upstream)[-2:]
+    refused, taken = bodies(upstream)[-2:]
     assert (kinds(refused), "previous_response_id" in refused) == (["function_call_output"], True)
     assert "previous_response_id" not in taken
     assert kinds(taken) == ["user", "assistant", "user", *["function_call", "function_call_output"] * 2]
     assert [item["call_id"] for item in taken["input"] if "call_id" in item] == ["call_2"] * 2 + ["call_3"] * 2
     run_again(door, client, run)
-    assert kinds(sent(upstream)[-1]) == [*kinds(taken), "assistant"], "the first run's calls are forgotten"
+    assert kinds(bodies(upstream)[-1]) == [*kinds(taken), "assistant"], "the first run's calls are forgotten"
 
 
 def test_outputs_that_are_refused_late_go_with_the_transcript(door: Door, client: Any, upstream: StandIn) -> None:
@@ -172,8 +173,8 @@ def test_outputs_that_are_refused_late_go_with_the_transcript(door: Door, client
     submit(door, client, run)
     done = door(client.beta.threads.runs.poll(run.id, thread_id=run.thread_id))
     assert done.status == "completed"
-    assert kinds(sent(upstream)[-1]) == ["user", "function_call", "function_call_output"]
-    assert "previous_response_id" not in sent(upstream)[-1]
+    assert kinds(bodies(upstream)[-1]) == ["user", "function_call", "function_call_output"]
+    assert "previous_response_id" not in bodies(upstream)[-1]
 
 
 def test_a_chosen_number_of_messages_does_not_count_what_the_run_said(
@@ -186,7 +187,7 @@ def test_a_chosen_number_of_messages_does_not_count_what_the_run_said(
     waits = run_again(door, client, run, "And?", tools=[FUNCTION], truncation_strategy=strategy)
     upstream.fault(Fault("POST /responses", status=400, body=LOST))
     submit(door, client, waits)
-    assert kinds(sent(upstream)[-1]) == ["user", "assistant", "function_call", "function_call_output"]
+    assert kinds(bodies(upstream)[-1]) == ["user", "assistant", "function_call", "function_call_output"]
 
 
 def test_outputs_without_a_store_upstream_go_with_the_transcript_too(
@@ -201,9 +202,9 @@ def test_outputs_without_a_store_upstream_go_with_the_transcript_too(
     upstream.fault(Fault("POST /responses", status=400, body=refusal(PAIRED)))
     submit(door, client, run)
     pair = ["function_call", "function_call_output"]
-    assert [kinds(body) for body in sent(upstream)[1:]] == [["user", "reasoning", *pair], ["user", *pair]]
+    assert [kinds(body) for body in bodies(upstream)[1:]] == [["user", "reasoning", *pair], ["user", *pair]]
     assert submit(door, client, run, "call_2").status == "completed"
-    assert kinds(sent(upstream)[-1]) == ["user", *pair, *pair]
+    assert kinds(bodies(upstream)[-1]) == ["user", *pair, *pair]
     assert asked(upstream) == ["POST /responses"] * 4
 
 
@@ -215,13 +216,13 @@ def test_a_refusal_that_has_no_second_way_is_the_callers(
     upstream.fault(Fault("POST /responses", status=400, body=body))
     with pytest.raises(openai.BadRequestError, match="No tool output found"):
         finish_run(door, client)
-    assert len(sent(upstream)) == 1
+    assert len(bodies(upstream)) == 1
     run = waiting_run(door, client, upstream)
     before = dump(settings)
     upstream.fault(Fault("POST /responses", status=400, body=body, times=9))
     with pytest.raises(openai.BadRequestError, match="No tool output found"):
         submit(door, client, run)
-    assert len(sent(upstream)) == 4
+    assert len(bodies(upstream)) == 4
     assert dump(settings) == before
     assert look_at(door, client, run).status == "requires_action"
 
@@ -234,7 +235,7 @@ def test_a_streamed_run_whose_items_are_found_stale_goes_on(door: Door, client: 
     stream = door(runs.create(run.thread_id, assistant_id=run.assistant_id, stream=True))
     events = [event.event for event in door.all(stream)]
     assert ("thread.run.completed" in events, "thread.run.failed" in events) == (True, False)
-    assert kinds(sent(upstream)[-1]) == ["user", "assistant"]
+    assert kinds(bodies(upstream)[-1]) == ["user", "assistant"]
     run_again(door, client, run)
-    assert kinds(sent(upstream)[-1]) == ["user", "assistant", "assistant"]
-    assert len(sent(upstream)) == 5
+    assert kinds(bodies(upstream)[-1]) == ["user", "assistant", "assistant"]
+    assert len(bodies(upstream)) == 5

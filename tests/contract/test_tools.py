@@ -24,10 +24,10 @@ from legacy import (
     make_assistant,
     make_thread,
     raw,
-    sent,
     submit,
     waiting_run,
 )
+from sent import bodies
 
 
 def usage(prompt: int, completion: int) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def test_outputs_continue_the_response_that_asked(door: Door, client: Any, upstr
     queued = submit(door, client, run)
     assert (queued.id, queued.status, queued.required_action) == (run.id, "queued", None)
     assert queued.expires_at == run.expires_at
-    first, second = sent(upstream)
+    first, second = bodies(upstream)
     assert second == {
         **{key: value for key, value in first.items() if key != "input"},
         "previous_response_id": next(iter(upstream.responses)),
@@ -102,7 +102,7 @@ def test_submit_and_poll_goes_through_several_rounds(door: Door, client: Any, up
         assert again.id == run.id
         assert again.status == ("completed" if round_ == 2 else "requires_action")
     ids = list(upstream.responses)
-    assert [body.get("previous_response_id") for body in sent(upstream)] == [None, *ids[:3]]
+    assert [body.get("previous_response_id") for body in bodies(upstream)] == [None, *ids[:3]]
     assert [step["type"] for step in steps_of(door, client, run)] == ["tool_calls"] * 3 + ["message_creation"]
 
 
@@ -113,7 +113,7 @@ def test_parallel_calls_are_one_step_and_want_all_their_outputs(door: Door, clie
     assert [len(step["step_details"]["tool_calls"]) for step in steps_of(door, client, run)] == [2]
     upstream.script(Turn(text="Both."))
     submit(door, client, run, "call_b", "call_a")
-    assert [item["output"] for item in sent(upstream)[1]["input"]] == ["CALL_B", "CALL_A"]
+    assert [item["output"] for item in bodies(upstream)[1]["input"]] == ["CALL_B", "CALL_A"]
     assert poll(door, client, run).status == "completed"
     [step, _] = steps_of(door, client, run)
     outputs = [call["function"]["output"] for call in step["step_details"]["tool_calls"]]
@@ -144,7 +144,7 @@ def test_other_outputs_than_the_awaited_are_refused(
         "param": None,
         "code": None,
     }
-    assert len(sent(upstream)) == 1
+    assert len(bodies(upstream)) == 1
     assert submit(door, client, run, "a", "b").status == "queued"
 
 
@@ -153,7 +153,7 @@ def test_an_output_may_leave_out_the_only_call(door: Door, client: Any, upstream
     run = waiting_run(door, client, upstream)
     submitted = client.beta.threads.runs.submit_tool_outputs(run.id, thread_id=run.thread_id, tool_outputs=[{}])
     assert door(submitted).status == "queued"
-    assert sent(upstream)[1]["input"] == [{"type": "function_call_output", "call_id": "call_1", "output": ""}]
+    assert bodies(upstream)[1]["input"] == [{"type": "function_call_output", "call_id": "call_1", "output": ""}]
 
 
 def test_an_output_may_have_the_documented_size(door: Door, client: Any, upstream: StandIn) -> None:
@@ -199,7 +199,7 @@ def test_a_tool_choice_goes_upstream(door: Door, client: Any, upstream: StandIn,
     """The words stay, a function is named without its nesting, and the run echoes what was given."""
     run = finish_run(door, client, tools=[FUNCTION, *CODE], tool_choice=choice)
     assert run.to_dict()["tool_choice"] == choice
-    assert sent(upstream)[0]["tool_choice"] == upstreams
+    assert bodies(upstream)[0]["tool_choice"] == upstreams
 
 
 def test_a_forced_call_is_forced_once(door: Door, client: Any, upstream: StandIn) -> None:
@@ -207,7 +207,7 @@ def test_a_forced_call_is_forced_once(door: Door, client: Any, upstream: StandIn
     run = waiting_run(door, client, upstream, tool_choice="required")
     upstream.script(Turn(text="Done."))
     submit(door, client, run)
-    assert [body.get("tool_choice") for body in sent(upstream)] == ["required", None]
+    assert [body.get("tool_choice") for body in bodies(upstream)] == ["required", None]
     assert poll(door, client, run).tool_choice == "required"
 
 
@@ -217,7 +217,7 @@ def test_strict_is_always_sent(door: Door, client: Any, upstream: StandIn, given
     parameters = {"type": "object", "properties": {}, "additionalProperties": False}
     function = {"name": "look", "description": "Looks.", "parameters": parameters, **given}
     run = finish_run(door, client, tools=[{"type": "function", "function": function}])
-    assert sent(upstream)[0]["tools"] == [{"type": "function", **function, "strict": strict}]
+    assert bodies(upstream)[0]["tools"] == [{"type": "function", **function, "strict": strict}]
     [tool] = raw(door, client, f"/threads/{run.thread_id}/runs/{run.id}")["tools"]
     assert tool == {"type": "function", "function": {**function, "strict": strict}}
 
@@ -294,7 +294,7 @@ def test_the_sdk_repeats_a_failed_submit_by_itself(door: Door, upstream: StandIn
     run = waiting_run(door, client, upstream)
     upstream.fault(Fault("POST /responses", status=500, headers={"retry-after-ms": "1"}))
     assert submit(door, client, run).status == "queued"
-    assert len(sent(upstream)) == 3
+    assert len(bodies(upstream)) == 3
 
 
 def test_of_two_simultaneous_submits_one_wins(upstream: StandIn, settings: Settings) -> None:
@@ -322,7 +322,7 @@ def test_of_two_simultaneous_submits_one_wins(upstream: StandIn, settings: Setti
     assert won == "queued"
     assert refusal.startswith('Runs in status "')
     assert refusal.endswith('" do not accept tool outputs.')
-    assert len(sent(upstream)) == 2
+    assert len(bodies(upstream)) == 2
     door.close()
 
 
@@ -334,7 +334,7 @@ def test_a_later_run_is_told_of_the_calls(door: Door, client: Any, upstream: Sta
     assert poll(door, client, run).status == "completed"
     door(client.beta.threads.messages.create(run.thread_id, role="user", content="And?"))
     door(client.beta.threads.runs.create_and_poll(thread_id=run.thread_id, assistant_id=run.assistant_id))
-    assert sent(upstream)[-1]["input"] == [
+    assert bodies(upstream)[-1]["input"] == [
         {"role": "user", "content": [{"type": "input_text", "text": "Hello."}]},
         {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": '{"at": "call_1"}'},
         {"type": "function_call_output", "call_id": "call_1", "output": "CALL_1"},
@@ -354,7 +354,7 @@ def test_what_is_said_beside_a_call_is_a_message(door: Door, client: Any, upstre
     assert poll(door, client, run).status == "completed"
     assert len(door.all(client.beta.threads.messages.list(run.thread_id))) == 3
     door(client.beta.threads.runs.create_and_poll(thread_id=run.thread_id, assistant_id=run.assistant_id))
-    kinds = [item.get("type") or item["role"] for item in sent(upstream)[-1]["input"]]
+    kinds = [item.get("type") or item["role"] for item in bodies(upstream)[-1]["input"]]
     assert kinds == ["user", "assistant", "function_call", "function_call_output", "assistant"]
 
 
@@ -402,4 +402,4 @@ def test_a_run_that_waits_too_long_expires(
     door(client.beta.threads.messages.create(run.thread_id, role="user", content="Again."))
     after = door(client.beta.threads.runs.create_and_poll(thread_id=run.thread_id, assistant_id=run.assistant_id))
     assert after.status == "completed"
-    assert [item.get("role") for item in sent(upstream)[-1]["input"]] == ["user", "user"], "no unanswered call"
+    assert [item.get("role") for item in bodies(upstream)[-1]["input"]] == ["user", "user"], "no unanswered call"

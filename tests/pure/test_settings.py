@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ VALUES = {
     "memory_limit": ("4g", "4g"),
     "network_policy": ("a.org, b.org", {"type": "allowlist", "allowed_domains": ["a.org", "b.org"]}),
     "thread_files": ("delete", "delete"),
+    "on_file": ("builtins:print", print),
 }
 
 
@@ -58,6 +60,9 @@ def test_the_table_of_values_covers_every_setting() -> None:
         ("memory_limit", "2g"),
         ("network_policy", "a.org,,b.org"),
         ("thread_files", "sometimes"),
+        ("on_file", "print"),
+        ("on_file", "no_such_module:f"),
+        ("on_file", "builtins:no_such_function"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +98,8 @@ def test_a_variable_that_cannot_be_used_is_named(name: str, text: str, monkeypat
         {"network_policy": {"type": "allowlist", "allowed_domains": []}},
         {"network_policy": {"type": "allowlist", "allowed_domains": ["a.org"], "domain_secrets": [{}]}},
         {"thread_files": None},
+        {"on_file": "builtins:print"},
+        {"on_file": asyncio.sleep},
     ],
 )
 def test_an_argument_that_cannot_be_used_is_refused_at_once(arguments: dict[str, Any]) -> None:

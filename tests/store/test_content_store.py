@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,7 +16,7 @@ import openai
 import pytest
 
 from assistants_compat import Settings, StoreError
-from assistants_compat.io import AsyncIO, run
+from assistants_compat.io import AsyncIO, BlockingIO, run
 from assistants_compat.testing import StandIn, Turn
 from content_places import ID, LONG, Place, loaded, pieces
 from doors import KEY, Door
@@ -47,6 +48,21 @@ def test_what_is_saved_can_be_read_in_whole_and_in_part_and_be_deleted(io: Any, 
     run(io.forget(ID))
     assert run(io.size(ID)) is None
     assert place.names() == []
+
+
+def test_a_program_that_can_have_no_thread_any_more_saves_all_the_same(
+    sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Digests are made beside the writing where that can be, and in the same thread where it cannot."""
+
+    def refused(_self: threading.Thread) -> None:
+        message = "can't start new thread at interpreter shutdown"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    nobody: Any = None
+    io = BlockingIO(sqlite_settings, nobody, set())
+    assert run(io.save(ID, pieces(LONG), "attachment")) == (len(LONG), hashlib.sha256(LONG).hexdigest())
 
 
 def test_an_empty_file_is_a_file(io: Any) -> None:

@@ -11,8 +11,10 @@ import hashlib
 import os
 import re
 import tempfile
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
@@ -30,19 +32,41 @@ class Draft(ABC):
         """Count from nothing."""
         self._size = 0
         self._digest = hashlib.sha256()
+        self._digesting: threading.Thread | None = None
         self._process = os.getpid()
 
     def write(self, chunks: Sequence[bytes]) -> None:
         """Append chunks; raises `StoreError` when they cannot be kept."""
+        size = sum(map(len, chunks))
+        self._digest_behind(chunks, size)
         self._append(chunks)
-        for chunk in chunks:
-            self._digest.update(chunk)
-            self._size += len(chunk)
+        self._size += size
 
     def commit(self) -> tuple[int, str]:
         """Make the file visible; its size in bytes and its SHA-256 in hexadecimal digits."""
         self._finish()
+        self._digested()
         return self._size, self._digest.hexdigest()
+
+    def _digest_behind(self, chunks: Sequence[bytes], size: int) -> None:
+        """Digest a big piece in a thread while it is written and the next one arrives: it takes about as long."""
+        self._digested()
+        if size >= PIECE:
+            thread = threading.Thread(target=self._digest_all, args=(chunks,), name="assistants-compat-digest")
+            with contextlib.suppress(RuntimeError):  # a program that ends can have no thread any more
+                thread.start()
+                self._digesting = thread
+                return
+        self._digest_all(chunks)
+
+    def _digest_all(self, chunks: Sequence[bytes]) -> None:
+        for chunk in chunks:
+            self._digest.update(chunk)
+
+    def _digested(self) -> None:
+        if self._digesting is not None:
+            self._digesting.join()
+            self._digesting = None
 
     def discard(self) -> None:
         """Leave nothing behind.  In a forked child nothing happens: the draft is its parent's, which may go on."""
@@ -98,6 +122,14 @@ def _trouble_said(directory: Path, done: str = "written to") -> Iterator[None]:
         raise StoreError(message) from None
 
 
+def write_all(handle: FileIO, chunks: Sequence[bytes]) -> None:
+    """Write chunks to a file without a buffer, where a write may be a part of it."""
+    for chunk in chunks:
+        written = handle.write(chunk)
+        while written < len(chunk):
+            written += handle.write(memoryview(chunk)[written:])
+
+
 class LocalDraft(Draft):
     """A temporary file beside the final place, synced and moved there: a reader sees all of it or nothing."""
 
@@ -114,10 +146,7 @@ class LocalDraft(Draft):
 
     def _append(self, chunks: Sequence[bytes]) -> None:
         with _trouble_said(self._target.parent):
-            for chunk in chunks:
-                written = self._handle.write(chunk)
-                while written < len(chunk):  # without a buffer a write may be a part of it
-                    written += self._handle.write(memoryview(chunk)[written:])
+            write_all(self._handle, chunks)
 
     def _finish(self) -> None:
         with _trouble_said(self._target.parent):

@@ -98,6 +98,13 @@ def _getting(noun: Noun, columns: tuple[str, ...], *, lock: bool) -> Select[Any]
 
 
 @cache
+def _finding(noun: Noun) -> Select[Any]:
+    table = TABLES[noun]
+    same = (table.c.namespace == bindparam("namespace"), table.c.id == bindparam("id"))
+    return select(table.c.deleted, table.c.body).where(*same)
+
+
+@cache
 def _changing(noun: Noun) -> Update:
     table = TABLES[noun]
     same = (table.c.namespace == bindparam("its_namespace"), table.c.id == bindparam("its_id"))
@@ -148,14 +155,13 @@ def lock_thread(db: Connection, namespace: str, thread_id: str) -> None:
 
 def put(db: Connection, noun: Noun, row: Values) -> None:
     """Insert a row, or write its body anew where it is there; what was deleted stays so, and metadata as it was set."""
-    table = TABLES[noun]
-    same = and_(table.c.namespace == row["namespace"], table.c.id == row["id"])
-    there = db.execute(select(table).where(same)).first()
+    named = {"namespace": row["namespace"], "id": row["id"]}
+    there = db.execute(_finding(noun), named).first()
     if there is None:
         add(db, noun, [row])
     elif not there.deleted:
         kept = {key: there.body[key] for key in ("metadata",) if key in there.body}
-        db.execute(update(table).where(same).values(body={**row["body"], **kept}))
+        change(db, noun, row["namespace"], row["id"], body={**row["body"], **kept})
 
 
 def change(db: Connection, noun: Noun, namespace: str, id_: str, **values: object) -> bool:
@@ -275,6 +281,28 @@ def renew_lease(db: Connection, namespace: str, run_id: str, until: int) -> None
     """Hold on to a run that is held already: a round may have ended meanwhile, and with it the lease."""
     held = (_is(runs, namespace, run_id), runs.c.status.in_(ACTIVE), runs.c.lease_until > 0)
     db.execute(update(runs).where(*held).values(lease_until=until))
+
+
+def idle_runs(db: Connection, namespace: str, now: int) -> list[tuple[str, str]]:
+    """The active runs that nobody streams just now, oldest first: their threads' ids and their own."""
+    columns = (runs.c.thread_id, runs.c.id, runs.c.request, runs.c.lease_until)
+    where = (runs.c.namespace == namespace, runs.c.status.in_(ACTIVE), runs.c.deleted.is_(False))
+    rows = db.execute(select(*columns).where(*where).order_by(runs.c.seq)).all()
+    return [(row.thread_id, row.id) for row in rows if not (row.request.get("stream") and row.lease_until > now)]
+
+
+def missing_files(db: Connection, namespace: str, since: int) -> list[str]:
+    """The ids of files made since then whose bytes are in their container only, oldest first."""
+    where = (files.c.namespace == namespace, files.c.deleted.is_(False), files.c.stored.is_(False))
+    there = (files.c.container_id.is_not(None), files.c.created_at >= since)
+    return list(db.execute(select(files.c.id).where(*where, *there).order_by(files.c.seq)).scalars())
+
+
+def old_files(db: Connection, namespace: str, before: int) -> list[Found]:
+    """The rows of files made before then, oldest first."""
+    where = (files.c.namespace == namespace, files.c.deleted.is_(False), files.c.created_at < before)
+    rows = db.execute(select(files).where(*where).order_by(files.c.seq))
+    return [dict(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented accessor
 
 
 def places(db: Connection, namespace: str, container_ids: Sequence[str]) -> dict[tuple[str, str], str]:

@@ -1,0 +1,31 @@
+"""The progress bar: where there is none, a download goes on without a word."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from assistants_compat.progress import progress
+
+
+@pytest.mark.parametrize(("is_terminal", "is_installed"), [(True, False), (False, True)])
+def test_without_a_terminal_or_rich_nothing_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, is_terminal: bool, is_installed: bool
+) -> None:
+    """Neither on stdout nor on stderr, and rich is not asked for where there is no terminal."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    if not is_installed:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "rich"]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, "rich", None)
+    with progress() as begin:
+        begin("x.csv", 3)(3)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_without_a_stderr_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program without any (pythonw) downloads too."""
+    monkeypatch.setattr(sys, "stderr", None)
+    with progress() as begin:
+        begin("x.csv", None)(3)
