@@ -141,7 +141,7 @@ def test_the_second_version_brings_files_to_code_interpreter(client: Any, upstre
 
 
 def test_the_second_version_searches_files(client: Any, upstream: StandIn) -> None:
-    """Stores of the assistant and the thread are searched, and an attachment joins the thread's; the marker is there."""
+    """Stores of assistant and thread are searched, an attachment joins the latter, and the marker is in the text."""
     one, two, three = (upstream.put_file(f"{name}.txt", b"Cake.", "assistants") for name in "abc")
     stores = [client.beta.vector_stores.create(file_ids=[file_id]).id for file_id in (one, two)]
     note = {"type": "file_citation", "file_id": one, "filename": "a.txt", "index": 4}
