@@ -14,6 +14,7 @@ from .store import queries
 from .store.engine import Connection
 from .store.queries import Found
 from .translate.thread import MADE
+from .uploads import uploads_of
 
 log = logging.getLogger("assistants_compat")
 
@@ -54,6 +55,8 @@ async def _forget(io: IO, file: Found) -> None:
     """Delete a file: the bytes first, so that its row still says that they are there when they could not be."""
     try:
         await io.forget(file["id"])
+        for copy in uploads_of(file).values():
+            await delete_upstream(io, f"/files/{quote(copy, safe='')}", file["id"])
         await io.write(lambda db: queries.bury(db, "files", file["namespace"], file["id"]))
     except errors.StoreError as error:
         log.warning("file %s of a deleted thread stays: %s", file["id"], type(error).__name__)
