@@ -8,7 +8,8 @@ Side by side in one process, round by round, so that a busy machine slows both:
 
 Printed are medians: the time to the first text delta, the time for each event, and what the shim adds; then the memory
 of a long stream: what is held when its last word has come, beyond the text itself, and the peaks beside the floor's.
-Exit code 1 when more is added than the project allows itself.
+Exit code 1 when more is added than the project allows itself: the limits are those of the machine that they were set
+on, where the floor took 75 µs an event, and grow with the floor of this one.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ except ImportError:
 
 FIRST_DELTA_MS = 2.0
 EVENT_US = 30.0
+FLOOR_US = 75.0  # an event of the old service's stream from memory, on openai 3.54 and the machine of these limits
 HELD_BYTES = 4.0  # a delta, beyond its own text, which has to be held
 _WORD = "word "
 
@@ -187,15 +189,17 @@ class Bench:
 _FIRST_DELTA = 4  # the chunk that holds it
 
 
-async def measured(bench: Bench, rounds: int) -> tuple[float, float]:
-    """Print the medians; what the shim adds to the first delta (ms) and to each event (µs)."""
+async def measured(bench: Bench, rounds: int) -> bool:
+    """Print the medians; whether what the shim adds to the first delta and to each event is within the limits."""
     firsts: list[tuple[float, float]] = []
     events: list[tuple[float, float]] = []
+    stubs: list[float] = []
     for number in range(rounds + 2):
         floor, shim = await bench.a_round()
         if number >= 2:  # noqa: PLR2004 - two rounds to warm up
             firsts.append((sum(first for first, _ in floor), shim[0][0]))
             events.append((sum(whole for _, whole in floor), shim[0][1]))
+            stubs.append(floor[0][1])
     count = len(bench.legacy)
     first_floor, first_shim = (statistics.median(column) * 1e3 for column in zip(*firsts, strict=True))
     event_floor, event_shim = (statistics.median(column) * 1e6 / count for column in zip(*events, strict=True))
@@ -207,7 +211,9 @@ async def measured(bench: Bench, rounds: int) -> tuple[float, float]:
         f"{kind:5}  each event   floor {event_floor:6.1f} µs  shim {event_shim:6.1f} µs  added {added_event:6.1f} µs"
         f"  ratio {event_shim / event_floor:.2f}"
     )
-    return added_first, added_event
+    scale = max(1.0, statistics.median(stubs) * 1e6 / count / FLOOR_US)
+    print(f"{kind:5}  limits       {FIRST_DELTA_MS * scale:.2f} ms and {EVENT_US * scale:.1f} µs: {scale:.2f} times")
+    return added_first < FIRST_DELTA_MS * scale and added_event <= EVENT_US * scale
 
 
 @dataclass(frozen=True)
@@ -260,8 +266,7 @@ async def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(store=str(Path(folder) / "store.db"))
         for asynchronous in (False, True):
-            first, event = await measured(Bench(asynchronous, options.events, settings), options.rounds)
-            ok = ok and first < FIRST_DELTA_MS and event <= EVENT_US
+            ok = await measured(Bench(asynchronous, options.events, settings), options.rounds) and ok
         for asynchronous in (False, True):
             bench = Bench(asynchronous, options.deltas, settings)
             floor, shim = await memory(bench, bench.stub), await memory(bench, bench.shim)
