@@ -9,13 +9,14 @@ from urllib.parse import unquote
 
 from . import errors
 from .exchange import Call, Reply
-from .handlers import assistants, files, messages, runs, steps, threads
+from .handlers import assistants, files, messages, runs, steps, threads, vector_stores
 from .io import IO
 
 Handler = Callable[[IO, Call], Awaitable["Reply | None"]]
 
 _RUN = "/threads/{thread_id}/runs/{run_id}"
 _MESSAGE = "/threads/{thread_id}/messages/{message_id}"
+_IN_STORE = "/vector_stores/{store_id}/files/{file_id}"
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/assistants", assistants.create),
     ("GET", "/assistants", assistants.list_),
@@ -44,6 +45,13 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/files/{file_id}", files.retrieve),
     ("GET", "/files/{file_id}/content", files.content),
     ("DELETE", "/files/{file_id}", files.delete),
+    ("POST", "/vector_stores", vector_stores.create),
+    ("POST", "/vector_stores/{store_id}/files", vector_stores.add_file),
+    ("POST", "/vector_stores/{store_id}/file_batches", vector_stores.add_batch),
+    ("GET", _IN_STORE, vector_stores.file),
+    ("POST", _IN_STORE, vector_stores.file),
+    ("DELETE", _IN_STORE, vector_stores.file),
+    ("GET", f"{_IN_STORE}/content", vector_stores.file_content),
 )
 
 _TABLE = tuple((method, tuple(template.strip("/").split("/")), handler) for method, template, handler in ROUTES)

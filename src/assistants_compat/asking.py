@@ -15,9 +15,10 @@ from .io import IO, LEASE, Body, Request
 from .store import queries
 from .store.engine import Connection
 from .store.queries import Found
-from .translate.request import OUTPUTS, container_of
+from .translate.request import OUTPUTS, RESULTS, container_of
 from .translate.run import STATUS_OF_RESPONSE, last_messages, with_response
-from .translate.transcript import Input, call_ids, turns_from_entries
+from .translate.transcript import Input, call_ids, image_ids, turns_from_entries, with_names
+from .uploads import images_of, names
 from .wire import Json
 
 log = logging.getLogger("assistants_compat")
@@ -124,7 +125,8 @@ def response_path(row: Found) -> str:
 
 def response_request(row: Found, *query: tuple[str, str], accept: str = "application/json") -> Request:
     """The GET of a run's response, with everything that its creation asked for."""
-    included = (("include[]", OUTPUTS),) if OUTPUTS in row["request"].get("include", ()) else ()
+    asked = row["request"].get("include", ())
+    included = tuple(("include[]", hidden) for hidden in (OUTPUTS, RESULTS) if hidden in asked)
     return Request("GET", response_path(row), query=(*query, *included), accept=accept)
 
 
@@ -166,6 +168,8 @@ def _whole(db: Connection, row: Found, now: int, given: Sequence[Json]) -> Input
     run = row["body"]
     entries = queries.transcript(db, row["namespace"], run["thread_id"])
     turns = turns_from_entries(entries, now, last_messages=last_messages(run), run_id=run["id"])
+    known = names(db, row["namespace"], [(id_, "vision") for id_ in image_ids(turns)])  # the run has uploaded them
+    turns = with_names(turns, images_of(known))
     turns[-1:] = [[*(turns[-1] if turns else ()), *given]]
     own = [item for entry in entries if entry["run_id"] == run["id"] for item in entry.get("items", ())]
     return Input(turns, own=call_ids([*own, *given]))

@@ -9,6 +9,7 @@ BerriAI/litellm#4257), `unknown_parameter` is reported (openai/openai-node#902);
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from .errors import ApiError
@@ -103,6 +104,14 @@ def choice(*words: str) -> Check:
     return check
 
 
+def too_long(place: str, most: int, length: int) -> ApiError:
+    """A list that has too many entries."""
+    text = (
+        f"array too long. Expected an array with maximum length {most}, but got an array with length {length} instead."
+    )
+    return _invalid(place, text, "array_above_max_length")
+
+
 def array(item: Check, *, most: int | None = None, least: int = 0) -> Check:
     """A list, each entry checked at its own place (`tools[0]`)."""
 
@@ -113,11 +122,7 @@ def array(item: Check, *, most: int | None = None, least: int = 0) -> Check:
             text = f"empty array. Expected an array with minimum length {least}, but got an empty array instead."
             raise _invalid(place, text, "empty_array")
         if most is not None and len(value) > most:
-            text = (
-                f"array too long. Expected an array with maximum length {most}, "
-                f"but got an array with length {len(value)} instead."
-            )
-            raise _invalid(place, text, "array_above_max_length")
+            raise too_long(place, most, len(value))
         for index, entry in enumerate(value):
             item(entry, f"{place}[{index}]")
 
@@ -142,17 +147,19 @@ def record(keys: Mapping[str, Check], *, required: tuple[str, ...] = ()) -> Chec
     return check
 
 
-def tagged(kinds: Mapping[str, Check]) -> Check:
-    """An object whose `type` decides the rest of its keys."""
+def tagged(kinds: Mapping[str, Check], old: Mapping[str, Check] = MappingProxyType({})) -> Check:
+    """An object whose `type` decides the rest of its keys; `old` kinds are taken and not named to who gives another."""
     tag = choice(*kinds)
+    known = {**kinds, **old}
 
     def check(value: Any, place: str) -> None:
         if not isinstance(value, dict):
             raise wrong_type(place, "an object", value)
         if "type" not in value:
             raise _missing(place, "type")
-        tag(value["type"], _join(place, "type"))
-        kinds[value["type"]](value, place)
+        if value["type"] not in [*old]:  # which may be no string
+            tag(value["type"], _join(place, "type"))
+        known[value["type"]](value, place)
 
     return check
 

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
 from . import errors
+from .headers import form_name
 from .io import IO, Request, Upload
 from .store import queries
 from .store.engine import Connection
@@ -36,7 +36,6 @@ _EXPIRY = {"anchor": "last_active_at", "minutes": 20}  # the upstream's own for 
 # it is likely to be read.
 MOST_FILES = 50
 MOST_BYTES = 512 * 1024 * 1024
-_LONGEST_NAME = 200
 
 _NOT_FOUND = 404
 
@@ -217,13 +216,7 @@ async def _put_back(io: IO, container_id: str, file: Found) -> None:
             log.warning("file %s is not kept here, and was not put into container %s", id_, container_id)
             return
         async with aclosing(io.load(id_, range(size))) as chunks:
-            upload = Upload(_name(file["body"]["filename"]), size, chunks)
+            upload = Upload(form_name(file["body"]["filename"]), size, chunks)
             await io.ask(Request("POST", f"{_path(container_id)}/files", upload=upload))
     except (*errors.UNANSWERED, errors.StoreError) as error:
         log.warning("file %s could not be put into container %s: %s", id_, container_id, type(error).__name__)
-
-
-def _name(path: str) -> str:
-    """The base name of a path that a model chose; it names a field of a form, and no file of ours."""
-    name = PurePosixPath(path.replace("\\", "/")).name.replace("\0", "")
-    return name[-_LONGEST_NAME:] or "file"

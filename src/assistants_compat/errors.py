@@ -172,11 +172,6 @@ def no_such_range(id_: str, size: int) -> ApiError:
     return ApiError(416, text, headers={"content-range": f"bytes */{size}"})
 
 
-def not_supported(feature: str) -> ApiError:
-    """400 with the code `not_supported`: never a 5xx, which the SDK would try again, and never a wrong result."""
-    return ApiError(400, f"assistants_compat does not support {feature} yet.", code="not_supported")
-
-
 def active_run(thread_id: str, run_id: str) -> ApiError:
     """400 for a second run on a thread (reported text; never 409, which the SDK would try again)."""
     return ApiError(400, f"Thread {thread_id} already has an active run {run_id}.")

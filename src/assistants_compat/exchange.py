@@ -36,7 +36,11 @@ class Call:
 
     def check_list(self, name: str, check: Check) -> None:
         """Check a query parameter that is a list (`include[]=a&include[]=b`)."""
-        check([value for key, value in self.query if key in (name, f"{name}[]")], name)
+        check(self.values(name), name)
+
+    def values(self, name: str) -> list[str]:
+        """The values of a query parameter that is a list."""
+        return [value for key, value in self.query if key in (name, f"{name}[]")]
 
     def json(self, check: Check) -> Json:
         """The body as a checked JSON object; an empty one is `{}`.  Raises the service's own 400s."""

@@ -13,6 +13,7 @@ from .headers import disposition
 from .io import CHUNK, IO, Body, Request
 from .settings import StoredFile
 from .store import queries
+from .store.engine import Connection
 from .store.queries import Found
 from .translate.found import made_files, place_of
 from .translate.output import Generated
@@ -92,6 +93,29 @@ async def keep(io: IO, file: Generated, run: Run) -> Json:
         log.warning("file %s of run %s could not be copied: %s", file.id, run["id"], trouble)
         return {**row, "trouble": str(trouble)}
     return {**row, "stored": True, "sha256": sha256, "body": {"filename": file.filename, "bytes": size}}
+
+
+async def at_hand(io: IO, row: Found) -> Found:
+    """The row of a file whose bytes are here, all of them; raises `ApiError` (404) when they are gone.
+
+    Those that are not (another machine copied them, say) are asked of the container once more, while it lives.
+    """
+    if row["stored"] and await io.size(row["id"]) == row["body"]["bytes"]:
+        return row
+    changes = await recovered(io, row)
+    if changes is None:
+        raise errors.no_such_file(row["id"], row["trouble"] or "its bytes are no longer kept here")
+    now_stored: Found = {**row, **changes}
+
+    def work(db: Connection) -> bool:
+        before = queries.get(db, "files", io.settings.namespace, row["id"], lock=True)
+        queries.change(db, "files", io.settings.namespace, row["id"], **changes)
+        return before is not None and not before["stored"]
+
+    # Of several that tried at once one was first; and what only lay on another machine was told of there.
+    if await io.write(work):
+        await tell(io, [now_stored])
+    return now_stored
 
 
 async def tell(io: IO, rows: Sequence[Json]) -> None:

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 _RANGE = re.compile(r"bytes=[ \t]*(?:([0-9]+)-([0-9]+)?|-([0-9]+))[ \t]*\Z", re.IGNORECASE)
+_LONGEST_NAME = 200
 _DIGITS = 18  # more than any size has; Python refuses to read thousands of them
 
 
@@ -46,3 +47,9 @@ def disposition(filename: str) -> str:
     plain = "".join(char if char.isascii() and char.isprintable() and char not in '"\\' else "_" for char in name)
     encoded = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
     return f'attachment; filename="{plain}"{encoded}'
+
+
+def form_name(path: str) -> str:
+    """The base name of a path that a model chose, for a file in a form; it is never a path of ours."""
+    name = PurePosixPath(path.replace("\\", "/")).name.replace("\0", "")
+    return name[-_LONGEST_NAME:] or "file"

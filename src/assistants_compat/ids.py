@@ -21,6 +21,8 @@ Mint = Callable[[Kind], str]
 # A generated file's id carries this mark, so that a request for a file that was uploaded upstream is recognised as
 # foreign without a look into the store.  The mark only spares look-ups: the store decides what is ours.
 _FILE_MARK = "AC"
+OUR_FILE_BEGINS = f'"file-{_FILE_MARK}'.encode()
+"""How such an id begins in JSON."""
 _OUR_FILE = re.compile(rf"file-{_FILE_MARK}[0-9A-Za-z]+\Z")
 
 

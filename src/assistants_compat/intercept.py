@@ -18,7 +18,7 @@ import wrapt
 from openai.lib.azure import BaseAzureClient
 
 from . import sdk
-from .ids import may_be_ours
+from .ids import OUR_FILE_BEGINS, may_be_ours
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ _OURS = re.compile(r"/(?:assistants|threads)(?:/.+)?\Z")
 _OURS_BELOW = re.compile(rf"(?P<base>.*)(?P<route>{_OURS.pattern})")  # the last one: a base may have such a name too
 _FILE = re.compile(r"/files/(?P<id>[^/]+)(?:/content)?\Z")
 _FILES = "/files"
+_STORES = re.compile(r"/vector_stores(?:/[^/]+/(?:files|file_batches))?\Z")
+_IN_STORE = re.compile(r"/vector_stores/[^/]+/files/(?P<id>[^/]+)(?:/content)?\Z")
 _OTHER_FILES = re.compile(r"/(?:vector_stores|containers|environments)/[^/]+\Z")
 
 
@@ -98,6 +100,8 @@ class Entrance:
         if found is None and request.method == "GET" and path == f"{self.base}{_FILES}" and self._has_store():
             found = self.base, _FILES
         if found is None:
+            found = _of_a_store(request, path)
+        if found is None:
             return None
         from .transport import passage_from_request  # noqa: PLC0415 - loads SQLAlchemy, so only for a request of ours
 
@@ -126,6 +130,22 @@ def _ours(path: str, base: str, beta: str | None) -> tuple[str, str] | None:
     if (file := _FILE.search(path)) and may_be_ours(file["id"]) and not _OTHER_FILES.search(path[: file.start()]):
         return path[: file.start()], file[0]
     return None
+
+
+def _of_a_store(request: Any, path: str) -> tuple[str, str] | None:
+    """The base and the route of a request that names, below `/vector_stores`, a file that we may have made."""
+    if (file := _IN_STORE.search(path)) and may_be_ours(file["id"]):
+        return path[: file.start()], file[0]
+    if request.method == "POST" and (stores := _STORES.search(path)) and _names_ours(request):
+        return path[: stores.start()], stores[0]
+    return None
+
+
+def _names_ours(request: Any) -> bool:
+    try:
+        return OUR_FILE_BEGINS in request.content
+    except RuntimeError:  # a body that is still to be read: no JSON of the SDK's
+        return False
 
 
 class _Door(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic in wrapt's stubs only

@@ -52,11 +52,12 @@ _STORE_THREADS = 20
 
 @dataclass(frozen=True)
 class Upload:
-    """A file to send as the field `file` of a form; its `chunks` are read once."""
+    """A file to send as the field `file` of a form, behind other `fields`; its `chunks` are read once."""
 
     filename: str
     size: int  # in bytes
     chunks: AsyncGenerator[bytes, None]
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a deleted thread leaves behind: upstream its containers and responses, and here its generated files."""
+"""What a deleted thread leaves behind: upstream its containers, responses and stores, and here its generated files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from .io import IO
 from .store import queries
 from .store.engine import Connection
 from .store.queries import Found
+from .translate.thread import MADE
+from .uploads import uploads_of
 
 log = logging.getLogger("assistants_compat")
 
@@ -21,7 +23,7 @@ log = logging.getLogger("assistants_compat")
 class Leavings:
     """What was made for a thread, as it was known before the thread's rows were deleted.
 
-    What is to be deleted upstream besides (a vector store of the thread's own) joins `upstream`.
+    Vector stores are among it that were made for the thread, and that nothing else here names.
     """
 
     upstream: list[tuple[str, str]]  # paths, and what each of them is, for the log
@@ -29,11 +31,14 @@ class Leavings:
 
 
 def leavings_of(db: Connection, namespace: str, thread_id: str) -> Leavings:
-    """The containers and stored responses of a thread, and its generated files."""
+    """The containers, stored responses and own vector stores of a thread, and its generated files."""
     made = [("containers", row["id"]) for row in queries.of_thread(db, "containers", namespace, thread_id)]
     for run in queries.of_thread(db, "runs", namespace, thread_id):
         if run["request"].get("store"):  # else the upstream keeps nothing
             made += [("responses", id_) for id_ in run["state"].get("responses", [])]
+    thread = queries.get(db, "threads", namespace, thread_id)
+    stores: list[str] = [] if thread is None else thread["body"].get(MADE, [])
+    made += [("vector_stores", id_) for id_ in stores if not queries.is_named(db, namespace, id_, but=thread_id)]
     upstream = [(f"/{noun}/{quote(id_, safe='')}", id_) for noun, id_ in made]
     return Leavings(upstream, queries.of_thread(db, "files", namespace, thread_id))
 
@@ -50,6 +55,8 @@ async def _forget(io: IO, file: Found) -> None:
     """Delete a file: the bytes first, so that its row still says that they are there when they could not be."""
     try:
         await io.forget(file["id"])
+        for copy in uploads_of(file).values():
+            await delete_upstream(io, f"/files/{quote(copy, safe='')}", file["id"])
         await io.write(lambda db: queries.bury(db, "files", file["namespace"], file["id"]))
     except errors.StoreError as error:
         log.warning("file %s of a deleted thread stays: %s", file["id"], type(error).__name__)

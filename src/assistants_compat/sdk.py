@@ -15,6 +15,7 @@ import openai
 
 from .errors import UnsupportedSdkError
 
+_STREAMING = "with_streaming_response"
 IsWrapped = Callable[[object], bool]
 
 _RESOURCES = (
@@ -54,6 +55,11 @@ def prepare(is_wrapped: IsWrapped) -> None:
     for class_ in (beta.Beta, beta.AsyncBeta):
         if not hasattr(class_, "vector_stores"):
             setattr(class_, "vector_stores", _vector_stores(is_wrapped))  # noqa: B010 - mypy knows no such attribute
+    for prefix in ("", "Async"):
+        for suffix, way in (("WithRawResponse", "with_raw_response"), ("WithStreamingResponse", _STREAMING)):
+            class_ = getattr(beta, f"{prefix}Beta{suffix}")
+            if not hasattr(class_, "vector_stores"):
+                setattr(class_, "vector_stores", _vector_stores_in(way))  # noqa: B010 - as above
 
 
 def left_out() -> Any:
@@ -100,6 +106,14 @@ def _vector_stores(is_wrapped: IsWrapped) -> property:
             message = f"{type(self).__name__!r} object has no attribute 'vector_stores'"
             raise AttributeError(message)
         return self._client.vector_stores
+
+    return property(vector_stores)
+
+
+def _vector_stores_in(way: str) -> property:
+    def vector_stores(self: Any) -> Any:
+        """The same resource for those who want the HTTP response."""
+        return getattr(self._beta.vector_stores, way)
 
     return property(vector_stores)
 

@@ -37,6 +37,7 @@ _function = record(
     },
     required=("name",),
 )
+_retrieval = {"retrieval": record(_type)}  # the first version's name of file_search
 _ranking = record(
     {"ranker": string(), "score_threshold": number(least=0, most=1), "hybrid_search": anything},
 )
@@ -52,7 +53,8 @@ _tool = tagged(
             }
         ),
         "function": record({**_type, "function": _function}, required=("function",)),
-    }
+    },
+    _retrieval,
 )
 _tools = array(_tool, most=128)
 
@@ -87,7 +89,8 @@ _tool_choice = nullable(
                 "function": record(
                     {**_type, "function": record({"name": _id}, required=("name",))}, required=("function",)
                 ),
-            }
+            },
+            _retrieval,
         ),
     )
 )
@@ -143,6 +146,7 @@ _message = record(
         "role": choice("user", "assistant"),
         "content": either(string(least=1, most=_text_limit), array(_part, least=1)),
         "attachments": nullable(array(_attachment)),
+        "file_ids": array(_id, most=10),  # of the first version, as those of an assistant
         "metadata": nullable(metadata),
     },
     required=("role", "content"),
@@ -156,6 +160,7 @@ _assistant = {
     "reasoning_effort": _effort,
     "tools": nullable(_tools),
     "tool_resources": _resources,
+    "file_ids": _file_ids,
     "metadata": nullable(metadata),
     "temperature": _temperature,
     "top_p": _top_p,

@@ -26,7 +26,7 @@ from .translate import run as runs
 from .translate.events import RunEvents
 from .translate.output import INCOMPLETE_REASONS
 from .translate.sse import DONE, Decoder, Event, encoded
-from .translate.thread import attached_files, fields_with_files, thread_from_fields
+from .translate.thread import thread_from_fields
 from .wire import Json
 
 log = logging.getLogger("assistants_compat")
@@ -39,14 +39,18 @@ _BY_RESPONSE = frozenset({"completed", "incomplete"})
 _LOST = {"code": "server_error", "message": "The connection to the model was lost in the middle of its response."}
 
 
-async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = None) -> Reply:
-    """Create a run, as `starting.start` does and with its errors, and stream it."""
-    row, asked = await starting.begin(io, given, thread_id=thread_id, thread=thread, stream=True)
+async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = None, content: bool = False) -> Reply:
+    """Create a run, as `starting.start` does and with its errors, and stream it.
+
+    With `content` its steps show the text of what was found, too.
+    """
+    row, asked = await starting.begin(io, given, thread_id=thread_id, thread=thread, stream=True, content=content)
     stream = _Stream(io, row, asked)
     made = None
     if thread is not None:
-        files = [file_id for entry in thread.get("messages") or [] for file_id in attached_files(entry)]
-        made = thread_from_fields(thread_id, row["created_at"], fields_with_files(thread, files), fresh=False)
+        there = await io.read(lambda db: queries.get(db, "threads", row["namespace"], thread_id))
+        if there is not None:
+            made = thread_from_fields(thread_id, there["created_at"], there["body"], fresh=False)
     return _reply(stream, stream.events.begin(thread=made))
 
 
@@ -77,7 +81,8 @@ class _Stream:
 
     def _begin(self) -> None:
         self.mint = Replay(self.io.mint)
-        self.events = RunEvents(self.row["body"], self.mint, spent=self.row["state"]["usage"])
+        state = self.row["state"]
+        self.events = RunEvents(self.row["body"], self.mint, spent=state["usage"], content=bool(state.get("content")))
         self.stored: dict[str, int] = {}
         self.next_save = self.io.monotonic() + _SAVED_EVERY
 

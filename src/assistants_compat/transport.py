@@ -218,7 +218,11 @@ class _Form:
         # The escapes that HTML prescribes for a name; what cannot be said as UTF-8 is a question mark.
         name = upload.filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A").encode("utf-8", "replace")
         self._upload = upload
-        self._head = (
+        fields = "".join(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
+            for key, value in upload.fields
+        )
+        self._head = fields.encode() + (
             b'--%b\r\nContent-Disposition: form-data; name="file"; filename="%b"\r\n' % (boundary.encode(), name)
             + b"Content-Type: application/octet-stream\r\n\r\n"
         )

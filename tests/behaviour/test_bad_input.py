@@ -111,7 +111,7 @@ FIELDS: list[tuple[str, Any, str | None, str]] = [
     ("/assistants", {"model": "m", "tools": {}}, "tools", "invalid_type"),
     ("/assistants", {"model": "m", "tools": ["code_interpreter"]}, "tools[0]", "invalid_type"),
     ("/assistants", {"model": "m", "tools": [{}]}, "tools[0].type", "missing_required_parameter"),
-    ("/assistants", {"model": "m", "tools": [{"type": "retrieval"}]}, "tools[0].type", "invalid_value"),
+    ("/assistants", {"model": "m", "tools": [{"type": "browser"}]}, "tools[0].type", "invalid_value"),
     ("/assistants", {"model": "m", "tools": [{"type": {}}]}, "tools[0].type", "invalid_type"),
     ("/assistants", {"model": "m", "tools": CODE * 129}, "tools", "array_above_max_length"),
     (

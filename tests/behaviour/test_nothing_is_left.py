@@ -205,17 +205,12 @@ def test_a_file_joins_the_thread_only_with_an_accepted_run(
     assert files == [[file_id], [file_id]]
 
 
-FILE_SEARCH = [{"type": "file_search"}]
-
-
 @pytest.mark.parametrize("place", ["thread", "run"])
 @pytest.mark.parametrize(
     ("options", "assistant_options", "error"),
     [
         ({"assistant_id": "asst_unknown"}, {}, openai.NotFoundError),
         ({"assistant_id": "asst_unknown", "stream": True}, {}, openai.NotFoundError),
-        ({"tools": FILE_SEARCH}, {}, openai.BadRequestError),
-        ({}, {"tools": FILE_SEARCH}, openai.BadRequestError),
     ],
 )
 def test_a_refused_run_makes_no_vector_store(

@@ -139,6 +139,21 @@ def test_files_of_the_first_version_become_the_interpreters(upstream: StandIn, u
     assert bodies(upstream)[0]["tools"][0]["container"]["file_ids"] == [file_id]
 
 
+def test_a_retrieving_agent_searches_its_files(upstream: StandIn, user: Any) -> None:
+    """The files become a vector store by `beta.vector_stores`; a citation's marker becomes a footnote."""
+    file_id = upstream.put_file("foods.txt", b"Filip: cake.", "assistants")
+    note = {"type": "file_citation", "file_id": file_id, "filename": "foods.txt", "index": 4}
+    part = {"type": "output_text", "text": "Cake.", "annotations": [note], "logprobs": []}
+    message = {"type": "message", "status": "completed", "role": "assistant", "content": [part]}
+    upstream.script(Turn(output=[message], polls=0))
+    agent = make(upstream, assistant_config={"tools": [{"type": "retrieval"}], "file_ids": [file_id]})
+    # What a citation says besides its file, AutoGen asks of a `quote` that the second version does not serve.
+    assert ask(user, agent, "What does Filip like?") == "Cake [0]."
+    [tool] = bodies(upstream)[0]["tools"]
+    assert (tool["type"], tool["vector_store_ids"]) == ("file_search", list(upstream.vector_stores))
+    assert list(next(iter(upstream.vector_stores.values())).files) == [file_id]
+
+
 def test_a_reset_forgets_the_thread(upstream: StandIn, user: Any) -> None:
     """After a reset the thread is deleted and the model hears nothing of it."""
     upstream.script(Turn(text="Hello, Ada.", polls=0), Turn(text="I do not know.", polls=0))

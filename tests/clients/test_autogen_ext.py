@@ -95,6 +95,22 @@ def test_an_uploaded_file_joins_the_threads_resources(
     assert not upstream.files.keys() & set(file_ids)
 
 
+def test_an_uploaded_file_is_searched(async_door: Door, async_client: Any, upstream: StandIn, tmp_path: Path) -> None:
+    """The agent makes a store, gives it to its thread and fills it; the next run searches it."""
+    chat = Chat(async_door, async_client, "file_search")
+    chat.ask("Hello.")
+    (tmp_path / "foods.txt").write_bytes(b"Filip: cake.")
+    async_door(chat.agent.on_upload_for_file_search(str(tmp_path / "foods.txt"), chat.token))
+    [store] = upstream.vector_stores
+    chat.ask("What does Filip like?")
+    first, second = bodies(upstream)
+    assert "tools" not in first
+    assert [tool["vector_store_ids"] for tool in second["tools"]] == [[store]]
+    assert [upstream.files[id_].content for id_ in upstream.vector_stores[store].files] == [b"Filip: cake."]
+    async_door(chat.agent.delete_vector_store(chat.token))
+    assert upstream.vector_stores == {}
+
+
 def test_a_reset_deletes_the_new_messages(async_door: Door, async_client: Any, upstream: StandIn) -> None:
     """An agent on an existing thread deletes what it added, over several pages, and the model hears only the rest."""
     thread = async_door(async_client.beta.threads.create(messages=[{"role": "user", "content": "I am Ada."}]))

@@ -140,6 +140,27 @@ def test_the_second_version_brings_files_to_code_interpreter(client: Any, upstre
     assert client.files.content(annotation.file_path.file_id).read() == b"1,2"
 
 
+def test_the_second_version_searches_files(client: Any, upstream: StandIn) -> None:
+    """Stores of assistant and thread are searched, an attachment joins the latter, and the marker is in the text."""
+    one, two, three = (upstream.put_file(f"{name}.txt", b"Cake.", "assistants") for name in "abc")
+    stores = [client.beta.vector_stores.create(file_ids=[file_id]).id for file_id in (one, two)]
+    note = {"type": "file_citation", "file_id": one, "filename": "a.txt", "index": 4}
+    part = {"type": "output_text", "text": "Cake.", "annotations": [note], "logprobs": []}
+    message = {"type": "message", "status": "completed", "role": "assistant", "content": [part]}
+    upstream.script(Turn(output=[message]))
+    mine, threads = ({"file_search": {"vector_store_ids": [store]}} for store in stores)
+    assistant = make(V2, client, {"type": "file_search"}, tool_resources=mine)
+    search = [{"type": "file_search"}]
+    [answer] = assistant.invoke(
+        {"content": "What is it?", "tool_resources": threads}, attachments=[{"file_id": three, "tools": search}]
+    )
+    [tool] = bodies(upstream)[0]["tools"]
+    assert tool["vector_store_ids"] == stores
+    assert set(upstream.vector_stores[stores[1]].files) == {two, three}
+    text = answer.content[0].text
+    assert (text.value, text.annotations[0].file_citation.file_id) == ("Cake【4:0†a.txt】.", one)
+
+
 def test_an_image_keeps_an_agents_answer_from_being_text(runnable: Any, client: Any, upstream: StandIn) -> None:
     """An agent whose run shows an image gives the content blocks and not a text."""
     upstream.script(Turn(text="A chart.", images=[b"png"]))

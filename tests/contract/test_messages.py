@@ -90,20 +90,26 @@ def test_images_reach_the_model(door: Door, client: Any, upstream: StandIn) -> N
     ]
 
 
-def test_attachments_join_the_thread(door: Door, client: Any) -> None:
-    """A file attached for the code interpreter joins the thread's, once; one attached for file search does not."""
-    thread = door(client.beta.threads.create(tool_resources={"code_interpreter": {"file_ids": ["file-0"]}}))
+def test_attachments_join_the_thread(door: Door, client: Any, upstream: StandIn) -> None:
+    """A file attached for the code interpreter joins the thread's, once; one attached for file search its store."""
+    zero, one, two = (upstream.put_file(name, b"1", "assistants") for name in ("0.txt", "1.txt", "2.txt"))
+    thread = door(client.beta.threads.create(tool_resources={"code_interpreter": {"file_ids": [zero]}}))
     attachments = [
-        {"file_id": "file-1", "tools": [{"type": "code_interpreter"}]},
-        {"file_id": "file-1", "tools": [{"type": "file_search"}]},
-        {"file_id": "file-2", "tools": [{"type": "file_search"}]},
-        {"file_id": "file-0", "tools": [{"type": "file_search"}, {"type": "code_interpreter"}]},
+        {"file_id": one, "tools": [{"type": "code_interpreter"}]},
+        {"file_id": one, "tools": [{"type": "file_search"}]},
+        {"file_id": two, "tools": [{"type": "file_search"}]},
+        {"file_id": zero, "tools": [{"type": "file_search"}, {"type": "code_interpreter"}]},
     ]
     message = door(client.beta.threads.messages.create(thread.id, role="user", content="Read", attachments=attachments))
     # The same file with different tools stays two entries, as recorded (FileOnMessageWorksAsync.json).
     assert message.to_dict()["attachments"] == attachments
     resources = raw(door, client, f"/threads/{thread.id}")["tool_resources"]
-    assert resources == {"code_interpreter": {"file_ids": ["file-0", "file-1"]}}
+    [store] = upstream.vector_stores
+    assert resources == {
+        "code_interpreter": {"file_ids": [zero, one]},
+        "file_search": {"vector_store_ids": [store]},
+    }
+    assert set(upstream.vector_stores[store].files) == {zero, one, two}
 
 
 def test_attachments_at_the_creation_of_a_thread_join_it_too(door: Door, client: Any) -> None:

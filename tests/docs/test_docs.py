@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 
 import assistants_compat
@@ -64,24 +63,6 @@ def test_the_readme_names_every_setting_and_its_variable_and_default() -> None:
     for name, _, default in rows:
         if default.startswith("`"):
             assert str(getattr(settings, name)) == default.strip("`")
-
-
-NOT_YET = {
-    "the file_search tool in a run": lambda runs, ids: runs.create(**ids, tools=[{"type": "file_search"}]),
-}
-
-
-def test_what_the_readme_calls_missing_answers_not_supported(upstream: StandIn, sqlite_settings: Settings) -> None:
-    """Each "not yet" of the README is a 400 with the code not_supported, and the list is complete."""
-    rows = re.findall(r"^\| (.*) \| not yet: 400, code `not_supported` \|$", README, re.MULTILINE)
-    assert rows == list(NOT_YET)
-    with Door("sync").client(upstream, sqlite_settings) as client:
-        assistant = client.beta.assistants.create(model="gpt-4o", instructions="Answer.")
-        for ask in NOT_YET.values():
-            thread = client.beta.threads.create()
-            with pytest.raises(openai.BadRequestError) as caught:
-                ask(client.beta.threads.runs, {"thread_id": thread.id, "assistant_id": assistant.id})
-            assert caught.value.code == "not_supported"
 
 
 def test_the_diagram_of_statuses_is_drawn_from_the_table() -> None:

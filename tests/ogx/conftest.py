@@ -64,6 +64,39 @@ def _free_ports(number: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
+def _furnished(shared: Path, directory: Path) -> Path:
+    """The script, beside OGX's configuration and model with what vector stores need added to them."""
+    here = Path(__file__).parent
+    added = {
+        "start.sh": "",
+        "config.yaml": (here / "embeddings.yaml").read_text(encoding="utf-8"),
+        "model.py": "\nfrom embeddings import with_embeddings\n\napp = with_embeddings(app)\n",
+    }
+    for name, more in added.items():
+        (directory / name).write_text((shared / name).read_text(encoding="utf-8") + more, encoding="utf-8")
+    shutil.copy(here / "embeddings.py", directory)
+    return directory / "start.sh"
+
+
+def _let_load_extensions(directory: Path) -> None:
+    """Give OGX an SQLite that loads extensions (sqlite-vec is one) where its Python was built without."""
+    python = directory / "venv" / "bin" / "python"
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    probe = "import sqlite3; print(hasattr(sqlite3.Connection, 'enable_load_extension'))"
+    if run(str(python), "-c", probe).stdout.strip() == "True":
+        return
+    run(str(python), "-m", "pip", "install", "-q", "pysqlite3-binary")
+    packages = run(str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip()
+    names = ("pysqlite3", "pysqlite3.dbapi2")
+    lines = [f"sys.modules['{name.replace('pysqlite3', 'sqlite3')}'] = {name}" for name in names]
+    Path(packages, "sqlite_that_loads.pth").write_text(f"import sys, {', '.join(names)}; {'; '.join(lines)}\n")
+
+
 def _installed(directory: Path) -> bool:
     """Whether an installation was finished: the tokenizers are its last step."""
     return (directory / "venv" / "bin" / "ogx").exists() and any(directory.glob("wheel/litellm/*/tokenizers/*"))
@@ -124,6 +157,8 @@ def ogx(shared: Path, pytestconfig: pytest.Config, tmp_path_factory: pytest.Temp
             with _started(script, kept, chosen) as first:
                 if not _installed(kept):
                     pytest.skip(f"OGX could not be installed: {first.stderr.strip().splitlines()[-1:]}")
+        _let_load_extensions(kept)
+    script = _furnished(script.parent, tmp_path_factory.mktemp("served"))
     # Its data, logs and pid files are this session's own.
     directory = tmp_path_factory.mktemp("ogx")
     for name in ("venv", "wheel"):

@@ -16,6 +16,7 @@ import assistants_compat
 from assistants_compat import Settings
 from doors import Door
 from legacy import dump, make_assistant, make_thread
+from streams import rest
 
 # The first test waits for the installation.
 pytestmark = [pytest.mark.ogx, pytest.mark.timeout(900)]
@@ -238,3 +239,62 @@ def test_a_function_round_without_stored_responses(door: Door, ogx: Any, ogx_set
     done = submit(door, client, waiting, "snow")
     assert (done.status, texts(door, client, done.thread_id)[-1]) == ("completed", "You said: snow")
     assert done.usage.prompt_tokens == len(INSTRUCTIONS + "Hello.") * 2 + len("snow")
+
+
+SEARCH = [{"type": "file_search"}]
+FOODS = b"Hello hello. The favorite food of Filip is cake."  # the model asks for "hello", whatever it is asked
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["polled", "streamed"])
+def test_an_attached_file_is_indexed_searched_and_cited(door: Door, client: Any, *, streamed: bool) -> None:
+    """An upload joins a store of the thread that OGX's sqlite-vec holds; its text is found and its citation marked."""
+    file = door(client.files.create(file=("foods.txt", FOODS), purpose="assistants"))
+    assistant = make_assistant(door, client, model=MODEL, instructions=INSTRUCTIONS, tools=SEARCH)
+    attached = [{"file_id": file.id, "tools": SEARCH}]
+    message = {"role": "user", "content": "What does Filip like?", "attachments": attached}
+    thread = door(client.beta.threads.create(messages=[message]))
+    options = {"assistant_id": assistant.id}
+    runs = client.beta.threads.runs
+    if streamed:
+        rest(door, door(runs.create(thread.id, stream=True, **options)))
+        [run] = door.all(runs.list(thread.id))
+    else:
+        run = door(runs.create_and_poll(thread_id=thread.id, **options))
+    assert (run.status, run.last_error) == ("completed", None)
+    [store] = door(client.beta.threads.retrieve(thread.id)).tool_resources.file_search.vector_store_ids
+    kept = door(client.beta.vector_stores.retrieve(store))
+    assert (kept.file_counts.completed, kept.expires_after.days) == (1, 7)
+    steps = door.all(runs.steps.list(run.id, thread_id=thread.id, order="asc"))
+    assert [(step.type, step.status) for step in steps] == [
+        ("tool_calls", "completed"),
+        ("message_creation", "completed"),
+    ]
+    [result] = steps[0].step_details.tool_calls[0].file_search.results
+    assert result.score > 0
+    content = "step_details.tool_calls[*].file_search.results[*].content"
+    options = {"run_id": run.id, "thread_id": thread.id, "extra_query": {"include[]": content}}
+    [whole] = door(runs.steps.retrieve(steps[0].id, **options)).step_details.tool_calls[0].file_search.results
+    assert whole.content[0].text == FOODS.decode()
+    text = door.all(client.beta.threads.messages.list(thread.id))[0].content[0].text
+    assert FOODS.decode() in text.value
+    [note] = text.annotations
+    assert note.text == "\u30104:0\u2020foods.txt\u3011"
+    assert text.value[note.start_index : note.end_index] == note.text
+    # OGX cites its own id of the document.
+    assert note.file_citation.file_id == result.file_id
+    door(client.beta.threads.delete(thread.id))
+    assert store not in [each.id for each in door.all(client.beta.vector_stores.list())]
+
+
+def test_a_batch_of_files_is_put_into_a_store(door: Door, client: Any) -> None:
+    """`beta.vector_stores` uploads and indexes on OGX, and an assistant searches the store."""
+    store = door(client.beta.vector_stores.create(name="foods")).id
+    batches = client.beta.vector_stores.file_batches
+    batch = door(batches.upload_and_poll(store, files=[("foods.txt", FOODS)]))
+    assert (batch.status, batch.file_counts.completed) == ("completed", 1)
+    resources = {"file_search": {"vector_store_ids": [store]}}
+    options = {"model": MODEL, "instructions": INSTRUCTIONS, "tools": SEARCH, "tool_resources": resources}
+    assistant, thread = make_assistant(door, client, **options), make_thread(door, client)
+    run = door(client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id))
+    assert run.status == "completed"
+    assert "\u2020foods.txt" in texts(door, client, thread.id)[-1]

@@ -26,9 +26,6 @@ _BASE = re.compile(r"https://[^/]+/v1")
 
 V1 = "recorded under assistants=v1"
 UPLOAD = "an upload, which the upstream answers untouched"
-SEARCH = "the file_search tool in a run is not supported yet"
-REFUSED = frozenset({SEARCH})
-"""Reasons of calls that are answered 400 `not_supported`; once one works, its rule has to go."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +105,5 @@ def reason_to_leave_out(call: Call) -> str | None:
     rules = (
         (V1, call.beta == "assistants=v1"),
         (UPLOAD, path == "/files"),
-        (SEARCH, bool(call.events) and any(_searches(each) for each in call.objects())),
     )
     return next((reason for reason, holds in rules if holds), None)
-
-
-def _searches(shown: Json) -> bool:
-    return any(tool["type"] == "file_search" for tool in shown.get("tools", ()))

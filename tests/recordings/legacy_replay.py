@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from legacy_calls import REFUSED, UPLOAD, Call, reason_to_leave_out, recorded_calls
+from legacy_calls import UPLOAD, Call, reason_to_leave_out, recorded_calls
 from legacy_differences import Difference, Ids, differences
 from legacy_streams import stream_differences
 from recorded_streams import BY_HAND, Event, events_of, frames_of
@@ -93,8 +93,6 @@ class _Replay:
             self.result.left_out[reason] += 1
             if reason == UPLOAD:
                 self._put_file(call.answer["id"], call.answer["filename"])
-            elif reason in REFUSED:
-                self._expect_refusal(call)
 
     # --- comparing
 
@@ -127,15 +125,6 @@ class _Replay:
         assert response.headers["content-type"] == call.content_type == _STREAM
         assert response.text.isascii()
         return frames_of(response.text)
-
-    def _expect_refusal(self, call: Call) -> None:
-        """A call that is left out is refused in so many words; it is the last, so that nothing goes on with it."""
-        self._prepare(call)
-        status, text = self._ask(call.method, call.path, call.body)
-        error = json.loads(text)["error"]
-        assert (status, error["code"]) == (400, "not_supported"), f"{self.name}: {call.path}: {text}"
-        assert "file_search" in error["message"]
-        assert call is self.calls[-1]
 
     def _ask(self, method: str, path: str, body: Any) -> tuple[int, str]:
         response = self._send(method, path, body)
@@ -207,9 +196,10 @@ class _Replay:
     def _script_stream(self, call: Call) -> None:
         """What the model said in one stream: what began in it, and its tokens, which a later stream may show."""
         shown = call.objects()
+        shown = json.loads(self.ids.mapped(json.dumps(shown)))  # what is cited has our ids
         said = {each["id"]: each["content"] for each in shown if each["object"] == "thread.message"}
         begun = [data["id"] for name, data in call.events if name == "thread.run.step.created"]
-        steps = {each["id"]: each for each in self._steps_with_usage()}
+        steps = {each["id"]: each for each in json.loads(self.ids.mapped(json.dumps(self._steps_with_usage())))}
         ended = [each for each in map(steps.get, begun) if each]
         output = [item for step in ended for item in _items(step, said)]
         self.upstream.script(Turn(output=output, usage=_usage(_sum(step["usage"] for step in ended))))
@@ -306,7 +296,7 @@ def _items(step: Json, said: dict[str, list[Json]]) -> list[Json]:
     details = step["step_details"]
     if step["type"] == "message_creation":
         content = said.get(details["message_creation"]["message_id"])
-        return [_message(content[0]["text"]["value"] if content else "Said between two calls.")]
+        return [_cited(content[0]["text"]) if content else _message("Said between two calls.")]
     return [_call(call) for call in details["tool_calls"]]
 
 
@@ -314,14 +304,39 @@ def _call(call: Json) -> Json:
     if call["type"] == "function":
         function = {key: call["function"][key] for key in ("name", "arguments")}
         return {"type": "function_call", "status": "completed", "call_id": call["id"], **function}
+    if call["type"] == "file_search":
+        return {
+            "type": "file_search_call",
+            "status": "completed",
+            "queries": [],
+            "results": [_result(each) for each in call["file_search"]["results"]],
+        }
     code = call["code_interpreter"]
     image = {"type": "image", "url": "data:image/png;base64," + base64.b64encode(sample_bytes("a.png")).decode()}
     outputs = [image if output["type"] == "image" else output for output in code["outputs"]]
     return {"type": "code_interpreter_call", "status": "completed", "code": code["input"], "outputs": outputs}
 
 
-def _message(text: str) -> Json:
-    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def _result(found: Json) -> Json:
+    """What a search found, as the Responses API tells it."""
+    text = "".join(part["text"] for part in found["content"])
+    kept = {key: found[key] for key in ("file_id", "score", "attributes")}
+    return {**kept, "filename": found["file_name"], "text": text}
+
+
+def _cited(text: Json) -> Json:
+    """A message whose text has lost its markers, each of them an annotation with its offset instead."""
+    said, done, notes = "", 0, []
+    for note in text["annotations"]:
+        said += text["value"][done : note["start_index"]]
+        done = note["end_index"]
+        name = note["text"].partition("†")[2].removesuffix("】")
+        notes.append({"type": "file_citation", **note["file_citation"], "filename": name, "index": len(said)})
+    return _message(said + text["value"][done:], notes)
+
+
+def _message(text: str, annotations: Iterable[Json] = ()) -> Json:
+    part = {"type": "output_text", "text": text, "annotations": list(annotations), "logprobs": []}
     return {"type": "message", "status": "completed", "role": "assistant", "content": [part]}
 
 

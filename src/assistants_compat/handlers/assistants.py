@@ -11,7 +11,8 @@ from ..store import queries
 from ..store.engine import Connection
 from ..store.queries import Found
 from ..translate.assistant import assistant_from_fields
-from ..vector_stores import with_made_stores
+from ..translate.first_version import understood
+from ..vector_stores import making, with_made_stores
 from ..wire import Assistant
 
 
@@ -21,9 +22,11 @@ def _served(row: Found) -> Assistant:
 
 async def create(io: IO, call: Call) -> Reply:
     """POST /assistants."""
-    fields = await with_made_stores(io, call.json(shapes.ASSISTANT_CREATE))
-    row = {"namespace": io.settings.namespace, "id": io.mint("asst"), "created_at": io.now(), "body": fields}
-    await io.write(lambda db: queries.add(db, "assistants", [row]))
+    given = understood(call.json(shapes.ASSISTANT_CREATE))
+    async with making(io) as made:
+        fields = await with_made_stores(io, given, made, of_thread=False)
+        row = {"namespace": io.settings.namespace, "id": io.mint("asst"), "created_at": io.now(), "body": fields}
+        await io.write(lambda db: queries.add(db, "assistants", [row]))
     return json_reply(_served(row))
 
 
@@ -35,16 +38,18 @@ async def retrieve(io: IO, call: Call) -> Reply:
 async def update(io: IO, call: Call) -> Reply:
     """POST /assistants/{assistant_id}: only the keys that are given change (recorded)."""
     id_ = call.parts["assistant_id"]
-    await _get(io, id_)  # before a vector store is made for an assistant that is not there
-    fields = await with_made_stores(io, call.json(shapes.ASSISTANT_UPDATE))
+    there = await _get(io, id_)  # before a vector store is made for an assistant that is not there
+    given = understood(call.json(shapes.ASSISTANT_UPDATE), there["body"].get("tools") or ())
+    async with making(io) as made:
+        fields = await with_made_stores(io, given, made, of_thread=False)
 
-    def work(db: Connection) -> Found:
-        row = existing(db, io.settings.namespace, "assistant", id_, lock=True)
-        row["body"] = {**row["body"], **fields}
-        queries.change(db, "assistants", io.settings.namespace, id_, body=row["body"])
-        return row
+        def work(db: Connection) -> Found:
+            row = existing(db, io.settings.namespace, "assistant", id_, lock=True)
+            row["body"] = {**row["body"], **fields}
+            queries.change(db, "assistants", io.settings.namespace, id_, body=row["body"])
+            return row
 
-    return json_reply(_served(await io.write(work)))
+        return json_reply(_served(await io.write(work)))
 
 
 async def delete(io: IO, call: Call) -> Reply:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from .. import containers, errors, generated
 from ..exchange import Call, Reply, json_reply
 from ..headers import UnsatisfiableError, asked_part, disposition
@@ -11,6 +13,7 @@ from ..paging import list_reply, page_from_call
 from ..store import queries
 from ..store.engine import Connection
 from ..store.queries import Found
+from ..uploads import uploads_of
 from ..wire import File, objects
 
 _WHOLE, _PART = 200, 206
@@ -70,7 +73,7 @@ async def content(io: IO, call: Call) -> Reply | None:
     row = await _get(io, call)
     if row is None:
         return None
-    row = await _at_hand(io, row)
+    row = await generated.at_hand(io, row)
     size, etag = row["body"]["bytes"], f'"{row["sha256"]}"'
     try:
         part = asked_part(call.headers, size, etag)
@@ -98,31 +101,10 @@ async def delete(io: IO, call: Call) -> Reply | None:
     await io.forget(row["id"])
     await io.write(lambda db: queries.bury(db, "files", io.settings.namespace, row["id"]))
     await containers.remove_file(io, row)
+    for copy in uploads_of(row).values():
+        await containers.delete_upstream(io, f"/files/{quote(copy, safe='')}", row["id"])
     return json_reply({"object": "file", "id": row["id"], "deleted": True})
 
 
 async def _get(io: IO, call: Call) -> Found | None:
     return await io.read(lambda db: queries.get(db, "files", io.settings.namespace, call.parts["file_id"]))
-
-
-async def _at_hand(io: IO, row: Found) -> Found:
-    """The row of a file whose bytes are here, all of them.
-
-    Those that are not (another machine copied them, say) are asked of the container once more, while it lives.
-    """
-    if row["stored"] and await io.size(row["id"]) == row["body"]["bytes"]:
-        return row
-    changes = await generated.recovered(io, row)
-    if changes is None:
-        raise errors.no_such_file(row["id"], row["trouble"] or "its bytes are no longer kept here")
-    now_stored: Found = {**row, **changes}
-
-    def work(db: Connection) -> bool:
-        before = queries.get(db, "files", io.settings.namespace, row["id"], lock=True)
-        queries.change(db, "files", io.settings.namespace, row["id"], **changes)
-        return before is not None and not before["stored"]
-
-    # Of several that tried at once one was first; and what only lay on another machine was told of there.
-    if await io.write(work):
-        await generated.tell(io, [now_stored])
-    return now_stored

@@ -10,26 +10,29 @@ from ..paging import list_reply, page_from_call
 from ..store import queries
 from ..store.engine import Connection
 from ..store.queries import Found
+from ..translate.first_version import understood
 from ..wire import Message
 
 
 async def create(io: IO, call: Call) -> Reply:
     """POST: refused with the service's own 400 while a run is active; whether it still is is looked at first."""
     thread_id = call.parts["thread_id"]
-    given = call.json(shapes.MESSAGE_CREATE)
+    given = understood(call.json(shapes.MESSAGE_CREATE))
     await lifecycle.look_at_thread(io, thread_id)
 
-    def work(db: Connection) -> Message:
-        namespace = io.settings.namespace
-        thread = existing(db, namespace, "thread", thread_id, lock=True)
-        run = queries.active_run(db, namespace, thread_id)
+    def find(db: Connection) -> Found:
+        thread = existing(db, io.settings.namespace, "thread", thread_id, lock=True)
+        run = queries.active_run(db, io.settings.namespace, thread_id)
         if run is not None:
             raise errors.locked(thread_id, run["id"])
+        return thread
+
+    def work(db: Connection, thread: Found) -> Message:
         [id_] = threads.add_messages(io, db, thread, [given], io.now())
-        message: Message = existing(db, namespace, "message", id_)["body"]
+        message: Message = existing(db, io.settings.namespace, "message", id_)["body"]
         return message
 
-    return json_reply(await io.write(work))
+    return json_reply(await threads.attaching(io, [given], find, work))
 
 
 async def retrieve(io: IO, call: Call) -> Reply:

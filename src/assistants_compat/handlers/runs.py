@@ -10,9 +10,8 @@ from ..paging import list_reply, page_from_call
 from ..store import queries
 from ..store.engine import Connection
 from ..store.queries import Found
-from ..translate.run import overridden
-from ..vector_stores import with_made_stores
-from ..wire import Json, Run
+from ..translate.first_version import understood
+from ..wire import Run
 
 _NOT_UPDATED = frozenset({"in_progress", "cancelling"})
 
@@ -24,32 +23,26 @@ def _polled(io: IO, run: Run) -> Reply:
 
 async def create(io: IO, call: Call) -> Reply:
     """POST a run."""
-    given, thread_id = call.json(shapes.RUN_CREATE), call.parts["thread_id"]
+    given, thread_id = understood(call.json(shapes.RUN_CREATE)), call.parts["thread_id"]
     call.check_list("include", shapes.INCLUDE)
     if given.get("stream"):
-        return await streaming.start(io, given, thread_id=thread_id)
+        return await streaming.start(io, given, thread_id=thread_id, content=bool(call.values("include")))
     return _polled(io, await starting.start(io, given, thread_id=thread_id))
 
 
 async def create_thread_and_run(io: IO, call: Call) -> Reply:
     """POST /threads/runs: a new thread and its first run; when the run is refused there is no thread either."""
-    given = call.json(shapes.THREAD_AND_RUN_CREATE)
+    given = understood(call.json(shapes.THREAD_AND_RUN_CREATE))
     thread = dict(given.pop("thread", None) or {})
     resources = given.pop("tool_resources", None)
     if resources:
         thread["tool_resources"] = {**(thread.get("tool_resources") or {}), **resources}
-    await _refuse(io, given)
-    thread = await with_made_stores(io, thread)
+    # Before a vector store is made for it.
+    await io.read(lambda db: existing(db, io.settings.namespace, "assistant", given["assistant_id"]))
     thread_id = io.mint("thread")
     if given.get("stream"):
         return await streaming.start(io, given, thread_id=thread_id, thread=thread)
     return _polled(io, await starting.start(io, given, thread_id=thread_id, thread=thread))
-
-
-async def _refuse(io: IO, given: Json) -> None:
-    """Refuse what can be refused before a vector store is made for it."""
-    assistant = await io.read(lambda db: existing(db, io.settings.namespace, "assistant", given["assistant_id"]))
-    starting.refuse_tools(overridden(given, assistant["body"]).get("tools") or [])
 
 
 async def retrieve(io: IO, call: Call) -> Reply:

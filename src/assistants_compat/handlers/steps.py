@@ -10,6 +10,8 @@ from ..paging import list_reply, page_from_call
 from ..store import queries
 from ..store.engine import Connection
 from ..store.queries import Found
+from ..translate.step import without_content
+from ..wire import Json
 
 
 async def retrieve(io: IO, call: Call) -> Reply:
@@ -21,7 +23,7 @@ async def retrieve(io: IO, call: Call) -> Reply:
         run_id = _run(io, db, call)["id"]
         return existing(db, io.settings.namespace, "run step", call.parts["step_id"], run_id=run_id)
 
-    return json_reply((await io.read(work))["body"])
+    return json_reply(_shown(call, await io.read(work)))
 
 
 async def list_(io: IO, call: Call) -> Reply:
@@ -34,7 +36,12 @@ async def list_(io: IO, call: Call) -> Reply:
         return queries.page(db, "steps", io.settings.namespace, page, run_id=_run(io, db, call)["id"])
 
     rows, more = await io.read(work)
-    return list_reply([row["body"] for row in rows], has_more=more)
+    return list_reply([_shown(call, row) for row in rows], has_more=more)
+
+
+def _shown(call: Call, row: Found) -> Json:
+    """A step; what its searches found is there without its text, unless that is asked for."""
+    return row["body"] if call.values("include") else without_content(row["body"])
 
 
 def _run(io: IO, db: Connection, call: Call) -> Found:

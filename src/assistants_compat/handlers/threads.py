@@ -10,8 +10,9 @@ from ..lookup import existing
 from ..store import queries
 from ..store.engine import Connection
 from ..store.queries import Found
-from ..translate.thread import thread_from_fields
-from ..vector_stores import with_made_stores
+from ..translate.first_version import understood
+from ..translate.thread import MADE, thread_from_fields
+from ..vector_stores import making, with_made_stores
 
 
 def _reply(row: Found, *, fresh: bool) -> Reply:
@@ -20,8 +21,10 @@ def _reply(row: Found, *, fresh: bool) -> Reply:
 
 async def create(io: IO, call: Call) -> Reply:
     """POST /threads, with its first messages or without."""
-    given = await with_made_stores(io, call.json(shapes.THREAD_CREATE))
-    row = await io.write(lambda db: threads.add_thread(io, db, io.mint("thread"), given, io.now()))
+    given = understood(call.json(shapes.THREAD_CREATE))
+    async with making(io) as made:
+        fields = await threads.furnished(io, given, made)
+        row = await io.write(lambda db: threads.add_thread(io, db, io.mint("thread"), fields, io.now()))
     return _reply(row, fresh=True)
 
 
@@ -34,15 +37,18 @@ async def update(io: IO, call: Call) -> Reply:
     """POST /threads/{thread_id}: only the keys that are given change."""
     id_ = call.parts["thread_id"]
     await _get(io, id_)  # before a vector store is made for a thread that is not there
-    fields = await with_made_stores(io, call.json(shapes.THREAD_UPDATE))
+    given = call.json(shapes.THREAD_UPDATE)
+    async with making(io) as made:
+        fields = await with_made_stores(io, given, made, of_thread=True)
 
-    def work(db: Connection) -> Found:
-        row = existing(db, io.settings.namespace, "thread", id_, lock=True)
-        row["body"] = {**row["body"], **fields}
-        queries.change(db, "threads", io.settings.namespace, id_, body=row["body"])
-        return row
+        def work(db: Connection) -> Found:
+            row = existing(db, io.settings.namespace, "thread", id_, lock=True)
+            known = {MADE: [*row["body"].get(MADE, ()), *fields[MADE]]} if MADE in fields else {}
+            row["body"] = {**row["body"], **fields, **known}
+            queries.change(db, "threads", io.settings.namespace, id_, body=row["body"])
+            return row
 
-    return _reply(await io.write(work), fresh=True)
+        return _reply(await io.write(work), fresh=True)
 
 
 async def delete(io: IO, call: Call) -> Reply:

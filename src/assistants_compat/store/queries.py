@@ -16,10 +16,12 @@ from sqlalchemy import (
     Insert,
     Row,
     Select,
+    String,
     Table,
     Update,
     and_,
     bindparam,
+    cast,
     delete,
     insert,
     select,
@@ -321,6 +323,16 @@ def of_thread(db: Connection, noun: Noun, namespace: str, thread_id: str) -> lis
     where = (table.c.namespace == namespace, table.c.thread_id == _plain(thread_id), table.c.deleted.is_(False))
     rows = db.execute(select(table).where(*where).order_by(table.c.seq.desc()))
     return [dict(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented accessor
+
+
+def is_named(db: Connection, namespace: str, word: str, *, but: str) -> bool:
+    """Whether an assistant or a thread, `but` for one, names something in its body."""
+    for table in (assistants, threads):
+        where = (table.c.namespace == namespace, table.c.id != but, table.c.deleted.is_(False))
+        names = cast(table.c.body, String).contains(word, autoescape=True)
+        if db.execute(select(table.c.seq).where(*where, names).limit(1)).first() is not None:
+            return True
+    return False
 
 
 def has_place(db: Connection, noun: Noun, namespace: str, id_: str) -> bool:

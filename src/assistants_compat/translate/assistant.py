@@ -73,7 +73,7 @@ def resources_from_fields(resources: Mapping[str, Any] | None, tools: list[Json]
     kinds = {tool["type"] for tool in tools}
     given = resources or {}
     if given.get("file_search"):  # first, in the two recorded assistants that have both
-        served["file_search"] = {"vector_store_ids": (given["file_search"]).get("vector_store_ids") or []}
+        served["file_search"] = {"vector_store_ids": store_ids(given)}
     if "code_interpreter" in kinds or given.get("code_interpreter"):
         served["code_interpreter"] = {"file_ids": file_ids(given)}
     return served
@@ -84,6 +84,11 @@ def file_ids(resources: Mapping[str, Any] | None) -> list[str]:
     return list(((resources or {}).get("code_interpreter") or {}).get("file_ids") or [])
 
 
+def store_ids(resources: Mapping[str, Any] | None) -> list[str]:
+    """The vector store ids among tool resources."""
+    return list(((resources or {}).get("file_search") or {}).get("vector_store_ids") or [])
+
+
 def wanted_stores(resources: Mapping[str, Any] | None) -> list[Json]:
     """The vector stores that a request asks to be made (`tool_resources.file_search.vector_stores`)."""
     return list(((resources or {}).get("file_search") or {}).get("vector_stores") or [])
@@ -91,5 +96,4 @@ def wanted_stores(resources: Mapping[str, Any] | None) -> list[Json]:
 
 def with_stores(resources: Mapping[str, Any], made: list[str]) -> Json:
     """Tool resources once the wanted stores were made: they come back as ids (recorded)."""
-    ids = [*(resources["file_search"].get("vector_store_ids") or []), *made]
-    return {**resources, "file_search": {"vector_store_ids": ids}}
+    return {**resources, "file_search": {"vector_store_ids": [*store_ids(resources), *made]}}

@@ -18,7 +18,7 @@ from .found import containers_of
 from .output import INCOMPLETE_REASONS, NOTHING, Begun, Reading, incomplete_reason, is_call
 from .parts import Growing, Part, as_streamed, longer, numbered
 from .sse import DONE, Event, Words
-from .step import stamp
+from .step import stamp, without_content
 
 
 class _Item:
@@ -46,8 +46,9 @@ class RunEvents:
     (for going on after a lost connection).
     """
 
-    def __init__(self, run: Run, mint: Mint, *, spent: Usage | None = None) -> None:
-        """Begin before the first event."""
+    def __init__(self, run: Run, mint: Mint, *, spent: Usage | None = None, content: bool = True) -> None:
+        """Begin before the first event; without `content` steps do not show the text of what was found."""
+        self._shown = dict if content else without_content
         self.run = run
         self.spent = spent
         self.reading = Reading(run, mint, streamed=True)
@@ -424,7 +425,7 @@ class RunEvents:
     def _step(self, step: RunStep) -> Json:
         """The step as a stream shows it: it keeps `expires_at` (recorded); the usage is in the response's last step."""
         usage = step["usage"] if step["usage"] or step["status"] == "in_progress" else NOTHING
-        return {**step, "expires_at": self.reading.run["expires_at"], "usage": usage}
+        return self._shown({**step, "expires_at": self.reading.run["expires_at"], "usage": usage})
 
     def _begun(self, step: RunStep) -> list[Event]:
         return [("thread.run.step.created", self._step(step)), ("thread.run.step.in_progress", self._step(step))]

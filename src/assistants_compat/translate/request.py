@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..wire import Json, Run
@@ -10,17 +10,21 @@ from ..wire import Json, Run
 OUTPUTS = "code_interpreter_call.outputs"
 """Without this `include` the outputs of a call are null (recorded); every request with the tool sends it."""
 
+RESULTS = "file_search_call.results"
+"""Without this `include` a search tells nothing of what it found (recorded); every request with the tool sends it."""
+
 REASONING = "reasoning.encrypted_content"
 
 _FREE_CHOICES = ("none", "auto")
 _LEAST_OUTPUT_TOKENS = 16  # the Responses API refuses less (spec)
 
 
-def request_from_run(
+def request_from_run(  # noqa: PLR0913 - a run, what was given, and what the request names besides
     run: Run,
     given: Mapping[str, Any],
     file_ids: list[str],
     *,
+    stores: Sequence[str] = (),
     store: bool = True,
     limits: Mapping[str, Any] | None = None,
 ) -> Json:
@@ -28,7 +32,8 @@ def request_from_run(
 
     `given` holds what the caller set on the run or the assistant: a default that is only echoed (temperature 1.0) is
     not sent, because reasoning models refuse it.  `store` is always explicit: a background response may otherwise not
-    outlive ten minutes (platform.md section 5).  `limits` are the keys of a container that somebody set, its
+    outlive ten minutes (platform.md section 5).  `stores` are the vector stores to search, the assistant's and the
+    thread's; without any the tool is not sent.  `limits` are the keys of a container that somebody set, its
     `memory_limit` and `network_policy`: what nobody set is not sent, and stays as narrow as the upstream has it.
     """
     body: Json = {"model": run["model"], "store": store}
@@ -39,12 +44,15 @@ def request_from_run(
             body.update(put(given[key]))
     if run["tools"]:
         container = {"type": "auto", **({"file_ids": file_ids} if file_ids else {}), **(limits or {})}
-        body["tools"] = [_TOOLS[tool["type"]](tool, container) for tool in run["tools"]]
+        tools = [_TOOLS[tool["type"]](tool, container) for tool in run["tools"]]
+        if tools := _with_stores(tools, stores, run["model"]):
+            body["tools"] = tools
     choice = given.get("tool_choice")
     # Without tools `none` and `auto` say nothing; to force a call then is for the upstream to refuse.
-    if choice is not None and (run["tools"] or choice not in _FREE_CHOICES):
+    if choice is not None and (body.get("tools") or choice not in _FREE_CHOICES) and not _is_lost(choice, run, body):
         body["tool_choice"] = _tool_choice(choice)
-    include = [OUTPUTS] if any(tool["type"] == "code_interpreter" for tool in run["tools"]) else []
+    used = {tool["type"] for tool in body.get("tools", ())}
+    include = [hidden for kind, hidden in _HIDDEN.items() if kind in used]
     if not store:
         include.append(REASONING)  # without a stored response, only this continues a chain of thought
     if include:
@@ -61,7 +69,38 @@ def _function(tool: Json, _container: Json) -> Json:
     return {"type": "function", **tool["function"]}
 
 
-_TOOLS = {"code_interpreter": _code_interpreter, "function": _function}
+def _file_search(tool: Json, _container: Json) -> Json:
+    given = tool.get("file_search") or {}
+    ranking = given.get("ranking_options") or {}
+    # Only what bears on a search: the legacy ranker's name is not known to this API, and its default is the same.
+    kept = {key: ranking[key] for key in ("score_threshold", "hybrid_search") if ranking.get(key)}
+    limit = {"max_num_results": given["max_num_results"]} if given.get("max_num_results") else {}
+    return {"type": "file_search", "vector_store_ids": [], **limit, **({"ranking_options": kept} if kept else {})}
+
+
+_TOOLS = {"code_interpreter": _code_interpreter, "file_search": _file_search, "function": _function}
+_HIDDEN = {"code_interpreter": OUTPUTS, "file_search": RESULTS}
+
+
+def _with_stores(tools: list[Json], stores: Sequence[str], model: str) -> list[Json]:
+    """The tools with the vector stores to search; without a store the tool is left out (the spec wants one)."""
+    if not stores:
+        return [tool for tool in tools if tool["type"] != "file_search"]
+    # The service's own default for a model with a short context (spec); for all others it is the upstream's.
+    few = {"max_num_results": 5} if model.startswith("gpt-3.5") else {}
+    searching = {"vector_store_ids": list(stores)}
+    return [{**few, **tool, **searching} if tool["type"] == "file_search" else tool for tool in tools]
+
+
+def _is_lost(choice: Any, run: Run, body: Json) -> bool:
+    """Whether a choice forces a call of the search that was left out for want of a store."""
+    kinds = {tool["type"] for tool in run["tools"]} - {tool["type"] for tool in body.get("tools", ())}
+    return "file_search" in kinds and (choice == {"type": "file_search"} or not body.get("tools"))
+
+
+def stores_of(request: Mapping[str, Any]) -> list[str]:
+    """The vector stores that a request searches."""
+    return [id_ for tool in request.get("tools") or () for id_ in tool.get("vector_store_ids", ())]
 
 
 def container_of(request: Mapping[str, Any]) -> Json | str | None:

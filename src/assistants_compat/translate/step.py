@@ -27,6 +27,21 @@ def stopped(step: Json, status: str, now: int, usage: Usage | None) -> RunStep:
     return done
 
 
+def without_content(step: Json) -> Json:
+    """A step without what its searches found word by word: that is shown where `include` asks for it (spec)."""
+    calls = step["step_details"].get("tool_calls") or []
+    if not any(call["type"] == "file_search" for call in calls):
+        return step
+    shown = [_without_content(call) if call["type"] == "file_search" else call for call in calls]
+    return {**step, "step_details": {**step["step_details"], "tool_calls": shown}}
+
+
+def _without_content(call: Json) -> Json:
+    search = call["file_search"]
+    results = [{key: value for key, value in each.items() if key != "content"} for each in search["results"]]
+    return {**call, "file_search": {**search, "results": results}}
+
+
 def stamp(step: RunStep, status: str, now: int) -> None:
     """Give a step its status, with the time that belongs to it."""
     step["status"] = status

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..wire import Json, Message, Thread
-from .assistant import file_ids
+from .assistant import file_ids, store_ids
 
 
 def thread_from_fields(id_: str, created_at: int, fields: Mapping[str, Any], *, fresh: bool) -> Thread:
@@ -20,7 +20,7 @@ def thread_from_fields(id_: str, created_at: int, fields: Mapping[str, Any], *, 
     if given.get("code_interpreter") or not fresh:
         resources["code_interpreter"] = {"file_ids": file_ids(given)}
     if given.get("file_search"):
-        resources["file_search"] = {"vector_store_ids": given["file_search"].get("vector_store_ids") or []}
+        resources["file_search"] = {"vector_store_ids": store_ids(given)}
     return {
         "id": id_,
         "object": "thread",
@@ -73,13 +73,25 @@ def _image(part: Json) -> Json:
 _PARTS = {"text": lambda part: text_block(part["text"]), "image_url": _image, "image_file": _image}
 
 
-def attached_files(given: Mapping[str, Any]) -> list[str]:
-    """The files that a message attaches for the code interpreter: they join the thread's (documented)."""
+def attached_files(given: Mapping[str, Any], tool: str = "code_interpreter") -> list[str]:
+    """The files that a message attaches for a tool: they join the thread's (documented)."""
     return [
         attachment["file_id"]
         for attachment in given.get("attachments") or []
-        if any(tool["type"] == "code_interpreter" for tool in attachment.get("tools") or [])
+        if "file_id" in attachment and any(each["type"] == tool for each in attachment.get("tools") or [])
     ]
+
+
+MADE = "made_stores"
+"""The key of a thread's fields that names the vector stores made for it; never served."""
+
+
+def fields_with_store(fields: Mapping[str, Any], store_id: str | None) -> Json:
+    """A thread's fields with the vector store that was made for what its messages attach."""
+    if store_id is None:
+        return dict(fields)
+    resources = {**(fields.get("tool_resources") or {}), "file_search": {"vector_store_ids": [store_id]}}
+    return {**fields, "tool_resources": resources, MADE: [*fields.get(MADE, ()), store_id]}
 
 
 def fields_with_files(fields: Mapping[str, Any], added: list[str]) -> Json:

@@ -58,6 +58,27 @@ def turns_from_entries(
     return [turn for turn in turns if turn]
 
 
+def image_ids(turns: Turns) -> list[str]:
+    """The files that are shown to the model as images."""
+    parts = (part for turn in turns for item in turn if item.get("role") == "user" for part in item["content"])
+    return [part["file_id"] for part in parts if "file_id" in part]
+
+
+def with_names(turns: Turns, names: Mapping[str, str]) -> Turns:
+    """The turns with the upstream's ids of some images in the place of ours."""
+    if not names:
+        return turns
+    return [[_named(item, names) if item.get("role") == "user" else item for item in turn] for turn in turns]
+
+
+def _named(item: Json, names: Mapping[str, str]) -> Json:
+    parts = [
+        {**part, "file_id": names.get(part["file_id"], part["file_id"])} if "file_id" in part else part
+        for part in item["content"]
+    ]
+    return {**item, "content": parts}
+
+
 def without_middle(turns: Turns) -> Turns | None:
     """About half as many turns, the first and the last of them; None when only one is left."""
     if len(turns) <= 1:
@@ -122,8 +143,19 @@ def _message(message: Mapping[str, Any]) -> Json | None:
 
 def _said(block: Json) -> str:
     if block["type"] == "text":
-        return str(block["text"]["value"])
+        return _without_markers(block["text"])
     return str(block.get("refusal", ""))
+
+
+def _without_markers(text: Json) -> str:
+    """What the model said: a marker that stands for a citation was put there by us, and is not to be imitated."""
+    said, done = "", 0
+    value: str = text["value"]
+    for note in sorted(text["annotations"], key=lambda note: note.get("start_index", 0)):
+        if note["type"] == "file_citation":
+            said += value[done : note["start_index"]]
+            done = note["end_index"]
+    return said + value[done:]
 
 
 def _image_url(block: Json) -> Json:
