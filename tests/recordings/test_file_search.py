@@ -74,7 +74,7 @@ def marked(text: str, notes: list[Json]) -> str:
     return text
 
 
-def played(door: Door, upstream: StandIn, settings: Settings, body: Json, events: list[Json]) -> tuple[Json, Json]:
+def played(door: Door, upstream: StandIn, settings: Settings, body: Json, events: list[Json]) -> tuple[Json, list[Json]]:
     """The message and the steps of a run that was answered so, as they are served."""
     client = door.client(upstream, settings)
     upstream.script(Turn(events=events) if events else Turn(response=body))
@@ -89,7 +89,8 @@ def played(door: Door, upstream: StandIn, settings: Settings, body: Json, events
     else:
         run_id = door(runs.create_and_poll(thread_id=thread.id, **options)).id
     steps = raw(door, client, f"/threads/{thread.id}/runs/{run_id}/steps?order=asc&include[]={CONTENT}")
-    return raw(door, client, f"/threads/{thread.id}/messages")["data"][0], steps["data"]
+    listed: list[Json] = steps["data"]
+    return raw(door, client, f"/threads/{thread.id}/messages")["data"][0], listed
 
 
 def test_these_are_all(recordings: ModuleType) -> None:
