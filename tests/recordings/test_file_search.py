@@ -74,7 +74,9 @@ def marked(text: str, notes: list[Json]) -> str:
     return text
 
 
-def played(door: Door, upstream: StandIn, settings: Settings, body: Json, events: list[Json]) -> tuple[Json, list[Json]]:
+def played(
+    door: Door, upstream: StandIn, settings: Settings, body: Json, events: list[Json]
+) -> tuple[Json, list[Json]]:
     """The message and the steps of a run that was answered so, as they are served."""
     client = door.client(upstream, settings)
     upstream.script(Turn(events=events) if events else Turn(response=body))
