@@ -8,7 +8,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import CompatError, DownloadError, SettingsError, StoreError, UnsupportedSdkError
+from .errors import CompatError, DownloadError, SettingsError, SignInError, StoreError, UnsupportedSdkError
 from .settings import Settings, StoredFile
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Settled",
+    "SignInError",
     "StoreError",
     "StoredFile",
     "UnsupportedSdkError",
