@@ -91,6 +91,19 @@ def _is_place(value: object) -> bool:
     return value is None or isinstance(value, str)
 
 
+_VERSION = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+def _version(text: str) -> str:
+    if not _is_version(text):
+        raise ValueError
+    return text
+
+
+def _is_version(value: object) -> bool:
+    return value is None or (isinstance(value, str) and _VERSION.fullmatch(value) is not None)
+
+
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
@@ -113,6 +126,7 @@ _NEEDED: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "poll_after_ms": (_is_whole, "a whole number of at least 1"),
     "models": (_is_map, "a mapping of names to names"),
     "store_responses": (lambda value: isinstance(value, bool), "True or False"),
+    "azure_api_version": (_is_version, "a version like 'preview', or None,"),
     "on_file": (_is_function, "a function that is not asynchronous, or None,"),
 }
 
@@ -158,6 +172,9 @@ class Settings:
       exist; logged for each run, and the run still shows the name that was asked for.
     - `store_responses` (`ASSISTANTS_COMPAT_STORE_RESPONSES`): False where the upstream must keep nothing; runs are then
       created inline, and what was said within a run is sent again, reasoning encrypted.
+    - `azure_api_version` (`ASSISTANTS_COMPAT_AZURE_API_VERSION`): sent as `api-version` with what is asked of Azure's v1
+      routes, where a resource or a gateway wants one (`preview`, say).  Default: none, since those routes need none and
+      refuse the dated ones of the Assistants API.  Elsewhere it counts for nothing.
     - `on_file` (`ASSISTANTS_COMPAT_ON_FILE`, as `module:function`, imported when the settings are made): called with a
       `StoredFile` once for each generated file, when its bytes and its row are kept.  However many processes look at a
       run, the one that stored the file calls; one that dies in that moment never does.  Asynchronous clients call from
@@ -173,6 +190,7 @@ class Settings:
     poll_after_ms: int = _from_environment("POLL_AFTER_MS", _whole_number, 500)
     models: Mapping[str, str] = _from_environment("MODELS", _pairs, _NO_MODELS)
     store_responses: bool = _from_environment("STORE_RESPONSES", _yes_or_no, default=True)
+    azure_api_version: str | None = _from_environment("AZURE_API_VERSION", _version, None)
     on_file: OnFile | None = _from_environment("ON_FILE", _function, None)  # noqa: RUF009 - as above
 
     def __post_init__(self) -> None:

@@ -94,9 +94,9 @@ def test_a_native_sample_says_what_it_does(reader: Reader, sample: str) -> None:
     assert lines[:2] == ["Creating response...", "Full response.output:"]
     found = [line for line in lines if line.startswith("Found file: ")]
     assert len(found) == 3
-    assert found[0].startswith("Found file: filename='test.txt', file_id='cfile_")
     assert all(line.endswith(f", container_id='{container_id}'") for line in found)
-    file_id = found[0].split("file_id='")[1].partition("'")[0]
+    [cited] = [line for line in found if line.startswith("Found file: filename='test.txt', file_id='cfile_")]
+    file_id = cited.split("file_id='")[1].partition("'")[0]
     assert f"Downloading file_id={file_id} from container_id={container_id}" in lines
     assert f"Saved: {reader.folder / 'downloads' / 'test.txt'}" in lines
     assert lines[-1] == f"Deleted: {container_id}"

@@ -22,6 +22,7 @@ VALUES = {
     "poll_after_ms": ("20", 20),
     "models": ("gpt-4-turbo=gpt-4.1, gpt-4=gpt-4o", {"gpt-4-turbo": "gpt-4.1", "gpt-4": "gpt-4o"}),
     "store_responses": ("no", False),
+    "azure_api_version": ("preview", "preview"),
     "on_file": ("builtins:print", print),
 }
 
@@ -54,6 +55,7 @@ def test_the_table_of_values_covers_every_setting() -> None:
         ("models", "gpt-4"),
         ("models", "gpt-4=,a=b"),
         ("store_responses", "perhaps"),
+        ("azure_api_version", "preview&x=y"),
         ("on_file", "print"),
         ("on_file", "no_such_module:f"),
         ("on_file", "builtins:no_such_function"),
