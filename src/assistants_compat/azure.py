@@ -104,7 +104,9 @@ def async_client(
     Raises `TypeError` for a credential that is not asynchronous.
     """
     if credential is not None and not inspect.iscoroutinefunction(credential.get_token):
-        message = f"async_client() takes a credential of azure.identity.aio, not a blocking {type(credential).__name__}."
+        message = (
+            f"async_client() takes a credential of azure.identity.aio, not a blocking {type(credential).__name__}."
+        )
         raise TypeError(message)
     identity = _identity("azure.identity.aio")
     made = identity.DefaultAzureCredential() if credential is None else None

@@ -172,9 +172,9 @@ class Settings:
       exist; logged for each run, and the run still shows the name that was asked for.
     - `store_responses` (`ASSISTANTS_COMPAT_STORE_RESPONSES`): False where the upstream must keep nothing; runs are then
       created inline, and what was said within a run is sent again, reasoning encrypted.
-    - `azure_api_version` (`ASSISTANTS_COMPAT_AZURE_API_VERSION`): sent as `api-version` with what is asked of Azure's v1
-      routes, where a resource or a gateway wants one (`preview`, say).  Default: none, since those routes need none and
-      refuse the dated ones of the Assistants API.  Elsewhere it counts for nothing.
+    - `azure_api_version` (`ASSISTANTS_COMPAT_AZURE_API_VERSION`): sent as `api-version` to Azure's v1 routes, where a
+      resource or a gateway wants one (`preview`, say).  Default: none, since those routes need none and refuse the
+      dated ones of the Assistants API.  Elsewhere it counts for nothing.
     - `on_file` (`ASSISTANTS_COMPAT_ON_FILE`, as `module:function`, imported when the settings are made): called with a
       `StoredFile` once for each generated file, when its bytes and its row are kept.  However many processes look at a
       run, the one that stored the file calls; one that dies in that moment never does.  Asynchronous clients call from

@@ -281,15 +281,16 @@ class SyncUpstream(_Siblings):
 
     def _sent(self, request: Request, *, stream: bool = False) -> Any:
         try:
-            sent = self.sibling(request)
-            response = self.inner.send(sent, stream=stream, **self.options)
-            hops = 0
-            while (following := self.onward(sent, response, hops)) is not None:
-                response.read()
-                response, hops = self.inner.send(following, stream=stream, **self.options), hops + 1
-            return response
+            return self._arrived(self.sibling(request), stream=stream)
         except Exception as error:
             raise UnreachableError(error) from error
+
+    def _arrived(self, request: Any, *, stream: bool) -> Any:
+        response, hops = self.inner.send(request, stream=stream, **self.options), 0
+        while (following := self.onward(request, response, hops)) is not None:
+            response.read()
+            response, hops = self.inner.send(following, stream=stream, **self.options), hops + 1
+        return response
 
 
 class AsyncUpstream(_Siblings):
@@ -306,15 +307,16 @@ class AsyncUpstream(_Siblings):
 
     async def _sent(self, request: Request, *, stream: bool = False) -> Any:
         try:
-            sent = self.sibling(request)
-            response = await self.inner.send(sent, stream=stream, **self.options)
-            hops = 0
-            while (following := self.onward(sent, response, hops)) is not None:
-                await response.aread()
-                response, hops = await self.inner.send(following, stream=stream, **self.options), hops + 1
-            return response
+            return await self._arrived(self.sibling(request), stream=stream)
         except Exception as error:
             raise UnreachableError(error) from error
+
+    async def _arrived(self, request: Any, *, stream: bool) -> Any:
+        response, hops = await self.inner.send(request, stream=stream, **self.options), 0
+        while (following := self.onward(request, response, hops)) is not None:
+            await response.aread()
+            response, hops = await self.inner.send(following, stream=stream, **self.options), hops + 1
+        return response
 
 
 def _origin(url: Any) -> tuple[str, str, int | None]:

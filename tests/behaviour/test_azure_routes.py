@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Iterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import openai
@@ -37,7 +37,10 @@ def test_a_version_that_is_set_goes_with_every_upstream_call(
         "azure": {"azure": True},
         "deployment": {"azure": True, "azure_deployment": "gpt-4o"},
         "v1": {"base_url": f"{upstream.azure_endpoint}/openai/v1/"},
-        "query": {"base_url": f"{upstream.azure_endpoint}/openai", "default_query": {"api-version": "2024-05-01-preview"}},
+        "query": {
+            "base_url": f"{upstream.azure_endpoint}/openai",
+            "default_query": {"api-version": "2024-05-01-preview"},
+        },
     }[way]
     file_id = make_file(door, door.client(upstream, settings, **options), upstream, FEW)
     assert file_id.startswith("file-")
@@ -64,7 +67,7 @@ def test_downloads_of_a_native_response_send_the_version_too(
     body = {"model": "gpt-4o", "input": "Go.", "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}
     v1 = door.raw_client(upstream, base_url=f"{upstream.azure_endpoint}/openai/v1")
     response = door(v1.post("/responses", body=body, cast_to=object))
-    thing = type("Native", (), {"id": "x", "object": "response", "to_dict": lambda self, **_: response})()
+    thing: Any = SimpleNamespace(id="x", object="response", to_dict=lambda **_: response)
     upstream.requests.clear()
     [path] = door(download_files(client, thing, tmp_path / "saved"))
     assert path.read_bytes() == CSV
@@ -100,7 +103,7 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
 
 @pytest.mark.parametrize("base", ["/team/openai", "/team/openai/v1", "/team/openai/deployments/gpt-4o"])
 def test_a_gateway_with_a_path_of_its_own(door: Door, gateway: StandIn, sqlite_settings: Settings, base: str) -> None:
-    """`AzureOpenAI(base_url=...)`: the upstream's routes are the gateway's `/v1`, with its header and without a version."""
+    """`AzureOpenAI(base_url=...)`: the upstream is the gateway's `/v1`, with its header and without a version."""
     client = door.client(
         gateway,
         sqlite_settings,
@@ -139,9 +142,7 @@ def test_a_redirect_elsewhere_does_not_take_the_key_along(
         assert KEY not in json.dumps(request.headers)
 
 
-def test_a_redirect_within_the_resource_keeps_the_key(
-    door: Door, upstream: StandIn, sqlite_settings: Settings
-) -> None:
+def test_a_redirect_within_the_resource_keeps_the_key(door: Door, upstream: StandIn, sqlite_settings: Settings) -> None:
     """The same origin is asked with the same key, and the run goes on."""
     client = door.client(upstream, sqlite_settings, azure=True)
     upstream.script(Turn(text="Done.", polls=0))
@@ -175,7 +176,7 @@ def test_a_client_that_follows_no_redirects_follows_none(
     upstream.fault(moved(f"{ELSEWHERE}/"))
     with pytest.raises(openai.APIStatusError) as caught:
         look_at(sync, client, run)
-    assert caught.value.status_code in {307, 502}
+    assert caught.value.status_code == 307
     assert len(upstream.requests) == 2
 
 
@@ -185,7 +186,7 @@ def test_a_client_that_follows_no_redirects_follows_none(
 def test_the_recorded_azure_answer_becomes_a_run(
     door: Door, upstream: StandIn, sqlite_settings: Settings, recordings: ModuleType, shared: Any
 ) -> None:
-    """The recorded Code Interpreter answer, `content_filters` included: text, step and usage are those of the record."""
+    """The recorded Code Interpreter answer, `content_filters` included: text, step and usage are the record's."""
     path = shared / "recordings" / "responses" / "vercel__ai" / "azure-code-interpreter-tool.1.json"
     body = json.loads(path.read_text(encoding="utf-8"))
     assert "content_filters" in body
@@ -211,14 +212,10 @@ def test_the_recorded_azure_answer_becomes_a_run(
 
 
 @pytest.mark.parametrize("mode", ["background", "inline"])
-def test_a_filtered_answer_is_incomplete(
-    door: Door, upstream: StandIn, sqlite_settings: Settings, mode: Any
-) -> None:
+def test_a_filtered_answer_is_incomplete(door: Door, upstream: StandIn, sqlite_settings: Settings, mode: Any) -> None:
     """A response that the filter stopped makes the run incomplete, for `content_filter`; what was said is kept."""
     client = door.client(upstream, changed(sqlite_settings, mode=mode), azure=True)
-    upstream.script(
-        Turn(text="It beg", status="incomplete", incomplete_details={"reason": "content_filter"}, polls=0)
-    )
+    upstream.script(Turn(text="It beg", status="incomplete", incomplete_details={"reason": "content_filter"}, polls=0))
     run = finish_run(door, client)
     assert (run.status, run.incomplete_details.reason, run.last_error) == ("incomplete", "content_filter", None)
     [message] = door.all(client.beta.threads.messages.list(run.thread_id, run_id=run.id))
@@ -252,9 +249,7 @@ def test_azure_file_ids_reach_the_container(door: Door, upstream: StandIn, sqlit
         stored.wire["id"] = file_id
         upstream.files[file_id] = stored
     client = door.client(upstream, sqlite_settings, azure=True)
-    assistant = make_assistant(
-        door, client, tools=CODE, tool_resources={"code_interpreter": {"file_ids": [ids[0]]}}
-    )
+    assistant = make_assistant(door, client, tools=CODE, tool_resources={"code_interpreter": {"file_ids": [ids[0]]}})
     attachment = {"file_id": ids[1], "tools": CODE}
     thread = door(
         client.beta.threads.create(messages=[{"role": "user", "content": "Sum.", "attachments": [attachment]}])

@@ -190,7 +190,10 @@ def test_names_from_the_model_are_no_paths(reader: Reader, sample: str) -> None:
         "linked (1).txt": b"3",
         "file": b"4",
     }
-    assert {path.name for path in reader.folder.iterdir()} == {"downloads", *(path.name for path in SAMPLES.glob("*.py"))}
+    assert {path.name for path in reader.folder.iterdir()} == {
+        "downloads",
+        *(path.name for path in SAMPLES.glob("*.py")),
+    }
 
 
 @pytest.mark.parametrize("sample", NATIVE)
