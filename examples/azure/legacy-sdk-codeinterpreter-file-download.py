@@ -24,7 +24,6 @@ from typing import Any, NoReturn
 import openai
 
 import assistants_compat
-import assistants_compat.azure
 
 ENDPOINT = os.environ.get("AZURE_OPENAI_ENDPOINT") or "https://YOUR-RESOURCE.openai.azure.com"
 DEPLOYMENT = os.environ.get("AZURE_OPENAI_DEPLOYMENT") or "gpt-4.1"

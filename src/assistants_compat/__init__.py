@@ -12,6 +12,7 @@ from .errors import CompatError, DownloadError, SettingsError, SignInError, Stor
 from .settings import Settings, StoredFile
 
 if TYPE_CHECKING:
+    from . import azure as azure
     from .downloads import download_files
     from .intercept import wrap
     from .links import file_url
@@ -48,6 +49,8 @@ _LATER = {
 
 def __getattr__(name: str) -> Any:
     """Load a function when it is first asked for: wrapt alone would triple the time of this import."""
+    if name == "azure":
+        return import_module(".azure", __name__)
     if name in _LATER:
         return getattr(import_module(f".{_LATER[name]}", __name__), name)
     message = f"module {__name__!r} has no attribute {name!r}"

@@ -278,6 +278,26 @@ def test_an_identity_serves_instead_of_a_key(reader: Reader, sample: str) -> Non
     assert {request.headers.get("api-key") for request in reader.upstream.requests} == {None}
 
 
+def test_the_rest_sample_takes_a_token(reader: Reader) -> None:
+    """A token in a variable serves too, as Bearer and without a key."""
+    reader.upstream.script(FEW)
+    reader.upstream.keys = ["a-token"]
+    assert reader.runs("rest", AZURE_OPENAI_API_KEY="", AZURE_OPENAI_AD_TOKEN="a-token").returncode == 0
+    assert {request.headers["authorization"] for request in reader.upstream.requests} == {"Bearer a-token"}
+    assert reader.downloads == {"test.txt": b"2\n3\n5\n"}
+
+
+def test_the_rest_sample_sends_its_key_to_nobody_else(reader: Reader) -> None:
+    """requests would take `api-key` along to another host; the sample stops and says where it was sent."""
+    with StandIn() as other:
+        reader.upstream.fault(Fault("POST /responses", status=307, headers={"location": f"{other.azure_endpoint}/x"}))
+        done = reader.runs("rest")
+        assert other.requests == []
+        assert f"is redirected to {other.azure_endpoint}/x" in done.stderr
+    assert done.returncode == 2
+    assert reader.upstream.containers == {}
+
+
 @pytest.mark.parametrize("sample", WORKING)
 def test_nobody_signed_in_is_said(reader: Reader, sample: str) -> None:
     """Without a key and without an identity the reader hears what to do, and the service is not asked."""
