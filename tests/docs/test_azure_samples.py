@@ -288,7 +288,7 @@ def test_the_rest_sample_takes_a_token(reader: Reader) -> None:
 
 
 def test_the_rest_sample_sends_its_key_to_nobody_else(reader: Reader) -> None:
-    """requests would take `api-key` along to another host; the sample stops and says where it was sent."""
+    """The library would take `api-key` along to another host; the sample stops and says where it was sent."""
     with StandIn() as other:
         reader.upstream.fault(Fault("POST /responses", status=307, headers={"location": f"{other.azure_endpoint}/x"}))
         done = reader.runs("rest")
