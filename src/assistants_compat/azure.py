@@ -19,6 +19,7 @@ import openai
 
 from .errors import CompatError, SignInError
 from .intercept import wrap
+from .sdk import no_key
 from .settings import Settings
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
@@ -137,7 +138,8 @@ def _azure_error() -> type[Exception]:
 
 
 def _constructed(endpoint: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    return {"azure_endpoint": endpoint, "api_version": os.environ.get("OPENAI_API_VERSION") or API_VERSION, **options}
+    version = os.environ.get("OPENAI_API_VERSION") or API_VERSION
+    return {"azure_endpoint": endpoint, "api_version": version, "api_key": no_key(), **options}
 
 
 def _sign_in_error(error: Exception) -> SignInError:

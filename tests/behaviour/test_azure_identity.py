@@ -110,6 +110,17 @@ def test_a_static_credential_serves_for_a_whole_conversation(
     assert credential.scopes == [SCOPE]
 
 
+def test_a_key_in_the_environment_does_not_go_along(
+    door: Door, upstream: StandIn, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks by a token asks by nothing else: some SDKs would send the variable's key beside it, copies as well."""
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "a-key-of-somebody")
+    client = made(door, upstream, sqlite_settings, static(door))
+    start_run(door, client)
+    start_run(door, client.with_options(timeout=5))
+    assert tokens(upstream) == ["Bearer token-1"] * 2
+
+
 def test_the_scope_can_be_another_one(door: Door, upstream: StandIn, sqlite_settings: Settings) -> None:
     """Microsoft's pages disagree about it, so it can be given."""
     credential = static(door)

@@ -17,7 +17,20 @@ from assistants_compat import Settings, SettingsError, download_files
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import KEY, Door
 from files_of import CONTENT, run_with, run_without_its_file
-from legacy import CODE, CSV, LINK, asked, finish_run, look_at, make_assistant, make_file, make_thread, start_run
+from legacy import (
+    CODE,
+    CSV,
+    FUNCTION,
+    LINK,
+    asked,
+    finish_run,
+    look_at,
+    make_assistant,
+    make_file,
+    make_thread,
+    start_run,
+    submit,
+)
 
 FEW = Turn(text=LINK, files={"sales.csv": CSV}, polls=0)
 VERSION = ("api-version", "preview")
@@ -186,18 +199,13 @@ def test_the_recorded_azure_answer_becomes_a_run(
     door: Door, upstream: StandIn, sqlite_settings: Settings, recordings: ModuleType, shared: Any
 ) -> None:
     """The recorded Code Interpreter answer, `content_filters` included: text, step and usage are the record's."""
-    path = shared / "recordings" / "responses" / "vercel__ai" / "azure-code-interpreter-tool.1.json"
-    body = json.loads(path.read_text(encoding="utf-8"))
-    assert "content_filters" in body
-    body["content_filters"] = [
-        {
-            "blocked": False,
-            "source_type": "completion",
-            "content_filter_raw": [],
-            "content_filter_results": {},
-            "content_filter_offsets": {"start_offset": 0, "end_offset": 9, "check_offset": 0},
-        }
-    ]
+    body, filtered = (
+        json.loads((shared / "recordings" / "responses" / "vercel__ai" / name).read_text(encoding="utf-8"))
+        for name in ("azure-code-interpreter-tool.1.json", "azure-tool-call.1.json")
+    )
+    assert body["content_filters"] is None
+    body["content_filters"] = filtered["content_filters"]  # the other recording has some
+    assert len(body["content_filters"]) == 2
     client = door.client(upstream, sqlite_settings, azure=True)
     upstream.script(Turn(response=body, polls=0))
     run = finish_run(door, client, assistant={"tools": CODE})
@@ -208,6 +216,25 @@ def test_the_recorded_azure_answer_becomes_a_run(
     [call] = next(step.step_details.tool_calls for step in steps if step.type == "tool_calls")
     assert call.code_interpreter.outputs[0].logs == body["output"][1]["outputs"][0]["logs"]
     assert "content_filter" not in message.to_json() + run.to_json()
+
+
+def test_the_recorded_azure_tool_call_waits_for_its_output(
+    door: Door, upstream: StandIn, sqlite_settings: Settings, shared: Any
+) -> None:
+    """The recorded function call becomes `requires_action` with its call, and its output completes the run."""
+    path = shared / "recordings" / "responses" / "vercel__ai" / "azure-tool-call.1.json"
+    body = json.loads(path.read_text(encoding="utf-8"))
+    [recorded] = [item for item in body["output"] if item["type"] == "function_call"]
+    client = door.client(upstream, sqlite_settings, azure=True)
+    upstream.script(Turn(response=body, polls=0), Turn(text="Mild.", polls=0))
+    run = finish_run(door, client, tools=[FUNCTION])
+    assert run.status == "requires_action"
+    [call] = run.required_action.submit_tool_outputs.tool_calls
+    assert (call.id, call.function.name) == (recorded["call_id"], recorded["name"])
+    assert call.function.arguments == recorded["arguments"]
+    submit(door, client, run, call.id)
+    assert look_at(door, client, run).status == "completed"
+    assert upstream.requests[-2].full_path == "/openai/v1/responses"
 
 
 @pytest.mark.parametrize("mode", ["background", "inline"])

@@ -52,7 +52,7 @@ class Reader:
     def runs(self, sample: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """The sample, run to its end from another folder."""
         script = self.folder / f"{sample}-codeinterpreter-file-download.py"
-        environment = {**os.environ, **self.variables, **variables}
+        environment = {name: value for name, value in (os.environ | self.variables | variables).items() if value}
         command = [sys.executable, "-W", "error", str(script)]
         return subprocess.run(
             command, env=environment, cwd=self.folder.parent, capture_output=True, text=True, check=False, timeout=100
