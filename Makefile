@@ -127,7 +127,7 @@ check: .venv/check/$(READY)
 # --- lock: a file for each Python, the same with the tools of `check`, one for each pair of `matrix`, and one for each
 # framework of `clients`
 
-EXTRAS := --extra postgres --extra objects --extra cli
+EXTRAS := --extra postgres --extra objects --extra cli --extra azure
 COMPILE = "$(UV)" pip compile -q --universal --fork-strategy fewest --no-annotate \
   --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade) $(EXTRAS)
 

@@ -8,10 +8,11 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import CompatError, DownloadError, SettingsError, StoreError, UnsupportedSdkError
+from .errors import CompatError, DownloadError, SettingsError, SignInError, StoreError, UnsupportedSdkError
 from .settings import Settings, StoredFile
 
 if TYPE_CHECKING:
+    from . import azure as azure
     from .downloads import download_files
     from .intercept import wrap
     from .links import file_url
@@ -25,6 +26,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Settled",
+    "SignInError",
     "StoreError",
     "StoredFile",
     "UnsupportedSdkError",
@@ -47,6 +49,8 @@ _LATER = {
 
 def __getattr__(name: str) -> Any:
     """Load a function when it is first asked for: wrapt alone would triple the time of this import."""
+    if name == "azure":
+        return import_module(".azure", __name__)
     if name in _LATER:
         return getattr(import_module(f".{_LATER[name]}", __name__), name)
     message = f"module {__name__!r} has no attribute {name!r}"

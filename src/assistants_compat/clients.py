@@ -54,8 +54,8 @@ def served(
         raise TypeError(message)
     settings = settings_of(client) if wrapped or is_wrapped(client) else Settings()
     if isinstance(client, openai.OpenAI):
-        return run(work(BlockingIO(settings, _Sync(client), set())))
-    return work(AsyncIO(settings, _Async(client), set()))
+        return run(work(BlockingIO(settings, _Sync(client, settings.azure_api_version), set())))
+    return work(AsyncIO(settings, _Async(client, settings.azure_api_version), set()))
 
 
 class _Body:
@@ -98,8 +98,8 @@ class _AsyncBody(_Body):
 class _Client:
     """Knows how a request is asked for by the SDK."""
 
-    def __init__(self, client: Any) -> None:
-        self.client = client
+    def __init__(self, client: Any, version: str | None) -> None:
+        self.client, self.version = client, version
 
     @property
     def name(self) -> str:
@@ -113,7 +113,7 @@ class _Client:
         if isinstance(self.client, BaseAzureClient) and path.startswith("/containers/"):
             # There they are below /openai/v1 only: reported 404 with an api-version (platform.md section 11).
             path = f"{_DEPLOYMENT.sub('', str(self.client.base_url)).rstrip('/')}/v1{path}"
-            query["api-version"] = left_out()
+            query["api-version"] = self.version or left_out()
         return self.client.get(path, cast_to=object, options={"headers": headers, "params": query})
 
 

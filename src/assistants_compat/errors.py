@@ -4,6 +4,7 @@
 
     CompatError              raised at the programmer, never sent
     |-- SettingsError        a setting or variable that cannot be used
+    |-- SignInError          Azure gave no token
     |-- UnsupportedSdkError  the installed openai package has no Assistants resources
     `-- StoreError           the store cannot be opened; one sentence that says why and what to do
         `-- StoreBusyError   the store did not answer in time or went away; another try may help
@@ -39,6 +40,10 @@ class SettingsError(CompatError, ValueError):
 
 class UnsupportedSdkError(CompatError):
     """The installed openai package no longer has (or never had) `client.beta.threads`."""
+
+
+class SignInError(CompatError):
+    """Azure gave no token for a client of `assistants_compat.azure`; the message says what to do."""
 
 
 class StoreError(CompatError):

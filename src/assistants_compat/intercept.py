@@ -8,6 +8,7 @@ The application, and with it SQLAlchemy, is loaded when the first request is our
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from types import ModuleType
@@ -23,6 +24,8 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from .transport import Passage
+
+log = logging.getLogger("assistants_compat")
 
 Client = TypeVar("Client", bound="openai.OpenAI | openai.AsyncOpenAI")
 
@@ -60,7 +63,11 @@ def wrap(client: Client, settings: Settings | None = None) -> Client:
             return client
         inner = inner.__wrapped__
     azure = isinstance(client, BaseAzureClient)
-    entrance = Entrance(settings or Settings(), base=client.base_url.raw_path.decode("ascii"), azure=azure)
+    settings = settings or Settings()
+    if azure and settings.stream == "background":
+        # Microsoft lists "performance issues when background mode is used with streaming" (platform.md section 5).
+        log.warning("Settings(stream='background') on Azure is slow, by Microsoft's own word; 'direct' is the default.")
+    entrance = Entrance(settings, base=client.base_url.raw_path.decode("ascii"), azure=azure)
     door = SyncDoor if isinstance(given, openai.OpenAI) else AsyncDoor
     client._client = cast("Any", door(inner, entrance))  # noqa: SLF001 - as above
     return client

@@ -62,6 +62,16 @@ def prepare(is_wrapped: IsWrapped) -> None:
                 setattr(class_, "vector_stores", _vector_stores_in(way))  # noqa: B010 - as above
 
 
+def no_key() -> str:
+    """What an Azure client without a key has in its place; given, `AZURE_OPENAI_API_KEY` does not count.
+
+    openai 2.54 sends that variable's key beside the tokens of a provider.
+    """
+    from openai.lib.azure import API_KEY_SENTINEL  # noqa: PLC0415 - wrapping does not need it
+
+    return API_KEY_SENTINEL
+
+
 def left_out() -> Any:
     """The value of a query parameter that a client sends by itself and shall not send."""
     from openai._types import Omit  # noqa: PLC0415 - public since 2.0 only

@@ -114,6 +114,19 @@ def _is_place(value: object) -> bool:
     return value is None or isinstance(value, str)
 
 
+_VERSION = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+def _version(text: str) -> str:
+    if not _is_version(text):
+        raise ValueError
+    return text
+
+
+def _is_version(value: object) -> bool:
+    return value is None or (isinstance(value, str) and _VERSION.fullmatch(value) is not None)
+
+
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
@@ -156,6 +169,7 @@ _NEEDED: Mapping[str, tuple[Callable[[object], bool], str]] = {
         "{'type': 'disabled'} or {'type': 'allowlist', 'allowed_domains': [...]}, without secrets, or None,",
     ),
     "thread_files": (lambda value: value in get_args(ThreadFiles), f"one of {', '.join(get_args(ThreadFiles))}"),
+    "azure_api_version": (_is_version, "a version like 'preview', or None,"),
     "on_file": (_is_function, "a function that is not asynchronous, or None,"),
 }
 
@@ -209,6 +223,9 @@ class Settings:
       `memory_limit` or `network_policy` is not used again.
     - `thread_files` (`ASSISTANTS_COMPAT_THREAD_FILES`): `keep` the generated files of a thread that is deleted, or
       `delete` them with it.
+    - `azure_api_version` (`ASSISTANTS_COMPAT_AZURE_API_VERSION`): sent as `api-version` to Azure's v1 routes, where a
+      resource or a gateway wants one (`preview`, say).  Default: none, since those routes need none and refuse the
+      dated ones of the Assistants API.  Elsewhere it counts for nothing.
     - `on_file` (`ASSISTANTS_COMPAT_ON_FILE`, as `module:function`, imported when the settings are made): called with a
       `StoredFile` once for each generated file, when its bytes and its row are kept.  However many processes look at a
       run, the one that stored the file calls; one that dies in that moment never does.  Asynchronous clients call from
@@ -227,6 +244,7 @@ class Settings:
     memory_limit: MemoryLimit | None = _from_environment("MEMORY_LIMIT", _memory_limit, None)  # noqa: RUF009 - as above
     network_policy: Mapping[str, Any] | None = _from_environment("NETWORK_POLICY", _network_policy, None)
     thread_files: ThreadFiles = _from_environment("THREAD_FILES", _thread_files, "keep")  # noqa: RUF009 - as above
+    azure_api_version: str | None = _from_environment("AZURE_API_VERSION", _version, None)
     on_file: OnFile | None = _from_environment("ON_FILE", _function, None)  # noqa: RUF009 - as above
 
     def __post_init__(self) -> None:

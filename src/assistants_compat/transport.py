@@ -56,12 +56,13 @@ class Passage:
     call: Call
     request: Any  # httpx.Request or httpx2.Request
     base: str  # of the upstream's Responses API
+    version: str | None  # its `api-version`
     settings: Settings
     without_background: MutableSet[str]
 
     def answer(self, inner: Any, options: Mapping[str, Any], *, stream: bool) -> Any:
         """The answer as a response of the client's library; None when it is the upstream's to give."""
-        upstream = SyncUpstream(inner, self.request, self.base, options)
+        upstream = SyncUpstream(inner, self, options)
         io = BlockingIO(self.settings, upstream, self.without_background)
         try:
             reply = run(app.answer(self.match, self.call, io))
@@ -80,7 +81,7 @@ class Passage:
 
     async def answer_async(self, inner: Any, options: Mapping[str, Any], *, stream: bool) -> Any:
         """`answer`, for an asynchronous client."""
-        upstream = AsyncUpstream(inner, self.request, self.base, options)
+        upstream = AsyncUpstream(inner, self, options)
         io = AsyncIO(self.settings, upstream, self.without_background)
         try:
             reply = await app.answer(self.match, self.call, io)
@@ -114,17 +115,20 @@ def passage_from_request(  # noqa: PLR0913 - the request, its two halves, and wh
     headers = {name: request.headers[name] for name in HEADERS if name in request.headers}
     query = tuple(request.url.params.multi_items())
     call = Call(request.method, matched.parts, query, request.content, headers, reads_on=sdk.reads_pages_of_files())
-    return Passage(matched, call, request, _upstream_base(request, base, azure=azure), settings, without_background)
+    base, azure = _upstream_base(request, base, azure=azure)
+    version = settings.azure_api_version if azure else None
+    return Passage(matched, call, request, base, version, settings, without_background)
 
 
-def _upstream_base(request: Any, base: str, *, azure: bool) -> str:
+def _upstream_base(request: Any, base: str, *, azure: bool) -> tuple[str, bool]:
     """Where the Responses API is, beside the legacy path: `/openai/v1` for Azure clients, else the same base.
 
-    An Azure client is known by its type, its `api-version` or `deployments` in the path, never by a path's end alone.
+    An Azure client is known by its type, its `api-version` or `deployments` in the path, or by the whole of Azure's v1
+    base, never by a path's end alone.  The second value says whether it is one.
     """
     without = _DEPLOYMENT.sub("", base)
     azure = azure or without != base or "api-version" in request.url.params
-    return f"{without}/v1" if azure and not without.endswith("/v1") else without
+    return (f"{without}/v1" if azure and not without.endswith("/v1") else without), azure or base == "/openai/v1"
 
 
 # --- answers
@@ -179,9 +183,13 @@ def _async_stream(library: Any, body: Any) -> Any:
 class _Siblings:
     """Makes upstream requests from the legacy request that is being answered."""
 
-    def __init__(self, inner: Any, request: Any, base: str, options: Mapping[str, Any]) -> None:
-        self.inner, self.request, self.base, self.options = inner, request, base, options
-        self.library = _library(request)
+    def __init__(self, inner: Any, passage: Passage, options: Mapping[str, Any]) -> None:
+        self.inner, self.request, self.base = inner, passage.request, passage.base
+        self.version = (("api-version", passage.version),) if passage.version else ()
+        self.library = _library(self.request)
+        # Of the keys, httpx takes only `Authorization` off when a redirect leads elsewhere, and only new SDKs Azure's.
+        self.guards = "api-key" in self.request.headers and options.get("follow_redirects", inner.follow_redirects)
+        self.options = {**options, "follow_redirects": False} if self.guards else options
 
     @property
     def name(self) -> str:
@@ -203,11 +211,23 @@ class _Siblings:
         return self.inner.build_request(
             wanted.method,
             legacy.url.copy_with(raw_path=f"{self.base}{wanted.path}".encode("ascii")),
-            params=[*kept, *wanted.query] or None,
+            params=[*kept, *self.version, *wanted.query] or None,
             headers=headers,
             content=content,
             extensions=dict(legacy.extensions),
         )
+
+    def onward(self, request: Any, response: Any, hops: int) -> Any:
+        """The request that a redirect leads to, without Azure's key when that is elsewhere; None where none is."""
+        following = response.next_request if self.guards else None
+        if following is None:
+            return None
+        if hops == self.inner.max_redirects:
+            message = "Exceeded maximum allowed redirects."
+            raise self.library.TooManyRedirects(message, request=request)
+        if _origin(following.url) != _origin(request.url):
+            following.headers.pop("api-key", None)
+        return following
 
 
 class _Form:
@@ -298,11 +318,18 @@ class SyncUpstream(_Siblings):
         form = None if request.upload is None else _Form(request.upload)
         try:
             if form is None:
-                return self.inner.send(self.sibling(request), stream=stream, **self.options)
+                return self._arrived(self.sibling(request), stream=stream)
             with closing(iterate(form.chunks())) as content:
-                return self.inner.send(self.sibling(request, form, content), stream=stream, **self.options)
+                return self._arrived(self.sibling(request, form, content), stream=stream)
         except Exception as error:
             raise UnreachableError(error) from error
+
+    def _arrived(self, request: Any, *, stream: bool) -> Any:
+        response, hops = self.inner.send(request, stream=stream, **self.options), 0
+        while (following := self.onward(request, response, hops)) is not None:
+            response.read()
+            response, hops = self.inner.send(following, stream=stream, **self.options), hops + 1
+        return response
 
 
 class AsyncUpstream(_Siblings):
@@ -321,11 +348,22 @@ class AsyncUpstream(_Siblings):
         form = None if request.upload is None else _Form(request.upload)
         try:
             if form is None:
-                return await self.inner.send(self.sibling(request), stream=stream, **self.options)
+                return await self._arrived(self.sibling(request), stream=stream)
             async with aclosing(form.chunks()) as content:
-                return await self.inner.send(self.sibling(request, form, content), stream=stream, **self.options)
+                return await self._arrived(self.sibling(request, form, content), stream=stream)
         except Exception as error:
             raise UnreachableError(error) from error
+
+    async def _arrived(self, request: Any, *, stream: bool) -> Any:
+        response, hops = await self.inner.send(request, stream=stream, **self.options), 0
+        while (following := self.onward(request, response, hops)) is not None:
+            await response.aread()
+            response, hops = await self.inner.send(following, stream=stream, **self.options), hops + 1
+        return response
+
+
+def _origin(url: Any) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:

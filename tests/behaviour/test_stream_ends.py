@@ -207,6 +207,30 @@ def test_a_response_that_is_not_completed(
     check_thread(door, client, hand, run)
 
 
+@pytest.mark.parametrize("then", ["lost", "no output"])
+def test_a_message_that_was_cut_before_its_response(
+    door: Door, client: Any, hand: ByHand, settings: Settings, then: str
+) -> None:
+    """A message that ended incomplete waits for its reason; what its item held is kept when nothing more is told."""
+    done = {
+        "type": "response.output_item.done",
+        "output_index": 0,
+        "item": message("One two three", status="incomplete"),
+    }
+    last = EVENTS[-1]["response"] | {"output": [], "incomplete_details": {"reason": "content_filter"}}
+    end = (
+        [DROP]
+        if then == "lost"
+        else [{"type": "response.incomplete", "response": last | {"status": "incomplete"}}, END]
+    )
+    hand.plan(*EVENTS[:CUT], done, *end)
+    seen = rest(door, begin(door, client))
+    [told] = [event.data for event in seen if event.event == "thread.message.incomplete"]
+    assert told.incomplete_details.reason == ("run_failed" if then == "lost" else "content_filter")
+    assert said(settings, seen[-1].data.id) == [("incomplete", "One two three")]
+    assert text_of(seen) == "One two three"
+
+
 def test_a_budget_that_is_spent(door: Door, client: Any, hand: ByHand) -> None:
     """`max_completion_tokens` reached in a stream is the run's `incomplete_details`, in the old word."""
     given = events(message(TEXT), status="incomplete", incomplete_details={"reason": "max_output_tokens"})

@@ -25,6 +25,7 @@ VALUES = {
     "memory_limit": ("4g", "4g"),
     "network_policy": ("a.org, b.org", {"type": "allowlist", "allowed_domains": ["a.org", "b.org"]}),
     "thread_files": ("delete", "delete"),
+    "azure_api_version": ("preview", "preview"),
     "on_file": ("builtins:print", print),
 }
 
@@ -60,6 +61,7 @@ def test_the_table_of_values_covers_every_setting() -> None:
         ("memory_limit", "2g"),
         ("network_policy", "a.org,,b.org"),
         ("thread_files", "sometimes"),
+        ("azure_api_version", "preview&x=y"),
         ("on_file", "print"),
         ("on_file", "no_such_module:f"),
         ("on_file", "builtins:no_such_function"),

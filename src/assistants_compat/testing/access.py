@@ -25,7 +25,7 @@ class Access:
 
     def __init__(self, keys: Collection[str] | None) -> None:
         """Accept these keys, or every key."""
-        self._keys = None if keys is None else frozenset(keys)
+        self.keys = None if keys is None else frozenset(keys)
 
     def check(self, request: Request) -> None:
         """Refuse what has no key (401), a wrong key (401) or a path outside both bases (404)."""
@@ -35,7 +35,7 @@ class Access:
         if not given:
             # A well-known text that no recording holds.
             raise Refusal(401, _NO_KEY)
-        if self._keys is not None and not self._keys.intersection(given):
+        if self.keys is not None and not self.keys.intersection(given):
             raise Refusal(401, _wrong(given[0]), code="invalid_api_key")
         if is_azure:
             _check_azure(request, path)

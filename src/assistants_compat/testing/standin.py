@@ -131,6 +131,15 @@ class StandIn:
             self._state.offset += seconds
 
     @property
+    def keys(self) -> frozenset[str] | None:
+        """The keys and tokens that are accepted, or None for any; changed, it counts from the next request on."""
+        return self._access.keys
+
+    @keys.setter
+    def keys(self, keys: Collection[str] | None) -> None:
+        self._access = Access(keys)
+
+    @property
     def clock(self) -> Callable[[], float]:
         """Seconds since 1970, `time.time` by default; `advance` adds to it."""
         return self._state.clock

@@ -30,6 +30,7 @@ class _Item:
         self.parts: dict[int, Part] = {}
         self.said = Growing()  # the code of a call, or the arguments of a function
         self.markers = 0
+        self.last_word: Json = {"type": "message", "status": "incomplete", "content": []}  # of a message that is cut
 
     @property
     def is_message(self) -> bool:
@@ -195,8 +196,12 @@ class RunEvents:
         return [*begun, self._call_delta(step, place, call)]
 
     def _item_done(self, event: Mapping[str, Any], now: int) -> list[Event]:
-        item = as_object(event.get("item"))
-        return self._end(_place(event, "output_index"), item, now) if _is_known(item) else []
+        item, where = as_object(event.get("item")), _place(event, "output_index")
+        if item.get("type") == "message" and item.get("status") == "incomplete" and where not in self._done:
+            begun = self._begin(where, item, now)
+            self._items[where].last_word = item  # why it is incomplete is known when the response ends
+            return begun
+        return self._end(where, item, now) if _is_known(item) else []
 
     def _end(self, where: Any, item: Json, now: int, reason: str = "run_failed") -> list[Event]:
         """An item has ended: what was not streamed of it, then its end."""
@@ -384,7 +389,7 @@ class RunEvents:
         for where in list(self._items):
             item = self._items[where]
             if item.is_message:
-                events += self._end(where, {"type": "message", "status": "incomplete", "content": []}, now, reason)
+                events += self._end(where, item.last_word, now, reason)
             elif item.begun is not None:
                 del self._items[where]
                 begun = item.begun

@@ -1,0 +1,76 @@
+"""docs/azure.md: its code runs as it stands, given where the service is, and what it names is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistants_compat.testing import StandIn, Turn
+from identities import identities
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "azure.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+RESOURCE = '"https://my-resource.openai.azure.com"'
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_each_block_makes_a_client_that_works(
+    number: int, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A legacy conversation works with the client of each code block, below /openai/v1, with a key or a token."""
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", upstream.azure_endpoint)
+    monkeypatch.setenv("ASSISTANTS_COMPAT_STORE", str(tmp_path / "store.db"))
+    monkeypatch.setenv("ASSISTANTS_COMPAT_POLL_AFTER_MS", "1")
+    source = BLOCKS[number].replace(RESOURCE, repr(upstream.azure_endpoint))
+    by_key = source == BLOCKS[number]
+    if by_key:
+        monkeypatch.setenv("AZURE_OPENAI_API_KEY", "the-key")
+    else:
+        pytest.importorskip("azure.identity", reason="azure-identity is not installed")
+    upstream.keys = ["the-key" if by_key else "token-1"]
+    upstream.script(Turn(text="Done.", polls=0))
+    with identities() as given:
+        for name, value in given.app_service.items():
+            monkeypatch.setenv(name, value)
+        names: dict[str, Any] = {}
+        exec(compile(source, "azure.md", "exec"), names)  # noqa: S102 - our own page
+        with names["client"] as client:
+            assistant = client.beta.assistants.create(model="gpt-4.1")
+            run = client.beta.threads.create_and_run_poll(
+                assistant_id=assistant.id, thread={"messages": [{"role": "user", "content": "Go."}]}
+            )
+    assert run.status == "completed"
+    assert {request.full_path.partition("/responses")[0] for request in upstream.requests} == {"/openai/v1"}
+    versions = {value for request in upstream.requests for name, value in request.query if name == "api-version"}
+    assert versions == ({"preview"} if "azure_api_version" in source else set())
+
+
+def test_the_page_has_blocks_for_keys_and_for_identities() -> None:
+    """The test above covers five blocks, two of them with tokens."""
+    assert (len(BLOCKS), sum(RESOURCE in block for block in BLOCKS)) == (5, 2)
+
+
+def test_the_table_of_samples_is_the_folder() -> None:
+    """Every sample has a row, and every row is a sample."""
+    rows = re.findall(r"^\| `([\w.-]+\.py)` \|", PAGE, re.MULTILINE)
+    assert sorted(rows) == sorted(path.name for path in (ROOT / "examples" / "azure").glob("*.py"))
+
+
+def test_every_trouble_has_its_cause_and_its_fix() -> None:
+    """Under each heading of the troubleshooting there are causes, each with its fix."""
+    troubles = PAGE.partition("## Troubleshooting\n")[2].split("### ")[1:]
+    assert len(troubles) >= 4
+    for trouble in troubles:
+        for item in re.split(r"^- ", trouble, flags=re.MULTILINE)[1:]:
+            assert item.startswith("Cause")
+            assert "Fix" in item
+        assert "\n- Cause" in trouble
+
+
+def test_the_page_is_linked_from_the_readme() -> None:
+    """Who is on Azure finds it."""
+    assert "(docs/azure.md)" in (ROOT / "README.md").read_text(encoding="utf-8")

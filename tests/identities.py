@@ -1,0 +1,139 @@
+"""A token endpoint on loopback, for the real azure-identity: App Service, a virtual machine, workload identity.
+
+The answers hold what azure-identity reads of them, and nothing that a real endpoint's page would add.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import json
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+HEADER = "the-header-of-this-app"
+
+
+@dataclass
+class Identities:
+    """Gives `token-1`, `token-2` and so on, each for `lifetime` seconds; `refused` makes it give none."""
+
+    origin: str = ""
+    lifetime: int = 3600
+    refused: bool = False
+    asked: list[str] = field(default_factory=list)
+    """What each token was asked for: its resource or scope."""
+
+    @property
+    def app_service(self) -> dict[str, str]:
+        """The variables that tell azure-identity of an App Service's identity."""
+        return {
+            "IDENTITY_ENDPOINT": f"{self.origin}/msi/token",
+            "IDENTITY_HEADER": HEADER,
+            "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
+        }
+
+    @property
+    def machine(self) -> dict[str, str]:
+        """The variables that put a virtual machine's metadata service here."""
+        return {
+            "AZURE_POD_IDENTITY_AUTHORITY_HOST": self.origin,
+            "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
+        }
+
+    def answer(self, method: str, url: str, headers: dict[str, str], body: str) -> tuple[int, dict[str, object]]:
+        """The status and the JSON of a token request, by the rules of the three kinds."""
+        path, query = urlsplit(url).path, parse_qs(urlsplit(url).query)
+        form = parse_qs(body)
+        if path == "/msi/token":
+            known, asked = headers.get("x-identity-header") == HEADER, query.get("resource")
+        elif path == "/metadata/identity/oauth2/token":
+            known, asked = headers.get("metadata") == "true", query.get("resource")
+        else:
+            known = method == "POST" and path.endswith("/oauth2/v2.0/token") and form["client_assertion"] == ["a-proof"]
+            asked = form.get("scope")
+        if not known or asked is None or self.refused:
+            return 400, {"error": "invalid_request", "error_description": "Identity not found"}
+        self.asked.append(asked[0])
+        return 200, {
+            "access_token": f"token-{len(self.asked)}",
+            "expires_in": self.lifetime,
+            "expires_on": int(time.time()) + self.lifetime,
+            "resource": asked[0],
+            "token_type": "Bearer",
+        }
+
+
+@contextmanager
+def identities(certificate: Path | None = None) -> Iterator[Identities]:
+    """A running one; with a place for its certificate it speaks TLS, as azure-identity wants of an authority."""
+    given = Identities()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _serve(self) -> None:
+            length = int(self.headers.get("content-length") or 0)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            status, answer = given.answer(self.command, self.path, headers, self.rfile.read(length).decode())
+            body = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = _serve  # noqa: N815 - the names of http.server
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as named in http.server
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    given.origin = f"http://127.0.0.1:{server.server_address[1]}"
+    if certificate is not None:
+        _certify(certificate)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        given.origin = given.origin.replace("http://", "https://")
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield given
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _certify(path: Path) -> None:
+    """A certificate for 127.0.0.1 with its key, good for an hour."""
+    from cryptography import x509  # noqa: PLC0415 - azure-identity brings it
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415 - as above
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - as above
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=5))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
