@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from . import errors
 from .asking import Asked, ask, in_mode, taken
@@ -62,7 +63,7 @@ class Reserved:
     files: list[str]  # attached to these messages; they join the thread when the run is accepted
     joining: Joining | None  # as its vector store does
     stores: list[str]  # the thread's: a run waits until they are indexed
-    made_thread: bool
+    made_thread: Found | None  # of `create_and_run`
 
     @property
     def run(self) -> Run:
@@ -90,13 +91,21 @@ class Reserved:
         return bool(self.files) or self.joining is not None
 
 
+class Begun(NamedTuple):
+    """A run that was accepted: nothing is left to be read that could fail it."""
+
+    row: Found
+    asked: Asked
+    made_thread: Found | None
+
+
 async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = None) -> Run:
     """Create a run on a thread, or with `thread` on a new one.
 
     Raises `ApiError` for what the service refused, `UpstreamError` and `UnreachableError` for what the upstream did;
     then neither the run nor its messages nor its new thread exist.
     """
-    row, asked = await begin(io, given, thread_id=thread_id, thread=thread)
+    row, asked, _ = await begin(io, given, thread_id=thread_id, thread=thread)
     if row["status"] not in runs.TERMINAL:
         row = await moved_on(io, row, asked.response)
     run: Run = row["body"]
@@ -105,8 +114,8 @@ async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = No
 
 async def begin(  # noqa: PLR0913 - a request, its thread, and how it is to be answered
     io: IO, given: Json, *, thread_id: str, thread: Json | None = None, stream: bool = False, content: bool = False
-) -> tuple[Found, Asked]:
-    """The run as it was accepted, and what the upstream answered; raises as `start` does.
+) -> Begun:
+    """The run as it was accepted, what the upstream answered, and the thread that was made; raises as `start` does.
 
     With `content` a stream of it shows the text of what was found.
 
@@ -122,7 +131,9 @@ async def begin(  # noqa: PLR0913 - a request, its thread, and how it is to be a
         def reserve(db: Connection) -> Reserved:
             return _reserve(io, db, given, thread_id, thread, joining, stream=stream, content=content)
 
-        return await _begin(io, await _reserved(io, reserve, thread_id), stream=stream)
+        reserved = await _reserved(io, reserve, thread_id)
+        row, asked = await _begin(io, reserved, stream=stream)
+        return Begun(row, asked, reserved.made_thread)
 
 
 async def _joining(io: IO, given: Json, thread_id: str, made: Made) -> Joining:
@@ -241,7 +252,7 @@ def _reserve(  # noqa: PLR0913, PLR0917 - a request, its thread, and how it is t
     held = _hold(db, namespace, run, request, until=now + _ASKING if stream else 0, content=content)
     stores = store_ids(fields.get("tool_resources"))
     input_ = Input(with_names(turns, images_of(known)))
-    return Reserved(held, input_, message_ids, files, joining, stores, thread is not None)
+    return Reserved(held, input_, message_ids, files, joining, stores, None if thread is None else row)
 
 
 def _hold(  # noqa: PLR0913 - a run, what it asks, and who reads it
@@ -300,7 +311,7 @@ def _limits(io: IO) -> Json:
 def _release(io: IO, db: Connection, reserved: Reserved) -> None:
     namespace = io.settings.namespace
     queries.release_run(db, namespace, reserved.run["id"], reserved.message_ids)
-    if reserved.made_thread:
+    if reserved.made_thread is not None:
         queries.remove(db, "threads", namespace, reserved.run["thread_id"])
 
 

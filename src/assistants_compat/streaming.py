@@ -44,13 +44,13 @@ async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = No
 
     With `content` its steps show the text of what was found, too.
     """
-    row, asked = await starting.begin(io, given, thread_id=thread_id, thread=thread, stream=True, content=content)
+    row, asked, there = await starting.begin(
+        io, given, thread_id=thread_id, thread=thread, stream=True, content=content
+    )
     stream = _Stream(io, row, asked)
     made = None
-    if thread is not None:
-        there = await io.read(lambda db: queries.get(db, "threads", row["namespace"], thread_id))
-        if there is not None:
-            made = thread_from_fields(thread_id, there["created_at"], there["body"], fresh=False)
+    if there is not None:
+        made = thread_from_fields(thread_id, there["created_at"], there["body"], fresh=False)
     return _reply(stream, stream.events.begin(thread=made))
 
 
