@@ -130,9 +130,10 @@ async def _join(io: IO, there: list[str], files: list[str], made: Made) -> str |
 
 
 async def trouble(io: IO, searched: Sequence[str], awaited: Collection[str]) -> Json | None:
-    """Why a run cannot search these stores, as its `last_error`: one has expired, or an `awaited` one is not indexed.
+    """Why a run cannot search these stores, as its `last_error`: one has expired.  Those `awaited` are indexed then.
 
-    A store that cannot be looked at is left to the upstream, which says what is wrong when it is asked to search it.
+    What is not indexed in 60 seconds is not waited for: the service promised no more, and nothing says that such a run
+    failed.  A store that cannot be looked at is left to the upstream, which says what is wrong when it is to search it.
     """
     looks = await io.together([partial(_look, io, id_, waits=id_ in awaited) for id_ in searched])
     return next((error for error in looks if error is not None), None)
@@ -147,15 +148,13 @@ async def _look(io: IO, store_id: str, *, waits: bool) -> Json | None:
             log.warning("vector store %s could not be looked at: %s", store_id, type(error).__name__)
             return None
         if store.get("status") == "expired":
-            return _error(f"Vector store {store_id} has expired.")
+            return {"code": "server_error", "message": f"Vector store {store_id} has expired."}
         left: Any = as_object(store.get("file_counts")).get("in_progress")
         if not waits or not left:
             return None
         if io.monotonic() + pause > until:
-            return _error(f"Vector store {store_id} was still indexing {left} file(s) after {_PATIENCE:.0f} seconds.")
+            text = "vector store %s still indexes %s file(s) after %.0f seconds: the run goes on without them"
+            log.warning(text, store_id, left, _PATIENCE)
+            return None
         await io.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
-
-
-def _error(message: str) -> Json:
-    return {"code": "server_error", "message": message}
