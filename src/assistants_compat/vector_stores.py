@@ -26,7 +26,8 @@ log = logging.getLogger("assistants_compat")
 # A store that was made for a thread goes seven days after its last use (platform.md section 12).
 _EXPIRY = {"anchor": "last_active_at", "days": 7}
 
-_REFUSED = 400
+_REFUSED, _NOT_FOUND = 400, 404
+_SEARCHED = ("completed", "in_progress")  # statuses of a file in a store that need not be joined once more
 _PATIENCE = 60.0  # seconds for which a run waits until its thread's store is indexed (platform.md section 12)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 4.0  # seconds between two looks, each half as long again as the one before
 
@@ -122,11 +123,26 @@ async def _join(io: IO, there: list[str], files: list[str], made: Made) -> str |
     if not there:
         return await _make(io, {"file_ids": files, "expires_after": _EXPIRY}, made)
     known = await mapped(io, files)
-    files = [known.get(id_, id_) for id_ in files]
+    files = list(dict.fromkeys(known.get(id_, id_) for id_ in files))
     path = store_path(there[0])
-    await io.ask(Request("POST", f"{path}/file_batches", {"file_ids": files}))
-    made.upstream += [(f"{path}/files/{quote(file_id, safe='')}", file_id) for file_id in files]
+    paths = {file_id: f"{path}/files/{quote(file_id, safe='')}" for file_id in files}
+    statuses = dict(zip(files, await io.together([partial(_status, io, paths[each]) for each in files]), strict=True))
+    # What is there already stays when the request is refused: it may be the caller's, or an earlier message's.
+    joining = [file_id for file_id in files if statuses[file_id] not in _SEARCHED]
+    if joining:
+        await io.ask(Request("POST", f"{path}/file_batches", {"file_ids": joining}))
+    made.upstream += [(paths[file_id], file_id) for file_id in joining if statuses[file_id] is None]
     return None
+
+
+async def _status(io: IO, path: str) -> str | None:
+    """How far a file is in a vector store; None for one that is not there."""
+    try:
+        return str((await io.ask(Request("GET", path))).get("status"))
+    except errors.UpstreamError as error:
+        if error.status != _NOT_FOUND:
+            raise
+        return None
 
 
 async def trouble(io: IO, searched: Sequence[str], awaited: Collection[str]) -> Json | None:

@@ -165,6 +165,38 @@ def test_a_refusal_leaves_nothing(
     assert dump(settings) == before
 
 
+def test_a_refusal_takes_nothing_out_that_was_there_before(
+    door: Door, client: Any, upstream: StandIn, add: Any
+) -> None:
+    """A file that is attached once more was the store's already: neither a refused run nor its message takes it out."""
+    first, second = put(upstream, "a.txt", "b.txt")
+    store = door(client.post("/vector_stores", body={"file_ids": [first]}, cast_to=object))["id"]
+    assistant = make_assistant(door, client, tools=SEARCH)
+    thread = door(client.beta.threads.create(tool_resources={"file_search": {"vector_store_ids": [store]}}))
+    upstream.requests.clear()
+    add(thread.id, attaching(first))
+    assert asked(upstream, "POST /vector_stores/*") == []
+    upstream.fault(Fault(POST, status=400, body={"error": {"message": "No.", "type": "x"}}))
+    options = {"assistant_id": assistant.id, "additional_messages": [attaching(first, second)]}
+    with pytest.raises(openai.BadRequestError, match="No"):
+        door(client.beta.threads.runs.create(thread.id, **options))
+    many = attaching(first, *put(upstream, *(f"{number}.csv" for number in range(20))), tools=[*CODE, *SEARCH])
+    with pytest.raises(openai.BadRequestError, match="maximum length 20"):
+        add(thread.id, many)
+    assert set(upstream.vector_stores[store].files) == {first}
+
+
+def test_a_file_that_was_not_indexed_is_joined_once_more(door: Door, client: Any, upstream: StandIn, add: Any) -> None:
+    """What lies in the store and has failed there gets another try when it is attached again."""
+    [file_id] = put(upstream, "a.txt")
+    thread = make_thread(door, client)
+    add(thread.id, attaching(file_id))
+    [store] = stores_of(door, client, thread.id)
+    upstream.vector_stores[store].files[file_id]["status"] = "failed"
+    add(thread.id, attaching(file_id))
+    assert upstream.vector_stores[store].files[file_id]["status"] != "failed"
+
+
 def test_a_locked_thread_takes_no_attachment(door: Door, client: Any, upstream: StandIn, add: Any) -> None:
     """While a run is active a message is refused before anything is made for it."""
     run = waiting_run(door, client, upstream)
