@@ -26,7 +26,8 @@ log = logging.getLogger("assistants_compat")
 # A store that was made for a thread goes seven days after its last use (platform.md section 12).
 _EXPIRY = {"anchor": "last_active_at", "days": 7}
 
-_REFUSED, _NOT_FOUND = 400, 404
+_REFUSED = 400
+_ABSENT = (404, 400)  # what a file that is not in a store is answered with; the second by OGX
 _SEARCHED = ("completed", "in_progress")  # statuses of a file in a store that need not be joined once more
 _PATIENCE = 60.0  # seconds for which a run waits until its thread's store is indexed (platform.md section 12)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 4.0  # seconds between two looks, each half as long again as the one before
@@ -136,13 +137,11 @@ async def _join(io: IO, there: list[str], files: list[str], made: Made) -> str |
 
 
 async def _status(io: IO, path: str) -> str | None:
-    """How far a file is in a vector store; None for one that is not there."""
+    """How far a file is in a vector store; None for one that is not there, "" where the upstream does not say."""
     try:
         return str((await io.ask(Request("GET", path))).get("status"))
     except errors.UpstreamError as error:
-        if error.status != _NOT_FOUND:
-            raise
-        return None
+        return None if error.status in _ABSENT else ""
 
 
 async def trouble(io: IO, searched: Sequence[str], awaited: Collection[str]) -> Json | None:

@@ -197,6 +197,28 @@ def test_a_file_that_was_not_indexed_is_joined_once_more(door: Door, client: Any
     assert upstream.vector_stores[store].files[file_id]["status"] != "failed"
 
 
+@pytest.mark.parametrize(("status", "is_taken_out"), [(400, True), (404, True), (403, False)])
+def test_a_store_need_not_say_what_it_holds(
+    door: Door, client: Any, upstream: StandIn, add: Any, status: int, *, is_taken_out: bool
+) -> None:
+    """A file joins a store that cannot be asked for it; it is taken out only if it was surely not there before.
+
+    With 400 OGX says that it was not.
+    """
+    first, second = put(upstream, "a.txt", "b.txt")
+    assistant, thread = make_assistant(door, client, tools=SEARCH), make_thread(door, client)
+    add(thread.id, attaching(first))
+    [store] = stores_of(door, client, thread.id)
+    error = {"error": {"message": "No.", "type": "x"}}
+    upstream.fault(Fault("GET /vector_stores/*/files/*", status=status, body=error))
+    upstream.fault(Fault(POST, status=400, body=error))
+    options = {"assistant_id": assistant.id, "additional_messages": [attaching(second)]}
+    with pytest.raises(openai.BadRequestError, match="No"):
+        door(client.beta.threads.runs.create(thread.id, **options))
+    assert asked(upstream, POST) == [POST]
+    assert set(upstream.vector_stores[store].files) == ({first} if is_taken_out else {first, second})
+
+
 def test_a_locked_thread_takes_no_attachment(door: Door, client: Any, upstream: StandIn, add: Any) -> None:
     """While a run is active a message is refused before anything is made for it."""
     run = waiting_run(door, client, upstream)
