@@ -175,7 +175,7 @@ def test_a_refusal_takes_nothing_out_that_was_there_before(
     thread = door(client.beta.threads.create(tool_resources={"file_search": {"vector_store_ids": [store]}}))
     upstream.requests.clear()
     add(thread.id, attaching(first))
-    assert asked(upstream, "POST /vector_stores/*") == []
+    assert [each for each in asked(upstream) if each.startswith("POST")] == []
     upstream.fault(Fault(POST, status=400, body={"error": {"message": "No.", "type": "x"}}))
     options = {"assistant_id": assistant.id, "additional_messages": [attaching(first, second)]}
     with pytest.raises(openai.BadRequestError, match="No"):
