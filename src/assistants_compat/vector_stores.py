@@ -27,6 +27,8 @@ log = logging.getLogger("assistants_compat")
 _EXPIRY = {"anchor": "last_active_at", "days": 7}
 
 _REFUSED = 400
+_ABSENT = (404, 400)  # what a file that is not in a store is answered with; the second by OGX
+_SEARCHED = ("completed", "in_progress")  # statuses of a file in a store that need not be joined once more
 _PATIENCE = 60.0  # seconds for which a run waits until its thread's store is indexed (platform.md section 12)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 4.0  # seconds between two looks, each half as long again as the one before
 
@@ -118,17 +120,31 @@ async def _join(io: IO, there: list[str], files: list[str], made: Made) -> str |
     if not there:
         return await _make(io, {"file_ids": files, "expires_after": _EXPIRY}, made)
     known = await mapped(io, files)
-    files = [known.get(id_, id_) for id_ in files]
+    files = list(dict.fromkeys(known.get(id_, id_) for id_ in files))
     path = store_path(there[0])
-    await io.ask(Request("POST", f"{path}/file_batches", {"file_ids": files}))
-    made.upstream += [(f"{path}/files/{quote(file_id, safe='')}", file_id) for file_id in files]
+    paths = {file_id: f"{path}/files/{quote(file_id, safe='')}" for file_id in files}
+    statuses = dict(zip(files, await io.together([partial(_status, io, paths[each]) for each in files]), strict=True))
+    # What is there already stays when the request is refused: it may be the caller's, or an earlier message's.
+    joining = [file_id for file_id in files if statuses[file_id] not in _SEARCHED]
+    if joining:
+        await io.ask(Request("POST", f"{path}/file_batches", {"file_ids": joining}))
+    made.upstream += [(paths[file_id], file_id) for file_id in joining if statuses[file_id] is None]
     return None
 
 
-async def trouble(io: IO, searched: Sequence[str], awaited: Collection[str]) -> Json | None:
-    """Why a run cannot search these stores, as its `last_error`: one has expired, or an `awaited` one is not indexed.
+async def _status(io: IO, path: str) -> str | None:
+    """How far a file is in a vector store; None for one that is not there, "" where the upstream does not say."""
+    try:
+        return str((await io.ask(Request("GET", path))).get("status"))
+    except errors.UpstreamError as error:
+        return None if error.status in _ABSENT else ""
 
-    A store that cannot be looked at is left to the upstream, which says what is wrong when it is asked to search it.
+
+async def trouble(io: IO, searched: Sequence[str], awaited: Collection[str]) -> Json | None:
+    """Why a run cannot search these stores, as its `last_error`: one has expired.  Those `awaited` are indexed then.
+
+    What is not indexed in 60 seconds is not waited for: the service promised no more, and nothing says that such a run
+    failed.  A store that cannot be looked at is left to the upstream, which says what is wrong when it is to search it.
     """
     looks = await io.together([partial(_look, io, id_, waits=id_ in awaited) for id_ in searched])
     return next((error for error in looks if error is not None), None)
@@ -143,15 +159,13 @@ async def _look(io: IO, store_id: str, *, waits: bool) -> Json | None:
             log.warning("vector store %s could not be looked at: %s", store_id, type(error).__name__)
             return None
         if store.get("status") == "expired":
-            return _error(f"Vector store {store_id} has expired.")
+            return {"code": "server_error", "message": f"Vector store {store_id} has expired."}
         left: Any = as_object(store.get("file_counts")).get("in_progress")
         if not waits or not left:
             return None
         if io.monotonic() + pause > until:
-            return _error(f"Vector store {store_id} was still indexing {left} file(s) after {_PATIENCE:.0f} seconds.")
+            text = "vector store %s still indexes %s file(s) after %.0f seconds: the run goes on without them"
+            log.warning(text, store_id, left, _PATIENCE)
+            return None
         await io.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
-
-
-def _error(message: str) -> Json:
-    return {"code": "server_error", "message": message}

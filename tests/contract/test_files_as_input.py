@@ -164,6 +164,18 @@ def test_images_are_told_in_create_and_run(door: Door, client: Any, upstream: St
     assert asked(upstream, UPLOAD, "GET /files/*") == []
 
 
+def test_images_of_the_assistant_stay_in_the_thread(door: Door, client: Any, upstream: StandIn) -> None:
+    """The Responses API takes none in an assistant's message: the model is told its text, the thread keeps both."""
+    image = {"type": "image_url", "image_url": {"url": IMAGE}}
+    said = {"role": "assistant", "content": [{"type": "text", "text": "See."}, image]}
+    messages = [{"role": "user", "content": "Draw."}, said, {"role": "user", "content": "And now?"}]
+    assistant, thread = make_assistant(door, client), door(client.beta.threads.create(messages=messages))
+    door(client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id))
+    assert bodies(upstream)[0]["input"][1] == {"role": "assistant", "content": "See."}
+    kept = door.all(client.beta.threads.messages.list(thread.id, order="asc"))[1].content
+    assert [block.type for block in kept] == ["text", "image_url"]
+
+
 def test_a_model_that_sees_no_images_says_so(door: Door, client: Any, upstream: StandIn) -> None:
     """The upstream's refusal reaches the caller in its own words; no run is left."""
     message = "Invalid content type. image_url is only supported by certain models."
