@@ -121,6 +121,17 @@ def test_a_key_in_the_environment_does_not_go_along(
     assert tokens(upstream) == ["Bearer token-1"] * 2
 
 
+def test_a_token_in_the_environment_does_not_take_its_place(
+    door: Door, upstream: StandIn, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The credential is asked, although SDKs before 3 prefer the variable's token, which nobody renews."""
+    monkeypatch.setenv("AZURE_OPENAI_AD_TOKEN", "a-token-of-yesterday")
+    client = made(door, upstream, sqlite_settings, static(door))
+    start_run(door, client)
+    start_run(door, client.with_options(timeout=5))
+    assert tokens(upstream) == ["Bearer token-1"] * 2
+
+
 def test_the_scope_can_be_another_one(door: Door, upstream: StandIn, sqlite_settings: Settings) -> None:
     """Microsoft's pages disagree about it, so it can be given."""
     credential = static(door)
