@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -158,26 +159,30 @@ def test_a_managed_identity_is_found(
     assert endpoint.asked == [SCOPE.removesuffix("/.default")]
 
 
+@pytest.mark.parametrize("way", ["found", "given"])
 def test_a_workload_identity_is_a_credential(
-    door: Door, upstream: StandIn, sqlite_settings: Settings, tmp_path: Path
+    door: Door,
+    upstream: StandIn,
+    sqlite_settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
 ) -> None:
-    """A pod's proof is exchanged for a token at the authority, by TLS."""
+    """A pod's proof is exchanged for a token at the authority, by TLS; its variables alone are enough."""
     module: Any = pytest.importorskip("azure.identity" if door.kind == "sync" else "azure.identity.aio")
     (tmp_path / "proof").write_text("a-proof", encoding="utf-8")
     certificate = tmp_path / "authority.pem"
     with identities(certificate) as authority:
-        credential = module.WorkloadIdentityCredential(
-            tenant_id="a-tenant",
-            client_id="an-app",
-            token_file_path=str(tmp_path / "proof"),
-            authority=authority.origin,
-            disable_instance_discovery=True,
-            connection_verify=str(certificate),
-        )
+        for name, value in authority.pod(tmp_path / "proof").items():
+            monkeypatch.setenv(name, value)
+        trusting = {"connection_verify": str(certificate)}
+        monkeypatch.setattr(module, "DefaultAzureCredential", partial(module.DefaultAzureCredential, **trusting))
+        given = () if way == "found" else (module.WorkloadIdentityCredential(**trusting),)
         upstream.keys = ["token-1"]
-        client = made(door, upstream, sqlite_settings, credential)
+        client = made(door, upstream, sqlite_settings, *given)
         assert finish_run(door, client).status == "completed"
-        door(credential.close())
+        for credential in given:
+            door(credential.close())
         assert authority.asked == [SCOPE]
     assert set(tokens(upstream)) == {"Bearer token-1"}
 
