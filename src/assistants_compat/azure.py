@@ -137,7 +137,10 @@ def _identity(module: str) -> Any:
     try:
         return import_module(module)
     except ImportError:
-        message = f"assistants_compat.azure needs an extra ({module}): pip install 'assistants-compat[azure]'."
+        message = (
+            f"assistants_compat.azure needs an extra ({module}): pip install 'assistants-compat[azure]'. "
+            "A client with a key (AZURE_OPENAI_API_KEY) needs none."
+        )
         raise CompatError(message) from None
 
 
