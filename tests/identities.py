@@ -48,6 +48,16 @@ class Identities:
             "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
         }
 
+    def pod(self, proof: Path) -> dict[str, str]:
+        """The variables of a pod with a workload identity."""
+        return {
+            "AZURE_TENANT_ID": "a-tenant",
+            "AZURE_CLIENT_ID": "an-app",
+            "AZURE_FEDERATED_TOKEN_FILE": str(proof),
+            "AZURE_AUTHORITY_HOST": self.origin,
+            "AZURE_TOKEN_CREDENTIALS": "WorkloadIdentityCredential",
+        }
+
     def answer(self, method: str, url: str, headers: dict[str, str], body: str) -> tuple[int, dict[str, object]]:
         """The status and the JSON of a token request, by the rules of the three kinds."""
         path, query = urlsplit(url).path, parse_qs(urlsplit(url).query)

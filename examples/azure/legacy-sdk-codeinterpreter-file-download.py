@@ -109,7 +109,8 @@ def save_all(client: openai.AzureOpenAI, found: dict[str, None]) -> int:
 def base_name(path: str) -> str:
     """The last part of a name that a model chose, with what is safe in it: it is data, never a path."""
     name = re.sub(r"[^\w. -]", "_", path.replace("\\", "/").rpartition("/")[2])
-    return name.strip(" .")[-100:] or "file"
+    name = name.encode()[-100:].decode(errors="ignore")  # file systems count bytes
+    return name.strip(" .") or "file"
 
 
 def save(path: str, content: bytes) -> Path:
@@ -134,6 +135,8 @@ def stop(said: str, code: int = 1) -> NoReturn:
 
 
 if __name__ == "__main__":
+    if "YOUR-RESOURCE" in ENDPOINT:  # a key is for nobody whose resource has that name
+        stop("Set AZURE_OPENAI_ENDPOINT, or edit ENDPOINT in this script.", 2)
     try:
         sys.exit(main())
     except assistants_compat.CompatError as error:

@@ -19,7 +19,7 @@ import openai
 
 from .errors import CompatError, SignInError
 from .intercept import wrap
-from .sdk import no_key
+from .sdk import keep_token, no_key
 from .settings import Settings
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
@@ -29,9 +29,13 @@ API_VERSION = "2024-05-01-preview"  # the first with Assistants v2; what we ask 
 
 
 class _AzureClient(openai.AzureOpenAI):
-    """`AzureOpenAI`, closing the credential that was made for it."""
+    """`AzureOpenAI`, asking by its credential only, and closing the one that was made for it."""
 
     credential: Any = None
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        keep_token(self, options.get("azure_ad_token"))
 
     def close(self) -> None:
         """Close the connections, and the credential if it is ours."""
@@ -41,9 +45,13 @@ class _AzureClient(openai.AzureOpenAI):
 
 
 class _AsyncAzureClient(openai.AsyncAzureOpenAI):
-    """`AsyncAzureOpenAI`, closing the credential that was made for it."""
+    """`AsyncAzureOpenAI`, asking by its credential only, and closing the one that was made for it."""
 
     credential: Any = None
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        keep_token(self, options.get("azure_ad_token"))
 
     async def close(self) -> None:
         """Close the connections, and the credential if it is ours."""
@@ -129,7 +137,10 @@ def _identity(module: str) -> Any:
     try:
         return import_module(module)
     except ImportError:
-        message = f"assistants_compat.azure needs an extra ({module}): pip install 'assistants-compat[azure]'."
+        message = (
+            f"assistants_compat.azure needs an extra ({module}): pip install 'assistants-compat[azure]'. "
+            "A client with a key (AZURE_OPENAI_API_KEY) needs none."
+        )
         raise CompatError(message) from None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import re
 import signal
@@ -22,6 +23,7 @@ from typing import Annotated, Any, NoReturn
 import openai
 import typer
 
+from . import azure
 from .clients import TROUBLES, reason
 from .downloads import download_files
 from .errors import CompatError, DownloadError, SettingsError
@@ -31,7 +33,7 @@ from .settings import Settings
 from .settling import Settled, settle
 
 _NOT_DONE, _WRONG_USE = 1, 2
-_AZURE_VERSION = "2024-05-01-preview"  # the last with Assistants v2; requests to the Responses API are sent without one
+_AZURE_CREDENTIALS = ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")  # of the SDK's own
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,7 +42,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Files and runs of the Assistants API over the Responses API.\n\n"
     "Settings come from ASSISTANTS_COMPAT_* variables. The client is made from OPENAI_API_KEY (and OPENAI_BASE_URL), "
-    "or from AZURE_OPENAI_API_KEY where AZURE_OPENAI_ENDPOINT is set.",
+    "or from AZURE_OPENAI_API_KEY where AZURE_OPENAI_ENDPOINT is set; "
+    "without that key it asks with the tokens of who is signed in to Azure.",
 )
 store = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What the store keeps.")
 app.add_typer(store, name="store")
@@ -83,13 +86,14 @@ def _print(lines: list[str], as_json: Mapping[str, Any] | None) -> None:
 def _client() -> openai.OpenAI:
     """A wrapped client from the environment; one that cannot be made is wrong use."""
     try:
-        if os.environ.get("AZURE_OPENAI_ENDPOINT"):
-            version = os.environ.get("OPENAI_API_VERSION") or _AZURE_VERSION
+        if not os.environ.get("AZURE_OPENAI_ENDPOINT"):
+            return wrap(openai.OpenAI())
+        if any(os.environ.get(name) for name in _AZURE_CREDENTIALS):
+            version = os.environ.get("OPENAI_API_VERSION") or azure.API_VERSION
             return wrap(openai.AzureOpenAI(api_version=version))
-        return wrap(openai.OpenAI())
-    except (openai.OpenAIError, ValueError) as error:
-        if isinstance(error, CompatError):
-            raise
+        logging.getLogger("azure").addHandler(logging.NullHandler())  # it would say on stderr what SignInError says
+        return azure.client()
+    except (openai.OpenAIError, CompatError, ValueError) as error:
         _stop(reason(error), _WRONG_USE)
 
 

@@ -18,7 +18,7 @@ import openai
 import wrapt
 from openai.lib.azure import BaseAzureClient
 
-from . import sdk
+from . import redirects, sdk
 from .ids import OUR_FILE_BEGINS, may_be_ours
 from .settings import Settings
 
@@ -181,7 +181,7 @@ class SyncDoor(_Door):
             response = passage.answer(self.__wrapped__, options, stream=stream)
             if response is not None:
                 return response
-        return self.__wrapped__.send(request, stream=stream, **options)
+        return redirects.send(self.__wrapped__, request, options, stream=stream)
 
     def close(self) -> None:
         """Read open streams of runs to their end, within bounds, and close the client inside."""
@@ -200,7 +200,7 @@ class AsyncDoor(_Door):
             response = await passage.answer_async(self.__wrapped__, options, stream=stream)
             if response is not None:
                 return response
-        return await self.__wrapped__.send(request, stream=stream, **options)
+        return await redirects.send_async(self.__wrapped__, request, options, stream=stream)
 
     async def aclose(self) -> None:
         """Read open streams of runs to their end, within bounds, and close the client inside."""

@@ -72,6 +72,14 @@ def no_key() -> str:
     return API_KEY_SENTINEL
 
 
+def keep_token(client: openai.AzureOpenAI | openai.AsyncAzureOpenAI, given: str | None) -> None:
+    """Let a client have the token that it was given, and not that of `AZURE_OPENAI_AD_TOKEN` in its place.
+
+    Up to openai 2 the variable's token, which nobody renews, goes before those of a provider.
+    """
+    client._azure_ad_token = given  # noqa: SLF001 - an argument, of which None means the variable
+
+
 def left_out() -> Any:
     """The value of a query parameter that a client sends by itself and shall not send."""
     from openai._types import Omit  # noqa: PLC0415 - public since 2.0 only

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 
-from . import app, sdk
+from . import app, redirects, sdk
 from .carriers import carry, carry_async
 from .errors import ForeignError, UnreachableError
 from .exchange import HEADERS, Call, Reply
@@ -187,9 +187,7 @@ class _Siblings:
         self.inner, self.request, self.base = inner, passage.request, passage.base
         self.version = (("api-version", passage.version),) if passage.version else ()
         self.library = _library(self.request)
-        # Of the keys, httpx takes only `Authorization` off when a redirect leads elsewhere, and only new SDKs Azure's.
-        self.guards = "api-key" in self.request.headers and options.get("follow_redirects", inner.follow_redirects)
-        self.options = {**options, "follow_redirects": False} if self.guards else options
+        self.options = options
 
     @property
     def name(self) -> str:
@@ -216,18 +214,6 @@ class _Siblings:
             content=content,
             extensions=dict(legacy.extensions),
         )
-
-    def onward(self, request: Any, response: Any, hops: int) -> Any:
-        """The request that a redirect leads to, without Azure's key when that is elsewhere; None where none is."""
-        following = response.next_request if self.guards else None
-        if following is None:
-            return None
-        if hops == self.inner.max_redirects:
-            message = "Exceeded maximum allowed redirects."
-            raise self.library.TooManyRedirects(message, request=request)
-        if _origin(following.url) != _origin(request.url):
-            following.headers.pop("api-key", None)
-        return following
 
 
 class _Form:
@@ -318,18 +304,12 @@ class SyncUpstream(_Siblings):
         form = None if request.upload is None else _Form(request.upload)
         try:
             if form is None:
-                return self._arrived(self.sibling(request), stream=stream)
+                return redirects.send(self.inner, self.sibling(request), self.options, stream=stream)
             with closing(iterate(form.chunks())) as content:
-                return self._arrived(self.sibling(request, form, content), stream=stream)
+                sibling = self.sibling(request, form, content)
+                return redirects.send(self.inner, sibling, self.options, stream=stream)
         except Exception as error:
             raise UnreachableError(error) from error
-
-    def _arrived(self, request: Any, *, stream: bool) -> Any:
-        response, hops = self.inner.send(request, stream=stream, **self.options), 0
-        while (following := self.onward(request, response, hops)) is not None:
-            response.read()
-            response, hops = self.inner.send(following, stream=stream, **self.options), hops + 1
-        return response
 
 
 class AsyncUpstream(_Siblings):
@@ -348,22 +328,12 @@ class AsyncUpstream(_Siblings):
         form = None if request.upload is None else _Form(request.upload)
         try:
             if form is None:
-                return await self._arrived(self.sibling(request), stream=stream)
+                return await redirects.send_async(self.inner, self.sibling(request), self.options, stream=stream)
             async with aclosing(form.chunks()) as content:
-                return await self._arrived(self.sibling(request, form, content), stream=stream)
+                sibling = self.sibling(request, form, content)
+                return await redirects.send_async(self.inner, sibling, self.options, stream=stream)
         except Exception as error:
             raise UnreachableError(error) from error
-
-    async def _arrived(self, request: Any, *, stream: bool) -> Any:
-        response, hops = await self.inner.send(request, stream=stream, **self.options), 0
-        while (following := self.onward(request, response, hops)) is not None:
-            await response.aread()
-            response, hops = await self.inner.send(following, stream=stream, **self.options), hops + 1
-        return response
-
-
-def _origin(url: Any) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -121,6 +122,17 @@ def test_a_key_in_the_environment_does_not_go_along(
     assert tokens(upstream) == ["Bearer token-1"] * 2
 
 
+def test_a_token_in_the_environment_does_not_take_its_place(
+    door: Door, upstream: StandIn, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The credential is asked, although SDKs before 3 prefer the variable's token, which nobody renews."""
+    monkeypatch.setenv("AZURE_OPENAI_AD_TOKEN", "a-token-of-yesterday")
+    client = made(door, upstream, sqlite_settings, static(door))
+    start_run(door, client)
+    start_run(door, client.with_options(timeout=5))
+    assert tokens(upstream) == ["Bearer token-1"] * 2
+
+
 def test_the_scope_can_be_another_one(door: Door, upstream: StandIn, sqlite_settings: Settings) -> None:
     """Microsoft's pages disagree about it, so it can be given."""
     credential = static(door)
@@ -147,26 +159,30 @@ def test_a_managed_identity_is_found(
     assert endpoint.asked == [SCOPE.removesuffix("/.default")]
 
 
+@pytest.mark.parametrize("way", ["found", "given"])
 def test_a_workload_identity_is_a_credential(
-    door: Door, upstream: StandIn, sqlite_settings: Settings, tmp_path: Path
+    door: Door,
+    upstream: StandIn,
+    sqlite_settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
 ) -> None:
-    """A pod's proof is exchanged for a token at the authority, by TLS."""
+    """A pod's proof is exchanged for a token at the authority, by TLS; its variables alone are enough."""
     module: Any = pytest.importorskip("azure.identity" if door.kind == "sync" else "azure.identity.aio")
     (tmp_path / "proof").write_text("a-proof", encoding="utf-8")
     certificate = tmp_path / "authority.pem"
     with identities(certificate) as authority:
-        credential = module.WorkloadIdentityCredential(
-            tenant_id="a-tenant",
-            client_id="an-app",
-            token_file_path=str(tmp_path / "proof"),
-            authority=authority.origin,
-            disable_instance_discovery=True,
-            connection_verify=str(certificate),
-        )
+        for name, value in authority.pod(tmp_path / "proof").items():
+            monkeypatch.setenv(name, value)
+        trusting = {"connection_verify": str(certificate)}
+        monkeypatch.setattr(module, "DefaultAzureCredential", partial(module.DefaultAzureCredential, **trusting))
+        given = () if way == "found" else (module.WorkloadIdentityCredential(**trusting),)
         upstream.keys = ["token-1"]
-        client = made(door, upstream, sqlite_settings, credential)
+        client = made(door, upstream, sqlite_settings, *given)
         assert finish_run(door, client).status == "completed"
-        door(credential.close())
+        for credential in given:
+            door(credential.close())
         assert authority.asked == [SCOPE]
     assert set(tokens(upstream)) == {"Bearer token-1"}
 

@@ -155,6 +155,32 @@ def test_a_redirect_elsewhere_does_not_take_the_key_along(
         assert KEY not in json.dumps(request.headers)
 
 
+@pytest.mark.parametrize("asked_for", ["run", "file", "download"])
+def test_no_key_goes_elsewhere_whoever_asks(
+    door: Door, upstream: StandIn, sqlite_settings: Settings, tmp_path: Any, asked_for: str
+) -> None:
+    """A gateway's key neither, and also where the request is passed on or a native response is downloaded."""
+    client = door.client(
+        upstream, sqlite_settings, azure=True, default_headers={"Ocp-Apim-Subscription-Key": "team"}, max_retries=0
+    )
+    run = start_run(door, client)
+    cited = {"type": "container_file_citation", "container_id": "cntr_1", "file_id": "cfile_1", "filename": "a.txt"}
+    said = {"type": "output_text", "text": "It.", "annotations": [{**cited, "start_index": 0, "end_index": 1}]}
+    body = {"id": "resp_1", "object": "response", "output": [{"type": "message", "content": [said]}]}
+    native: Any = SimpleNamespace(id="x", object="response", to_dict=lambda **_: body)
+    calls: dict[str, Any] = {
+        "run": lambda: look_at(door, client, run),
+        "file": lambda: door(client.files.retrieve("assistant-abc")),
+        "download": lambda: door(download_files(client, native, tmp_path / "saved")),
+    }
+    with StandIn() as other:
+        upstream.fault(Fault("GET *", status=307, headers={"location": f"{other.azure_endpoint}/x"}, body=b""))
+        with pytest.raises((openai.AuthenticationError, assistants_compat.DownloadError)):
+            calls[asked_for]()
+        [request] = other.requests
+        assert {"api-key", "authorization", "ocp-apim-subscription-key"}.isdisjoint(request.headers)
+
+
 def test_a_redirect_within_the_resource_keeps_the_key(door: Door, upstream: StandIn, sqlite_settings: Settings) -> None:
     """The same origin is asked with the same key, and the run goes on."""
     client = door.client(upstream, sqlite_settings, azure=True)

@@ -27,6 +27,7 @@ from assistants_compat.store.places import database_url
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import KEY, Door
 from files_of import MISSING, contents, run_with, run_without_its_file
+from identities import identities
 from legacy import CODE, CSV, LINK, dump, look_at, start_run
 
 DAY = 86_400
@@ -53,7 +54,8 @@ def environment(
     """The variables with which the command line finds the stand-in and the store; its directory is empty."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    for name in ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "OPENAI_API_VERSION", "FORCE_COLOR"):
+    azure = ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "OPENAI_API_VERSION")
+    for name in (*azure, "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     known = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": upstream.base_url}
     for name in ("store", "files", "namespace"):
@@ -240,6 +242,66 @@ def test_azure_is_taken_where_its_endpoint_is_set(
     done = invoke("download", run.thread_id)
     assert (done.exit_code, done.stdout) == (0, f"downloads{os.sep}sales.csv\n")
     assert {request.headers["api-key"] for request in upstream.requests} == {"sk-azure"}
+
+
+def asked_on_azure(door: Door, client: Any, upstream: StandIn, add: Callable[..., None], **more: str) -> str:
+    """A thread whose run has yet to be looked at, and the variables of an Azure resource without a key; its id."""
+    upstream.script(Turn(text=LINK, files={"sales.csv": CSV}, polls=0))
+    run = start_run(door, client, assistant={"tools": CODE})
+    add(AZURE_OPENAI_ENDPOINT=upstream.azure_endpoint, **more)
+    os.environ.pop("OPENAI_BASE_URL")
+    upstream.requests.clear()
+    return str(run.thread_id)
+
+
+def test_azure_without_a_key_is_asked_by_who_is_signed_in(
+    door: Door, client: Any, upstream: StandIn, command: Callable[..., Any], environment: Callable[..., None]
+) -> None:
+    """The tokens are those of azure-identity; the key of OpenAI, which is set too, does not go there."""
+    pytest.importorskip("azure.identity", reason="azure-identity is not installed")
+    with identities() as given:
+        thread_id = asked_on_azure(door, client, upstream, environment, **given.app_service)
+        done = command("download", thread_id)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"downloads{os.sep}sales.csv\n", "")
+    assert {request.headers["authorization"] for request in upstream.requests} == {"Bearer token-1"}
+
+
+def test_azure_takes_a_token_from_its_variable(
+    door: Door, client: Any, upstream: StandIn, invoke: Callable[..., Any], environment: Callable[..., None]
+) -> None:
+    """The SDK's own variable needs no extra."""
+    thread_id = asked_on_azure(door, client, upstream, environment, AZURE_OPENAI_AD_TOKEN="a-token")
+    assert invoke("download", thread_id).exit_code == 0
+    assert {request.headers["authorization"] for request in upstream.requests} == {"Bearer a-token"}
+
+
+def test_azure_where_nobody_is_signed_in_is_a_line(
+    door: Door, client: Any, upstream: StandIn, command: Callable[..., Any], environment: Callable[..., None]
+) -> None:
+    """It says what to do, once, and nothing is asked."""
+    pytest.importorskip("azure.identity", reason="azure-identity is not installed")
+    variables = {"AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential"}
+    done = command("download", asked_on_azure(door, client, upstream, environment, **variables))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "az login" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert upstream.requests == []
+
+
+def test_azure_without_a_key_and_the_extra_is_wrong_use(
+    invoke: Callable[..., Any],
+    environment: Callable[..., None],
+    upstream: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A line says both ways out."""
+    monkeypatch.setitem(sys.modules, "azure.identity", None)
+    environment(AZURE_OPENAI_ENDPOINT=upstream.azure_endpoint)
+    done = invoke("settle")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'assistants-compat[azure]'" in done.stderr
+    assert "AZURE_OPENAI_API_KEY" in done.stderr
 
 
 # --- settle

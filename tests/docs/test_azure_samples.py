@@ -196,6 +196,15 @@ def test_names_from_the_model_are_no_paths(reader: Reader, sample: str) -> None:
     }
 
 
+@pytest.mark.parametrize("sample", WORKING)
+def test_long_names_are_cut_where_a_file_system_would_refuse_them(reader: Reader, sample: str) -> None:
+    """Names are counted in bytes there: one of a hundred characters may be too long."""
+    reader.upstream.script(Turn(text="Here.", files={"表" * 120 + ".csv": b"1"}))
+    done = reader.runs(sample)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert reader.downloads == {"表" * 32 + ".csv": b"1"}
+
+
 @pytest.mark.parametrize("sample", NATIVE)
 def test_an_expired_container_is_said(reader: Reader, sample: str) -> None:
     """A file whose container dies before the download is not saved, and the reader hears what to do."""
@@ -256,6 +265,14 @@ def test_an_endpoint_that_is_not_there_is_a_line(reader: Reader, sample: str) ->
     assert done.returncode == 1
     assert done.stderr.startswith(f"{nowhere} could not be reached")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("sample", WORKING)
+def test_without_an_endpoint_nobody_is_asked(reader: Reader, sample: str) -> None:
+    """The reader hears what to set; the key is not sent to the host that only stands for his."""
+    done = reader.runs(sample, AZURE_OPENAI_ENDPOINT="")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "Set AZURE_OPENAI_ENDPOINT, or edit ENDPOINT in this script.\n"
 
 
 def signed_in_by(given: Identities) -> dict[str, Any]:
