@@ -28,6 +28,9 @@ _KEY = re.compile(r"file-[0-9A-Za-z]+\Z")
 class Draft(ABC):
     """A file that is being written: `write` it, then `commit` or `discard` it; nobody sees it before `commit`."""
 
+    has_digest = True
+    """Whether somebody keeps the SHA-256, which costs time; without it `commit` gives that of no bytes."""
+
     def __init__(self) -> None:
         """Count from nothing."""
         self._size = 0
@@ -50,6 +53,8 @@ class Draft(ABC):
 
     def _digest_behind(self, chunks: Sequence[bytes], size: int) -> None:
         """Digest a big piece in a thread while it is written and the next one arrives: it takes about as long."""
+        if not self.has_digest:
+            return
         self._digested()
         if size >= PIECE:
             thread = threading.Thread(target=self._digest_all, args=(chunks,), name="assistants-compat-digest")

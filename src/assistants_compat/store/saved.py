@@ -18,6 +18,8 @@ _NEW = os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BI
 class SavedDraft(Draft):
     """A temporary file in the directory, synced and given the first of its names that is free."""
 
+    has_digest = False
+
     def __init__(self, directory: Path, names: Iterator[str]) -> None:
         """Make the directory and the temporary file; permissions are what the user's umask leaves.
 
