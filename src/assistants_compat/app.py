@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from . import errors
-from .exchange import Call, Reply
+from .exchange import Call, Reply, passed_on
 from .handlers import assistants, files, messages, runs, steps, threads, vector_stores
 from .io import IO
 
@@ -55,9 +55,6 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 )
 
 _TABLE = tuple((method, tuple(template.strip("/").split("/")), handler) for method, template, handler in ROUTES)
-
-# Of an upstream's error answer, what the SDK reads to decide about another try, and what a person needs to report it.
-_PASSED_ON = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
 
 
 @dataclass(frozen=True)
@@ -109,8 +106,7 @@ async def answer(matched: Match, call: Call, io: IO) -> Reply | None:
 
 
 def _upstream_reply(error: errors.UpstreamError) -> Reply:
-    headers = {name: error.headers[name] for name in _PASSED_ON if name in error.headers}
-    return Reply(error.status, error.body, headers)
+    return Reply(error.status, error.body, passed_on(error.headers))
 
 
 def _error_reply(error: Exception) -> Reply:

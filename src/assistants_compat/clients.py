@@ -6,7 +6,6 @@ Unlike a door's upstream, this one raises the SDK's own exceptions for an answer
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -18,10 +17,10 @@ from .intercept import is_wrapped, settings_of
 from .io import IO, Answer, AsyncIO, BlockingIO, Request, run
 from .sdk import left_out
 from .settings import Settings
+from .transport import v1_base
 
 T = TypeVar("T")
 
-_DEPLOYMENT = re.compile(r"/deployments/[^/]+/?\Z")
 # The SDK's own way to `with_streaming_response`, for any path, and with any SDK.
 _UNREAD = {"X-Stainless-Raw-Response": "stream"}
 _LEGACY = {"OpenAI-Beta": "assistants=v2"}
@@ -112,7 +111,7 @@ class _Client:
         path, query = request.path, dict(request.query)
         if isinstance(self.client, BaseAzureClient) and path.startswith("/containers/"):
             # There they are below /openai/v1 only: reported 404 with an api-version (platform.md section 11).
-            path = f"{_DEPLOYMENT.sub('', str(self.client.base_url)).rstrip('/')}/v1{path}"
+            path = f"{v1_base(self.name.rstrip('/'))}{path}"
             query["api-version"] = self.version or left_out()
         return self.client.get(path, cast_to=object, options={"headers": headers, "params": query})
 

@@ -115,6 +115,11 @@ async def delete_upstream(io: IO, path: str, what: str) -> None:
             log.warning("%s could not be deleted upstream: %s", what, type(error).__name__)
 
 
+async def delete_all_upstream(io: IO, things: Iterable[tuple[str, str]]) -> None:
+    """Delete several things, a few at a time: paths, and what each of them is, for the log."""
+    await io.together([partial(delete_upstream, io, path, what) for path, what in things])
+
+
 def _is_missing(error: Exception) -> bool:
     return isinstance(error, errors.UpstreamError) and (
         error.status == _NOT_FOUND or errors.container_is_gone(error.error())

@@ -16,6 +16,7 @@ import openai
 
 from .clients import TROUBLES, reason, served
 from .errors import CompatError, DownloadError, UnreachableError
+from .headers import expected_size
 from .io import IO, Request
 from .names import safe_names
 from .progress import Advance, Begin, progress
@@ -189,9 +190,7 @@ async def _chunks(io: IO, file: _File) -> AsyncGenerator[bytes, None]:
         async for chunk in body.chunks():
             size += len(chunk)
             yield chunk
-        announced = body.headers.get("content-length", "")
-        whole = "content-encoding" not in body.headers and announced.isdigit()  # packed, it has another length
-    expected = int(announced) if whole and int(announced) != size else file.size
+    expected = expected_size(body.headers, size, file.size)
     if expected is not None and expected != size:
         message = f"{size} of {expected} bytes came"
         raise UnreachableError(CompatError(message))

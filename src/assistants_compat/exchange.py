@@ -88,6 +88,15 @@ class Reply:
     run_id: str | None = None
 
 
+# Of an upstream's answer, what the SDK reads to decide about another try, and what a person needs to report it.
+_PASSED_ON = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
+
+
+def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of an upstream's answer that become ours with its body."""
+    return {name: headers[name] for name in _PASSED_ON if name in headers}
+
+
 def json_reply(body: Mapping[str, Any], **headers: str) -> Reply:
     """JSON as the service wrote it over REST: two spaces of indentation (recorded).
 

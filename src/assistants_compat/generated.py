@@ -9,7 +9,7 @@ from functools import partial
 from urllib.parse import quote
 
 from . import errors
-from .headers import disposition
+from .headers import disposition, expected_size
 from .io import CHUNK, IO, Body, Request
 from .settings import StoredFile
 from .store import queries
@@ -183,12 +183,10 @@ async def _refused(body: Body) -> NotCopiedError:
 async def _checked(io: IO, row: Found, body: Body, expected: int | None) -> tuple[int, str]:
     """Keep the bytes only if they are as many as the container's list or the answer's header says.
 
-    So an error body with status 200 is no file.  A compressed answer announces another number.
+    So an error body with status 200 is no file.
     """
     size, sha256 = await io.save(row["id"], body.chunks(), disposition(row["body"]["filename"]))
-    announced = body.headers.get("content-length", "")
-    if "content-encoding" not in body.headers and announced.isdigit() and int(announced) != size:
-        expected = int(announced)
+    expected = expected_size(body.headers, size, expected)
     if expected is not None and expected != size:
         await io.forget(row["id"])
         reason = f"the container sent {size} of {expected} bytes"

@@ -41,6 +41,18 @@ def _number(digits: str) -> int:
     return int(digits) if len(digits) <= _DIGITS else 10**_DIGITS
 
 
+def expected_size(headers: Mapping[str, str], size: int, known: int | None) -> int | None:
+    """How many bytes there should be where `size` have come; None where nobody says.
+
+    The answer's own number goes before the one that is `known`, unless it is the right one: a body that is compressed
+    announces another.  Names of headers are lower case.
+    """
+    announced = headers.get("content-length", "")
+    if "content-encoding" not in headers and announced.isdigit() and int(announced) != size:
+        return int(announced)
+    return known
+
+
 def disposition(filename: str) -> str:
     """`attachment` with the base name: plain for ASCII, and RFC 5987 besides for the rest."""
     name = PurePosixPath(filename).name or "file"

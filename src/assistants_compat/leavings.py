@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import partial
 from urllib.parse import quote
 
 from . import errors
-from .containers import delete_upstream
+from .containers import delete_all_upstream
 from .io import IO
 from .store import queries
 from .store.engine import Connection
 from .store.queries import Found
 from .translate.thread import MADE
-from .uploads import uploads_of
+from .uploads import delete_copies
 
 log = logging.getLogger("assistants_compat")
 
@@ -45,7 +44,7 @@ def leavings_of(db: Connection, namespace: str, thread_id: str) -> Leavings:
 
 async def remove(io: IO, left: Leavings) -> None:
     """Delete it, a few things at a time; what cannot be deleted is logged, and the thread is deleted all the same."""
-    await io.together([partial(delete_upstream, io, path, what) for path, what in left.upstream])
+    await delete_all_upstream(io, left.upstream)
     if io.settings.thread_files == "delete":
         for file in left.files:
             await _forget(io, file)
@@ -55,8 +54,7 @@ async def _forget(io: IO, file: Found) -> None:
     """Delete a file: the bytes first, so that its row still says that they are there when they could not be."""
     try:
         await io.forget(file["id"])
-        for copy in uploads_of(file).values():
-            await delete_upstream(io, f"/files/{quote(copy, safe='')}", file["id"])
+        await delete_copies(io, file)
         await io.write(lambda db: queries.bury(db, "files", file["namespace"], file["id"]))
     except errors.StoreError as error:
         log.warning("file %s of a deleted thread stays: %s", file["id"], type(error).__name__)

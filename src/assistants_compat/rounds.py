@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from . import containers, errors, generated
@@ -120,6 +121,19 @@ async def end_lease(io: IO, row: Found) -> None:
     await io.write(work)
 
 
+@asynccontextmanager
+async def copied(io: IO, files: Mapping[str, Generated], run: Run) -> AsyncIterator[list[Json]]:
+    """Copy the files that no row speaks of yet; their rows, for whoever writes them before it is left.
+
+    Copies of which no row was written are forgotten then.
+    """
+    new = await unknown(io, files)
+    try:
+        yield await generated.keep_all(io, new, run)
+    finally:
+        await forget_unknown(io, [file.id for file in new])
+
+
 async def unknown(io: IO, files: Mapping[str, Generated]) -> list[Generated]:
     """The files that no row speaks of yet."""
     known = await _spoken_of(io, files) if files else set()
@@ -166,14 +180,17 @@ def put(  # noqa: PLR0913, PLR0917 - a run, and what of it is to be written
     """
     there = dict(stored or {})
     for noun, object_ in [*(("messages", entry) for entry in entries), *(("steps", step) for step in steps)]:
-        mark, row = hash(json.dumps(object_)), _row(io, run, object_)
-        if stored is not None and object_["id"] not in stored:
-            queries.add(db, noun, [row])  # type: ignore[arg-type]  # one of two nouns
-        elif stored is None or stored[object_["id"]] != mark:
-            queries.put(db, noun, row)  # type: ignore[arg-type]  # as above
-        if "items" in object_ and (stored is None or stored.get(object_["id"]) != mark):
+        id_, mark = object_["id"], hash(json.dumps(object_))
+        if there.get(id_) == mark:
+            continue
+        row = _row(io, run, object_)
+        if stored is None or id_ in stored:
+            queries.put(db, noun, row)  # type: ignore[arg-type]  # one of two nouns
+        else:
+            queries.add(db, noun, [row])  # type: ignore[arg-type]  # as above
+        if "items" in object_:
             containers.remember(io, db, run, object_["items"])
-        there[object_["id"]] = mark
+        there[id_] = mark
     return there
 
 

@@ -168,17 +168,15 @@ class _Stream:
         may_wait, events.changed = not events.changed, False
         self.next_save = io.monotonic() + _SAVED_EVERY
         # A file comes with the end of something: while words only grow there is none to look for.
-        new = [] if may_wait else await rounds.unknown(io, events.reading.outcome.files)
+        made = {} if may_wait else events.reading.outcome.files
         try:
-            files = await generated.keep_all(io, new, events.run)
-            fresh = await self._write(lambda db, fresh: self._so_far(db, fresh, files))
+            async with rounds.copied(io, made, events.run) as files:
+                fresh = await self._write(lambda db, fresh: self._so_far(db, fresh, files))
         except errors.StoreBusyError as error:
             if not may_wait:
                 raise
             log.warning("run %s could not be saved yet: %s", self.row["id"], type(error).__name__)
             return []
-        finally:
-            await rounds.forget_unknown(io, [file.id for file in new])
         if fresh is None or fresh["status"] in runs.TERMINAL:
             return await self._told_by(fresh)
         self.row = fresh
@@ -326,9 +324,8 @@ class _Stream:
     async def _put_rest(self) -> None:
         """Who stopped the run knew only what had been saved: what was told since then is stored too, with its files."""
         io, outcome = self.io, self.events.reading.outcome
-        new = await rounds.unknown(io, outcome.files)
 
-        def work(db: Connection) -> bool:
+        def work(db: Connection, files: list[Json]) -> bool:
             queries.lock_thread(db, self.row["namespace"], self.row["thread_id"])
             fresh = queries.get(db, "runs", self.row["namespace"], self.row["id"], lock=True)
             if fresh is None or rounds.round_of(fresh) != rounds.round_of(self.row):
@@ -337,11 +334,8 @@ class _Stream:
             queries.add(db, "files", files)
             return True
 
-        try:
-            files = await generated.keep_all(io, new, self.events.run)
-            is_written = await io.write(work)
-        finally:
-            await rounds.forget_unknown(io, [file.id for file in new])
+        async with rounds.copied(io, outcome.files, self.events.run) as files:
+            is_written = await io.write(lambda db: work(db, files))
         if is_written:
             await generated.tell(io, files)
 

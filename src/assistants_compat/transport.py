@@ -126,9 +126,14 @@ def _upstream_base(request: Any, base: str, *, azure: bool) -> tuple[str, bool]:
     An Azure client is known by its type, its `api-version` or `deployments` in the path, or by the whole of Azure's v1
     base, never by a path's end alone.  The second value says whether it is one.
     """
+    azure = azure or _DEPLOYMENT.search(base) is not None or "api-version" in request.url.params
+    return (v1_base(base) if azure else base), azure or base == "/openai/v1"
+
+
+def v1_base(base: str) -> str:
+    """The base of Azure's v1 routes beside that of a client, which may name a deployment or be that base already."""
     without = _DEPLOYMENT.sub("", base)
-    azure = azure or without != base or "api-version" in request.url.params
-    return (f"{without}/v1" if azure and not without.endswith("/v1") else without), azure or base == "/openai/v1"
+    return without if without.endswith("/v1") else f"{without}/v1"
 
 
 # --- answers

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Literal
+from urllib.parse import quote
 
 from . import errors, generated
+from .containers import delete_upstream
 from .headers import form_name
 from .ids import may_be_ours
 from .io import IO, Request, Upload
@@ -59,6 +61,12 @@ def images_of(known: Mapping[Use, str]) -> dict[str, str]:
 def uploads_of(row: Found) -> dict[str, str]:
     """The copies of a generated file upstream, by their purpose."""
     return dict(row["body"].get(_KEY) or {})
+
+
+async def delete_copies(io: IO, row: Found) -> None:
+    """Delete the copies of a generated file upstream; what cannot be deleted is logged."""
+    for copy in uploads_of(row).values():
+        await delete_upstream(io, f"/files/{quote(copy, safe='')}", row["id"])
 
 
 async def mapped(io: IO, file_ids: Iterable[str]) -> dict[str, str]:

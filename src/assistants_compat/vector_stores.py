@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from . import errors
-from .containers import delete_upstream
+from .containers import delete_all_upstream
 from .io import IO, Request
 from .translate.assistant import store_ids, wanted_stores, with_stores
 from .translate.thread import MADE, attached_files
@@ -47,7 +47,7 @@ async def making(io: IO) -> AsyncIterator[Made]:
     try:
         yield made
     except BaseException:
-        await io.together([partial(delete_upstream, io, path, what) for path, what in made.upstream])
+        await delete_all_upstream(io, made.upstream)
         raise
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from .. import containers, errors, generated
 from ..exchange import Call, Reply, json_reply
 from ..headers import UnsatisfiableError, asked_part, disposition
@@ -13,7 +11,7 @@ from ..paging import list_reply, page_from_call
 from ..store import queries
 from ..store.engine import Connection
 from ..store.queries import Found
-from ..uploads import uploads_of
+from ..uploads import delete_copies
 from ..wire import File, objects
 
 _WHOLE, _PART = 200, 206
@@ -101,8 +99,7 @@ async def delete(io: IO, call: Call) -> Reply | None:
     await io.forget(row["id"])
     await io.write(lambda db: queries.bury(db, "files", io.settings.namespace, row["id"]))
     await containers.remove_file(io, row)
-    for copy in uploads_of(row).values():
-        await containers.delete_upstream(io, f"/files/{quote(copy, safe='')}", row["id"])
+    await delete_copies(io, row)
     return json_reply({"object": "file", "id": row["id"], "deleted": True})
 
 

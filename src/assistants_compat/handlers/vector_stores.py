@@ -8,14 +8,12 @@ from __future__ import annotations
 import json
 from urllib.parse import quote
 
-from ..exchange import Call, Reply
+from ..exchange import Call, Reply, passed_on
 from ..io import IO, Request
 from ..store import queries
 from ..uploads import mapped, uploads_of
 from ..vector_stores import store_path
 from ..wire import Json, as_object
-
-_PASSED_ON = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
 
 
 async def create(io: IO, call: Call) -> Reply | None:
@@ -88,7 +86,7 @@ def _with(body: Json, known: dict[str, str]) -> Json:
 async def _answer(io: IO, request: Request, known: dict[str, str]) -> Reply:
     """The upstream's answer, in which the file has our id."""
     answer = await io.upstream.send(request)
-    headers = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
+    headers = passed_on(answer.headers)
     ours = {copy: id_ for id_, copy in known.items()}
     try:
         told = json.loads(answer.body)

@@ -69,6 +69,10 @@ def _found(row: Row[Any] | None) -> Found | None:
     return None if row is None else dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented accessor
 
 
+def _all(db: Connection, query: Select[Any]) -> list[Found]:
+    return [dict(row._mapping) for row in db.execute(query)]  # noqa: SLF001 - as above
+
+
 def _plain(id_: str) -> str:
     """An id as a database takes it: what a caller sends may hold NUL or half a surrogate, and then names nothing."""
     return id_ if id_.isascii() and id_.isprintable() else ""
@@ -210,7 +214,7 @@ def page(db: Connection, noun: Noun, namespace: str, page: Page, **where: str) -
     newest_first = backwards != from_cursor
     ordering = table.c.seq.desc() if newest_first else table.c.seq.asc()
     query = select(table).where(*conditions, table.c.deleted.is_(False)).order_by(ordering).limit(page.limit + 1)
-    rows = [dict(row._mapping) for row in db.execute(query)]  # noqa: SLF001 - SQLAlchemy's documented accessor
+    rows = _all(db, query)
     kept = rows[: page.limit]
     return (kept[::-1] if from_cursor else kept), len(rows) > page.limit
 
@@ -306,8 +310,7 @@ def missing_files(db: Connection, namespace: str, since: int) -> list[str]:
 def old_files(db: Connection, namespace: str, before: int) -> list[Found]:
     """The rows of files made before then, oldest first."""
     where = (files.c.namespace == namespace, files.c.deleted.is_(False), files.c.created_at < before)
-    rows = db.execute(select(files).where(*where).order_by(files.c.seq))
-    return [dict(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented accessor
+    return _all(db, select(files).where(*where).order_by(files.c.seq))
 
 
 def places(db: Connection, namespace: str, container_ids: Sequence[str]) -> dict[tuple[str, str], str]:
@@ -321,8 +324,7 @@ def of_thread(db: Connection, noun: Noun, namespace: str, thread_id: str) -> lis
     """The rows of a thread, newest first."""
     table = TABLES[noun]
     where = (table.c.namespace == namespace, table.c.thread_id == _plain(thread_id), table.c.deleted.is_(False))
-    rows = db.execute(select(table).where(*where).order_by(table.c.seq.desc()))
-    return [dict(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented accessor
+    return _all(db, select(table).where(*where).order_by(table.c.seq.desc()))
 
 
 def is_named(db: Connection, namespace: str, word: str, *, but: str) -> bool:
