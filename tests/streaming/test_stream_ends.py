@@ -46,18 +46,6 @@ GET = "GET /responses/resp_1"
 TOO_LONG = {"code": "context_length_exceeded", "message": "Too long.", "type": "invalid_request_error"}
 
 
-@pytest.fixture
-def settings(sqlite_settings: Settings) -> Settings:
-    """SQLite: nothing here is about the database."""
-    return sqlite_settings
-
-
-@pytest.fixture
-def client(door: Door, hand: ByHand, settings: Settings) -> Any:
-    """A wrapped client of the door's kind."""
-    return door.client(hand, settings)
-
-
 def check_thread(door: Door, client: Any, hand: ByHand, run: Any) -> None:
     """The thread of a run that has ended takes a message and another run."""
     hand.plan(*EVENTS, END)

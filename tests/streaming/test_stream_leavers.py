@@ -39,18 +39,6 @@ from streams import (
 )
 
 
-@pytest.fixture
-def settings(sqlite_settings: Settings) -> Settings:
-    """SQLite: nothing here is about the database."""
-    return sqlite_settings
-
-
-@pytest.fixture
-def client(door: Door, hand: ByHand, settings: Settings) -> Any:
-    """A wrapped client of the door's kind."""
-    return door.client(hand, settings)
-
-
 def test_a_bare_break(door: Door, client: Any, hand: ByHand, settings: Settings) -> None:
     """A loop is left and its stream forgotten: the collector finds it, and the run completes."""
     stream, *ids = begun(door, client, hand)

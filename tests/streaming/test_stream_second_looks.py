@@ -54,18 +54,6 @@ POST = "POST /responses"
 SOON = 4.0  # seconds
 
 
-@pytest.fixture
-def settings(sqlite_settings: Settings) -> Settings:
-    """SQLite, where nothing is said about the database."""
-    return sqlite_settings
-
-
-@pytest.fixture
-def client(door: Door, hand: ByHand, settings: Settings) -> Any:
-    """A wrapped client of the door's kind."""
-    return door.client(hand, settings)
-
-
 # --- a reader that wakes up when the run has gone on without it
 
 CALLS = events(function())

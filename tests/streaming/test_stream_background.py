@@ -49,12 +49,6 @@ def settings(sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Sett
     return replace(sqlite_settings, stream="background")
 
 
-@pytest.fixture
-def client(door: Door, hand: ByHand, settings: Settings) -> Any:
-    """A wrapped client of the door's kind."""
-    return door.client(hand, settings)
-
-
 def test_what_is_sent(door: Door, upstream: StandIn, settings: Settings) -> None:
     """`background`, `stream` and `store` together; the stream is as any other."""
     upstream.script(Turn(text=TEXT))

@@ -36,18 +36,6 @@ from streams import (
 )
 
 
-@pytest.fixture
-def settings(sqlite_settings: Settings) -> Settings:
-    """SQLite, where nothing is said about the database."""
-    return sqlite_settings
-
-
-@pytest.fixture
-def client(door: Door, hand: ByHand, settings: Settings) -> Any:
-    """A wrapped client of the door's kind."""
-    return door.client(hand, settings)
-
-
 def test_a_client_that_is_closed_while_another_thread_reads(hand: ByHand, settings: Settings) -> None:
     """The reader is told everything to the end: what was left was read before the client closed."""
     door = Door("sync")

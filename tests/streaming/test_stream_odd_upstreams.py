@@ -44,18 +44,6 @@ HTTP: Any = importlib.import_module(openai.DefaultHttpxClient.__mro__[1].__modul
 POST = "POST /responses"
 
 
-@pytest.fixture
-def settings(sqlite_settings: Settings) -> Settings:
-    """SQLite, where nothing is said about the database."""
-    return sqlite_settings
-
-
-@pytest.fixture
-def client(door: Door, hand: ByHand, settings: Settings) -> Any:
-    """A wrapped client of the door's kind."""
-    return door.client(hand, settings)
-
-
 # --- an exception of the application in the middle of a read
 
 

@@ -33,12 +33,6 @@ from streams import (
 )
 
 
-@pytest.fixture
-def settings(sqlite_settings: Settings) -> Settings:
-    """SQLite: nothing here is about the database."""
-    return sqlite_settings
-
-
 async def by_cancel(reading: Any) -> None:
     """Cancel the reading task in the middle."""
     task = asyncio.ensure_future(reading)
