@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 import os
-import secrets
 import sys
 import time
 import traceback
@@ -27,7 +26,7 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from . import ids
+from . import ids, sources
 from .errors import StoreError, UpstreamError, bad_upstream
 from .settings import Settings, StoredFile
 from .store import places, queries
@@ -266,11 +265,11 @@ class IO(ABC):
 
     def now(self) -> int:
         """The time, in whole seconds since the epoch, as the API counts."""
-        return int(time.time())
+        return sources.current().now()
 
     def mint(self, kind: ids.Kind) -> str:
         """A new id."""
-        return ids.mint(kind, secrets.token_bytes)
+        return sources.current().mint(kind)
 
 
 class BlockingIO(IO):
