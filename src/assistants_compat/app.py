@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from . import errors
+from . import declared, errors
 from .exchange import Call, Reply, passed_on
 from .handlers import assistants, files, messages, runs, steps, threads, vector_stores
 from .io import IO
+from .threads import welcome
 
 Handler = Callable[[IO, Call], Awaitable["Reply | None"]]
 
@@ -93,6 +94,9 @@ async def answer(matched: Match, call: Call, io: IO) -> Reply | None:
     """
     started = io.monotonic()
     try:
+        await declared.load(io)
+        if "thread_id" in call.parts:
+            await welcome(io, call.parts["thread_id"])
         reply = await matched.handler(io, call)
     except errors.UpstreamError as error:
         reply = _upstream_reply(error)

@@ -128,7 +128,7 @@ def _lines(handle: BinaryIO, advance: Advance) -> Iterator[tuple[int, bytes | No
 def parsed(text: bytes) -> Any:
     """The JSON in some bytes; raises `ValueError` that says what is wrong, in words without what the bytes say."""
     try:
-        return json.loads(text.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_float=_finite)
+        return _DECODER.decode(text.decode("utf-8-sig"))
     except UnicodeDecodeError:
         message = "it is not UTF-8"
     except json.JSONDecodeError as error:
@@ -149,6 +149,9 @@ def _finite(text: str) -> float:
     if math.isinf(value):
         raise ValueError(text)
     return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _entries(place: str, directory: Path, value: Any) -> Iterator[Found]:

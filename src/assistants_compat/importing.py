@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import dumps, sources
+from . import declared, dumps, sources
+from .declared import Applied
 from .errors import StoreError
 from .headers import disposition
 from .progress import progress
@@ -77,6 +78,18 @@ def import_objects(
         staging.put_in_order(oldest_first=oldest_first)
         work.write()
     return work.done
+
+
+def import_assistants(settings: Settings, path: Path, *, dry_run: bool = False) -> Applied:
+    """Set the assistants of a file as it says, also where somebody changed them here since; `dry_run` only says where.
+
+    Raises `SettingsError` for a file that is wrong, `StoreError` when the store cannot be used.
+    """
+    given, now = declared.read(path), sources.current().now()
+    work = partial(
+        declared.apply, namespace=settings.namespace, declared=given, now=now, anyway=True, dry_run=dry_run
+    )
+    return transact(places.database_url(settings.store), work, write=not dry_run)
 
 
 class _Import:
