@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +19,7 @@ import pytest
 from assistants_compat import Settings
 from assistants_compat.store import copying
 from assistants_compat.store.staging import Staging
-from saved import ASSISTANT, THREAD, message, rows, take
+from saved import ASSISTANT, THREAD, lines, message, rows, take
 
 MESSAGES, THREADS = 100_000, 1000
 
@@ -71,3 +76,30 @@ def test_an_import_that_was_interrupted_twice_ends_as_once(
     assert rows(interrupted) == rows(sqlite_settings)
     with capsys.disabled():
         print(f"\nimport: {MESSAGES} messages in {seconds:.1f} s")  # noqa: T201
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_an_import_that_was_killed_goes_on(sqlite_settings: Settings, tmp_path: Path) -> None:
+    """A process that is killed in its middle leaves whole batches, and no file of its own in the store's directory."""
+    path = lines(tmp_path / "dump.jsonl", itertools.islice(_dump(), 6000, 9000))
+    script = (
+        "import os, signal, sys, pathlib\n"
+        "from assistants_compat import Settings, importing\n"
+        "from assistants_compat.store import copying\n"
+        "add_all, calls = copying.add_all, []\n"
+        "def add(*given):\n"
+        "    add_all(*given)\n"
+        "    calls.append(1)\n"
+        "    len(calls) < 4 or os.kill(os.getpid(), signal.SIGKILL)\n"
+        "copying.add_all = add\n"
+        "importing.import_objects(Settings(store=sys.argv[1]), [pathlib.Path(sys.argv[2])], print)\n"
+    )
+    killed = Settings(store=str(tmp_path / "killed.db"))
+    line = [sys.executable, "-c", script, str(killed.store), str(path)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=100, env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    left = rows(killed)
+    assert 0 < len(left["messages"]) < 3000
+    take(killed, path)
+    take(sqlite_settings, path)
+    assert rows(killed) == rows(sqlite_settings)
