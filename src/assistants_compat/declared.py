@@ -7,8 +7,8 @@
     model = "gpt-4.1"
     tools = [{type = "code_interpreter"}]
 
-The keys are those of `POST /assistants`.  A row remembers by a hash what was applied last, so that a change in the file is
-told from one that a program made: the first is applied when the file is loaded, the second is left, and said.
+The keys are those of `POST /assistants`.  A row remembers by a hash what was applied last, so that a change in the file
+is told from one that a program made: the first is applied when the file is loaded, the second is left, and said.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from typing import Any
 from .errors import ApiError, SettingsError
 from .ids import may_be_assistant
 from .io import IO
+from .saved import NotTakenError, assistant_fields
 from .store import places, queries
 from .store.copying import there
 from .store.engine import Connection
 from .translate.assistant import assistant_from_fields
-from .translate.saved import NotTakenError, assistant_fields
 from .wire import Json
 
 log = logging.getLogger("assistants_compat")
@@ -44,8 +44,8 @@ _loaded: set[tuple[str, str, str]] = set()
 class Applied:
     """What a file of assistants did, or would do.
 
-    `new` are ids; `changed` names the fields that were set anew, and `drifted` those that somebody changed here and that
-    were left, each by the id; `deleted` are ids that were deleted here and stay so; `same` counts the others.
+    `new` are ids; `changed` names the fields that were set anew, and `drifted` those that somebody changed here and
+    that were left, each by the id; `deleted` are ids that were deleted here and stay so; `same` counts the others.
     """
 
     new: list[str] = field(default_factory=list)
@@ -95,15 +95,7 @@ def _id(path: Path, id_: object) -> str:
 
 def _fields(path: Path, id_: object, value: object) -> Json:
     try:
-        if not isinstance(value, dict):
-            message = "it is no table"
-            raise NotTakenError(message)
-        unknown = value.keys() - _KNOWN
-        if unknown:
-            message = f"Unknown parameter: '{min(map(str, unknown))}'."
-            raise NotTakenError(message)
-        plain: Json = json.loads(json.dumps(value, allow_nan=False))
-        return assistant_fields(plain)
+        return assistant_fields(_plain(value))
     except ApiError as error:
         reason = error.message
     except NotTakenError as error:
@@ -112,6 +104,19 @@ def _fields(path: Path, id_: object, value: object) -> Json:
         reason = "it holds what JSON cannot say, a date or a number that is none"
     message = f"{path.name}: {id_}: {reason}"
     raise SettingsError(message)
+
+
+def _plain(value: object) -> Json:
+    """A table as JSON says it."""
+    if not isinstance(value, dict):
+        message = "it is no table"
+        raise NotTakenError(message)
+    unknown = value.keys() - _KNOWN
+    if unknown:
+        message = f"Unknown parameter: '{min(map(str, unknown))}'."
+        raise NotTakenError(message)
+    plain: Json = json.loads(json.dumps(value, allow_nan=False))
+    return plain
 
 
 # What an assistant is served with, as it is spelled in requests.
@@ -162,7 +167,7 @@ def apply(  # noqa: PLR0913 - a file, a place and how far to go
     anyway: bool = False,
     dry_run: bool = False,
 ) -> Applied:
-    """Put assistants into the store; `anyway` also sets what somebody changed here since, and `dry_run` writes nothing."""
+    """Put assistants into the store; `anyway` also those that somebody changed here since, `dry_run` writes nothing."""
     done = Applied()
     for id_, fields in declared.items():
         known = there(db, "assistants", namespace, [id_]).get(id_)

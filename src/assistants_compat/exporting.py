@@ -15,12 +15,12 @@ from typing import TextIO
 
 from .errors import StoreError
 from .progress import Advance, progress
+from .saved import object_from_saved
 from .settings import Settings
 from .store import copying, places
 from .store.engine import Connection, transact
 from .store.files import LocalFiles, copy_bytes
 from .store.queries import Found, Noun
-from .translate.saved import object_from_saved
 
 FILES: dict[str, Noun] = {
     "assistants": "assistants",

@@ -17,6 +17,7 @@ from .declared import Applied
 from .errors import StoreError
 from .headers import disposition
 from .progress import progress
+from .saved import KeptUpstreamError, NotTakenError, Saved, saved_from_object
 from .settings import Settings
 from .store import copying, places, queries
 from .store.engine import Connection, transact
@@ -24,7 +25,6 @@ from .store.files import Files, LocalFiles, copy_bytes
 from .store.queries import Found, Noun
 from .store.staging import Staged, Staging
 from .store.tables import ACTIVE
-from .translate.saved import KeptUpstreamError, NotTakenError, Saved, saved_from_object
 from .translate.thread import attached_files, fields_with_files
 from .wire import Json
 
@@ -86,9 +86,7 @@ def import_assistants(settings: Settings, path: Path, *, dry_run: bool = False) 
     Raises `SettingsError` for a file that is wrong, `StoreError` when the store cannot be used.
     """
     given, now = declared.read(path), sources.current().now()
-    work = partial(
-        declared.apply, namespace=settings.namespace, declared=given, now=now, anyway=True, dry_run=dry_run
-    )
+    work = partial(declared.apply, namespace=settings.namespace, declared=given, now=now, anyway=True, dry_run=dry_run)
     return transact(places.database_url(settings.store), work, write=not dry_run)
 
 
@@ -223,9 +221,7 @@ class _Import:
             known |= given - rows.keys()
         return known
 
-    def _trouble(
-        self, db: Connection, noun: Noun, each: Staged, parents: set[str], holding: set[str]
-    ) -> str | None:
+    def _trouble(self, db: Connection, noun: Noun, each: Staged, parents: set[str], holding: set[str]) -> str | None:
         if noun in _PARENT:
             _, column, word = _PARENT[noun]
             if each.row[column] not in parents:
@@ -315,5 +311,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-

@@ -238,11 +238,11 @@ class Settings:
     - `azure_api_version` (`ASSISTANTS_COMPAT_AZURE_API_VERSION`): sent as `api-version` to Azure's v1 routes, where a
       resource or a gateway wants one (`preview`, say).  Default: none, since those routes need none and refuse the
       dated ones of the Assistants API.  Elsewhere it counts for nothing.
-    - `unknown_threads` (`ASSISTANTS_COMPAT_UNKNOWN_THREADS`): `refuse` a thread id that was never saved here, as the old
-      service did, or `create` it, empty, when a request names it: for ids that a database still holds from the old
+    - `unknown_threads` (`ASSISTANTS_COMPAT_UNKNOWN_THREADS`): `refuse` a thread id that was never saved here, as the
+      old service did, or `create` it, empty, when a request names it: for ids that a database still holds from the old
       service.  One that was deleted here stays unknown.
     - `assistants` (`ASSISTANTS_COMPAT_ASSISTANTS`): a TOML, YAML or JSON file of assistants by their ids, which is read
-      once in each process, at its first request that is ours; what was changed in it is applied (`docs/moving_data.md`).
+      once in each process, at its first request that is ours; what was changed in it is applied.
     - `on_file` (`ASSISTANTS_COMPAT_ON_FILE`, as `module:function`, imported when the settings are made): called with a
       `StoredFile` once for each generated file, when its bytes and its row are kept.  However many processes look at a
       run, the one that stored the file calls; one that dies in that moment never does.  Asynchronous clients call from
@@ -262,7 +262,9 @@ class Settings:
     network_policy: Mapping[str, Any] | None = _from_environment("NETWORK_POLICY", _network_policy, None)
     thread_files: ThreadFiles = _from_environment("THREAD_FILES", _thread_files, "keep")  # noqa: RUF009 - as above
     azure_api_version: str | None = _from_environment("AZURE_API_VERSION", _version, None)
-    unknown_threads: UnknownThreads = _from_environment("UNKNOWN_THREADS", _unknown_threads, "refuse")  # noqa: RUF009 - as above
+    unknown_threads: UnknownThreads = _from_environment(  # noqa: RUF009 - as above
+        "UNKNOWN_THREADS", _unknown_threads, "refuse"
+    )
     assistants: str | None = _from_environment("ASSISTANTS", str, None)
     on_file: OnFile | None = _from_environment("ON_FILE", _function, None)  # noqa: RUF009 - as above
 

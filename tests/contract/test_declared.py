@@ -124,14 +124,15 @@ def test_what_is_wrong_in_a_file_is_said_with_its_assistant_and_field(
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("a.toml", "[asst_x"), ("a.yaml", "a: [b"), ("a.json", "{"), ("a.ini", "x"), ("a.yaml", f"{ID}:\n  model: 2020-01-01"),
+    [("a.toml", "[asst_x"), ("a.yaml", "a: [b"), ("a.json", "{"), ("a.ini", "x"),
+     ("a.yaml", f"{ID}:\n  model: 2020-01-01"),
      ("a.toml", f"[{ID}]\nmodel = nan"), ("a.json", "\ud800".encode("utf-8", "surrogatepass"))],
 )  # fmt: skip
 def test_a_file_that_cannot_be_understood_is_said_so(tmp_path: Path, name: str, text: str | bytes) -> None:
     """With its name, in one line."""
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(declared.SettingsError, match="^[^\n]+$"):
+    with pytest.raises(declared.SettingsError, match=r"^[^\n]+$"):
         declared.read(path)
     path.unlink()
     with pytest.raises(declared.SettingsError, match=r"cannot be read: No such file"):

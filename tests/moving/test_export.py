@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from saved import exported, rows, take
 
 from assistants_compat import Settings, exporting
 from assistants_compat.exporting import export
@@ -16,7 +17,6 @@ from assistants_compat.store import copying
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
 from legacy import CODE, CSV, LINK, dump, finish_run, run_again, submit, waiting_run
-from saved import exported, rows, take
 
 
 def _lived_in(door: Door, client: Any, upstream: StandIn) -> Any:
@@ -44,7 +44,7 @@ def test_export_import_export_is_identical(
     other = dataclasses.replace(
         sqlite_settings, store=str(tmp_path / "other.db"), files=str(tmp_path / "other"), namespace="other"
     )
-    done, told = take(other, tmp_path / "first")
+    _, told = take(other, tmp_path / "first")
     assert told == []
     assert exported(other, tmp_path / "second") == first
     assert rows(other) == rows(settings)

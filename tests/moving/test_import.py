@@ -6,16 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from saved import ALL, ASSISTANT, MESSAGES, RUN, STEP, THREAD, lines, message, page, rows, take
+
 from assistants_compat import Settings
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
-from legacy import CODE, dump, raw
-from saved import ALL, ASSISTANT, MESSAGES, RUN, STEP, THREAD, lines, message, page, rows, take
+from legacy import dump, raw
 
 
-def test_saved_objects_are_served_as_they_were(
-    door: Door, client: Any, settings: Settings, tmp_path: Path
-) -> None:
+def test_saved_objects_are_served_as_they_were(door: Door, client: Any, settings: Settings, tmp_path: Path) -> None:
     """Ids, times, metadata and all other fields come back as they were saved, over both doors and databases."""
     done, told = take(settings, lines(tmp_path / "all.jsonl", ALL))
     assert (told, done.taken) == (
@@ -29,7 +28,9 @@ def test_saved_objects_are_served_as_they_were(
     assert raw(door, client, "/threads/thread_old/runs/run_old/steps")["data"] == [STEP]
 
 
-def test_an_imported_thread_goes_on(door: Door, client: Any, upstream: StandIn, settings: Settings, tmp_path: Path) -> None:
+def test_an_imported_thread_goes_on(
+    door: Door, client: Any, upstream: StandIn, settings: Settings, tmp_path: Path
+) -> None:
     """The next run sends what was said, oldest first, with the assistant's instructions, and no default temperature."""
     uploaded = door(client.files.create(file=("data.csv", b"a,b"), purpose="assistants")).id
     thread = {**THREAD, "tool_resources": {"code_interpreter": {"file_ids": [uploaded]}}}
@@ -39,7 +40,9 @@ def test_an_imported_thread_goes_on(door: Door, client: Any, upstream: StandIn, 
     run = door(runs.create_and_poll(thread_id="thread_old", assistant_id="asst_old"))
     assert run.status == "completed"
     [sent] = [each.json for each in upstream.requests if each.path == "/responses"]
-    said = [item["content"] if isinstance(item["content"], str) else item["content"][0]["text"] for item in sent["input"]]
+    said = [
+        item["content"] if isinstance(item["content"], str) else item["content"][0]["text"] for item in sent["input"]
+    ]
     assert said == ["Text 1.", "Text 2.", "Text 3."]
     assert (sent["instructions"], "temperature" in sent, "top_p" in sent) == ("Help.", False, False)
     assert sent["tools"][0]["container"]["file_ids"] == [uploaded]
@@ -95,16 +98,18 @@ def test_what_cannot_be_taken_is_a_line_with_its_reason(sqlite_settings: Setting
     done, told = take(sqlite_settings, path)
     reasons = [line.partition(" ")[2] for line in told]
     assert [line.partition(" ")[0] for line in told[:2]] == ["all.jsonl:8:", "all.jsonl:9:"]
+    properties, but = (
+        "at most 16 properties, but got an object with 17 properties instead.",
+        f"but got {10**30} instead.",
+    )
     expected = [
         "it is no object",
         "x: it has no `object`",
         "vs_1: its `object` is 'vector_store'",
-        "msg_10: Invalid 'metadata': too many properties. Expected an object with at most 16 properties, but got an "
-        "object with 17 properties instead.",
+        f"msg_10: Invalid 'metadata': too many properties. Expected an object with {properties}",
         "Invalid 'id': an id has printable ASCII characters only.",
         "msg_12: Invalid type for 'content': expected an array, but got a string instead.",
-        f"msg_13: Invalid 'created_at': integer above maximum value. Expected a value <= {2**53}, but got {10**30} "
-        "instead.",
+        f"msg_13: Invalid 'created_at': integer above maximum value. Expected a value <= {2**53}, {but}",
         "msg_14: Invalid value: 'system'. Supported values are: 'user' and 'assistant'.",
         "run_2: it is in_progress, and its time is not over: nothing here can finish it",
         f"msg_1: it stands otherwise at {path}:3, which counts",
@@ -121,9 +126,7 @@ def test_what_cannot_be_taken_is_a_line_with_its_reason(sqlite_settings: Setting
     assert (done.refused, sum(done.taken.values())) == (len(expected), len(ALL))
 
 
-def test_messages_alone_make_their_thread(
-    door: Door, client: Any, settings: Settings, tmp_path: Path
-) -> None:
+def test_messages_alone_make_their_thread(door: Door, client: Any, settings: Settings, tmp_path: Path) -> None:
     """With the id that they name, the time of the first, and the files that they attach for the code interpreter."""
     attached = [{"file_id": "file-1", "tools": [{"type": "code_interpreter"}]}]
     given = [MESSAGES[2], MESSAGES[1], {**MESSAGES[0], "attachments": attached}]

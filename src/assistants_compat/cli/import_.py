@@ -21,10 +21,17 @@ _SHOWN = 20  # ids of a kind; all are in --json
 
 @commands.command(
     "import",
-    epilog=examples("import saved/ --dry-run", "import saved/", "import messages.jsonl more.json --json", "import assistants.toml --dry-run"),
+    epilog=examples(
+        "import saved/ --dry-run",
+        "import saved/",
+        "import messages.jsonl more.json --json",
+        "import assistants.toml --dry-run",
+    ),
 )
 def import_(
-    paths: Annotated[list[Path], typer.Argument(help="Files (.json, .jsonl, .ndjson), directories of them, .toml, .yaml.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Files (.json, .jsonl, .ndjson), directories of them, .toml, .yaml.")
+    ],
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be taken, and write nothing.")] = False,
     oldest_first: Annotated[
@@ -39,7 +46,8 @@ def import_(
 
     Lists as the old API served them, JSON lines, or what export wrote. What is there already stays as it is, so the
     same command goes on after an interruption. A .toml or .yaml file is one of assistants as code: it is applied as a
-    whole, and with --dry-run it is said where the store is otherwise. A line to stderr for each object that could not be taken.
+    whole, and with --dry-run it is said where the store is otherwise. A line to stderr for each object that
+    could not be taken.
     """
     files = [path for path in paths if path.suffix.lower() in _DECLARING]
     saved = [path for path in paths if path not in files]
@@ -48,7 +56,10 @@ def import_(
         applied = [(path, import_assistants(settings, path, dry_run=dry_run)) for path in files]
         done = import_objects(settings, saved, _refused, dry_run=dry_run, oldest_first=oldest_first)
     lines = [line for path, each in applied for line in _applied_in_words(path, each, dry_run=dry_run)]
-    as_one = {"declared": {str(path): dataclasses.asdict(each) for path, each in applied}, **_as_json(done, dry_run=dry_run)}
+    as_one = {
+        "declared": {str(path): dataclasses.asdict(each) for path, each in applied},
+        **_as_json(done, dry_run=dry_run),
+    }
     show([*lines, *(_in_words(done, dry_run=dry_run) if saved else [])], as_one if as_json else None)
     if done.refused or any(each.deleted for _, each in applied):
         raise typer.Exit(NOT_DONE)

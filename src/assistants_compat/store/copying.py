@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from sqlalchemy import Connection, insert, select, text
 
@@ -46,5 +45,3 @@ def entries_of(db: Connection, namespace: str, thread_ids: Sequence[str]) -> Ite
     where = (messages.c.namespace == namespace, messages.c.thread_id.in_(thread_ids))
     for row in db.execute(select(*columns).where(*where), execution_options={"yield_per": _AT_ONCE}):
         yield row.thread_id, row.id, row.created_at
-
-

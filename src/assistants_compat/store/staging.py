@@ -11,7 +11,10 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _TABLES = """
 CREATE TABLE given (
@@ -76,7 +79,7 @@ class Staging:
             self._db.execute(statement)
         self._db.execute("BEGIN")
 
-    def __enter__(self) -> Staging:
+    def __enter__(self) -> Self:
         """It is there already."""
         return self
 

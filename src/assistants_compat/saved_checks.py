@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ..checks import Check, array, boolean, choice, mapping, metadata, nullable, number, string, wrong_type
-from ..errors import ApiError
-from .run import MOVES
+from .checks import Check, array, boolean, choice, mapping, metadata, nullable, number, string, wrong_type
+from .errors import ApiError
+from .translate.run import MOVES
 
 Noun = Literal["assistants", "threads", "messages", "runs", "steps", "files", "containers"]
 
@@ -19,6 +19,7 @@ _TOP = 2**53  # of whole numbers: more is no time, and a database has no room fo
 
 
 def plain(value: Any, place: str) -> None:
+    """An id as a database takes it."""
     string(least=1, most=256)(value, place)
     if not (value.isascii() and value.isprintable()):
         message = f"Invalid '{place}': an id has printable ASCII characters only."
@@ -37,6 +38,8 @@ def _words(value: Any, place: str) -> None:
 
 
 def having(keys: Mapping[str, Check], *required: str) -> Check:
+    """An object with these keys at least, known ones checked."""
+
     def check(value: Any, place: str) -> None:
         if not isinstance(value, dict):
             raise wrong_type(place, "an object", value)
@@ -146,14 +149,25 @@ COLUMNS: Mapping[Noun, Mapping[str, Check]] = {
     "threads": _EVERY,
     "messages": {**_EVERY, **_REFERENCE, "kind": choice("message", "item")},
     "runs": {
-        **{**_EVERY, "thread_id": plain, "assistant_id": plain, "status": choice(*MOVES), "expires_at": TIME},
-        **{"response_id": _string_or_null, "request": mapping, "state": having({}, "usage", "sent", "cuts", "plain")},
+        **_EVERY,
+        "thread_id": plain,
+        "assistant_id": plain,
+        "status": choice(*MOVES),
+        "expires_at": TIME,
+        "response_id": _string_or_null,
+        "request": mapping,
+        "state": having({}, "usage", "sent", "cuts", "plain"),
     },
     "steps": {**_EVERY, "thread_id": plain, "run_id": plain},
     "containers": {**_EVERY, "thread_id": plain, "used_at": TIME},
     "files": {
-        **{**_EVERY, "thread_id": _string_or_null, "run_id": _string_or_null, "container_id": _string_or_null},
-        **{"container_file_id": _string_or_null, "stored": boolean, "sha256": _string_or_null},
+        **_EVERY,
+        "thread_id": _string_or_null,
+        "run_id": _string_or_null,
+        "container_id": _string_or_null,
+        "container_file_id": _string_or_null,
+        "stored": boolean,
+        "sha256": _string_or_null,
         "trouble": nullable(_words),
     },
 }

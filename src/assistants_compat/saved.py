@@ -12,17 +12,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .. import shapes
-from ..errors import ApiError
-from ..ids import may_be_ours
-from ..wire import Json
 from . import saved_checks as checks
-from .assistant import RANKING, assistant_from_fields, wanted_stores
-from .file import file_from_row
-from .first_version import understood
-from .run import TERMINAL, moved
+from . import shapes
+from .errors import ApiError
+from .ids import may_be_ours
 from .saved_checks import COLUMNS, NAMED, TIME, Noun, having, plain
-from .thread import thread_from_fields
+from .translate.assistant import RANKING, assistant_from_fields, wanted_stores
+from .translate.file import file_from_row
+from .translate.first_version import understood
+from .translate.run import TERMINAL, moved
+from .translate.thread import thread_from_fields
+from .wire import Json
 
 OURS = "assistants_compat"
 ITEM, CONTAINER = f"{OURS}.item", f"{OURS}.container"
@@ -86,8 +86,13 @@ _ASSISTANT = (
     *("temperature", "top_p", "reasoning_effort", "response_format"),
 )
 _DEFAULTS: Json = {
-    **{"temperature": 1.0, "top_p": 1.0, "response_format": "auto"},
-    **{"tools": [], "tool_resources": {}, "file_ids": [], "metadata": {}},
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "response_format": "auto",
+    "tools": [],
+    "tool_resources": {},
+    "file_ids": [],
+    "metadata": {},
 }
 
 
@@ -112,8 +117,14 @@ def _message_row(given: Json, _now: int) -> Json:
 
 _MESSAGE: Json = {
     **dict.fromkeys(("id", "object", "created_at", "assistant_id", "thread_id", "run_id")),
-    **{"status": "completed", "incomplete_details": None, "incomplete_at": None, "completed_at": None},
-    **{"role": None, "content": [], "attachments": [], "metadata": {}},
+    "status": "completed",
+    "incomplete_details": None,
+    "incomplete_at": None,
+    "completed_at": None,
+    "role": None,
+    "content": [],
+    "attachments": [],
+    "metadata": {},
 }
 _LISTS = ("attachments", "metadata", "tools", "tool_resources")
 
@@ -135,10 +146,20 @@ _RUN: Json = {
     **dict.fromkeys(("id", "object", "created_at", "assistant_id", "thread_id", "status")),
     **dict.fromkeys(("started_at", "expires_at", "cancelled_at", "failed_at", "completed_at")),
     **dict.fromkeys(("required_action", "last_error", "model", "instructions")),
-    **{"tools": [], "tool_resources": {}, "metadata": {}, "temperature": 1.0, "top_p": 1.0, "reasoning_effort": None},
-    **{"max_completion_tokens": None, "max_prompt_tokens": None},
-    **{"truncation_strategy": {"type": "auto", "last_messages": None}, "incomplete_details": None, "usage": None},
-    **{"response_format": "auto", "tool_choice": "auto", "parallel_tool_calls": True},
+    "tools": [],
+    "tool_resources": {},
+    "metadata": {},
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "reasoning_effort": None,
+    "max_completion_tokens": None,
+    "max_prompt_tokens": None,
+    "truncation_strategy": {"type": "auto", "last_messages": None},
+    "incomplete_details": None,
+    "usage": None,
+    "response_format": "auto",
+    "tool_choice": "auto",
+    "parallel_tool_calls": True,
 }
 
 
@@ -179,7 +200,9 @@ def _step_row(given: Json, _now: int) -> Json:
 _STEP: Json = {
     **dict.fromkeys(("id", "object", "created_at", "run_id", "assistant_id", "thread_id", "type", "status")),
     **dict.fromkeys(("cancelled_at", "completed_at", "expires_at", "failed_at", "last_error", "step_details")),
-    **{"usage": None, "expired_at": None, "metadata": {}},
+    "usage": None,
+    "expired_at": None,
+    "metadata": {},
 }
 
 
@@ -225,6 +248,7 @@ _FROM: Mapping[str, tuple[Noun, Callable[[Json, int], Json]]] = {
     ITEM: ("messages", _item_row),
     CONTAINER: ("containers", _container_row),
 }
+
 
 def saved_from_object(given: object, now: int) -> Saved:
     """The row of an object; raises `NotTakenError` with the reason, and `KeptUpstreamError`.
