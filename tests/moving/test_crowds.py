@@ -51,7 +51,7 @@ def _failing(function: Callable[..., Any], after: int) -> Callable[..., Any]:
     return call
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_an_import_that_was_interrupted_twice_ends_as_once(
     sqlite_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,7 +60,7 @@ def test_an_import_that_was_interrupted_twice_ends_as_once(
     with path.open("w", encoding="utf-8") as handle:
         handle.writelines(json.dumps(each) + "\n" for each in _dump())
     with monkeypatch.context() as patch:
-        patch.setattr(Staging, "add", _failing(Staging.add, 20_000))  # while it reads
+        patch.setattr(Staging, "add", _failing(Staging.add, 5000))  # while it reads
         with pytest.raises(InterruptedHereError):
             take(sqlite_settings, path)
     with monkeypatch.context() as patch:
