@@ -18,7 +18,7 @@ import openai
 import wrapt
 from openai.lib.azure import BaseAzureClient
 
-from . import redirects, sdk
+from . import meanwhile, redirects, sdk
 from .ids import OUR_FILE_BEGINS, may_be_ours
 from .settings import Settings
 
@@ -84,7 +84,8 @@ def settings_of(client: object) -> Settings:
     if not isinstance(inner, _Door):
         message = f"A client that went through wrap() is needed, not {type(client).__name__}."
         raise TypeError(message)
-    return inner.settings_of_door()
+    given = inner.settings_of_door()
+    return meanwhile.settings(given) or given
 
 
 class Entrance:
@@ -102,9 +103,12 @@ class Entrance:
 
     def passage(self, request: Any) -> Passage | None:
         """The request as one of ours, or None for the upstream to answer."""
+        settings = meanwhile.settings(self.settings)
+        if settings is None:
+            return None
         path = request.url.raw_path.partition(b"?")[0].decode("ascii")
         found = _ours(path, self.base, request.headers.get("openai-beta"))
-        if found is None and request.method == "GET" and path == f"{self.base}{_FILES}" and self._has_store():
+        if found is None and request.method == "GET" and path == f"{self.base}{_FILES}" and _has_store(settings):
             found = self.base, _FILES
         if found is None:
             found = _of_a_store(request, path)
@@ -112,13 +116,14 @@ class Entrance:
             return None
         from .transport import passage_from_request  # noqa: PLC0415 - loads SQLAlchemy, so only for a request of ours
 
-        return passage_from_request(request, *found, self.settings, self.without_background, azure=self.azure)
+        return passage_from_request(request, *found, settings, self.without_background, azure=self.azure)
 
-    def _has_store(self) -> bool:
-        """Whether generated files may be listed: a program without a store gets none by asking for its files."""
-        from .store.places import has_store  # noqa: PLC0415 - as above, though it does not load SQLAlchemy
 
-        return has_store(self.settings.store)
+def _has_store(settings: Settings) -> bool:
+    """Whether generated files may be listed: a program without a store gets none by asking for its files."""
+    from .store.places import has_store  # noqa: PLC0415 - as above, though it does not load SQLAlchemy
+
+    return has_store(settings.store)
 
 
 def _ours(path: str, base: str, beta: str | None) -> tuple[str, str] | None:

@@ -1,0 +1,1 @@
+"""Recorded exchanges: what is kept of them, and what must not be in them."""
