@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import openai  # noqa: F401
-import pytest
+import openai
 
 # Loaded here and not in the suites: pytester forgets what a suite within this process imports, and importing it again
 # costs a second each.
+import openai.lib.streaming._assistants
+import openai.types.beta.threads  # noqa: F401
+import pytest
 import vcr.cassette
-import vcr.errors  # noqa: F401
+import vcr.errors
+import vcr.unittest  # noqa: F401
+from suites import Run
 
 import assistants_compat.intercept
 import assistants_compat.pytest_plugin.playing
 import assistants_compat.transport  # noqa: F401
 from assistants_compat.testing import StandIn
-from suites import Run
+
+# Hypothesis is imported at the end of each run, which would take longer than the suite.
+_OFF = ("cacheprovider", "hypothesispytest")
+_LOADED = (
+    *("-p", "assistants_compat.pytest_plugin", "-W", "ignore::pytest.PytestWarning"),
+    *(word for name in _OFF for word in ("-p", f"no:{name}")),
+)
 
 
 @pytest.fixture
@@ -31,16 +41,8 @@ def run(pytester: pytest.Pytester, place: Path) -> Run:
     """Run the suite in this process, with the plugin by its name where the package is not installed."""
 
     def run(*arguments: str, apart: bool = False) -> pytest.RunResult:
-        loaded = (
-            "-p",
-            "assistants_compat.pytest_plugin",
-            "-p",
-            "no:cacheprovider",
-            "-W",
-            "ignore::pytest.PytestWarning",
-        )
         runs = pytester.runpytest_subprocess if apart else pytester.runpytest_inprocess
-        return runs(*loaded, *arguments)
+        return runs(*_LOADED, *arguments)
 
     return run
 

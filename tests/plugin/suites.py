@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from old_recordings import Recording
 
 LINE = 'pytest_plugins = ["assistants_compat.pytest_plugin.everywhere"]'

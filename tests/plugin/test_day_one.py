@@ -24,7 +24,7 @@ def test_a_suite_that_wraps_its_own_clients_passes_too(place: Path, run: Run) ->
     source = (place / "test_unittest.py").read_text()
     wrapped = source.replace("openai.OpenAI(max_retries=0)", "assistants_compat.wrap(openai.OpenAI(max_retries=0))")
     (place / "test_unittest.py").write_text(f"import assistants_compat\n{wrapped}")
-    result = run("-q", "-W", "error")
+    result = run("-q", "-W", "error::DeprecationWarning")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*2 tests still stand on recordings*"])
 

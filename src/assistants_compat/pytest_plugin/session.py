@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -97,24 +98,28 @@ class Session:
         return value
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_setup(self) -> Generator[None, object, object]:
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """A fixture's request that cannot be played is said in its own words."""
-        return (yield from self._said())
+        __tracebackhide__ = True
+        return (yield from self._said(item))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_call(self) -> Generator[None, object, object]:
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """So is one of the test."""
-        return (yield from self._said())
+        __tracebackhide__ = True
+        return (yield from self._said(item))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(self) -> Generator[None, object, object]:
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
         """When all fixtures are gone, so are the cassettes: what nobody played, and secrets, fail the test."""
-        done = yield from self._said()
+        __tracebackhide__ = True
+        done = yield from self._said(item)
         if self.test is not None:
             self.test.end()
         return done
 
-    def _said(self) -> Generator[None, object, object]:
+    def _said(self, item: pytest.Item) -> Generator[None, object, object]:
+        __tracebackhide__ = True
         test = self.test
         try:
             done = yield
@@ -122,7 +127,7 @@ class Session:
             raise
         except BaseException as error:
             if test is not None and (said := test.refusal()) is not None:
-                raise said from error
+                raise said.with_traceback(_until(error.__traceback__, item)) from None
             raise
         if test is not None and (said := test.refusal()) is not None:
             raise said
@@ -191,3 +196,17 @@ class Session:
 def _is_client(value: object) -> bool:
     openai = sys.modules.get("openai")
     return openai is not None and isinstance(value, (openai.OpenAI, openai.AsyncOpenAI))
+
+
+def _until(trace: TracebackType | None, item: pytest.Item) -> TracebackType | None:
+    """A traceback that ends in the file of the test: what the SDK and the recorder did beyond it helps nobody."""
+    steps = []
+    while trace is not None:
+        steps.append(trace)
+        trace = trace.tb_next
+    while steps and steps[-1].tb_frame.f_code.co_filename != str(item.path):
+        steps.pop()
+    shown: TracebackType | None = None
+    for step in reversed(steps):
+        shown = TracebackType(shown, step.tb_frame, step.tb_lasti, step.tb_lineno)
+    return shown

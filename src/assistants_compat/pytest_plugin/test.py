@@ -122,6 +122,7 @@ class Test:
 
     def end(self) -> None:
         """Raise `RecordingError` for secrets that a recording would hold, or for what a passed test did not play."""
+        __tracebackhide__ = True
         if not self.is_ours:
             return
         for playing, _ in self._played:
