@@ -5,19 +5,21 @@ nothing.  A converted recording has such a key (a cassette of new traffic needs 
 stands still):
 
     assistants_compat:
-      converted: 1
-      ids:   {thread: [thread_abc], msg: [msg_a, msg_b], run: [run_abc], ...}   in the order in which they are made
-      clock: {POST /threads: [1720000000], ...}   of each call by its method and path below the base, the times it is made
-      seed:  {assistants: [...], threads: [...], messages: [...], runs: [...], steps: [...]}   that were there before
+      ids:   {thread: [thread_abc], msg: [msg_a, msg_b], run: [run_abc], ...}
+      clock: {POST /threads: [1720000000], ...}
+      seed:  {assistants: [...], threads: [...], messages: [...], runs: [...], steps: [...]}
 
-`seed` is for the store (`conversion.seeding.seed`).
+`ids` are in the order in which they are made; `clock` has, of each call by its method and its path below the API's base,
+the times at which it comes; `seed` are objects that were there before, as they were served.
+
+`conversion.seeding.seed` puts them into the store.
 """
 
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections import Counter, deque
+import itertools
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,12 +38,12 @@ class Replayed(sources.Sources):
     def __init__(self, key: Mapping[str, Any] | None = None) -> None:
         """Begin at the first call; `key` as above."""
         given = key or {}
-        self._lock = threading.Lock()
         self._ids: dict[str, deque[str]] = {kind: deque(each) for kind, each in (given.get("ids") or {}).items()}
         self._files = frozenset(self._ids.get("file", ()))
         self._times = {call: deque(each) for call, each in (given.get("clock") or {}).items()}
         self._now = min((each[0] for each in self._times.values() if each), default=START)
-        self._counted: Counter[str] = Counter()
+        # Taken from any thread: `popleft` and `next` are one step of the interpreter.
+        self._numbers: defaultdict[str, itertools.count[int]] = defaultdict(lambda: itertools.count(1))
 
     def now(self) -> int:
         """The time of the call that began last."""
@@ -49,19 +51,14 @@ class Replayed(sources.Sources):
 
     def mint(self, kind: ids.Kind) -> str:
         """The next recorded id of this kind, or a counted one."""
-        with self._lock:
-            recorded = self._ids.get(kind)
-            if recorded:
-                return recorded.popleft()
-            self._counted[kind] += 1
-            return counted(kind, self._counted[kind])
+        recorded = self._ids.get(kind)
+        return recorded.popleft() if recorded else counted(kind, next(self._numbers[kind]))
 
     def begins(self, method: str, route: str) -> None:
         """Set the clock to the time of this call; a call that comes more often than it was recorded changes nothing."""
-        with self._lock:
-            times = self._times.get(f"{method} {route}")
-            if times:
-                self._now = max(self._now, times.popleft())
+        times = self._times.get(f"{method} {route}")
+        if times:
+            self._now = max(self._now, times.popleft())
 
     def owns(self, file_id: str) -> bool:
         """Whether it is a generated file of the recording, or has the shape of one of ours."""

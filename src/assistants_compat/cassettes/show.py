@@ -1,4 +1,4 @@
-"""A recording in lines that a person reads: each exchange with its bodies shortened, and streams as counts of events."""
+"""A recording in lines that a person reads: bodies are shortened, streams are counts of their events."""
 
 from __future__ import annotations
 

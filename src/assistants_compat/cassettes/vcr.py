@@ -63,7 +63,7 @@ def load(path: Path) -> Json:
     """The document in a file; raises `CassetteError` where it is none, and `OSError`."""
     yaml = _yaml()
     try:
-        document = yaml.load(path.read_bytes(), Loader=_loader(yaml))  # noqa: S506 - a SafeLoader underneath
+        document = yaml.load(path.read_bytes(), Loader=_loader(yaml))
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         where = f" at line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
         message = f"{path} is no YAML{where}."
@@ -87,7 +87,7 @@ def exchanges_from_document(document: Mapping[str, Any]) -> list[Exchange]:
     for number, interaction in enumerate(document["interactions"], 1):
         try:
             exchanges.append(exchange_from_interaction(interaction))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # noqa: PERF203 - each is one of its own
             message = f"interaction {number} cannot be read ({type(error).__name__})."
             raise CassetteError(message) from None
     return exchanges
