@@ -18,8 +18,7 @@ import openai
 import wrapt
 from openai.lib.azure import BaseAzureClient
 
-from . import meanwhile, redirects, sdk
-from .ids import OUR_FILE_BEGINS, may_be_ours
+from . import meanwhile, redirects, sdk, sources
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -139,14 +138,15 @@ def _ours(path: str, base: str, beta: str | None) -> tuple[str, str] | None:
         return base, route
     if assistants and (found := _OURS_BELOW.fullmatch(path)):
         return found["base"], found["route"]
-    if (file := _FILE.search(path)) and may_be_ours(file["id"]) and not _OTHER_FILES.search(path[: file.start()]):
-        return path[: file.start()], file[0]
+    if (file := _FILE.search(path)) and sources.current().owns(file["id"]):
+        base = path[: file.start()]
+        return None if _OTHER_FILES.search(base) else (base, file[0])
     return None
 
 
 def _of_a_store(request: Any, path: str) -> tuple[str, str] | None:
     """The base and the route of a request that names, below `/vector_stores`, a file that we may have made."""
-    if (file := _IN_STORE.search(path)) and may_be_ours(file["id"]):
+    if (file := _IN_STORE.search(path)) and sources.current().owns(file["id"]):
         return path[: file.start()], file[0]
     if request.method == "POST" and (stores := _STORES.search(path)) and _names_ours(request):
         return path[: stores.start()], stores[0]
@@ -155,7 +155,7 @@ def _of_a_store(request: Any, path: str) -> tuple[str, str] | None:
 
 def _names_ours(request: Any) -> bool:
     try:
-        return OUR_FILE_BEGINS in request.content
+        return sources.current().are_named_in(request.content)
     except RuntimeError:  # a body that is still to be read: no JSON of the SDK's
         return False
 

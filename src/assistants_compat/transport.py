@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 
-from . import app, redirects, sdk
+from . import app, redirects, sdk, sources
 from .carriers import carry, carry_async
 from .errors import ForeignError, UnreachableError
 from .exchange import HEADERS, Call, Reply
@@ -112,6 +112,7 @@ def passage_from_request(  # noqa: PLR0913 - the request, its two halves, and wh
     matched = app.match(request.method, route)
     if matched is None:
         return None
+    sources.current().begins(request.method, route)
     headers = {name: request.headers[name] for name in HEADERS if name in request.headers}
     query = tuple(request.url.params.multi_items())
     call = Call(request.method, matched.parts, query, request.content, headers, reads_on=sdk.reads_pages_of_files())

@@ -1,1 +1,1 @@
-"""Recorded exchanges: what is kept of them, and what must not be in them."""
+"""Recordings as files: VCR.py's YAML, and what a converted recording says beside its exchanges."""

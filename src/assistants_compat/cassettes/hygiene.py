@@ -65,7 +65,7 @@ def request_body(body: bytes, content_type: str) -> tuple[bytes, str]:
     if found := _BOUNDARY.search(content_type):
         body = body.replace(found["boundary"].encode(), _ONE_BOUNDARY.encode())
         return body, f"multipart/form-data; boundary={_ONE_BOUNDARY}"
-    if "json" in content_type and body:
+    if body.lstrip()[:1] in {b"{", b"["}:
         try:
             return json.dumps(json.loads(body), indent=2).encode(), content_type
         except ValueError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typer
 
-from . import download, settle, store
+from . import cassettes, download, settle, store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,5 +24,6 @@ app = typer.Typer(
 app.add_typer(download.commands)
 app.add_typer(settle.commands)
 app.add_typer(store.commands, name="store")
+app.add_typer(cassettes.commands, name="cassettes")
 
 __all__ = ["app"]

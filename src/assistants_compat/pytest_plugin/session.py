@@ -14,7 +14,8 @@ from weakref import WeakSet
 
 import pytest
 
-from .. import meanwhile
+from .. import meanwhile, sources
+from ..cassettes.replay import Replayed
 from ..settings import Settings
 from . import MARKER, watching
 from .test import RecordingError, Test
@@ -61,8 +62,12 @@ class Session:
         if test is not None:
             test.plays(playing, self._harmless)
         self.open.append(playing)
+        stack = ExitStack()
+        if playing.key:
+            stack.enter_context(sources.exchanged(Replayed(playing.key)))
 
         def left() -> None:
+            stack.close()
             self.open.remove(playing)
             if test is not None:
                 test.has_played(playing)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .. import sources
+from ..cassettes.replay import Replayed
 from ..settings import Settings
 from . import MARKER
-from .seeded import Seeded
 
 if TYPE_CHECKING:
     from .playing import Playing
@@ -54,7 +54,7 @@ class Test:
     def __enter__(self) -> None:
         """Exchange the clock and the ids."""
         if self.is_ours:
-            self._stack.enter_context(sources.exchanged(Seeded(self.item.nodeid)))
+            self._stack.enter_context(sources.exchanged(Replayed()))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -87,6 +87,7 @@ class Test:
                 self._directory = Path(directory)
             self._stores[place] = store = str(self._directory / f"store-{len(self._stores)}.db")
             self._stack.callback(_close, store)
+            self._seed(replace(given, store=store, files=None))
         only_plays = bool(self._playing) and self._playing[-1].only_plays
         return replace(
             given,
@@ -95,11 +96,21 @@ class Test:
             poll_after_ms=1 if only_plays else given.poll_after_ms,
         )
 
+    def _seed(self, settings: Settings) -> None:
+        """Put what a converted recording found there into the store."""
+        seeds = [playing.key["seed"] for playing in self._playing if playing.key.get("seed")]
+        if seeds:
+            from ..conversion.seeding import seed  # noqa: PLC0415 - loads SQLAlchemy
+
+            for objects in seeds:
+                seed(settings, objects)
+
     # --- cassettes
 
     def plays(self, playing: Playing, harmless: Collection[re.Pattern[str]]) -> None:
-        """A cassette begins to play."""
+        """A cassette begins to play; a converted one makes any test ours, for only the shim can play it."""
         self._playing.append(playing)
+        self.is_ours = self.is_ours or bool(playing.key)
         if self.is_ours and not playing.is_old:
             playing.clean(harmless)
 
