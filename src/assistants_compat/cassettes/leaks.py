@@ -37,7 +37,7 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ("an OpenAI key", r"sk-[A-Za-z0-9_-]{16,}"),
     ("a bearer token", r"(?i:bearer)\s+[A-Za-z0-9._~+/-]{16,}=*"),
     ("basic credentials", r"(?i:\bbasic)\s+[A-Za-z0-9+/]{12,}=*" + _END),
-    ("a JSON web token", r"eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{4,}"),
+    ("a JSON web token", r"ey[AIJ][A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{4,}"),
     ("an Azure key", _ALONE + r"(?:[0-9a-f]{32}|[0-9A-F]{32})" + _END),
     ("an Azure key", _ALONE + r"[A-Za-z0-9]{84}" + _END),
     ("an Azure storage key", _ALONE + r"[A-Za-z0-9+/]{86}==" + r"(?![0-9A-Za-z_+/=-])"),

@@ -7,7 +7,6 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 from vcr.matchers import raw_body
@@ -17,10 +16,9 @@ from vcr.serializers import yamlserializer
 from ..cassettes import hygiene, replay
 from ..cassettes import vcr as cassette_file
 from ..cassettes.leaks import Leak, leaks, masked
+from ..cassettes.old import is_old
 from ..wire import Json
 
-_OLD = re.compile(r"/(?:assistants|threads)(?:/.+)?\Z")
-_OTHERS = re.compile(r"/chatkit/")
 _VCRS_OWN = {"method", "scheme", "host", "port", "path", "query", "uri"}
 _SECRET_HEADERS = ("authorization", "api-key", "cookie", "openai-organization", "openai-project", "x-api-key")
 _LEAST = 8  # characters of a header's value that is looked for elsewhere: a shorter one is in any text
@@ -70,7 +68,7 @@ class Playing:
 
 
 def _key(path: Path) -> Json:
-    """What a converted recording says of its replay; VCR.py passes over it, and a long file is not read twice for it."""
+    """What a converted recording says of its replay; VCR.py passes over it, and few files are read twice for it."""
     try:
         with path.open(encoding="utf-8") as file:
             if not any(line.startswith(f"{replay.KEY}:") for line in file):
@@ -78,12 +76,6 @@ def _key(path: Path) -> Json:
         return replay.key_of(cassette_file.load(path))
     except (OSError, UnicodeDecodeError, cassette_file.CassetteError):
         return {}
-
-
-def is_old(url: str) -> bool:
-    """Whether an address is one of the Assistants API, at OpenAI, Azure or behind a gateway."""
-    path = urlsplit(url).path
-    return _OLD.search(path) is not None and not _OTHERS.search(path)
 
 
 def _matchers(given: Any) -> list[Any]:

@@ -135,7 +135,7 @@ class Session:
                 raise said.with_traceback(_until(error.__traceback__, item)) from None
             raise
         if test is not None and (said := test.refusal()) is not None:
-            raise said
+            raise said.with_traceback(_until(said.__traceback__, item))
         return done
 
     @pytest.hookimpl(wrapper=True)

@@ -16,6 +16,7 @@ import pytest
 
 from .. import sources
 from ..cassettes.replay import Replayed
+from ..cassettes.old import is_old
 from ..settings import Settings
 from . import MARKER
 
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from .playing import Playing
 
 _FIXTURES = ("assistants_compat_client", "assistants_compat_async_client", "assistants_compat_upstream")
+
+
+_NOT_WRAPPED = (
+    "A request of the Assistants API came here, over a recording that has none: its client is not wrapped. Give it to "
+    "the test by a fixture, call assistants_compat.install(), or wrap it where it is made."
+)
 
 
 class RecordingError(Exception):
@@ -126,10 +133,13 @@ class Test:
             return None
         # unittest keeps what a test raised to itself, and would show that.
         kept = getattr(self.item, "_excinfo", None)
+        trace = kept[0].tb if kept else None
         if kept:
             kept.clear()
         said = dict.fromkeys(str(error) for error in refused)  # the SDK asks again
-        return RecordingError("\n\n".join(said))
+        if any(is_old(str(getattr(getattr(error, "failed_request", None), "uri", ""))) for error in refused):
+            said[_NOT_WRAPPED] = None
+        return RecordingError("\n\n".join(said)).with_traceback(trace)
 
     def end(self) -> None:
         """Raise `RecordingError` for secrets that a recording would hold, or for what a passed test did not play."""
