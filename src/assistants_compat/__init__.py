@@ -14,6 +14,7 @@ from .settings import Settings, StoredFile
 if TYPE_CHECKING:
     from . import azure as azure
     from .downloads import download_files
+    from .installing import install, uninstall
     from .intercept import wrap
     from .links import file_url
     from .settling import Settled, settle
@@ -33,7 +34,9 @@ __all__ = [
     "__version__",
     "download_files",
     "file_url",
+    "install",
     "settle",
+    "uninstall",
     "wrap",
 ]
 
@@ -42,7 +45,9 @@ _LATER = {
     "Settled": "settling",
     "download_files": "downloads",
     "file_url": "links",
+    "install": "installing",
     "settle": "settling",
+    "uninstall": "installing",
     "wrap": "intercept",
 }
 
