@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .errors import CompatError, DownloadError, SettingsError, SignInError, StoreError, UnsupportedSdkError
-from .settings import Settings, StoredFile
+from .settings import LegacyCall, Settings, StoredFile
 
 if TYPE_CHECKING:
     from . import azure as azure
@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CompatError",
     "DownloadError",
+    "LegacyCall",
     "Settings",
     "SettingsError",
     "Settled",

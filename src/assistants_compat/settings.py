@@ -42,6 +42,22 @@ class StoredFile:
 OnFile = Callable[[StoredFile], object]
 
 
+@dataclass(frozen=True)
+class LegacyCall:
+    """An Assistants call that a program made: what `Settings(report=...)` is told.
+
+    `route` has names in the place of ids (`/threads/{thread_id}/runs`).  `answered` says by whom: `here`, or by the
+    `upstream`.
+    """
+
+    method: str
+    route: str
+    answered: Literal["here", "upstream"]
+
+
+Report = str | Callable[[LegacyCall], object]
+
+
 def _whole_number(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -110,6 +126,10 @@ def _is_function(value: object) -> bool:
     return value is None or (callable(value) and not inspect.iscoroutinefunction(value))
 
 
+def _is_report(value: object) -> bool:
+    return isinstance(value, str) or _is_function(value)
+
+
 def _is_place(value: object) -> bool:
     return value is None or isinstance(value, str)
 
@@ -171,6 +191,7 @@ _NEEDED: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "thread_files": (lambda value: value in get_args(ThreadFiles), f"one of {', '.join(get_args(ThreadFiles))}"),
     "azure_api_version": (_is_version, "a version like 'preview', or None,"),
     "on_file": (_is_function, "a function that is not asynchronous, or None,"),
+    "report": (_is_report, "a path as a string, a function that is not asynchronous, or None,"),
 }
 
 
@@ -230,6 +251,11 @@ class Settings:
       `StoredFile` once for each generated file, when its bytes and its row are kept.  However many processes look at a
       run, the one that stored the file calls; one that dies in that moment never does.  Asynchronous clients call from
       a worker thread.  What it raises is logged and harms nothing; whoever waits for the run waits for it too.
+    - `report` (`ASSISTANTS_COMPAT_REPORT`, a path): which Assistants calls the program still makes.  A function is called
+      with a `LegacyCall` for each, in the thread or event loop that made it; a file gets lines that add up,
+      `{"process": 7, "at": 1790000000, "counted": [{"method": "POST", "route": "/threads", "answered": "here", "calls": 3}]}`
+      (`at` in seconds): at once for a kind of call that is new, then every ten seconds, and when the process ends.  Ids and
+      texts are never in it.
     """
 
     store: str | None = _from_environment("STORE", str, None)
@@ -246,6 +272,7 @@ class Settings:
     thread_files: ThreadFiles = _from_environment("THREAD_FILES", _thread_files, "keep")  # noqa: RUF009 - as above
     azure_api_version: str | None = _from_environment("AZURE_API_VERSION", _version, None)
     on_file: OnFile | None = _from_environment("ON_FILE", _function, None)  # noqa: RUF009 - as above
+    report: Report | None = _from_environment("REPORT", str, None)
 
     def __post_init__(self) -> None:
         """Refuse at once what would fail later, far from its cause."""
@@ -259,6 +286,8 @@ class Settings:
         # A relative path is meant from here, wherever the program goes later.
         object.__setattr__(self, "store", _absolute(self.store))
         object.__setattr__(self, "files", _absolute(self.files))
+        if isinstance(self.report, str):
+            object.__setattr__(self, "report", str(Path(self.report).expanduser().absolute()))
 
 
 _OBJECTS = re.compile(r"(?:s3|az|gs)://[A-Za-z0-9][\w.-]*(?:/[^?#@]*)?\Z", re.ASCII)

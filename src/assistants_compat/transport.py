@@ -17,14 +17,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Mu
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Literal, cast
 
-from . import app, redirects, sdk
+from . import app, redirects, reports, sdk
 from .carriers import carry, carry_async
 from .errors import ForeignError, UnreachableError
 from .exchange import HEADERS, Call, Reply
 from .io import Answer, AsyncIO, BlockingIO, Request, Upload, iterate, run
-from .settings import Settings
+from .settings import LegacyCall, Settings
 
 _DEPLOYMENT = re.compile(r"/deployments/[^/]+\Z")
 
@@ -68,6 +68,7 @@ class Passage:
             reply = run(app.answer(self.match, self.call, io))
         except UnreachableError as error:
             raise error.original from error.original.__cause__
+        self._report(reply)
         if reply is None:
             return None
         body: Any = None
@@ -79,6 +80,13 @@ class Passage:
             response.read()
         return response
 
+    def _report(self, reply: Reply | None) -> None:
+        """Count the call, if that is wanted; files are the upstream's own API, and count where they are ours."""
+        report = self.settings.report
+        if report is not None and (reply is not None or self.match.legacy):
+            answered: Literal["here", "upstream"] = "upstream" if reply is None else "here"
+            reports.count(report, LegacyCall(self.call.method, self.match.route, answered))
+
     async def answer_async(self, inner: Any, options: Mapping[str, Any], *, stream: bool) -> Any:
         """`answer`, for an asynchronous client."""
         upstream = AsyncUpstream(inner, self, options)
@@ -87,6 +95,7 @@ class Passage:
             reply = await app.answer(self.match, self.call, io)
         except UnreachableError as error:
             raise error.original from error.original.__cause__
+        self._report(reply)
         if reply is None:
             return None
         body: Any = reply.chunks

@@ -1,7 +1,7 @@
 """Every Python runs this as it starts, where `assistants_compat run` has put this directory into PYTHONPATH.
 
-It takes itself out of the way, lets the `sitecustomize` come in that it hides, and calls `install`.  An `ImportError`
-that left this module would end the interpreter, so none does.
+It takes itself out of the way, lets the `sitecustomize` come in that it hides, and calls `install`.  What goes wrong here
+Python says in a line, and starts the program.
 """
 
 import os
@@ -28,16 +28,14 @@ def _install() -> None:
     try:
         from assistants_compat import install  # noqa: PLC0415 - as late as that
     except ImportError as error:
-        if error.name != "assistants_compat":  # a child with another environment has no need of it
-            sys.stderr.write(f"assistants_compat does not work in this Python: {error}\n")
-    else:
-        install()
+        if error.name != "assistants_compat":
+            raise
+        return  # a child with another environment, which cannot have calls of ours
+    install()
 
 
 _without_this_directory()
 try:
     _hidden()
-except ImportError as error:
-    sys.stderr.write(f"sitecustomize: {error}\n")
 finally:
     _install()
