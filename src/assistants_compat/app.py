@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from . import errors
+from . import errors, routing
 from .exchange import Call, Reply, passed_on
 from .handlers import assistants, files, messages, runs, steps, threads, vector_stores
 from .io import IO
@@ -99,7 +99,7 @@ async def answer(matched: Match, call: Call, io: IO) -> Reply | None:
     """
     started = io.monotonic()
     try:
-        reply = await matched.handler(io, call)
+        reply = await _routed(matched, call, io)
     except errors.UpstreamError as error:
         reply = _upstream_reply(error)
     except errors.UnreachableError:
@@ -109,6 +109,15 @@ async def answer(matched: Match, call: Call, io: IO) -> Reply | None:
     if reply is not None:
         _complete(reply, io, started)
     return reply
+
+
+async def _routed(matched: Match, call: Call, io: IO) -> Reply | None:
+    if io.settings.only is None:
+        return await matched.handler(io, call)
+    if not await routing.is_ours(io, call, matched.route):
+        return None
+    reply = await matched.handler(io, call)
+    return None if routing.is_upstreams_too(call, matched.route) else reply
 
 
 def _upstream_reply(error: errors.UpstreamError) -> Reply:

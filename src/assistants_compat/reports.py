@@ -21,6 +21,8 @@ log = logging.getLogger("assistants_compat")
 
 _EVERY = 10  # seconds between two lines of a process whose kinds of calls are known
 _lock = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a child must not get a lock that nobody there will open
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 _files: dict[str, _File] = {}
 _process: list[int] = []
 

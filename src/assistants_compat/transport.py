@@ -56,6 +56,7 @@ class Passage:
     call: Call
     request: Any  # httpx.Request or httpx2.Request
     base: str  # of the upstream's Responses API
+    legacy_base: str
     version: str | None  # its `api-version`
     settings: Settings
     without_background: MutableSet[str]
@@ -124,9 +125,9 @@ def passage_from_request(  # noqa: PLR0913 - the request, its two halves, and wh
     headers = {name: request.headers[name] for name in HEADERS if name in request.headers}
     query = tuple(request.url.params.multi_items())
     call = Call(request.method, matched.parts, query, request.content, headers, reads_on=sdk.reads_pages_of_files())
-    base, azure = _upstream_base(request, base, azure=azure)
+    native, azure = _upstream_base(request, base, azure=azure)
     version = settings.azure_api_version if azure else None
-    return Passage(matched, call, request, base, version, settings, without_background)
+    return Passage(matched, call, request, native, base, version, settings, without_background)
 
 
 def _upstream_base(request: Any, base: str, *, azure: bool) -> tuple[str, bool]:
@@ -199,6 +200,7 @@ class _Siblings:
 
     def __init__(self, inner: Any, passage: Passage, options: Mapping[str, Any]) -> None:
         self.inner, self.request, self.base = inner, passage.request, passage.base
+        self.legacy_base = passage.legacy_base
         self.version = (("api-version", passage.version),) if passage.version else ()
         self.library = _library(self.request)
         self.options = options
@@ -220,10 +222,15 @@ class _Siblings:
             content = json.dumps(wanted.json).encode("ascii")
             headers.append(("Content-Type", "application/json"))
         headers.append(("Accept", wanted.accept))
+        base, version = self.base, self.version
+        if wanted.legacy:
+            headers.append(("OpenAI-Beta", legacy.headers.get("openai-beta", "assistants=v2")))
+            base = self.legacy_base
+            version = tuple(item for item in legacy.url.params.multi_items() if item[0] == "api-version")
         return self.inner.build_request(
             wanted.method,
-            legacy.url.copy_with(raw_path=f"{self.base}{wanted.path}".encode("ascii")),
-            params=[*kept, *self.version, *wanted.query] or None,
+            legacy.url.copy_with(raw_path=f"{base}{wanted.path}".encode("ascii")),
+            params=[*kept, *version, *wanted.query] or None,
             headers=headers,
             content=content,
             extensions=dict(legacy.extensions),
