@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .errors import CompatError, DownloadError, SettingsError, SignInError, StoreError, UnsupportedSdkError
-from .settings import Settings, StoredFile
+from .settings import LegacyCall, Settings, StoredFile
 
 if TYPE_CHECKING:
     from . import azure as azure
     from .downloads import download_files
+    from .installing import install, uninstall
     from .intercept import wrap
     from .links import file_url
     from .settling import Settled, settle
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CompatError",
     "DownloadError",
+    "LegacyCall",
     "Settings",
     "SettingsError",
     "Settled",
@@ -33,7 +35,9 @@ __all__ = [
     "__version__",
     "download_files",
     "file_url",
+    "install",
     "settle",
+    "uninstall",
     "wrap",
 ]
 
@@ -42,7 +46,9 @@ _LATER = {
     "Settled": "settling",
     "download_files": "downloads",
     "file_url": "links",
+    "install": "installing",
     "settle": "settling",
+    "uninstall": "installing",
     "wrap": "intercept",
 }
 

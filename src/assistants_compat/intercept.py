@@ -4,6 +4,9 @@ Every call of the SDK, in every version, ends in `self._client.send(request, ...
 the service no longer answers and hands every other one on, untouched.
 
 The application, and with it SQLAlchemy, is loaded when the first request is ours (see `transport`), not before.
+
+`wrap` puts a door into one client.  `cover` (for `install`) puts a descriptor in the place of the attribute, so that every
+client shows a door and keeps its own HTTP client behind it: nothing has to be found, and nothing to be restored.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from openai.lib.azure import BaseAzureClient
 
 from . import meanwhile, redirects, sdk, sources
 from .settings import Settings
+from .switch import is_off
 
 if TYPE_CHECKING:
     from .transport import Passage
@@ -43,7 +47,8 @@ def wrap(client: Client, settings: Settings | None = None) -> Client:
     `client` is an `OpenAI`, `AsyncOpenAI`, `AzureOpenAI` or `AsyncAzureOpenAI`, or of a subclass; it is changed in
     place and keeps its type.  The `openai` module itself may be given for its module-level client.  `with_options` and
     `copy` keep the effect; a copy with another `http_client` has to be wrapped again.  Wrapping twice is wrapping once;
-    given other settings the second time, those count from then on.
+    given other settings the second time, those count from then on.  Under `ASSISTANTS_COMPAT=off` the client is
+    returned as it is.
 
     Raises `TypeError` for anything else, `UnsupportedSdkError` when the installed SDK has no `beta.threads`, and
     `SettingsError` when a setting cannot be used.
@@ -55,21 +60,35 @@ def wrap(client: Client, settings: Settings | None = None) -> Client:
     if not isinstance(given, (openai.OpenAI, openai.AsyncOpenAI)):
         message = f"wrap() takes an OpenAI client or its asynchronous twin, not {type(given).__name__}."
         raise TypeError(message)
-    sdk.prepare(is_wrapped)
+    if is_off():
+        return client
+    prepare()
     inner: Any = client._client  # noqa: SLF001 - the one place where every version keeps it
     if isinstance(inner, _Door):
-        if settings is None or settings == inner.settings_of_door():
+        installed = isinstance(inner.entrance(), _InstalledEntrance)
+        if not installed and (settings is None or settings == inner.settings_of_door()):
             return client
+        settings = settings or inner.settings_of_door()
         inner = inner.__wrapped__
+    client._client = cast("Any", _door(given, inner, _entrance(given, settings or Settings())))  # noqa: SLF001 - as above
+    return client
+
+
+def prepare() -> None:
+    """Change the SDK's classes as `sdk.prepare` says."""
+    sdk.prepare(is_wrapped)
+
+
+def _entrance(client: Any, settings: Settings, *, class_: type[Entrance] | None = None) -> Entrance:
     azure = isinstance(client, BaseAzureClient)
-    settings = settings or Settings()
     if azure and settings.stream == "background":
         # Microsoft lists "performance issues when background mode is used with streaming" (platform.md section 5).
         log.warning("Settings(stream='background') on Azure is slow, by Microsoft's own word; 'direct' is the default.")
-    entrance = Entrance(settings, base=client.base_url.raw_path.decode("ascii"), azure=azure)
-    door = SyncDoor if isinstance(given, openai.OpenAI) else AsyncDoor
-    client._client = cast("Any", door(inner, entrance))  # noqa: SLF001 - as above
-    return client
+    return (class_ or Entrance)(settings, base=client.base_url.raw_path.decode("ascii"), azure=azure)
+
+
+def _door(client: Any, inner: Any, entrance: Entrance) -> _Door:
+    return (SyncDoor if isinstance(client, openai.OpenAI) else AsyncDoor)(inner, entrance)
 
 
 def is_wrapped(client: object) -> bool:
@@ -81,7 +100,8 @@ def settings_of(client: object) -> Settings:
     """The settings that a client was wrapped with; raises `TypeError` for one that was not."""
     inner = getattr(client, "_client", None)
     if not isinstance(inner, _Door):
-        message = f"A client that went through wrap() is needed, not {type(client).__name__}."
+        why = " ASSISTANTS_COMPAT=off leaves every client as it is." if is_off() else ""
+        message = f"A client that went through wrap() is needed, not {type(client).__name__}.{why}"
         raise TypeError(message)
     given = inner.settings_of_door()
     return meanwhile.settings(given) or given
@@ -115,7 +135,8 @@ class Entrance:
             return None
         from .transport import passage_from_request  # noqa: PLC0415 - loads SQLAlchemy, so only for a request of ours
 
-        return passage_from_request(request, *found, settings, self.without_background, azure=self.azure)
+        refused = self.without_background if settings is self.settings else meanwhile.without_background(settings)
+        return passage_from_request(request, *found, settings, refused, azure=self.azure)
 
 
 def _has_store(settings: Settings) -> bool:
@@ -167,6 +188,10 @@ class _Door(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic in wrapt's 
         super().__init__(inner)
         self._self_entrance = entrance
 
+    def entrance(self) -> Entrance:
+        """What it shares with the doors of the client's copies."""
+        return self._self_entrance
+
     def settings_of_door(self) -> Settings:
         """The settings that it was wrapped with."""
         return self._self_entrance.settings
@@ -212,6 +237,121 @@ class AsyncDoor(_Door):
         if (carriers := _carriers()) is not None:
             await carriers.finish_async(self.__wrapped__)
         await self.__wrapped__.aclose()
+
+
+# --- every client of the process
+
+
+class _InstalledEntrance(Entrance):
+    """That of a door which stands only as long as `cover` does."""
+
+
+class _Cover:
+    """In the place of `_client` on one of the SDK's client classes: shows a door before the HTTP client that is kept.
+
+    The SDK's copies hand on the door that they see; what is kept is always the HTTP client, or a door of `wrap`.
+    """
+
+    def __init__(self, covered: _Covered, before: Any) -> None:
+        """`before` is the property that the class has had there itself, as that of the module-level client has."""
+        self.covered, self.before = covered, before
+
+    def __get__(self, client: Any, owner: type | None = None) -> Any:
+        if client is None and self.before is None:
+            raise AttributeError(_CLIENT)  # as without us
+        if self.before is not None:
+            inner = self.before.__get__(client, owner)
+        elif _CLIENT in vars(client):
+            inner = vars(client)[_CLIENT]
+        else:
+            message = f"{type(client).__name__!r} object has no attribute {_CLIENT!r}"
+            raise AttributeError(message)
+        return inner if client is None or isinstance(inner, _Door) else self.covered.door(client, inner)
+
+    def __set__(self, client: Any, value: Any) -> None:
+        self.covered.prepare_once()
+        if isinstance(value, _Door) and isinstance(value.entrance(), _InstalledEntrance):
+            value = value.__wrapped__
+        if self.before is None:
+            vars(client)[_CLIENT] = value
+        else:
+            self.before.__set__(client, value)
+
+    def __delete__(self, client: Any) -> None:
+        if self.before is None:
+            del vars(client)[_CLIENT]
+        else:
+            self.before.__delete__(client)
+
+
+class _Covered:
+    """One `cover`: the settings, and the classes that it has changed."""
+
+    def __init__(self, settings: Settings | None) -> None:
+        self.given = settings
+        self.read: Settings | None = settings
+        self.prepared = False
+        self.without_background: set[str] = set()
+        self.classes: list[tuple[type, Any]] = []
+
+    def prepare_once(self) -> None:
+        """Prepare the SDK when its first client is made: it is slow to load what has to be changed."""
+        if not self.prepared and not is_off():
+            prepare()
+            self.prepared = True
+
+    def door(self, client: Any, inner: Any) -> Any:
+        """The client's door before `inner`: the one that it had the last time, or a new one."""
+        known = vars(client).get(_DOOR)
+        if known is not None and known[0] is self and known[1].__wrapped__ is inner:
+            return known[1]
+        if is_off():
+            return inner
+        if self.read is None:
+            self.read = Settings()
+        entrance = _entrance(client, self.read, class_=_InstalledEntrance)
+        entrance.without_background = self.without_background  # copies are made for a call, and must know it
+        door = _door(client, inner, entrance)
+        vars(client)[_DOOR] = self, door
+        return door
+
+    def place(self) -> None:
+        """Change the classes."""
+        module_client = vars(openai).get("_ModuleClient")
+        for class_ in (openai.OpenAI, openai.AsyncOpenAI, module_client):
+            if class_ is not None:
+                before = vars(class_).get(_CLIENT)
+                self.classes.append((class_, before))
+                setattr(class_, _CLIENT, _Cover(self, before))
+
+    def remove(self) -> None:
+        """Give the classes back what they had."""
+        for class_, before in self.classes:
+            if before is None:
+                delattr(class_, _CLIENT)
+            else:
+                setattr(class_, _CLIENT, before)
+
+
+_CLIENT, _DOOR = "_client", "_assistants_compat_door"
+_covered: list[_Covered] = []
+
+
+def cover(settings: Settings | None) -> None:
+    """Show a door on every client of the process; the settings are read at the first one where none are given."""
+    for covered in _covered:
+        if settings is None or settings == covered.given:
+            return
+    uncover()
+    covered = _Covered(settings)
+    covered.place()
+    _covered.append(covered)
+
+
+def uncover() -> None:
+    """Show every client's own HTTP client again."""
+    while _covered:
+        _covered.pop().remove()
 
 
 def _carriers() -> Any:

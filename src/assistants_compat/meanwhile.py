@@ -15,11 +15,22 @@ from .settings import Settings
 Choice = Callable[[Settings], "Settings | None"]
 
 _choices: list[Choice] = []  # of the whole process, like the recorders' own patches; the last one counts
+_refused: dict[str, set[str]] = {}
 
 
 def settings(given: Settings) -> Settings | None:
     """The settings that count now for a client that was given these; None for a client that shall seem unwrapped."""
     return _choices[-1](given) if _choices else given
+
+
+def without_background(settings: Settings) -> set[str]:
+    """The upstreams that refused background mode to requests under these settings: one test must not know of another's."""
+    return _refused.setdefault(str(settings.store), set())
+
+
+def forget(store: str) -> None:
+    """Nobody comes back to this store."""
+    _refused.pop(store, None)
 
 
 @contextmanager

@@ -27,6 +27,8 @@ VALUES = {
     "thread_files": ("delete", "delete"),
     "azure_api_version": ("preview", "preview"),
     "on_file": ("builtins:print", print),
+    "only": ("asst_a, asst_b", {"asst_a", "asst_b"}),
+    "report": ("/var/log/calls.jsonl", "/var/log/calls.jsonl"),
 }
 
 

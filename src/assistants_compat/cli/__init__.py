@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typer
 
-from . import cassettes, download, settle, store
+from . import cassettes, download, run, settle, store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +22,7 @@ app = typer.Typer(
     "without that key it asks with the tokens of who is signed in to Azure.",
 )
 app.add_typer(download.commands)
+app.add_typer(run.commands)
 app.add_typer(settle.commands)
 app.add_typer(store.commands, name="store")
 app.add_typer(cassettes.commands, name="cassettes")

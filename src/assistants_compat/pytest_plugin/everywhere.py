@@ -1,4 +1,4 @@
-"""The one line of a conftest.py: every test of the suite is marked with `assistants_compat`.
+"""The one line of a conftest.py: every test of the suite is marked with `assistants_compat`, every client is wrapped.
 
 pytest_plugins = ["assistants_compat.pytest_plugin.everywhere"]
 """
@@ -7,7 +7,18 @@ from __future__ import annotations
 
 import pytest
 
+from ..installing import install, uninstall
 from . import MARKER
+
+
+def pytest_configure() -> None:
+    """Wrap the clients that no fixture gives, too; the SDK need not be there yet."""
+    install()
+
+
+def pytest_unconfigure() -> None:
+    """Leave the process as it was."""
+    uninstall()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

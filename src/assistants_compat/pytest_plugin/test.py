@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .. import sources
+from .. import meanwhile, sources
 from ..cassettes.replay import Replayed
 from ..cassettes.old import is_old
 from ..settings import Settings
@@ -177,6 +177,7 @@ class Test:
 
 def _close(store: str) -> None:
     """Close the test's store, if anything was kept in it."""
+    meanwhile.forget(store)
     engine = sys.modules.get(f"{__package__.partition('.')[0]}.store.engine")
     if engine is not None:
         engine.close(f"sqlite:///{store}")
