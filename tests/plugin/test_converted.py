@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 import suites
+from suites import LINE, Run
+
 from assistants_compat.cassettes import vcr
 from assistants_compat.conversion.play import convert
-from suites import LINE, Run
 
 
 def test_the_same_tests_pass_after_conversion(place: Path, run: Run) -> None:

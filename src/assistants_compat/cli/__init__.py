@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typer
 
-from . import cassettes, download, run, settle, store
+from . import cassettes, check, download, run, settle, store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +25,7 @@ app.add_typer(download.commands)
 app.add_typer(run.commands)
 app.add_typer(settle.commands)
 app.add_typer(store.commands, name="store")
+cassettes.commands.add_typer(check.commands)
 app.add_typer(cassettes.commands, name="cassettes")
 
 __all__ = ["app"]

@@ -30,7 +30,7 @@ class Playing:
     def __init__(self, cassette: Any) -> None:
         """Look at what was recorded."""
         self.cassette = cassette
-        self.path = str(cassette._path)  # noqa: SLF001 - older versions have no public name for it
+        self.path = str(Path(cassette._path).resolve())  # noqa: SLF001 - older versions have no public name for it
         self.recorded = [(str(request.method), str(request.uri)) for request in cassette.requests]
         # A recording that is made anew has no use for what the old service said.
         self.is_old = cassette.record_mode != RecordMode.ALL and any(is_old(url) for _, url in self.recorded)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .. import meanwhile, sources
-from ..cassettes.replay import Replayed
 from ..cassettes.old import is_old
+from ..cassettes.replay import Replayed
 from ..settings import Settings
 from . import MARKER
 
