@@ -63,7 +63,7 @@ def test_polled_by_hand(client):
     run = client.beta.threads.runs.create(thread_id=thread.id, assistant_id=assistant.id)
     while run.status in ("queued", "in_progress"):
         run = client.beta.threads.runs.retrieve(run.id, thread_id=thread.id)
-    assert run.usage.total_tokens == 37
+    assert run.usage.total_tokens > 0
     assert answer(client, thread) == "There are 3 apples."
 
 def test_function(client):
@@ -139,14 +139,11 @@ def conversation(client):
     return run.status, client.beta.threads.messages.list(thread_id=thread.id).data[0].content[0].text.value
 
 class TestCounting(VCRTestCase):
-    def _get_vcr_kwargs(self):
-        return {"record_mode": "none"}
-
     def test_counts(self):
         self.assertEqual(conversation(openai.OpenAI(max_retries=0)), ("completed", "There are 3 apples."))
 
 class TestPlayer(unittest.TestCase):
-    @vcr.use_cassette(os.path.join(HERE, "cassettes", "by_hand.yaml"), record_mode="none")
+    @vcr.use_cassette(os.path.join(HERE, "cassettes", "by_hand.yaml"))
     def test_counts(self):
         self.assertEqual(conversation(openai.OpenAI(max_retries=0)), ("completed", "There are 3 apples."))
 """

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+import suites
+from old_recordings import ANSWER
 from suites import CONFTEST, LINE, Run
 
 from assistants_compat.testing import StandIn, Turn
@@ -102,3 +105,18 @@ def test_a_secret_stops_the_recording(cassette: Path, run: Run, live: StandIn) -
         ["*was not written: something in it looks like a secret*", "*an OpenAI key (sk-l..., 28*"]
     )
     assert not cassette.exists()
+
+
+def test_the_whole_suite_is_recorded_anew(place: Path, run: Run, live: StandIn) -> None:
+    """The ten tests, sync, async, streamed and unittest's, record over the shim and play in another order."""
+    suites.write(place, LINE)
+    shutil.rmtree(place / "cassettes")
+    says = Turn(text=ANSWER)
+    calls = Turn(function_calls=[{"name": "count", "arguments": "{}"}])
+    live.script(says, says, says, says, calls, says, says, says, says, says)
+    run("-q", "--record-mode=once").assert_outcomes(passed=suites.TESTS)
+    recorded = len(live.requests)
+    result = run("-q", "test_unittest.py", "test_plain.py", "test_async.py")
+    result.assert_outcomes(passed=suites.TESTS)
+    result.stdout.no_fnmatch_line("*still stand*")
+    assert len(live.requests) == recorded

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -34,7 +34,7 @@ class Session:
         self.config = config
         self.test: Test | None = None
         self.open: list[Playing] = []
-        self.clients: WeakSet[Any] = WeakSet()
+        self.clients: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # each with the fixture that gave it
         self.old: set[str] = set()
         self.played: dict[str, dict[str, Any]] = {}
         self._harmless = [re.compile(line) for line in config.getini("assistants_compat_harmless")]
@@ -87,8 +87,9 @@ class Session:
         self.test = Test(item, may_be_partly_played=self.config.getini("assistants_compat_partly_played"))
         try:
             with self.test:
-                for client in list(self.clients) if self.test.is_ours else ():
-                    self.test.wrap(client)
+                for client, fixture in list(self.clients.items()):
+                    if self.test.wraps(fixture):
+                        self.test.wrap(client)
                 return (yield)
         finally:
             self.test = None
@@ -97,9 +98,10 @@ class Session:
     def pytest_fixture_setup(self, fixturedef: Any) -> Generator[None, object, object]:
         """Wrap the clients that the fixtures of a test of ours make."""
         value = yield
-        if self.test is not None and self.test.wraps(fixturedef.argname) and _is_client(value):
-            self.clients.add(value)
-            self.test.wrap(value)
+        if self.test is not None and _is_client(value):
+            self.clients.setdefault(value, fixturedef.argname)  # another fixture may hand it on
+            if self.test.wraps(fixturedef.argname):
+                self.test.wrap(value)
         return value
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
