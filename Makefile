@@ -16,7 +16,7 @@ export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check ogx matrix clients lock wheel clean
+.PHONY: help demo test record check ogx matrix clients lock wheel clean
 
 ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
   PY := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -38,6 +38,7 @@ READY := ready-$(PY)
 help:
 	@echo 'make demo     run examples/data_analyst.py over a recording      ARGS=--live for the real service'
 	@echo 'make test     run the tests against the built wheel              ARGS="-k name", JOBS=0 for one process, COV=1'
+	@echo 'make record   make the recordings in cassettes/ anew                RECORD_LIVE=1 with OPENAI_API_KEY for the real service'
 	@echo 'make check    lint, format, types, layers'
 	@echo 'make ogx      the same runs on OGX, an independent Responses server (needs ../shared and Python 3.12)'
 	@echo 'make matrix   the contract tests on pinned pairs of Python and openai SDK'
@@ -99,6 +100,9 @@ demo: .venv/demo/$(READY)
 test: .venv/test/wheel-$(PY)
 	@.venv/test/bin/python -m pytest -n $(JOBS) --dist worksteal $(if $(COV),--cov --cov-report=term) $(ARGS)
 
+record: .venv/test/wheel-$(PY)
+	@.venv/test/bin/python -m pytest cassettes --record-mode=rewrite $(ARGS)
+
 ogx: .venv/test/wheel-$(PY)
 	@.venv/test/bin/python -m pytest -m ogx tests/ogx $(ARGS)
 
@@ -127,7 +131,7 @@ check: .venv/check/$(READY)
 # --- lock: a file for each Python, the same with the tools of `check`, one for each pair of `matrix`, and one for each
 # framework of `clients`
 
-EXTRAS := --extra postgres --extra objects --extra cli --extra azure
+EXTRAS := --extra postgres --extra objects --extra cli --extra azure --extra pytest
 COMPILE = "$(UV)" pip compile -q --universal --fork-strategy fewest --no-annotate \
   --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade) $(EXTRAS)
 
