@@ -27,6 +27,16 @@ class Field:
         """Whether both have it, with the same value and type."""
         return self.recorded == self.now
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the recorded answer did not have it: the service added fields over the years."""
+        return self.recorded == ABSENT
+
+    @property
+    def is_time(self) -> bool:
+        """Whether it is a time: what happens between two calls has that of the second now."""
+        return self.where.endswith("_at") and self.recorded.isdigit() and self.now.isdigit()
+
     def __str__(self) -> str:
         """As the report says it."""
         return f"{self.where}: {shortened(self.recorded)}, now {shortened(self.now)}"

@@ -50,7 +50,10 @@ def _empty(item: Json) -> Json:
 def _message(item: Json, where: Json, pieces: list[str]) -> Iterator[Json]:
     for index, part in enumerate(item["content"]):
         at = {**where, "content_index": index}
-        begun = {key: type(value)() if isinstance(value, (str, list)) and key != "type" else value for key, value in part.items()}
+        begun = {
+            key: type(value)() if isinstance(value, (str, list)) and key != "type" else value
+            for key, value in part.items()
+        }
         yield {"type": "response.content_part.added", **at, "part": begun}
         if part["type"] == "refusal":
             yield {"type": "response.refusal.delta", **at, "delta": part["refusal"]}
@@ -146,7 +149,9 @@ def pieces_of(events: Iterable[Event], response: Mapping[str, Any]) -> dict[str,
     output = objects(response.get("output"))
     calls = [item for item in output if item["type"] != "message"]
     found = {f"msg {number}": each for number, each in enumerate(texts.values())}
-    return found | {str(item.get("call_id") or item["id"]): each for item, each in zip(calls, codes.values(), strict=False)}
+    return found | {
+        str(item.get("call_id") or item["id"]): each for item, each in zip(calls, codes.values(), strict=False)
+    }
 
 
 def _said(block: Json) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -59,6 +59,16 @@ class Old:
     def call(self) -> str:
         """Its method and path, for a person."""
         return f"{self.exchange.method} {self.route or urlsplit(self.exchange.uri).path}"
+
+    @property
+    def refusal(self) -> str:
+        """The message of the error that it got."""
+        return str(as_object(self.answer.get("error")).get("message") or "")
+
+    @property
+    def is_first_version(self) -> bool:
+        """Whether it was recorded under the API's first version, whose rules and answers were others."""
+        return "assistants=v1" in self.exchange.request_headers.get("openai-beta", ())
 
     @property
     def ok(self) -> bool:
@@ -140,6 +150,12 @@ class Evidence:
         """A call by its number."""
         return self.olds[number - 1]
 
+    @property
+    def run_ids(self) -> list[str]:
+        """The runs that are shown or asked for."""
+        asked = [old.parts["run_id"] for old in self.ours if "run_id" in old.parts]
+        return list(dict.fromkeys([id_ for id_ in self.shown if self.last(id_, "thread.run")] + asked))
+
     def _ranks(self) -> dict[str, int]:
         """Which object came before which, where their times are equal: as the longest lists and streams have them."""
         sequences = []
@@ -154,9 +170,7 @@ class Evidence:
 
     def _generated(self) -> set[str]:
         """The files that runs made: linked or shown by an assistant's message, or by a step."""
-        uploaded = {
-            as_object(_json(old.exchange.body)).get("id") for old in self.olds if old.exchange.method == "POST"
-        }
+        uploaded = {as_object(_json(old.exchange.body)).get("id") for old in self.olds if old.exchange.method == "POST"}
         found = {id_ for old in self.olds if old.route for each in old.objects for id_ in files_of(each)}
         return found - uploaded
 
@@ -222,11 +236,3 @@ def _json(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
-
-
-def ids_in(values: Iterable[Any]) -> list[str]:
-    """The ids of files, threads and the like that stand in JSON."""
-    return _ID.findall(json.dumps(list(values)))
-
-
-_ID = re.compile(r"\b(?:asst|thread|msg|run|step)_\w+")

@@ -261,7 +261,9 @@ class _Writing:
         shown, self._images = self._images, deque()
         notes = [self._shown(file) for file in shown]
         blocks = objects((message or {}).get("content"))
-        images = [str(as_object(block["image_file"]).get("file_id")) for block in blocks if block.get("type") == "image_file"]
+        images = [
+            str(as_object(block["image_file"]).get("file_id")) for block in blocks if block.get("type") == "image_file"
+        ]
         notes += [self._cited(file, "", 0, 0) for file in images if file not in shown]
         parts = [self._part(block) for block in blocks if block.get("type") in {"text", "refusal"}]
         if notes and not parts:
@@ -304,7 +306,9 @@ class _Writing:
     def _linked(self, note: Json, gone: int) -> Json:
         file_id = str(as_object(note.get("file_path")).get("file_id"))
         link = str(note.get("text") or "")
-        return self._cited(file_id, link, int(note.get("start_index") or 0) - gone, int(note.get("end_index") or 0) - gone)
+        return self._cited(
+            file_id, link, int(note.get("start_index") or 0) - gone, int(note.get("end_index") or 0) - gone
+        )
 
     def _cited(self, file_id: str, link: str, start: int, end: int) -> Json:
         """A citation of a container's file that stands for a recorded one; without a link it was shown."""
@@ -317,7 +321,9 @@ class _Writing:
             if link:
                 self.run.names[place] = path
             if file_id not in self.run.evidence.contents:
-                self.run.troubles.append(f"file {file_id} was never downloaded: its bytes are not known, and it is empty")
+                self.run.troubles.append(
+                    f"file {file_id} was never downloaded: its bytes are not known, and it is empty"
+                )
         return {
             "type": "container_file_citation",
             "container_id": self.run.container,
@@ -354,7 +360,9 @@ class _Writing:
         for number, call in enumerate(hosted):
             self.plan["call"].append(str(call.get("id")))
             self.plan["step"].append(step["id"] if number == 0 else None)
-            self.items.append(self._code(call, step) if call["type"] == "code_interpreter" else self._search(call, step))
+            self.items.append(
+                self._code(call, step) if call["type"] == "code_interpreter" else self._search(call, step)
+            )
         if len(hosted) > 1:
             self.run.troubles.append(f"step {step['id']} has {len(hosted)} calls: each is a step of its own now")
         if not hosted:
@@ -373,7 +381,13 @@ class _Writing:
             function = as_object(call.get("function"))
             said = {"name": function.get("name"), "arguments": function.get("arguments") or ""}
             self.items.append(
-                {"id": self._id("fc"), "type": "function_call", "status": "completed", "call_id": call.get("id"), **said}
+                {
+                    "id": self._id("fc"),
+                    "type": "function_call",
+                    "status": "completed",
+                    "call_id": call.get("id"),
+                    **said,
+                }
             )
 
     def _code(self, call: Json, step: Json) -> Json:

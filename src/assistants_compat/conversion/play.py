@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import functools
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import openai
@@ -61,7 +63,7 @@ class Converted:
 
     def share(self) -> tuple[int, int]:
         """How many recorded fields the shim answers as recorded, of how many."""
-        every = [each for outcome in self.outcomes for each in outcome.fields]
+        every = [each for outcome in self.outcomes for each in outcome.fields if not each.is_new]
         return sum(each.same for each in every), len(every)
 
 
@@ -138,10 +140,10 @@ class _Playing:
     def play(self) -> Converted:
         seed, troubles = seeding.found(self.evidence)
         settings = Settings(store="sqlite://", files=None, namespace=f"conversion-{id(self)}")
-        with sources.exchanged(self.planned), _door(settings, self.upstream) as (door, library):
+        with sources.exchanged(self.planned), _door(settings, self.upstream) as door:
             seeding.seed(settings, seed)
             for old in self.evidence.olds:
-                self._one(old, door, library)
+                self._one(old, door)
         for run in self.upstream.runs.values():
             troubles += run.troubles
         key: Json = {"ids": self.planned.minted, "clock": self.planned.clock}
@@ -155,7 +157,7 @@ class _Playing:
             is_old=True,
         )
 
-    def _one(self, old: Old, door: Any, library: Any) -> None:
+    def _one(self, old: Old, door: SyncDoor) -> None:
         outcome = Outcome(old.number, old.call, "played")
         self.outcomes.append(outcome)
         if old.route is None:
@@ -167,12 +169,12 @@ class _Playing:
             outcome.kind = "refused"
             outcome.reason = f"the service was in trouble ({old.exchange.status}), and is not asked for this any more"
         else:
-            self._play(old, outcome, door, library)
+            self._play(old, outcome, door)
 
     def _next(self, old: Old) -> Old:
         return next((each for each in self.evidence.ours if each.number > old.number), old) if old.ok else old
 
-    def _play(self, old: Old, outcome: Outcome, door: Any, library: Any) -> None:
+    def _play(self, old: Old, outcome: Outcome, door: SyncDoor) -> None:
         self.planned.forget()
         self.planned.tell(self._ids(old))
         self.planned.time = max(_time(old), self.planned.time if self.planned.clock else 0)
@@ -181,7 +183,7 @@ class _Playing:
         self.upstream.wanted = None
         if run_id is not None:
             self.upstream.wanted = run_id, asked_round(old, self.upstream.run(run_id))
-        request = _request(library, old)
+        request = _request(_library(), old)
         try:
             response = door.send(request)
         finally:
@@ -191,6 +193,8 @@ class _Playing:
             outcome.kind = "refused"
             said = as_object(as_object(_json(response)).get("error")).get("message") or ""
             outcome.reason = f"recorded {old.exchange.status}, now {response.status_code}: {said}"
+            if old.is_first_version:
+                outcome.reason += " (recorded under assistants=v1)"
         elif old.exchange.is_stream:
             outcome.fields = list(fields(told(old.events), told(events_of(response.content))))
         elif str(old.route).endswith("/content"):
@@ -226,7 +230,18 @@ def _asks(old: Old) -> bool:
 
 
 def _time(old: Old) -> int:
-    """When a call came: as what it made, or what it shows of a run, says."""
+    """When a call came: as what it made, or what it shows of a run, says, else as its answer's Date says."""
+    return _shown_time(old) or _date(old.exchange.header("date"))
+
+
+def _date(header: str | None) -> int:
+    try:
+        return int(parsedate_to_datetime(header).timestamp()) if header else 0
+    except ValueError:
+        return 0
+
+
+def _shown_time(old: Old) -> int:
     shown = old.objects
     if not shown:
         return 0
@@ -259,12 +274,18 @@ def _json(response: Any) -> Any:
         return None
 
 
-@contextmanager
-def _door(settings: Settings, upstream: Upstream) -> Iterator[tuple[SyncDoor, Any]]:
-    """A door over the recording, in the HTTP library of the installed SDK."""
+@functools.cache
+def _library() -> Any:
+    """The HTTP library of the installed SDK, httpx or httpx2."""
     with openai.OpenAI(api_key="none") as client:
         request = client._client.build_request("GET", "https://localhost")  # noqa: SLF001 - of whichever library it uses
-        library = sys.modules[type(request).__module__.partition(".")[0]]
+    return sys.modules[type(request).__module__.partition(".")[0]]
+
+
+@contextmanager
+def _door(settings: Settings, upstream: Upstream) -> Iterator[SyncDoor]:
+    """A door over the recording, in the HTTP library of the installed SDK."""
+    library = _library()
     transport = library.MockTransport(lambda request: upstream.answer(request, library))
-    with library.Client(transport=transport) as http:
-        yield SyncDoor(http, Entrance(settings, base="", azure=False)), library
+    with library.Client(transport=transport, trust_env=False) as http:
+        yield SyncDoor(http, Entrance(settings, base="", azure=False))

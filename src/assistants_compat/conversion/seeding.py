@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ Seed = dict[str, list[Json]]
 """`assistants`, `threads`, `messages`, `runs` and `steps`, each as it was served, oldest first."""
 
 _TTL = 600
+_NOT_FOUND = 404
+_FAR = 2**40  # seconds
+_REFUSAL = re.compile(r"""(?:Runs in status |Cannot \w+ run with status )["'](\w+)["']""")
 _GIVEN = (
     "name description model instructions tools tool_resources metadata top_p temperature response_format "
     "reasoning_effort"
@@ -103,15 +107,15 @@ class _Finding:
         ids: list[str] = []
         made: set[str] = set()
         for old in self.evidence.ours:
-            id_ = old.parts.get(name) or (old.body.get(name) if old.ok else None)
-            if isinstance(id_, str) and id_ not in made and (old.ok or id_ in self.evidence.shown):
+            id_ = old.parts.get(name) or old.body.get(name)
+            if isinstance(id_, str) and id_ not in made and old.exchange.status != _NOT_FOUND:
                 ids.append(id_)
             made |= {each["id"] for each in old.objects} if old.creates else set()
         return [id_ for id_ in dict.fromkeys(ids) if id_ not in self.made]
 
     def _assistants(self, runs: list[Json]) -> list[Json]:
         found = {each["id"]: each for each in self._shown("assistant")}
-        asked = [*self._asked("assistant_id"), *(str(run["assistant_id"]) for run in runs)]
+        asked = [*self._asked("assistant_id"), *(str(run["assistant_id"]) for run in runs if run["assistant_id"])]
         for id_ in dict.fromkeys(asked):
             if id_ in found or id_ in self.made:
                 continue
@@ -119,9 +123,12 @@ class _Finding:
             if theirs:
                 found[id_] = {key: value for key, value in theirs[0].items() if key in _GIVEN and key != "metadata"}
                 found[id_] |= {"id": id_, "object": "assistant", "created_at": theirs[0]["created_at"]}
-                self.troubles.append(f"assistant {id_} was never read: it is taken to be as its run {theirs[0]['id']} shows")
+                self.troubles.append(
+                    f"assistant {id_} was never read: it is taken to be as its run {theirs[0]['id']} shows"
+                )
             else:
-                self.troubles.append(f"assistant {id_} was made elsewhere, and nothing in the recording shows it")
+                found[id_] = {"id": id_, "object": "assistant", "created_at": 0, "model": "unknown"}
+                self.troubles.append(f"assistant {id_} was made elsewhere: nothing shows more than that it was there")
         return list(found.values())
 
     def _threads(self, standing: list[Json]) -> list[Json]:
@@ -131,10 +138,19 @@ class _Finding:
             if made_here(self.evidence, id_):
                 found.pop(id_, None)
                 continue
-            created = min((each["created_at"] for each in standing if each.get("thread_id") == id_), default=0)
+            times = [each["created_at"] for each in standing if each.get("thread_id") == id_]
+            created = min(times, default=0)
             if id_ not in found:
-                found[id_] = {"id": id_, "object": "thread", "created_at": created, "metadata": {}, "tool_resources": {}}
-            self.troubles.append(f"thread {id_} was made elsewhere: what was said in it before is known as far as it was read")
+                found[id_] = {
+                    "id": id_,
+                    "object": "thread",
+                    "created_at": created,
+                    "metadata": {},
+                    "tool_resources": {},
+                }
+            self.troubles.append(
+                f"thread {id_} was made elsewhere: what was said in it before is known as far as it was read"
+            )
         return list(found.values())
 
     def _runs(self) -> list[Json]:
@@ -144,7 +160,13 @@ class _Finding:
             if run is not None and str(old.route).endswith("/cancel") and run["status"] == "cancelling":
                 run["status"] = "in_progress"
         for id_ in self._asked("run_id"):
-            if id_ not in found:
+            calls = [old for old in self.evidence.ours if old.parts.get("run_id") == id_]
+            status = next((match[1] for old in calls if (match := _REFUSAL.search(old.refusal))), None)
+            if id_ not in found and status is not None:
+                begun = {"id": id_, "object": "thread.run", "created_at": 0, "assistant_id": "", "status": status}
+                found[id_] = {**begun, "thread_id": calls[0].parts["thread_id"], "expires_at": _FAR}
+                self.troubles.append(f"run {id_} was begun elsewhere: nothing shows more than that it was {status}")
+            elif id_ not in found:
                 self.troubles.append(f"run {id_} was begun elsewhere, and nothing in the recording shows it")
         return list(found.values())
 

@@ -81,6 +81,8 @@ class Upstream:
         run_id, at = self.wanted
         run = self.run(run_id)
         self._requests[run.response_id(at)] = request
+        if at > 0:
+            self.told({"msg": [None]})  # what the transcript keeps of the calls that were answered comes first
         if request.get("stream"):
             return 200, _EVENTS, self._stream(run, at, request)
         return self._response(run, at, run.status_at(self.old.number, at), request)
@@ -98,7 +100,7 @@ class Upstream:
 
     def _look(self, ids: list[str], _body: Json) -> Any:
         assert self.old is not None  # noqa: S101 - as above
-        for run in self.runs.values():
+        for run in map(self.run, self.evidence.run_ids):
             for at in range(len(run.rounds)):
                 if run.response_id(at) == ids[0]:
                     status = run.status_at(self.old.number, at)
@@ -161,11 +163,18 @@ class Upstream:
         return {**_INDEXED, "id": ids[0]}
 
     def _absent(self, ids: list[str], _body: Json) -> Any:
-        error = {"message": f"No file found with id '{ids[1]}' in vector store '{ids[0]}'.", "type": "invalid_request_error"}
+        error = {
+            "message": f"No file found with id '{ids[1]}' in vector store '{ids[0]}'.",
+            "type": "invalid_request_error",
+        }
         return 404, _JSON, json.dumps({"error": {**error, "param": None, "code": None}}).encode()
 
     def _batch(self, ids: list[str], _body: Json) -> Json:
-        return {"id": counted("vsfb", ids[0], len(self.sent)), "object": "vector_store.file_batch", "status": "completed"}
+        return {
+            "id": counted("vsfb", ids[0], len(self.sent)),
+            "object": "vector_store.file_batch",
+            "status": "completed",
+        }
 
     def _upload(self, _ids: list[str], _body: Json) -> Json:
         return {"id": counted("file", len(self.sent)).replace("_", "-"), "object": "file", "status": "processed"}
@@ -203,5 +212,3 @@ def _object(body: bytes) -> Json:
         return as_object(json.loads(body))
     except ValueError:
         return {}
-
-
