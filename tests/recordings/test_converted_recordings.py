@@ -80,7 +80,7 @@ def door(request: pytest.FixtureRequest) -> Iterator[Door]:
 def test_every_recording_converts_and_answers_as_recorded(
     recordings: ModuleType, door: Door, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its calls, repeated over the converted recording, get the recorded answers; the share of equal fields is shown."""
+    """Its calls, repeated over the converted recording, get the recorded answers; the share is shown."""
     every: list[Field] = []
     refused: Counter[str] = Counter()
     converted_all = 0

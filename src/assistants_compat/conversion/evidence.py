@@ -26,7 +26,7 @@ Event = tuple[str, Any]
 
 @dataclass(frozen=True)
 class Old:
-    """A recorded exchange by its `number`, from 1; `route` is its path below the API's base, None of what is not ours."""
+    """A recorded exchange by its `number`, from 1; `route` is its path below the base, None where it is not ours."""
 
     number: int
     exchange: Exchange

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from ..translate.citations import is_shown_image
@@ -61,7 +62,7 @@ class RecordedRun:
         submits = [old for old in self.evidence.ours if old.submits_to == self.id]
         begin = next((old.number for id_, old in self.evidence.created.items() if id_ == self.id), 0)
         bounds = [begin, *(old.number for old in submits), len(self.evidence.olds) + 1]
-        rounds = [Round(first, last) for first, last in zip(bounds, bounds[1:], strict=False)]
+        rounds = [Round(first, last) for first, last in pairwise(bounds)]
         for each in rounds:
             each.calls = self._calls(each)
         for submit, each in zip(submits, rounds, strict=False):
@@ -86,7 +87,7 @@ class RecordedRun:
         known = {call.get("id"): call for step in self.steps for call in calls_of(step)}
         found = []
         for output in objects(body.get("tool_outputs")):
-            id_ = output.get("tool_call_id")
+            id_ = str(output.get("tool_call_id"))
             if id_ not in known:
                 self.troubles.append(f"run {self.id}: the name and the arguments of call {id_} were never read")
             found.append(known.get(id_) or {"id": id_, "type": "function", "function": {"name": "", "arguments": ""}})
