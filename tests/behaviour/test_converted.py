@@ -47,7 +47,6 @@ def play(door: Door, tmp_path: Path) -> Callable[..., Converted]:
         with replayed(tmp_path / "new.yaml") as (settings, tape):
             suite(door.client(SimpleNamespace(base_url=BASE), settings, **options), door)
             assert tape.all_played
-        assert not [line for each in interactions for line in (each,) if not isinstance(line, dict)]
         return converted
 
     return run
@@ -243,13 +242,13 @@ def test_code_interpreter_with_files(play: Callable[..., Converted]) -> None:
         old.read(answer, old.message(QUESTION, "user", "3x + 11 = 14?")),
         interaction("GET", f"/files/{table}/content", None, CSV),
         interaction("GET", f"/files/{plot}/content", None, PNG),
-        interaction("GET", f"/files/{table}", None, {**made, "id": table, "filename": "/mnt/data/a b.csv", "bytes": 8}),
+        interaction("GET", f"/files/{table}", None, {**made, "id": table, "filename": "/mnt/data/a b.csv", "bytes": 9}),
         interaction("GET", f"/threads/{THREAD}/runs/{RUN}/steps", None, old.listed(*steps)),
     )
     assert (converted.refused, converted.troubles) == ([], [])
-    assert [
-        each for each in converted.outcomes[4:] if [one for one in each.differing if not (one.is_new or one.is_time)]
-    ] == [each for each in converted.outcomes if each.call.endswith(("messages", "steps"))][2:]
+    # What the shim does otherwise than this recording (docs/differences.md): it lists linked files, and counts tokens.
+    unlike = [each for outcome in converted.outcomes for each in outcome.differing if not (each.is_new or each.is_time)]
+    assert {each.where for each in unlike} == {"data[0].attachments", "data[0].usage", "data[1].usage"}
 
 
 def test_a_search_with_citations(play: Callable[..., Converted]) -> None:
