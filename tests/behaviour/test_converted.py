@@ -1,4 +1,4 @@
-"""Old recordings of small suites, converted: the same calls of the SDK see the same ids, texts, annotations and bytes."""
+"""Old recordings of small suites, converted: the same calls see the same ids, texts, annotations and bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import base64
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -248,7 +247,7 @@ def test_code_interpreter_with_files(play: Callable[..., Converted]) -> None:
     assert (converted.refused, converted.troubles) == ([], [])
     # What the shim does otherwise than this recording (docs/differences.md): it lists linked files, and counts tokens.
     unlike = [each for outcome in converted.outcomes for each in outcome.differing if not (each.is_new or each.is_time)]
-    assert {each.where for each in unlike} == {"data[0].attachments", "data[0].usage", "data[1].usage"}
+    assert {each.where for each in unlike} == {"data[0].attachments[0]", "data[0].usage", "data[1].usage"}
 
 
 def test_a_search_with_citations(play: Callable[..., Converted]) -> None:
