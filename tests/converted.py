@@ -22,9 +22,8 @@ BASE = "https://api.openai.com/v1"
 
 def interaction(method: str, path: str, body: Any, answer: Any, **more: Any) -> dict[str, Any]:
     """An exchange as VCR.py writes it; `answer` is JSON, or text of a stream, or bytes."""
-    kind = {str: "text/event-stream; charset=utf-8", bytes: "application/octet-stream"}.get(
-        type(answer), "application/json"
-    )
+    kind = "text/event-stream; charset=utf-8" if isinstance(answer, str) else "application/json"
+    kind = "application/octet-stream" if isinstance(answer, bytes) else kind
     sent = None if body is None else json.dumps(body)
     content = answer if isinstance(answer, (str, bytes)) else json.dumps(answer, indent=2)
     return {

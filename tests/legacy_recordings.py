@@ -73,7 +73,7 @@ def text(value: str, *annotations: Json) -> Json:
 def run(status: str, **more: Any) -> Json:
     """As it was served in this status."""
     ended = status not in {"queued", "in_progress", "requires_action", "cancelling"}
-    usage = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
+    usage: Json = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
     usage |= {"prompt_token_details": {"cached_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 0}}
     stamp = {"cancelled": "cancelled_at", "failed": "failed_at", "completed": "completed_at"}.get(status)
     return {

@@ -265,6 +265,9 @@ def test_a_search_with_citations(play: Callable[..., Converted]) -> None:
         assert block.text.value == said
         [cited] = block.text.annotations
         assert (cited.text, cited.file_citation.file_id, cited.start_index) == (mark, file, 14)
+        [_, search] = door(client.beta.threads.runs.steps.list(RUN, thread_id=THREAD)).data
+        assert search.step_details.tool_calls[0].file_search.results[0].score == 0.5
+        assert door(client.beta.threads.retrieve(THREAD)).tool_resources.file_search.vector_store_ids == [store]
 
     answer = old.message(ANSWER, "assistant", old.text(said, {**note, "file_citation": {"file_id": file}}))
     found = {"file_id": file, "file_name": "foods.txt", "score": 0.5, "attributes": {}}
@@ -273,7 +276,7 @@ def test_a_search_with_citations(play: Callable[..., Converted]) -> None:
     steps = [old.step(STEP, old.says(), created_at=THEN + 5), old.step(id_of("step_", "Search"), old.calls(call))]
     resources = {"file_search": {"vector_store_ids": [store]}}
     converted = play(
-        lambda client, door: (suite(client, door), _look_back(client, door, store))[0],
+        suite,
         *old.created([SEARCH], attachments=[attachment]),
         *old.polled(old.run("queued"), old.run("completed"), tools=[SEARCH]),
         old.read(answer, old.message(QUESTION, "user", "3x + 11 = 14?", attachments=[attachment])),
@@ -281,12 +284,6 @@ def test_a_search_with_citations(play: Callable[..., Converted]) -> None:
         interaction("GET", f"/threads/{THREAD}", None, old.thread(tool_resources=resources)),
     )
     assert (converted.refused, converted.troubles) == ([], [])
-
-
-def _look_back(client: Any, door: Door, store: str) -> None:
-    [_, search] = door(client.beta.threads.runs.steps.list(RUN, thread_id=THREAD)).data
-    assert search.step_details.tool_calls[0].file_search.results[0].score == 0.5
-    assert door(client.beta.threads.retrieve(THREAD)).tool_resources.file_search.vector_store_ids == [store]
 
 
 @pytest.mark.parametrize(

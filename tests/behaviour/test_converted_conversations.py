@@ -177,6 +177,34 @@ def test_a_file_in_a_stream(play: Callable[..., Converted]) -> None:
     assert (converted.refused, converted.troubles) == ([], [])
 
 
+def test_a_file_that_nobody_links(play: Callable[..., Converted]) -> None:
+    """A file that was only attached to the answer is so again, under its id."""
+    file = id_of("file-", "Notes")
+    call = {"id": id_of("call_", "Code"), "type": "code_interpreter", "code_interpreter": {"input": "1", "outputs": []}}
+    steps = [old.step(STEP, old.says(), created_at=THEN + 5), old.step(id_of("step_", "Code"), old.calls(call))]
+
+    def suite(client: Any) -> None:
+        client.beta.assistants.create(name="Tutor", model="gpt-4o", instructions="Help.", tools=[CODE])
+        client.beta.threads.create()
+        client.beta.threads.messages.create(THREAD, role="user", content="3x + 11 = 14?")
+        client.beta.threads.runs.create_and_poll(thread_id=THREAD, assistant_id=ASSISTANT, poll_interval_ms=1)
+        [attachment] = client.beta.threads.messages.list(THREAD).data[0].attachments
+        assert attachment.file_id == file
+        assert client.files.content(file).read() == CSV
+        assert len(client.beta.threads.runs.steps.list(RUN, thread_id=THREAD).data) == 2
+
+    answer = old.message(ANSWER, "assistant", "Done.", attachments=[{"file_id": file, "tools": [CODE]}])
+    converted = play(
+        suite,
+        *old.created([CODE]),
+        *old.polled(old.run("queued"), old.run("completed"), tools=[CODE]),
+        old.read(answer, old.message(QUESTION, "user", "3x + 11 = 14?")),
+        interaction("GET", f"/files/{file}/content", None, CSV),
+        interaction("GET", f"/threads/{THREAD}/runs/{RUN}/steps", None, old.listed(*steps)),
+    )
+    assert (converted.refused, converted.troubles) == ([], [])
+
+
 def test_a_stream_that_was_left(play: Callable[..., Converted]) -> None:
     """A test that leaves a stream sees what it saw; that its end is not known is said."""
 

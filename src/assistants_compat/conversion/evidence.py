@@ -189,7 +189,7 @@ class Evidence:
 
 
 def files_of(object_: Mapping[str, Any]) -> Iterator[str]:
-    """The ids of the files that an assistant's message links or shows, or that a step shows."""
+    """The ids of the files that an assistant's message links, shows or has, or that a step shows."""
     if object_["object"] == "thread.message" and object_.get("role") == "assistant":
         for block in objects(object_.get("content")):
             if block.get("type") == "image_file":
@@ -197,6 +197,8 @@ def files_of(object_: Mapping[str, Any]) -> Iterator[str]:
             for note in objects(as_object(block.get("text")).get("annotations")):
                 if note.get("type") == "file_path":
                     yield str(as_object(note.get("file_path")).get("file_id"))
+        for attachment in objects(object_.get("attachments")):
+            yield str(attachment.get("file_id"))
     if object_["object"] == "thread.run.step":
         for call in calls_of(object_):
             for output in objects(as_object(call.get("code_interpreter")).get("outputs")):
