@@ -9,8 +9,8 @@ stands still):
       clock: {POST /threads: [1720000000], ...}
       seed:  {assistants: [...], threads: [...], messages: [...], runs: [...], steps: [...]}
 
-`ids` are in the order in which they are made; `clock` has, of each call by its method and its path below the API's base,
-the times at which it comes; `seed` are objects that were there before, as they were served.
+`ids` are in the order in which they are made; `clock` has, of each call by its method and its path below the base, the
+times at which it comes; `seed` are objects that were there before, as they were served.
 
 `conversion.seeding.seed` puts them into the store.
 """

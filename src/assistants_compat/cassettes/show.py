@@ -18,7 +18,8 @@ _LINE = 120
 # What may not be read over somebody's shoulder: keys, tokens, and the queries that hold them.
 _SECRET = re.compile(r"\b(?:sk|pk|sess|ek)-[\w-]{8,}|\beyJ[\w-]+\.[\w-]+(?:\.[\w-]+)?|(?i:\bbearer)\s+\S+")
 _SECRET_QUERY = re.compile(r"(?i)([?&](?:sig|signature|token|key|api[-_]key|access[-_]token|code)=)[^&]+")
-_EVENT = re.compile(rb"^event:\s*(\S+)|^data:\s*(?:\{\s*\"type\":\s*\"([\w.]+)\")", re.MULTILINE)
+_EVENT = re.compile(rb"^event:\s*(\S+)", re.MULTILINE)
+_TYPE = re.compile(rb'^data:\s*\{\s*"type":\s*"([\w.]+)"', re.MULTILINE)
 
 
 def lines(exchanges: Iterable[Exchange]) -> Iterator[str]:
@@ -59,7 +60,7 @@ def _shortened(value: Any) -> Any:
 
 
 def _stream(body: bytes) -> str:
-    names = [(name or kind).decode("ascii", "replace") for name, kind in _EVENT.findall(body)]
+    names = [name.decode("ascii", "replace") for name in _EVENT.findall(body) or _TYPE.findall(body)]
     told = [f"{len(list(same))} x {name}" for name, same in groupby(names)]
     shown = told if len(told) <= _ENTRIES * 4 else [f"{count} x {name}" for name, count in Counter(names).items()]
     return f"stream: {', '.join(shown)}"

@@ -65,7 +65,8 @@ def load(path: Path) -> Json:
     try:
         document = yaml.load(path.read_bytes(), Loader=_loader(yaml))
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        where = f" at line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
         message = f"{path} is no YAML{where}."
         raise CassetteError(message) from None
     if not isinstance(document, dict) or not isinstance(document.get("interactions"), list):

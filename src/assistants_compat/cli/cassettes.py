@@ -104,7 +104,7 @@ def _unlike(converted: play.Converted) -> Iterator[str]:
             if not (each.is_new or each.is_time):
                 yield f"{where}: {each}"
     if times:
-        yield f"{times} times are those of the call that showed them, not of the moment"
+        yield f"{times} recorded time(s) differ: a run's messages and steps have the time of the call that showed them"
 
 
 def _as_json(converted: play.Converted, target: Path | None) -> dict[str, Any]:

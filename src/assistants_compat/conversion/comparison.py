@@ -57,13 +57,18 @@ def fields(recorded: Any, now: Any, where: str = "") -> Iterator[Field]:
             if number < len(recorded) and number < len(now):
                 yield from fields(recorded[number], now[number], place)
             else:
-                yield Field(place, _said(dict(enumerate(recorded)), number), _said(dict(enumerate(now)), number))
+                yield Field(place, _entry(recorded, number), _entry(now, number))
     else:
         yield Field(where, json.dumps(recorded, ensure_ascii=False), json.dumps(now, ensure_ascii=False))
 
 
 def _said(given: dict[Any, Any], key: Any) -> str:
     return json.dumps(given[key], ensure_ascii=False) if key in given else ABSENT
+
+
+def _entry(given: list[Any], number: int) -> str:
+    """An entry of a list; one too many is no field that came with the years."""
+    return json.dumps(given[number], ensure_ascii=False) if number < len(given) else "no entry"
 
 
 def shortened(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from ..wire import Json, as_object, objects
@@ -99,7 +100,7 @@ def cut(text: str, pieces: Iterable[str], stops: Iterable[int]) -> list[str]:
         at += len(piece)
         bounds.add(at)
     ordered = sorted(bounds)
-    return [text[start:end] for start, end in zip(ordered, ordered[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(ordered)]
 
 
 def _code(item: Json, where: Json, pieces: list[str]) -> Iterator[Json]:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from .. import app
 from ..cassettes.vcr import Exchange
+from ..translate.linked import files_of_message, files_of_step
 from ..wire import Json, as_object, objects
 
 _OURS = re.compile(r"(?P<base>.*)(?P<route>/(?:assistants|threads)(?:/.+)?\Z)")
@@ -26,7 +27,7 @@ Event = tuple[str, Any]
 
 @dataclass(frozen=True)
 class Old:
-    """A recorded exchange by its `number`, from 1; `route` is its path below the API's base, None of what is not ours."""
+    """A recorded exchange by its `number`, from 1; `route` is its path below the base, None where it is not ours."""
 
     number: int
     exchange: Exchange
@@ -189,19 +190,13 @@ class Evidence:
 
 
 def files_of(object_: Mapping[str, Any]) -> Iterator[str]:
-    """The ids of the files that an assistant's message links or shows, or that a step shows."""
-    if object_["object"] == "thread.message" and object_.get("role") == "assistant":
-        for block in objects(object_.get("content")):
-            if block.get("type") == "image_file":
-                yield str(as_object(block.get("image_file")).get("file_id"))
-            for note in objects(as_object(block.get("text")).get("annotations")):
-                if note.get("type") == "file_path":
-                    yield str(as_object(note.get("file_path")).get("file_id"))
+    """The ids of the files that an assistant's message links, shows or has, or that a step shows."""
     if object_["object"] == "thread.run.step":
-        for call in calls_of(object_):
-            for output in objects(as_object(call.get("code_interpreter")).get("outputs")):
-                if output.get("type") == "image":
-                    yield str(as_object(output.get("image")).get("file_id"))
+        yield from files_of_step(object_)
+    elif object_["object"] == "thread.message" and object_.get("role") == "assistant":
+        yield from files_of_message(object_)
+        for attachment in objects(object_.get("attachments")):
+            yield str(attachment.get("file_id"))
 
 
 def calls_of(step: Mapping[str, Any]) -> list[Json]:

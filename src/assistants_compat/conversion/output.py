@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from ..translate.citations import is_shown_image
@@ -61,7 +62,7 @@ class RecordedRun:
         submits = [old for old in self.evidence.ours if old.submits_to == self.id]
         begin = next((old.number for id_, old in self.evidence.created.items() if id_ == self.id), 0)
         bounds = [begin, *(old.number for old in submits), len(self.evidence.olds) + 1]
-        rounds = [Round(first, last) for first, last in zip(bounds, bounds[1:], strict=False)]
+        rounds = [Round(first, last) for first, last in pairwise(bounds)]
         for each in rounds:
             each.calls = self._calls(each)
         for submit, each in zip(submits, rounds, strict=False):
@@ -86,7 +87,7 @@ class RecordedRun:
         known = {call.get("id"): call for step in self.steps for call in calls_of(step)}
         found = []
         for output in objects(body.get("tool_outputs")):
-            id_ = output.get("tool_call_id")
+            id_ = str(output.get("tool_call_id"))
             if id_ not in known:
                 self.troubles.append(f"run {self.id}: the name and the arguments of call {id_} were never read")
             found.append(known.get(id_) or {"id": id_, "type": "function", "function": {"name": "", "arguments": ""}})
@@ -160,7 +161,7 @@ class RecordedRun:
             "background": bool(request.get("background")),
             "completed_at": (run.get("completed_at") or created) if said == "completed" else None,
             "error": error and {"code": error.get("code"), "message": error.get("message")},
-            "incomplete_details": {"reason": _REASONS.get(reason, reason)} if status == "incomplete" else None,
+            "incomplete_details": {"reason": _REASONS.get(str(reason), reason)} if status == "incomplete" else None,
             "instructions": request.get("instructions"),
             "max_output_tokens": request.get("max_output_tokens"),
             "model": request.get("model"),
@@ -245,6 +246,7 @@ class _Writing:
         self.items: list[Json] = []
         self.plan: Plan = {"msg": [], "step": [], "call": [], "file": []}
         self._images: deque[str] = deque()  # that calls showed since the last message
+        self._seen: set[str] = set()  # images that calls showed
         self._named = False  # whether the functions are written
 
     def _id(self, kind: str) -> str:
@@ -270,10 +272,27 @@ class _Writing:
             parts = [{"type": "output_text", "text": "", "annotations": [], "logprobs": []}]
         if notes:
             parts[0]["annotations"][:0] = notes
+        self._attached((message or {}).get("attachments"))
         status = "incomplete" if (message or {}).get("status") == "incomplete" else "completed"
         self.items.append(
             {"id": self._id("msg"), "type": "message", "status": status, "role": "assistant", "content": parts}
         )
+
+    def _attached(self, attachments: Any) -> None:
+        """Files that a message has and does not link: the container lists them, and nothing cites them."""
+        for each in objects(attachments):
+            file_id = str(each.get("file_id"))
+            place = counted("cfile", file_id)
+            if file_id in self.run.evidence.generated and place not in self.run.files and file_id not in self._seen:
+                name = str(self.run.evidence.files.get(file_id, {}).get("filename") or file_id)
+                self._keep(file_id, place)
+                self.run.names[place] = f"/mnt/data/{name.removeprefix('/mnt/data/')}"
+
+    def _keep(self, file_id: str, place: str) -> None:
+        self.run.files[place] = file_id
+        self.plan["file"].append(file_id)
+        if file_id not in self.run.evidence.contents:
+            self.run.troubles.append(f"file {file_id} was never downloaded: its bytes are not known, and it is empty")
 
     def _part(self, block: Json) -> Json:
         if block["type"] == "refusal":
@@ -316,14 +335,9 @@ class _Writing:
         path = link.removeprefix("sandbox:")
         name = path.removeprefix("/mnt/data/") if link else self._name(file_id)
         if place not in self.run.files:
-            self.run.files[place] = file_id
-            self.plan["file"].append(file_id)
+            self._keep(file_id, place)
             if link:
                 self.run.names[place] = path
-            if file_id not in self.run.evidence.contents:
-                self.run.troubles.append(
-                    f"file {file_id} was never downloaded: its bytes are not known, and it is empty"
-                )
         return {
             "type": "container_file_citation",
             "container_id": self.run.container,
@@ -411,6 +425,7 @@ class _Writing:
     def _image(self, file_id: str) -> Json:
         self.plan["file"].append(file_id)
         self._images.append(file_id)
+        self._seen.add(file_id)
         data = self.run.evidence.contents.get(file_id)
         if data is None:
             self.run.troubles.append(f"image {file_id} was never downloaded: its bytes are not known, and it is empty")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
-import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,9 +10,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import openai
-
-from .. import ids, sources
+from .. import ids, sdk, sources
 from ..cassettes.replay import KEY, START, counted
 from ..cassettes.vcr import document_from_interactions, exchanges_from_document, interaction_from_exchange
 from ..intercept import Entrance, SyncDoor
@@ -33,7 +29,7 @@ _TTL = 600
 
 @dataclass
 class Outcome:
-    """What became of one old exchange: `copied`, `folded` into the next look, `played`, or `refused` with its reason."""
+    """What became of one old exchange: `copied`, `folded` into the next look, `played`, or `refused` for a `reason`."""
 
     number: int
     call: str
@@ -163,7 +159,7 @@ class _Playing:
         if old.route is None:
             outcome.kind = "copied"
             self.written.append(copy.deepcopy(self.interactions[old.number - 1]))
-        elif old.polled is not None and self._next(old).polled == old.polled:
+        elif old.polled is not None and self._is_looked_at_again(old):
             outcome.kind = "folded"
         elif old.exchange.status in _SERVER_TROUBLE and not _asks(old):
             outcome.kind = "refused"
@@ -171,8 +167,10 @@ class _Playing:
         else:
             self._play(old, outcome, door)
 
-    def _next(self, old: Old) -> Old:
-        return next((each for each in self.evidence.ours if each.number > old.number), old) if old.ok else old
+    def _is_looked_at_again(self, old: Old) -> bool:
+        """Whether the next call is the same look: then a poller made both, and is content with the last."""
+        following = next((each for each in self.evidence.ours if each.number > old.number), None)
+        return old.ok and following is not None and following.polled == old.polled
 
     def _play(self, old: Old, outcome: Outcome, door: SyncDoor) -> None:
         self.planned.forget()
@@ -183,7 +181,7 @@ class _Playing:
         self.upstream.wanted = None
         if run_id is not None:
             self.upstream.wanted = run_id, asked_round(old, self.upstream.run(run_id))
-        request = _request(_library(), old)
+        request = _request(sdk.http_library(), old)
         try:
             response = door.send(request)
         finally:
@@ -274,18 +272,10 @@ def _json(response: Any) -> Any:
         return None
 
 
-@functools.cache
-def _library() -> Any:
-    """The HTTP library of the installed SDK, httpx or httpx2."""
-    with openai.OpenAI(api_key="none") as client:
-        request = client._client.build_request("GET", "https://localhost")  # noqa: SLF001 - of whichever library it uses
-    return sys.modules[type(request).__module__.partition(".")[0]]
-
-
 @contextmanager
 def _door(settings: Settings, upstream: Upstream) -> Iterator[SyncDoor]:
     """A door over the recording, in the HTTP library of the installed SDK."""
-    library = _library()
+    library = sdk.http_library()
     transport = library.MockTransport(lambda request: upstream.answer(request, library))
     with library.Client(transport=transport, trust_env=False) as http:
         yield SyncDoor(http, Entrance(settings, base="", azure=False))

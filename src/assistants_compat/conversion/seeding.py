@@ -21,9 +21,9 @@ _NOT_FOUND = 404
 _FAR = 2**40  # seconds
 _REFUSAL = re.compile(r"""(?:Runs in status |Cannot \w+ run with status )["'](\w+)["']""")
 _GIVEN = (
-    "name description model instructions tools tool_resources metadata top_p temperature response_format "
-    "reasoning_effort"
-).split()
+    *("name", "description", "model", "instructions", "tools", "tool_resources", "metadata"),
+    *("top_p", "temperature", "response_format", "reasoning_effort"),
+)
 _KINDS = {
     "assistants": "assistant",
     "threads": "thread",
