@@ -5,8 +5,8 @@ the service no longer answers and hands every other one on, untouched.
 
 The application, and with it SQLAlchemy, is loaded when the first request is ours (see `transport`), not before.
 
-`wrap` puts a door into one client.  `cover` (for `install`) puts a descriptor in the place of the attribute, so that every
-client shows a door and keeps its own HTTP client behind it: nothing has to be found, and nothing to be restored.
+`wrap` puts a door into one client.  `cover` (for `install`) puts a descriptor in the place of the attribute, so that
+every client shows a door and keeps its own HTTP client behind it: nothing has to be found, and nothing to be restored.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`install` and `uninstall`: every client of a process, however and whenever it is made, and nothing left afterwards."""
+"""`install` and `uninstall`: every client of a process, however and whenever it is made, and nothing left after."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def module_client(upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def test_the_module_level_client_is_covered(settings: Settings) -> None:
     """`openai.beta` before and after, and `openai.http_client` stays the SDK's own."""
     module: Any = openai
-    with pytest.raises(openai.NotFoundError), pytest.warns(DeprecationWarning):
+    with pytest.raises(openai.NotFoundError), pytest.warns(DeprecationWarning, match="Assistants API"):
         module.beta.threads.create()
     assistants_compat.install(settings)
     assert module.beta.threads.create().object == "thread"
@@ -126,7 +126,7 @@ def test_the_module_level_client_is_covered(settings: Settings) -> None:
     module._reset_client()
     assert module.beta.threads.create().object == "thread"
     assistants_compat.uninstall()
-    with pytest.raises(openai.NotFoundError), pytest.warns(DeprecationWarning):
+    with pytest.raises(openai.NotFoundError), pytest.warns(DeprecationWarning, match="Assistants API"):
         module.beta.threads.create()
 
 
@@ -226,9 +226,9 @@ def test_off_leaves_clients_alone_and_says_so_once(
     assistants_compat.install(settings)
     assert client._client is inner
     assert not is_answered_here(door, door.raw_client(upstream))
-    assert [(record.levelno, record.getMessage()) for record in caplog.records if record.name == "assistants_compat"] == [
-        (logging.WARNING, "ASSISTANTS_COMPAT=off: clients are left as they are, and nothing is answered here.")
-    ]
+    assert [
+        (record.levelno, record.getMessage()) for record in caplog.records if record.name == "assistants_compat"
+    ] == [(logging.WARNING, "ASSISTANTS_COMPAT=off: clients are left as they are, and nothing is answered here.")]
     with pytest.raises(TypeError, match="ASSISTANTS_COMPAT=off leaves every client as it is"):
         assistants_compat.settle(client)
 

@@ -92,7 +92,7 @@ def test_a_signal_reaches_the_program(tmp_path: Path) -> None:
 
 
 def test_its_own_help_and_wrong_use(tmp_path: Path) -> None:
-    """`run --help` is ours, as long as no program is named; without one, or with an option of Python's, it ends with 2."""
+    """`run --help` is ours while no program is named; without one, or with an option of Python's, it ends with 2."""
     code, said, _ = python(*RUN, "--help", cwd=tmp_path)
     assert (code, said.partition("\n")[0]) == (0, "Usage: python -m assistants_compat run FILE [ARGS]...")
     for arguments in ((), ("-X", "dev", "app.py"), ("--json",)):
@@ -102,8 +102,12 @@ def test_its_own_help_and_wrong_use(tmp_path: Path) -> None:
 
 def test_where_it_could_not_work_it_says_so(tmp_path: Path) -> None:
     """With -I Python reads no PYTHONPATH: a program that runs uncovered unnoticed would be worse."""
-    source = f"import sys; sys.path.insert(1, {str(Path(__file__).parents[2] / 'src')!r}); sys.argv = ['', 'run', 'x.py']"
-    code, _, said = python("-c", f"{source}; from assistants_compat.__main__ import main; main()", options=("-E",), cwd=tmp_path)
+    source = (
+        f"import sys; sys.path.insert(1, {str(Path(__file__).parents[2] / 'src')!r}); sys.argv = ['', 'run', 'x.py']"
+    )
+    code, _, said = python(
+        "-c", f"{source}; from assistants_compat.__main__ import main; main()", options=("-E",), cwd=tmp_path
+    )
     assert code == 2
     assert said == (
         "assistants_compat: Python's -E, -I and -S keep `run` from working; "
