@@ -271,10 +271,10 @@ class Settings:
       untouched.  A thread is where it was made until a run of one of these assistants takes it over; assistants and
       threads are copied from there when they are first needed, with their ids.  Default: all of them, and nothing is
       asked of the old API.
-    - `report` (`ASSISTANTS_COMPAT_REPORT`, a path): which Assistants calls the program still makes.  A function is called
-      with a `LegacyCall` for each, in the thread or event loop that made it.  A file gets lines of JSON that add up,
-      `{"process": 7, "at": <seconds>, "counted": [{"method", "route", "answered", "calls"}, ...]}`: at once for a kind
-      of call that is new, then every ten seconds, and when the process ends.  Ids and texts are never in it.
+    - `report` (`ASSISTANTS_COMPAT_REPORT`, a path): which Assistants calls the program still makes.  A function is
+      called with a `LegacyCall` for each, in the thread or event loop that made it.  A file gets lines of JSON that
+      add up, `{"process": 7, "at": <seconds>, "counted": [{"method", "route", "answered", "calls"}, ...]}`: at once for
+      a kind of call that is new, then every ten seconds, and when the process ends.  Ids and texts are never in it.
     """
 
     store: str | None = _from_environment("STORE", str, None)

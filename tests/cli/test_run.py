@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from assistants_compat import running
 
 RUN = ("-m", "assistants_compat", "run")
 
@@ -86,6 +89,18 @@ def test_a_signal_reaches_the_program(tmp_path: Path) -> None:
         time.sleep(0.05)
         started.send_signal(signal.SIGTERM)
         assert started.wait(10) == 9
+
+
+def test_where_a_process_cannot_be_replaced_its_exit_code_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has no such exec: the program is a child, and Ctrl-C is for the child alone."""
+    monkeypatch.setattr(running, "os", SimpleNamespace(name="nt"))
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            running._become([sys.executable, "-c", "import sys; sys.exit(5)"])
+        assert (caught.value.code, signal.getsignal(signal.SIGINT)) == (5, signal.SIG_IGN)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # --- wrong use
