@@ -265,7 +265,7 @@ assistants_compat.install()
 assert not {"openai", "sqlalchemy", "assistants_compat.intercept"} & set(sys.modules)
 first = threading.Thread(target=__import__, args=["openai"])  # two threads import it, and one more installs
 first.start()
-assistants_compat.install()
+assistants_compat.install()  # which must not wait for that with a lock that the other one wants
 import openai
 first.join()
 assert "sqlalchemy" not in sys.modules

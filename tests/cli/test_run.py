@@ -144,7 +144,7 @@ def test_it_needs_no_extra(tmp_path: Path) -> None:
 # What says whether a process is covered, without the seconds that the SDK takes to import.
 COVERED = """
 import sys
-print(bool("assistants_compat.installing" in sys.modules and sys.modules["assistants_compat.installing"]._wanted))
+print(bool("assistants_compat.installing" in sys.modules and sys.modules["assistants_compat.installing"]._covered))
 sys.stdout.flush()
 """
 CHILDREN = """
