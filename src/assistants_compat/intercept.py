@@ -5,8 +5,7 @@ the service no longer answers and hands every other one on, untouched.
 
 The application, and with it SQLAlchemy, is loaded when the first request is ours (see `transport`), not before.
 
-`wrap` puts a door into one client.  `cover` (for `install`) puts a descriptor in the place of the attribute, so that every
-client shows a door and keeps its own HTTP client behind it: nothing has to be found, and nothing to be restored.
+`wrap` puts a door into one client; `installing` shows one on every client.
 """
 
 from __future__ import annotations
@@ -239,119 +238,27 @@ class AsyncDoor(_Door):
         await self.__wrapped__.aclose()
 
 
-# --- every client of the process
+# --- every client of the process (see `installing`)
 
 
 class _InstalledEntrance(Entrance):
-    """That of a door which stands only as long as `cover` does."""
+    """That of a door which stands only as long as `install` does."""
 
 
-class _Cover:
-    """In the place of `_client` on one of the SDK's client classes: shows a door before the HTTP client that is kept.
-
-    The SDK's copies hand on the door that they see; what is kept is always the HTTP client, or a door of `wrap`.
-    """
-
-    def __init__(self, covered: _Covered, before: Any) -> None:
-        """`before` is the property that the class has had there itself, as that of the module-level client has."""
-        self.covered, self.before = covered, before
-
-    def __get__(self, client: Any, owner: type | None = None) -> Any:
-        if client is None and self.before is None:
-            raise AttributeError(_CLIENT)  # as without us
-        if self.before is not None:
-            inner = self.before.__get__(client, owner)
-        elif _CLIENT in vars(client):
-            inner = vars(client)[_CLIENT]
-        else:
-            message = f"{type(client).__name__!r} object has no attribute {_CLIENT!r}"
-            raise AttributeError(message)
-        return inner if client is None or isinstance(inner, _Door) else self.covered.door(client, inner)
-
-    def __set__(self, client: Any, value: Any) -> None:
-        self.covered.prepare_once()
-        if isinstance(value, _Door) and isinstance(value.entrance(), _InstalledEntrance):
-            value = value.__wrapped__
-        if self.before is None:
-            vars(client)[_CLIENT] = value
-        else:
-            self.before.__set__(client, value)
-
-    def __delete__(self, client: Any) -> None:
-        if self.before is None:
-            del vars(client)[_CLIENT]
-        else:
-            self.before.__delete__(client)
+def installed_door(client: Any, inner: Any, settings: Settings, without_background: set[str]) -> Any:
+    """The door to show before a client's HTTP client, or what stands there already: a door of `wrap`."""
+    if isinstance(inner, _Door):
+        return inner
+    entrance = _entrance(client, settings, class_=_InstalledEntrance)
+    entrance.without_background = without_background
+    return _door(client, inner, entrance)
 
 
-class _Covered:
-    """One `cover`: the settings, and the classes that it has changed."""
-
-    def __init__(self, settings: Settings | None) -> None:
-        self.given = settings
-        self.read: Settings | None = settings
-        self.prepared = False
-        self.without_background: set[str] = set()
-        self.classes: list[tuple[type, Any]] = []
-
-    def prepare_once(self) -> None:
-        """Prepare the SDK when its first client is made: it is slow to load what has to be changed."""
-        if not self.prepared and not is_off():
-            prepare()
-            self.prepared = True
-
-    def door(self, client: Any, inner: Any) -> Any:
-        """The client's door before `inner`: the one that it had the last time, or a new one."""
-        known = vars(client).get(_DOOR)
-        if known is not None and known[0] is self and known[1].__wrapped__ is inner:
-            return known[1]
-        if is_off():
-            return inner
-        if self.read is None:
-            self.read = Settings()
-        entrance = _entrance(client, self.read, class_=_InstalledEntrance)
-        entrance.without_background = self.without_background  # copies are made for a call, and must know it
-        door = _door(client, inner, entrance)
-        vars(client)[_DOOR] = self, door
-        return door
-
-    def place(self) -> None:
-        """Change the classes."""
-        module_client = vars(openai).get("_ModuleClient")
-        for class_ in (openai.OpenAI, openai.AsyncOpenAI, module_client):
-            if class_ is not None:
-                before = vars(class_).get(_CLIENT)
-                self.classes.append((class_, before))
-                setattr(class_, _CLIENT, _Cover(self, before))
-
-    def remove(self) -> None:
-        """Give the classes back what they had."""
-        for class_, before in self.classes:
-            if before is None:
-                delattr(class_, _CLIENT)
-            else:
-                setattr(class_, _CLIENT, before)
-
-
-_CLIENT, _DOOR = "_client", "_assistants_compat_door"
-_covered: list[_Covered] = []
-
-
-def cover(settings: Settings | None) -> None:
-    """Show a door on every client of the process; the settings are read at the first one where none are given."""
-    for covered in _covered:
-        if settings is None or settings == covered.given:
-            return
-    uncover()
-    covered = _Covered(settings)
-    covered.place()
-    _covered.append(covered)
-
-
-def uncover() -> None:
-    """Show every client's own HTTP client again."""
-    while _covered:
-        _covered.pop().remove()
+def without_installed_door(inner: Any) -> Any:
+    """The HTTP client, or the door of `wrap`, behind what is shown."""
+    if isinstance(inner, _Door) and isinstance(inner.entrance(), _InstalledEntrance):
+        return inner.__wrapped__
+    return inner
 
 
 def _carriers() -> Any:

@@ -71,10 +71,14 @@ def _begin() -> None:
 def _finish() -> None:
     with _lock:
         for path, file in _files.items():
-            try:
-                _write(path, file)
-            except OSError as error:
-                log.warning("Settings(report=...) failed: %s", type(error).__name__)
+            _write_at_last(path, file)
+
+
+def _write_at_last(path: str, file: _File) -> None:
+    try:
+        _write(path, file)
+    except OSError as error:
+        log.warning("Settings(report=...) failed: %s", type(error).__name__)
 
 
 def _write(path: str, file: _File) -> None:

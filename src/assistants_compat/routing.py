@@ -1,8 +1,8 @@
 """`Settings(only=...)`: which calls are answered here and which are left to an upstream that still has the old API.
 
-Two rules: the setting says which assistants are ours, and the store which threads.  A thread is where it was made, until
-a run of one of our assistants takes it over: it is copied with its messages, under its ids, and is here from then on.
-The upstream's own copy stays as it was, so nothing is lost by that, nor by taking the setting away again.
+Two rules: the setting says which assistants are ours, and the store which threads.  A thread is where it was made,
+until a run of one of our assistants takes it over: it is copied with its messages, under its ids, and is here from then
+on.  The upstream's own copy stays as it was.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ The program gets a Python of its own in the place of this process, so that nothi
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -90,9 +91,5 @@ def _become(command: list[str]) -> NoReturn:
     if os.name != "nt":
         os.execv(command[0], command)  # noqa: S606 - the same Python, with the user's own arguments
     # Windows has no exec that keeps the console: wait, and leave Ctrl-C to the program, which gets it as well.
-    program = subprocess.Popen(command)  # noqa: S603 - as above
-    while True:
-        try:
-            sys.exit(program.wait())
-        except KeyboardInterrupt:
-            continue
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(subprocess.call(command))  # noqa: S603 - as above

@@ -266,15 +266,15 @@ class Settings:
       `StoredFile` once for each generated file, when its bytes and its row are kept.  However many processes look at a
       run, the one that stored the file calls; one that dies in that moment never does.  Asynchronous clients call from
       a worker thread.  What it raises is logged and harms nothing; whoever waits for the run waits for it too.
-    - `only` (`ASSISTANTS_COMPAT_ONLY`, as `asst_a,asst_b`): the ids of the assistants that are answered here, or a function
-      that says it of an id, for an upstream that still has the Assistants API.  Calls for others go there untouched.  A thread
-      is where it was made until a run of one of these assistants takes it over; assistants and threads are copied from
-      there when they are first needed, with their ids.  Default: all of them, and nothing is asked of the old API.
-    - `report` (`ASSISTANTS_COMPAT_REPORT`, a path): which Assistants calls the program still makes.  A function is called
-      with a `LegacyCall` for each, in the thread or event loop that made it; a file gets lines that add up,
-      `{"process": 7, "at": 1790000000, "counted": [{"method": "POST", "route": "/threads", "answered": "here", "calls": 3}]}`
-      (`at` in seconds): at once for a kind of call that is new, then every ten seconds, and when the process ends.  Ids and
-      texts are never in it.
+    - `only` (`ASSISTANTS_COMPAT_ONLY`, as `asst_a,asst_b`): the ids of the assistants that are answered here, or a
+      function that says it of an id, for an upstream that still has the Assistants API.  Calls for others go there
+      untouched.  A thread is where it was made until a run of one of these assistants takes it over; assistants and
+      threads are copied from there when they are first needed, with their ids.  Default: all of them, and nothing is
+      asked of the old API.
+    - `report` (`ASSISTANTS_COMPAT_REPORT`, a path): which Assistants calls the program still makes.  A function is
+      called with a `LegacyCall` for each, in the thread or event loop that made it.  A file gets lines of JSON that
+      add up, `{"process": 7, "at": <seconds>, "counted": [{"method", "route", "answered", "calls"}, ...]}`: at once for
+      a kind of call that is new, then every ten seconds, and when the process ends.  Ids and texts are never in it.
     """
 
     store: str | None = _from_environment("STORE", str, None)
@@ -291,8 +291,8 @@ class Settings:
     thread_files: ThreadFiles = _from_environment("THREAD_FILES", _thread_files, "keep")  # noqa: RUF009 - as above
     azure_api_version: str | None = _from_environment("AZURE_API_VERSION", _version, None)
     on_file: OnFile | None = _from_environment("ON_FILE", _function, None)  # noqa: RUF009 - as above
-    only: Only | None = _from_environment("ONLY", _ids, None)
-    report: Report | None = _from_environment("REPORT", str, None)
+    only: Only | None = _from_environment("ONLY", _ids, None)  # noqa: RUF009 - as above
+    report: Report | None = _from_environment("REPORT", str, None)  # noqa: RUF009 - as above
 
     def __post_init__(self) -> None:
         """Refuse at once what would fail later, far from its cause."""

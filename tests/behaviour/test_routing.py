@@ -63,7 +63,7 @@ def rows(settings: Settings, table: str) -> list[str]:
 def test_a_run_takes_its_thread_over(
     door: Door, theirs: Any, make: Callable[..., Any], upstream: StandIn, old: Settings
 ) -> None:
-    """A thread of 150 messages goes on here under its ids when a named assistant runs on it; its old run stays readable."""
+    """A thread of 150 messages goes on here, under its ids, when a named assistant runs on it."""
     assistant = make_assistant(door, theirs, temperature=0.5, metadata={"a": "b"})
     texts = [f"Message {number}." for number in range(149)]
     thread = door(theirs.beta.threads.create(messages=[{"role": "user", "content": each} for each in texts[:9]]))
@@ -91,7 +91,7 @@ def test_a_run_takes_its_thread_over(
 def test_the_others_pass_untouched(
     door: Door, theirs: Any, make: Callable[..., Any], sqlite_settings: Settings, old: Settings
 ) -> None:
-    """Assistants that are not named, their threads and runs are the upstream's; the report says how many calls that is."""
+    """Assistants that are not named, their threads and runs are the upstream's, and the report says so."""
     heard: Counter[str] = Counter()
     client = make(lambda id_: id_.endswith("never"), heard)
     assistant, thread = make_assistant(door, client), make_thread(door, client, "Hello.")

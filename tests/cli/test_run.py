@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from assistants_compat import running
 
 RUN = ("-m", "assistants_compat", "run")
 
@@ -88,11 +91,23 @@ def test_a_signal_reaches_the_program(tmp_path: Path) -> None:
         assert started.wait(10) == 9
 
 
+def test_where_a_process_cannot_be_replaced_its_exit_code_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has no such exec: the program is a child, and Ctrl-C is for the child alone."""
+    monkeypatch.setattr(running, "os", SimpleNamespace(name="nt"))
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            running._become([sys.executable, "-c", "import sys; sys.exit(5)"])
+        assert (caught.value.code, signal.getsignal(signal.SIGINT)) == (5, signal.SIG_IGN)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 # --- wrong use
 
 
 def test_its_own_help_and_wrong_use(tmp_path: Path) -> None:
-    """`run --help` is ours, as long as no program is named; without one, or with an option of Python's, it ends with 2."""
+    """`run --help` is ours while no program is named; without one, or with an option of Python's, it ends with 2."""
     code, said, _ = python(*RUN, "--help", cwd=tmp_path)
     assert (code, said.partition("\n")[0]) == (0, "Usage: python -m assistants_compat run FILE [ARGS]...")
     for arguments in ((), ("-X", "dev", "app.py"), ("--json",)):
@@ -102,8 +117,12 @@ def test_its_own_help_and_wrong_use(tmp_path: Path) -> None:
 
 def test_where_it_could_not_work_it_says_so(tmp_path: Path) -> None:
     """With -I Python reads no PYTHONPATH: a program that runs uncovered unnoticed would be worse."""
-    source = f"import sys; sys.path.insert(1, {str(Path(__file__).parents[2] / 'src')!r}); sys.argv = ['', 'run', 'x.py']"
-    code, _, said = python("-c", f"{source}; from assistants_compat.__main__ import main; main()", options=("-E",), cwd=tmp_path)
+    source = (
+        f"import sys; sys.path.insert(1, {str(Path(__file__).parents[2] / 'src')!r}); sys.argv = ['', 'run', 'x.py']"
+    )
+    code, _, said = python(
+        "-c", f"{source}; from assistants_compat.__main__ import main; main()", options=("-E",), cwd=tmp_path
+    )
     assert code == 2
     assert said == (
         "assistants_compat: Python's -E, -I and -S keep `run` from working; "
@@ -125,7 +144,7 @@ def test_it_needs_no_extra(tmp_path: Path) -> None:
 # What says whether a process is covered, without the seconds that the SDK takes to import.
 COVERED = """
 import sys
-print(bool("assistants_compat.installing" in sys.modules and sys.modules["assistants_compat.installing"]._wanted))
+print(bool("assistants_compat.installing" in sys.modules and sys.modules["assistants_compat.installing"]._covered))
 sys.stdout.flush()
 """
 CHILDREN = """

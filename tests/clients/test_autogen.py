@@ -1,4 +1,4 @@
-"""AutoGen 0.2's assistant agent; it makes its client from a config, so a class that wraps itself stands there."""
+"""AutoGen 0.2's assistant agent; it makes its client from a config, so it runs under `install`."""
 
 from __future__ import annotations
 
@@ -34,13 +34,12 @@ CALLS = [
 
 
 @pytest.fixture(autouse=True)
-def _wrapped(monkeypatch: pytest.MonkeyPatch, wrapping_class: Any) -> None:
-    """AutoGen's name for the client's class means one that wraps itself."""
-    monkeypatch.setattr("autogen.oai.client.OpenAI", wrapping_class)
+def _covered(installed: None) -> None:
+    """AutoGen makes its clients itself, which are covered."""
 
 
 def make(upstream: StandIn, **options: Any) -> Any:
-    """An agent over a wrapped client."""
+    """An agent, which makes its client."""
     config = {"config_list": [{"model": "gpt-4o", "api_key": "sk-test", "base_url": upstream.base_url}]}
     return contrib.GPTAssistantAgent(name="helper", llm_config=config, **{"instructions": "Help.", **options})
 

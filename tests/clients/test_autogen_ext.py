@@ -66,6 +66,14 @@ def test_a_conversation_goes_on_in_its_thread(async_door: Door, async_client: An
     assert said(two) == [("user", "I am Ada."), ("assistant", "Hello, Ada."), ("user", "Who am I?")]
 
 
+@pytest.mark.usefixtures("installed")
+def test_a_client_that_nobody_wrapped_is_covered(async_door: Door, upstream: StandIn) -> None:
+    """Under `install` the agent is given a plain client, as in any program."""
+    upstream.script(Turn(text="Hello, Ada.", polls=0))
+    chat = Chat(async_door, async_door.raw_client(upstream))
+    assert chat.ask("I am Ada.").chat_message.content == "Hello, Ada."
+
+
 def test_functions_are_called_by_the_agent(async_door: Door, async_client: Any, upstream: StandIn) -> None:
     """The agent shows the request and the execution of both calls, and the outputs reach the model."""
     upstream.script(Turn(function_calls=CALLS, polls=0), Turn(text="42.", polls=0))

@@ -77,6 +77,16 @@ def test_an_agent_executor_calls_the_functions(runnable: Any, client: Any, upstr
     assert (run.id, run.status) == (answer["run_id"], "completed")
 
 
+@pytest.mark.usefixtures("installed")
+def test_a_runnable_makes_its_own_client(runnable: Any, upstream: StandIn) -> None:
+    """Given none, it makes one for the assistant and one for its runs, and both work under `install`."""
+    upstream.script(Turn(text="Hello, Ada."))
+    made = runnable.create_assistant(name="helper", instructions="Help.", tools=[], model="gpt-4o")
+    assistant = runnable(assistant_id=made.assistant_id, check_every_ms=1)
+    [message] = assistant.invoke({"content": "I am Ada."})
+    assert message.content[0].text.value == "Hello, Ada."
+
+
 def test_a_chain_hands_in_outputs_by_itself(runnable: Any, client: Any, upstream: StandIn, multiply: Any) -> None:
     """Without an executor the tool calls are the result, and an invoke with their outputs continues the run."""
     upstream.script(Turn(function_calls=CALLS[:1]), Turn(function_calls=CALLS[1:]), Turn(text="Done."))

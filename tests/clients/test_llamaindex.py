@@ -115,11 +115,9 @@ def test_a_failed_run_is_llamaindexs_error(client: Any, upstream: StandIn) -> No
         make(client).chat("Hello.")
 
 
-def test_an_agent_makes_its_own_client(
-    monkeypatch: pytest.MonkeyPatch, wrapping_class: Any, upstream: StandIn, multiply: Any
-) -> None:
-    """`from_new` and `from_existing` work where `openai.OpenAI` is a class that wraps itself."""
-    monkeypatch.setattr("openai.OpenAI", wrapping_class)
+@pytest.mark.usefixtures("installed")
+def test_an_agent_makes_its_own_client(upstream: StandIn, multiply: Any) -> None:
+    """`from_new` and `from_existing` work under `install`."""
     upstream.script(Turn(text="Hello."), Turn(function_calls=CALLS[:1]), Turn(text="42."))
     new = agent_module.OpenAIAssistantAgent.from_new("helper", "Help.", [multiply], model="gpt-4o", top_p=0.5)
     assert new.chat("Hello?").response == "Hello."

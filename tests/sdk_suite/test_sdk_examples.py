@@ -22,7 +22,7 @@ SOLVED = "The solution is x = 1, Jane Doe."
 SAID = {
     "assistant": "Run completed with status: completed",
     "assistant_stream": '"event": "thread.run.completed"',
-    "assistant_stream_helpers": "Generating code to interpret:\n\n```py\nx = (14 - 11) / 3\n```\nExecuting code...\n\nResponse:\n",
+    "assistant_stream_helpers": "```py\nx = (14 - 11) / 3\n```\nExecuting code...\n\nResponse:\n",
 }
 
 

@@ -16,5 +16,5 @@ commands = typer.Typer(rich_markup_mode=None)
     epilog=examples("run app.py --port 8000", "run -m gunicorn app:app"),
 )
 def run(context: typer.Context) -> None:
-    """Run a program, FILE or -m MODULE with its arguments, whose Assistants calls are answered over the Responses API."""
+    """Run a program, FILE or -m MODULE, whose Assistants calls are answered over the Responses API."""
     running.run(context.args)

@@ -1,7 +1,7 @@
 """Every Python runs this as it starts, where `assistants_compat run` has put this directory into PYTHONPATH.
 
-It takes itself out of the way, lets the `sitecustomize` come in that it hides, and calls `install`.  What goes wrong here
-Python says in a line, and starts the program.
+It takes itself out of the way, lets the `sitecustomize` come in that it hides, and calls `install`.  What goes wrong
+here Python says in a line, and starts the program.
 """
 
 import os

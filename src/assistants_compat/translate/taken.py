@@ -1,4 +1,4 @@
-"""What the old API served, as what a caller would have given: for objects that are copied from an upstream that has it."""
+"""What the old API served, as what a caller would have given: for objects that are copied from there."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ _DEFAULTS: Mapping[str, Any] = {"temperature": 1.0, "top_p": 1.0, "response_form
 
 def assistant_fields_from_served(served: Mapping[str, Any]) -> Json:
     """The fields of an assistant, without those that only show a default."""
-    return {
-        key: served[key] for key in _ASSISTANT if served.get(key) is not None and served[key] != _DEFAULTS.get(key)
-    }
+    return {key: served[key] for key in _ASSISTANT if served.get(key) is not None and served[key] != _DEFAULTS.get(key)}
 
 
 def thread_fields_from_served(served: Mapping[str, Any]) -> Json:
