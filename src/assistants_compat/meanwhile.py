@@ -24,7 +24,7 @@ def settings(given: Settings) -> Settings | None:
 
 
 def without_background(settings: Settings) -> set[str]:
-    """The upstreams that refused background mode to requests under these settings: one test must not know of another's."""
+    """The upstreams that refused background mode under these settings: one test must not know of another's."""
     return _refused.setdefault(str(settings.store), set())
 
 

@@ -47,7 +47,7 @@ def shell(place: Path, command: str, given: str = "") -> subprocess.CompletedPro
     pythonpath = os.pathsep.join(str(Path(each).resolve()) for each in sys.path if each)
     environment = {**os.environ, "PATH": path, "PYTHONPATH": pythonpath, "PYTEST_ADDOPTS": plugin}
     environment["OPENAI_API_KEY"] = "sk-test"
-    return subprocess.run(
+    return subprocess.run(  # noqa: S602 - a command of our own page
         command,
         shell=True,
         cwd=place,
@@ -56,7 +56,7 @@ def shell(place: Path, command: str, given: str = "") -> subprocess.CompletedPro
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,  # noqa: S602
+        timeout=100,
     )
 
 
