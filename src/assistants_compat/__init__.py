@@ -13,9 +13,11 @@ from .settings import Settings, StoredFile
 
 if TYPE_CHECKING:
     from . import azure as azure
+    from .conversations import Moved, from_conversation, to_conversation
     from .downloads import download_files
     from .intercept import wrap
     from .links import file_url
+    from .native import responses_request
     from .settling import Settled, settle
 
 __version__ = "0.1.0"
@@ -23,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CompatError",
     "DownloadError",
+    "Moved",
     "Settings",
     "SettingsError",
     "Settled",
@@ -33,16 +36,23 @@ __all__ = [
     "__version__",
     "download_files",
     "file_url",
+    "from_conversation",
+    "responses_request",
     "settle",
+    "to_conversation",
     "wrap",
 ]
 
 
 _LATER = {
+    "Moved": "conversations",
     "Settled": "settling",
     "download_files": "downloads",
     "file_url": "links",
+    "from_conversation": "conversations",
+    "responses_request": "native",
     "settle": "settling",
+    "to_conversation": "conversations",
     "wrap": "intercept",
 }
 
