@@ -29,7 +29,7 @@ T = TypeVar("T")
 _UNREAD = {"X-Stainless-Raw-Response": "stream"}
 _LEGACY = {"OpenAI-Beta": "assistants=v2"}
 _LEGACY_PATHS = ("/threads", "/assistants")
-_V1_PATHS = ("/containers", "/conversations")
+_V1_PATHS = ("/containers", "/conversations", "/models")
 _IN_MEMORY = 1024 * 1024  # bytes of an upload; more is on disk
 
 TROUBLES = (openai.OpenAIError, CompatError, ApiError, UnreachableError)
@@ -135,7 +135,7 @@ class _Client:
         legacy = request.path.startswith(_LEGACY_PATHS)
         headers: dict[str, Any] = {"Accept": request.accept, **_UNREAD, **(_LEGACY if legacy else {})}
         path, query = request.path, _grouped(request.query)
-        if self._is_azure and (path.startswith(_V1_PATHS) or file is not None):
+        if self._is_azure and (path.startswith(_V1_PATHS) or (request.method != "GET" and not legacy)):
             # There they are below /openai/v1 only: reported 404 with an api-version (platform.md section 11).
             path = f"{self.name}{path}"
             query["api-version"] = self.version or left_out()
