@@ -60,9 +60,10 @@ def responses_request(
 
 
 async def _request(io: IO, thread_id: str, given: Json) -> Json:
-    thread = await io.ask(Request("GET", f"/threads/{quote(thread_id, safe='')}"))
+    path = f"/threads/{quote(thread_id, safe='')}"
+    thread = await io.ask(Request("GET", path))
     await io.ask(Request("GET", f"/assistants/{quote(given['assistant_id'], safe='')}"))
-    await io.ask(Request("GET", f"/threads/{thread_id}/runs", query=(("limit", "1"),)))  # an active run moves by it
+    await io.ask(Request("GET", f"{path}/runs", query=(("limit", "1"),)))  # an active run moves by it
     try:
         asked = _checked(given)
         if searched_files(asked.get("additional_messages") or ()) and not store_ids(thread.get("tool_resources")):

@@ -127,6 +127,12 @@ def test_a_misspelt_name_is_seen(examined: Callable[..., Any], given: Any, name:
     )
 
 
+def test_the_switch_is_no_misspelt_setting(examined: Callable[..., Any], given: Any) -> None:
+    """`ASSISTANTS_COMPAT=off` is read elsewhere."""
+    given(ASSISTANTS_COMPAT="off")
+    assert state(examined(), "settings") == "ok"
+
+
 def test_a_name_like_none_of_ours_is_seen(examined: Callable[..., Any], given: Any) -> None:
     """Nothing reads it."""
     given(ASSISTANTS_COMPAT_QQQQQQQQ="x")

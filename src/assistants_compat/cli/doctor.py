@@ -37,6 +37,7 @@ commands = typer.Typer(rich_markup_mode=None)
 State = Literal["ok", "warning", "failed", "skipped"]
 
 _PREFIX = "ASSISTANTS_COMPAT_"
+_SWITCH = "ASSISTANTS_COMPAT"  # no setting, and no misspelt one
 _NEWEST_SDK, _NEWEST_PYTHON = (3, 54), (3, 13)  # that the tests run with
 _FULL = 50 * 1024 * 1024  # bytes that are too few for a store
 _MEMORY = re.compile(r"sqlite(?:\+\w+)?://(?:/?|/:memory:)(?:\?.*)?\Z")
@@ -182,7 +183,7 @@ def _settings(ground: Ground) -> Iterator[Finding]:
             yield Finding("settings", "failed", str(error), f"correct or unset {variable}")
     for name in sorted(os.environ):
         near = difflib.get_close_matches(name, known, 1, 0.85)
-        if name not in known and (name.startswith(_PREFIX) or near):
+        if name not in (*known, _SWITCH) and (name.startswith(_PREFIX) or near):
             do = f"did you mean {near[0]}?" if near else "no setting is called that; unset it"
             yield Finding("settings", "warning", f"{name} is set, and nothing reads it", do)
     if troubled:
