@@ -334,6 +334,10 @@ def test_who_is_not_signed_in_to_azure_is_told(
         upstream.keys = ["token-1"]
         given(**signed_in.app_service)
         assert state(examined(), "upstream") == "ok"
+    given(IDENTITY_ENDPOINT="http://127.0.0.1:9/msi/token", IDENTITY_HEADER="x")
+    found = examined("--timeout", "15")
+    assert state(found, "upstream") == "failed"
+    assert "run `az login`" in said(found, "upstream")
     with monkeypatch.context() as patch:
         patch.setattr(doctor, "_is_there", lambda module: module != "azure.identity")
         assert "pip install 'assistants-compat[azure]'" in said(examined("--timeout", "3"), "extras")
