@@ -76,7 +76,7 @@ def _read(path: Path, done: Audit) -> None:
 
 
 def of_source(content: bytes) -> tuple[list[Finding], str | None]:
-    """The uses in a Python source, and why it could not be parsed; then it is searched as text, and nothing is raised."""
+    """The uses in a Python source, and why it could not be parsed; then it is searched as text.  Raises nothing."""
     text = content.decode("utf-8", errors="replace")
     try:
         with warnings.catch_warnings():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from itertools import pairwise
 
 Chain = tuple[str, ...]
 
@@ -15,9 +16,9 @@ UNKNOWN = "?"
 
 
 def legacy(chain: Chain) -> Chain | None:
-    """From `beta` on, if it is the Assistants API: `("beta", "threads", "create")`; the ways of an answer are left out."""
+    """From `beta` on, if it is the Assistants API: `("beta", "threads", "create")`, without the ways of an answer."""
     parts = tuple(part for part in chain if part not in _WAYS)
-    for number, (part, following) in enumerate(zip(parts, parts[1:], strict=False)):
+    for number, (part, following) in enumerate(pairwise(parts)):
         if part == "beta" and following in _FAMILIES and not _INSIDE.intersection(parts[:number]):
             return parts[number:]
     return None

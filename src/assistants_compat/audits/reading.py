@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 
 from . import others
 from .chains import CONTAINER_FILE, Chain, Names, legacy
@@ -165,8 +166,8 @@ class _Reader(ast.NodeVisitor):
         path = legacy(chain)
         if path is not None:
             self._used(node, path)
-        elif (of_an_answer := others.OBJECTS.get(chain[-2:])) is not None:
-            self.add(node, "object", ".".join(chain[-2:]), of_an_answer, context=True)
+        elif pair := next((pair for pair in pairwise(chain) if pair in others.OBJECTS), None):
+            self.add(node, "object", ".".join(pair), others.OBJECTS[pair], context=True)
         elif node.attr in _BYTES and (chain[:-1] == (CONTAINER_FILE,) or self._is_metadata(node.value)):
             self.add(node, "mistake", "containers.files.retrieve", others.METADATA_ONLY)
         elif chain[:3] == ("openai", "types", "beta") and not _OTHER_BETAS.match(".".join(chain)):
