@@ -6,6 +6,7 @@ from typing import Any
 
 import openai
 import pytest
+from audited import calls_in
 
 from assistants_compat.testing import StandIn, Turn
 from sent import bodies, outputs, said

@@ -7,9 +7,9 @@ from typing import Any
 
 import openai
 import pytest
+from audited import calls_in
 
 from assistants_compat.testing import StandIn, Turn
-from audited import calls_in
 from doors import Door
 from sent import bodies, outputs, said
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from audited import calls_in
 
 from assistants_compat.testing import StandIn, Turn
-from audited import calls_in
 from doors import Door
 from sent import bodies, outputs, said
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from audited import calls_in
 
 from assistants_compat.testing import StandIn, Turn
-from audited import calls_in
 from doors import Door
 from legacy import asked
 from sent import bodies, outputs, said

@@ -114,3 +114,27 @@ FRAMEWORKS: Mapping[str, Framework] = {
     "GPTAssistantAgent": Framework("AutoGen", ("autogen",), _takes("openai_client")),
     "OpenAIAssistantAgent": Framework("LlamaIndex or AutoGen", ("llama_index", "autogen_ext"), _takes("client=")),
 }
+
+# What the documentation says of each, by what is found.
+SAID: Mapping[str, Other] = {
+    "a part of a client that is passed on, `client.beta.threads`": NAMESPACE,
+    "methods of the first version, `beta.assistants.files`": FIRST_VERSION,
+    "a parameter that a method does not have": Other("mistake", NO_PARAMETER.note, "a parameter of the native call"),
+    "types, `openai.types.beta.threads`": TYPES,
+    "subclasses of `AssistantEventHandler`": HANDLER,
+    **{f"`{'.'.join(pair)}`": other for pair, other in OBJECTS.items()},
+    "`replace(annotation.text, ...)`": REPLACED,
+    "the header `OpenAI-Beta` by hand": HEADER,
+    "the header `OpenAI-Beta: assistants=v1`": HEADER_OF_THE_FIRST,
+    "a route by the client's own methods, `client.post('/threads', cast_to=...)`": ROUTE_OF_THE_SDK,
+    "a route by another HTTP library, `requests.post('.../v1/threads')`": ROUTE,
+    "a client that is made": CLIENT,
+    "an Azure client with a dated `api_version`": DATED,
+    "a dated `api-version` in the `default_query` of `OpenAI`": DATED_QUERY,
+    "`files.create(purpose='assistants')`": UPLOAD,
+    "bytes of `containers.files.retrieve(...)`": METADATA_ONLY,
+    "`files.content` of a container's file": NOT_A_FILE,
+    "a loop over `runs.retrieve` without a pause": NO_PAUSE,
+    "a file that is no Python 3": UNPARSED,
+    **{f"`{name}` of {each.name}": each.other for name, each in FRAMEWORKS.items()},
+}
