@@ -297,8 +297,11 @@ class AsyncIO(IO):
     async def _call(self, work: Callable[[], T]) -> T:
         # A transaction, once wanted, is finished: an undo must run although its caller was cancelled.
         with anyio.CancelScope(shield=True):
-            thread = anyio.to_thread.run_sync(work, limiter=_limiter())
-            return await (_finished(thread) if _in_asyncio() else thread)
+            if not _in_asyncio():
+                return await anyio.to_thread.run_sync(work, limiter=_limiter())
+            # Not by anyio here: its way to a thread and back takes five times as long (benchmarks/streams.py).
+            thread = asyncio.get_running_loop().run_in_executor(_threads(), copy_context().run, work)
+            return await _finished(thread)
         raise AssertionError  # pragma: no cover - a shielded scope swallows nothing, which its type does not say
 
     async def together(self, works: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
@@ -328,17 +331,28 @@ class AsyncIO(IO):
         await anyio.sleep(seconds)
 
 
-_THREADS: RunVar[anyio.CapacityLimiter] = RunVar("assistants_compat_threads")
+# Threads of our own, as many for each event loop: the default ones may all be waiting for us (a server's synchronous
+# endpoints). Those of a loop that is gone end with it.
+_LIMITER: RunVar[anyio.CapacityLimiter] = RunVar("assistants_compat_limiter")
+_THREADS: RunVar[ThreadPoolExecutor] = RunVar("assistants_compat_threads")
 
 
 def _limiter() -> anyio.CapacityLimiter:
-    """Threads of our own: the default ones may all be waiting for us (a server's synchronous endpoints)."""
+    try:
+        return _LIMITER.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(_STORE_THREADS)
+        _LIMITER.set(limiter)
+        return limiter
+
+
+def _threads() -> ThreadPoolExecutor:
     try:
         return _THREADS.get()
     except LookupError:
-        limiter = anyio.CapacityLimiter(_STORE_THREADS)
-        _THREADS.set(limiter)
-        return limiter
+        threads = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="assistants-compat-store")
+        _THREADS.set(threads)
+        return threads
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -353,17 +367,16 @@ def _in_asyncio() -> bool:
     return True
 
 
-async def _finished(work: Coroutine[Any, Any, T]) -> T:
+async def _finished(work: asyncio.Future[T]) -> T:
     """The result of `work` even if its caller is cancelled meanwhile: the cancellation then meets the next await.
 
     asyncio's own `Task.cancel()` (`wait_for`, a server that drops a request) passes through anyio's shields, and would
     lose what a transaction that goes on in its thread has done.
     """
-    task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
-    while not task.done():
+    while not work.done():
         try:
-            await asyncio.wait([task])
+            await asyncio.wait([work])
         except asyncio.CancelledError as error:  # noqa: PERF203 - each one is caught by itself
             cancelled = error
     caller = asyncio.current_task()
@@ -371,7 +384,7 @@ async def _finished(work: Coroutine[Any, Any, T]) -> T:
         if sys.version_info >= (3, 11):
             caller.uncancel()  # it is asked for again, once
         caller.cancel(*cancelled.args)
-    return task.result()
+    return work.result()
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

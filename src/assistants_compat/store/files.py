@@ -11,9 +11,9 @@ import hashlib
 import os
 import re
 import tempfile
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 from typing import Protocol
@@ -35,48 +35,57 @@ class Draft(ABC):
         """Count from nothing."""
         self._size = 0
         self._digest = hashlib.sha256()
-        self._digesting: threading.Thread | None = None
+        self._worker: ThreadPoolExecutor | None = None
+        self._taking: Future[None] | None = None
         self._process = os.getpid()
 
     def write(self, chunks: Sequence[bytes]) -> None:
-        """Append chunks; raises `StoreError` when they cannot be kept."""
+        """Append chunks; raises `StoreError` when they, or those before them, cannot be kept.
+
+        A big piece is digested and written in a thread while the next one arrives: it takes about as long.
+        """
+        self._taken()
         size = sum(map(len, chunks))
-        self._digest_behind(chunks, size)
-        self._append(chunks)
         self._size += size
+        if size >= PIECE:
+            chunks = [b"".join(chunks)]  # a copy costs less than the turns that two threads take for each chunk
+            with contextlib.suppress(RuntimeError):  # a program that ends can have no thread any more
+                self._worker = self._worker or ThreadPoolExecutor(1, thread_name_prefix="assistants-compat-draft")
+                self._taking = self._worker.submit(self._take, chunks)
+                return
+        self._take(chunks)
 
     def commit(self) -> tuple[int, str]:
         """Make the file visible; its size in bytes and its SHA-256 in hexadecimal digits."""
+        self._taken()
+        self._leave_worker()
         self._finish()
-        self._digested()
         return self._size, self._digest.hexdigest()
-
-    def _digest_behind(self, chunks: Sequence[bytes], size: int) -> None:
-        """Digest a big piece in a thread while it is written and the next one arrives: it takes about as long."""
-        if not self.has_digest:
-            return
-        self._digested()
-        if size >= PIECE:
-            thread = threading.Thread(target=self._digest_all, args=(chunks,), name="assistants-compat-digest")
-            with contextlib.suppress(RuntimeError):  # a program that ends can have no thread any more
-                thread.start()
-                self._digesting = thread
-                return
-        self._digest_all(chunks)
-
-    def _digest_all(self, chunks: Sequence[bytes]) -> None:
-        for chunk in chunks:
-            self._digest.update(chunk)
-
-    def _digested(self) -> None:
-        if self._digesting is not None:
-            self._digesting.join()
-            self._digesting = None
 
     def discard(self) -> None:
         """Leave nothing behind.  In a forked child nothing happens: the draft is its parent's, which may go on."""
         if os.getpid() == self._process:
+            with contextlib.suppress(Exception):  # what failed is why it is discarded, or no longer of interest
+                self._taken()
+            self._leave_worker()
             self._undo()
+
+    def _take(self, chunks: Sequence[bytes]) -> None:
+        if self.has_digest:
+            for chunk in chunks:
+                self._digest.update(chunk)
+        self._append(chunks)
+
+    def _taken(self) -> None:
+        """Wait for the piece before; raises what it met."""
+        taking, self._taking = self._taking, None
+        if taking is not None:
+            taking.result()
+
+    def _leave_worker(self) -> None:
+        if self._worker is not None:
+            self._worker.shutdown(wait=False)
+            self._worker = None
 
     @abstractmethod
     def _append(self, chunks: Sequence[bytes]) -> None: ...
