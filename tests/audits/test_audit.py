@@ -137,7 +137,7 @@ def test_notebooks_of_the_third_format_are_read(tmp_path: Path) -> None:
     assert places(audit([write(tmp_path, {"b.ipynb": book})]), tmp_path) == ["b.ipynb:cell 1:1"]
 
 
-ANY = st.sampled_from([None, 1, "", "code", "x =", [], [1], ["x\n", None], {}])
+ANY: st.SearchStrategy[object] = st.sampled_from([None, 1, "", "code", "x =", [], [1], ["x\n", None], {}])
 CELL = ANY | st.fixed_dictionaries({"cell_type": st.just("code"), "source": ANY})
 
 

@@ -13,7 +13,7 @@ from assistants_compat.testing import StandIn, Turn
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "migration.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^(Before|With the shim|Native)\b[^\n]*:\n\n```python\n(.*?)```", re.MULTILINE | re.DOTALL)
-TASKS = {
+TASKS: dict[str, dict[str, str]] = {
     title: dict(BLOCK.findall(body)) for title, _, body in (each.partition("\n") for each in PAGE.split("\n## ")[1:])
 }
 CALL = {"name": "multiply", "arguments": '{"first": 6, "second": 7}', "call_id": "call_a"}
