@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typer
 
-from . import audit, cassettes, check, demo, doctor, download, run, settle, store
+from . import audit, cassettes, check, demo, doctor, download, export, import_, run, settle, store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +25,8 @@ app.add_typer(audit.commands)
 app.add_typer(demo.commands)
 app.add_typer(doctor.commands)
 app.add_typer(download.commands)
+app.add_typer(export.commands)
+app.add_typer(import_.commands)
 app.add_typer(run.commands)
 app.add_typer(settle.commands)
 app.add_typer(store.commands, name="store")
