@@ -6,7 +6,9 @@ Two things are changed, once a process and only for clients that were wrapped: t
 
 from __future__ import annotations
 
+import functools
 import importlib
+import sys
 from collections.abc import Callable, Iterator
 from types import FunctionType, ModuleType
 from typing import Any
@@ -139,3 +141,11 @@ def _vector_stores_in(way: str) -> property:
 def reads_pages_of_files() -> bool:
     """Whether this SDK reads on when it lists files; early ones take the first page for all there is."""
     return "after" in openai.resources.Files.list.__annotations__
+
+
+@functools.cache
+def http_library() -> ModuleType:
+    """The HTTP library of the installed SDK, httpx or httpx2."""
+    with openai.OpenAI(api_key="none") as client:
+        request = client._client.build_request("GET", "https://localhost")  # noqa: SLF001 - its own class tells
+    return sys.modules[type(request).__module__.partition(".")[0]]

@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
@@ -41,6 +41,23 @@ class StoredFile:
 
 
 OnFile = Callable[[StoredFile], object]
+
+
+@dataclass(frozen=True)
+class LegacyCall:
+    """An Assistants call that a program made: what `Settings(report=...)` is told.
+
+    `route` has names in the place of ids (`/threads/{thread_id}/runs`).  `answered` says by whom: `here`, or by the
+    `upstream`.
+    """
+
+    method: str
+    route: str
+    answered: Literal["here", "upstream"]
+
+
+Only = Collection[str] | Callable[[str], bool]
+Report = str | Callable[[LegacyCall], object]
 
 
 def _whole_number(text: str) -> int:
@@ -117,6 +134,23 @@ def _is_function(value: object) -> bool:
     return value is None or (callable(value) and not inspect.iscoroutinefunction(value))
 
 
+def _ids(text: str) -> frozenset[str]:
+    ids = frozenset(id_.strip() for id_ in text.split(","))
+    if not all(ids):
+        raise ValueError
+    return ids
+
+
+def _is_only(value: object) -> bool:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
+        return _is_function(value)
+    return all(isinstance(id_, str) and id_ for id_ in cast("Collection[object]", value))
+
+
+def _is_report(value: object) -> bool:
+    return isinstance(value, str) or _is_function(value)
+
+
 def _is_place(value: object) -> bool:
     return value is None or isinstance(value, str)
 
@@ -183,6 +217,8 @@ _NEEDED: Mapping[str, tuple[Callable[[object], bool], str]] = {
     ),
     "assistants": (_is_place, "a path as a string, or None,"),
     "on_file": (_is_function, "a function that is not asynchronous, or None,"),
+    "only": (_is_only, "a collection of assistant ids, a function that is not asynchronous, or None,"),
+    "report": (_is_report, "a path as a string, a function that is not asynchronous, or None,"),
 }
 
 
@@ -247,6 +283,15 @@ class Settings:
       `StoredFile` once for each generated file, when its bytes and its row are kept.  However many processes look at a
       run, the one that stored the file calls; one that dies in that moment never does.  Asynchronous clients call from
       a worker thread.  What it raises is logged and harms nothing; whoever waits for the run waits for it too.
+    - `only` (`ASSISTANTS_COMPAT_ONLY`, as `asst_a,asst_b`): the ids of the assistants that are answered here, or a
+      function that says it of an id, for an upstream that still has the Assistants API.  Calls for others go there
+      untouched.  A thread is where it was made until a run of one of these assistants takes it over; assistants and
+      threads are copied from there when they are first needed, with their ids.  Default: all of them, and nothing is
+      asked of the old API.
+    - `report` (`ASSISTANTS_COMPAT_REPORT`, a path): which Assistants calls the program still makes.  A function is
+      called with a `LegacyCall` for each, in the thread or event loop that made it.  A file gets lines of JSON that
+      add up, `{"process": 7, "at": <seconds>, "counted": [{"method", "route", "answered", "calls"}, ...]}`: at once for
+      a kind of call that is new, then every ten seconds, and when the process ends.  Ids and texts are never in it.
     """
 
     store: str | None = _from_environment("STORE", str, None)
@@ -267,6 +312,8 @@ class Settings:
     )
     assistants: str | None = _from_environment("ASSISTANTS", str, None)
     on_file: OnFile | None = _from_environment("ON_FILE", _function, None)  # noqa: RUF009 - as above
+    only: Only | None = _from_environment("ONLY", _ids, None)  # noqa: RUF009 - as above
+    report: Report | None = _from_environment("REPORT", str, None)  # noqa: RUF009 - as above
 
     def __post_init__(self) -> None:
         """Refuse at once what would fail later, far from its cause."""
@@ -280,6 +327,8 @@ class Settings:
         # A relative path is meant from here, wherever the program goes later.
         object.__setattr__(self, "store", _absolute(self.store))
         object.__setattr__(self, "files", _absolute(self.files))
+        if isinstance(self.report, str):
+            object.__setattr__(self, "report", str(Path(self.report).expanduser().absolute()))
         object.__setattr__(self, "assistants", _absolute(self.assistants))
 
 

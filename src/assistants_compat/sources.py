@@ -21,6 +21,17 @@ class Sources:
         """A new id; called from any thread."""
         return ids.mint(kind, secrets.token_bytes)
 
+    def begins(self, method: str, route: str) -> None:
+        """Hear that a legacy request begins, by its path below the API's base."""
+
+    def owns(self, file_id: str) -> bool:
+        """Whether a file id may be one of a generated file; then the store has the last word."""
+        return ids.may_be_ours(file_id)
+
+    def are_named_in(self, body: bytes) -> bool:
+        """Whether a body in JSON may name such a file."""
+        return ids.OUR_FILE_BEGINS in body
+
 
 _current = Sources()
 

@@ -12,10 +12,9 @@ from functools import partial
 from typing import Literal
 from urllib.parse import quote
 
-from . import errors, generated
+from . import errors, generated, sources
 from .containers import delete_upstream
 from .headers import form_name
-from .ids import may_be_ours
 from .io import IO, Request, Upload
 from .store import queries
 from .store.engine import Connection
@@ -43,7 +42,7 @@ def names(db: Connection, namespace: str, uses: Iterable[Use]) -> dict[Use, str]
     missing: list[Use] = []
     for use in dict.fromkeys(uses):
         id_, purpose = use
-        row = queries.get(db, "files", namespace, id_) if may_be_ours(id_) else None
+        row = queries.get(db, "files", namespace, id_) if sources.current().owns(id_) else None
         if row is not None and purpose in uploads_of(row):
             known[use] = uploads_of(row)[purpose]
         elif row is not None:
@@ -74,7 +73,7 @@ async def mapped(io: IO, file_ids: Iterable[str]) -> dict[str, str]:
 
     Raises as `upload_all` does.
     """
-    uses: list[Use] = [(id_, "assistants") for id_ in file_ids if may_be_ours(id_)]
+    uses: list[Use] = [(id_, "assistants") for id_ in file_ids if sources.current().owns(id_)]
     while uses:
         try:
             known = await io.read(lambda db: names(db, io.settings.namespace, uses))

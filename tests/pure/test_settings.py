@@ -29,6 +29,8 @@ VALUES = {
     "unknown_threads": ("create", "create"),
     "assistants": ("/some/where.toml", "/some/where.toml"),
     "on_file": ("builtins:print", print),
+    "only": ("asst_a, asst_b", {"asst_a", "asst_b"}),
+    "report": ("/var/log/calls.jsonl", "/var/log/calls.jsonl"),
 }
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from .. import containers, errors, generated
+from .. import containers, errors, generated, sources
 from ..exchange import Call, Reply, json_reply
 from ..headers import UnsatisfiableError, asked_part, disposition
-from ..ids import may_be_ours
 from ..io import IO, Request
 from ..paging import list_reply, page_from_call
 from ..store import queries
@@ -35,7 +34,7 @@ async def list_(io: IO, call: Call) -> Reply | None:
     if call.parameter("purpose") not in (None, "", _PURPOSE):
         return None
     cursor = call.parameter("after") or ""
-    if cursor and not may_be_ours(cursor):
+    if cursor and not sources.current().owns(cursor):
         return None
     page = page_from_call(call, most=_MOST, default=_MOST)
     namespace = io.settings.namespace

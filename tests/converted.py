@@ -1,0 +1,82 @@
+"""A converted recording in the place of the network: what a test's plugin does, by hand."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistants_compat import Settings, sources
+from assistants_compat.cassettes import vcr as files
+from assistants_compat.cassettes.replay import Replayed, key_of
+from assistants_compat.conversion.play import Converted, convert
+from assistants_compat.conversion.seeding import seed
+
+BASE = "https://api.openai.com/v1"
+
+
+def interaction(method: str, path: str, body: Any, answer: Any, **more: Any) -> dict[str, Any]:
+    """An exchange as VCR.py writes it; `answer` is JSON, or text of a stream, or bytes."""
+    kind = "text/event-stream; charset=utf-8" if isinstance(answer, str) else "application/json"
+    kind = "application/octet-stream" if isinstance(answer, bytes) else kind
+    sent = None if body is None else json.dumps(body)
+    content = answer if isinstance(answer, (str, bytes)) else json.dumps(answer, indent=2)
+    return {
+        "request": {
+            "method": method,
+            "uri": path if "://" in path else f"{BASE}{path}",
+            "body": sent,
+            "headers": {"openai-beta": ["assistants=v2"], "content-type": ["application/json"]},
+        },
+        "response": {
+            "status": {"code": more.get("status", 200), "message": "OK"},
+            "headers": {"content-type": [kind]},
+            "body": {"string": content},
+        },
+    }
+
+
+def document(*interactions: dict[str, Any]) -> dict[str, Any]:
+    """A recording."""
+    return {"interactions": list(interactions), "version": 1}
+
+
+def written(recording: dict[str, Any], to: Path) -> Converted:
+    """Convert a recording, by way of files on both sides."""
+    old = to.with_suffix(".old.yaml")
+    old.write_text(files.dump(recording), "utf-8")
+    converted = convert(files.load(old))
+    to.write_text(files.dump(converted.document), "utf-8")
+    return converted
+
+
+@contextmanager
+def replayed(cassette: Path) -> Iterator[tuple[Settings, Any]]:
+    """Answer from a converted recording: the settings for the test's client, and VCR.py's cassette."""
+    vcr = pytest.importorskip("vcr", reason="vcrpy is not installed")
+    key = key_of(files.load(cassette))
+    settings = Settings(store="sqlite://", namespace=uuid.uuid4().hex)
+    seed(settings, key.get("seed") or {})
+    recorder = vcr.VCR()
+    recorder.register_matcher("json", _same_body)
+    play = recorder.use_cassette(str(cassette), record_mode="none", match_on=["method", "uri", "json"])
+    with sources.exchanged(Replayed(key)), play as tape:
+        yield settings, tape
+
+
+def _same_body(one: Any, other: Any) -> None:
+    assert _plain(one.body) == _plain(other.body)
+
+
+def _plain(body: Any) -> Any:
+    if isinstance(body, str):
+        body = body.encode()
+    try:
+        return json.loads(body) if body else None
+    except ValueError:
+        return bytes(body)
