@@ -119,8 +119,8 @@ def settings(store_url: str, tmp_path: Path) -> Settings:
 def _stores_are_closed() -> Iterator[None]:
     """A store is opened once a process and stays open: hundreds of them would be too many open files for `select`."""
     yield
-    for url in [url for url in engine._engines if url.startswith("sqlite")]:
-        engine._engines.pop(url).writing.dispose()
+    for url in [url for url in engine.opened() if url.startswith("sqlite")]:
+        engine.close(url)
 
 
 @pytest.fixture

@@ -9,13 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .errors import CompatError, DownloadError, SettingsError, SignInError, StoreError, UnsupportedSdkError
-from .settings import Settings, StoredFile
+from .settings import LegacyCall, Settings, StoredFile
 
 if TYPE_CHECKING:
     from . import azure as azure
+    from .conversations import Moved, from_conversation, to_conversation
     from .downloads import download_files
+    from .installing import install, uninstall
     from .intercept import wrap
     from .links import file_url
+    from .native import responses_request
     from .settling import Settled, settle
 
 __version__ = "0.1.0"
@@ -23,6 +26,8 @@ __version__ = "0.1.0"
 __all__ = [
     "CompatError",
     "DownloadError",
+    "LegacyCall",
+    "Moved",
     "Settings",
     "SettingsError",
     "Settled",
@@ -33,16 +38,27 @@ __all__ = [
     "__version__",
     "download_files",
     "file_url",
+    "from_conversation",
+    "install",
+    "responses_request",
     "settle",
+    "to_conversation",
+    "uninstall",
     "wrap",
 ]
 
 
 _LATER = {
+    "Moved": "conversations",
     "Settled": "settling",
     "download_files": "downloads",
     "file_url": "links",
+    "from_conversation": "conversations",
+    "install": "installing",
+    "responses_request": "native",
     "settle": "settling",
+    "to_conversation": "conversations",
+    "uninstall": "installing",
     "wrap": "intercept",
 }
 

@@ -6,7 +6,11 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; exits with 2 where the extra `cli` is not installed."""
+    """Run the command line; exits with 2 where the extra `cli` is not installed.  `run` does without it."""
+    if sys.argv[1:2] == ["run"]:
+        from .running import run  # noqa: PLC0415 - the other commands have no need of it
+
+        run(sys.argv[2:])
     try:
         import rich  # noqa: F401, PLC0415 - asked for here so that an error of ours is not taken for its absence
         import typer  # noqa: F401, PLC0415 - as above

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from . import errors
+from . import declared, errors, routing
 from .exchange import Call, Reply, passed_on
 from .handlers import assistants, files, messages, runs, steps, threads, vector_stores
 from .io import IO
+from .threads import welcome
 
 Handler = Callable[[IO, Call], Awaitable["Reply | None"]]
 
@@ -54,25 +55,31 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", f"{_IN_STORE}/content", vector_stores.file_content),
 )
 
-_TABLE = tuple((method, tuple(template.strip("/").split("/")), handler) for method, template, handler in ROUTES)
+_TABLE = tuple((method, tuple(route.strip("/").split("/")), handler, route) for method, route, handler in ROUTES)
 
 
 @dataclass(frozen=True)
 class Match:
-    """A route that fits, and the decoded ids of the path by their names."""
+    """A route that fits as the table has it, and the decoded ids of the path by their names."""
 
     handler: Handler
     parts: Mapping[str, str]
+    route: str
+
+    @property
+    def legacy(self) -> bool:
+        """Whether it is one of the Assistants API, and not of files or vector stores, which live on."""
+        return self.route.startswith(("/assistants", "/threads"))
 
 
 def match(method: str, path: str) -> Match | None:
     """The route of a path below the API's base (still percent-encoded, so that an id may hold a slash)."""
     segments = path.strip("/").split("/")
-    for wanted, template, handler in _TABLE:
+    for wanted, template, handler, route in _TABLE:
         if wanted == method and len(template) == len(segments):
             parts = _parts(template, segments)
             if parts is not None:
-                return Match(handler, parts)
+                return Match(handler, parts, route)
     return None
 
 
@@ -93,7 +100,8 @@ async def answer(matched: Match, call: Call, io: IO) -> Reply | None:
     """
     started = io.monotonic()
     try:
-        reply = await matched.handler(io, call)
+        await declared.load(io)
+        reply = await _routed(matched, call, io)
     except errors.UpstreamError as error:
         reply = _upstream_reply(error)
     except errors.UnreachableError:
@@ -103,6 +111,16 @@ async def answer(matched: Match, call: Call, io: IO) -> Reply | None:
     if reply is not None:
         _complete(reply, io, started)
     return reply
+
+
+async def _routed(matched: Match, call: Call, io: IO) -> Reply | None:
+    some = io.settings.only is not None
+    if some and not await routing.is_ours(io, call, matched.route):
+        return None
+    if "thread_id" in call.parts:
+        await welcome(io, call.parts["thread_id"])
+    reply = await matched.handler(io, call)
+    return None if some and routing.is_upstreams_too(call, matched.route) else reply
 
 
 def _upstream_reply(error: errors.UpstreamError) -> Reply:

@@ -4,6 +4,8 @@ Every call of the SDK, in every version, ends in `self._client.send(request, ...
 the service no longer answers and hands every other one on, untouched.
 
 The application, and with it SQLAlchemy, is loaded when the first request is ours (see `transport`), not before.
+
+`wrap` puts a door into one client; `installing` shows one on every client.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import openai
 import wrapt
 from openai.lib.azure import BaseAzureClient
 
-from . import redirects, sdk, sources
+from . import meanwhile, redirects, sdk, sources
 from .settings import Settings
+from .switch import is_off
 
 if TYPE_CHECKING:
     from .transport import Passage
@@ -43,7 +46,8 @@ def wrap(client: Client, settings: Settings | None = None) -> Client:
     `client` is an `OpenAI`, `AsyncOpenAI`, `AzureOpenAI` or `AsyncAzureOpenAI`, or of a subclass; it is changed in
     place and keeps its type.  The `openai` module itself may be given for its module-level client.  `with_options` and
     `copy` keep the effect; a copy with another `http_client` has to be wrapped again.  Wrapping twice is wrapping once;
-    given other settings the second time, those count from then on.
+    given other settings the second time, those count from then on.  Under `ASSISTANTS_COMPAT=off` the client is
+    returned as it is.
 
     Raises `TypeError` for anything else, `UnsupportedSdkError` when the installed SDK has no `beta.threads`, and
     `SettingsError` when a setting cannot be used.
@@ -55,21 +59,35 @@ def wrap(client: Client, settings: Settings | None = None) -> Client:
     if not isinstance(given, (openai.OpenAI, openai.AsyncOpenAI)):
         message = f"wrap() takes an OpenAI client or its asynchronous twin, not {type(given).__name__}."
         raise TypeError(message)
-    sdk.prepare(is_wrapped)
+    if is_off():
+        return client
+    prepare()
     inner: Any = client._client  # noqa: SLF001 - the one place where every version keeps it
     if isinstance(inner, _Door):
-        if settings is None or settings == inner.settings_of_door():
+        installed = isinstance(inner.entrance(), _InstalledEntrance)
+        if not installed and (settings is None or settings == inner.settings_of_door()):
             return client
+        settings = settings or inner.settings_of_door()
         inner = inner.__wrapped__
+    client._client = cast("Any", _door(given, inner, _entrance(given, settings or Settings())))  # noqa: SLF001 - as above
+    return client
+
+
+def prepare() -> None:
+    """Change the SDK's classes as `sdk.prepare` says."""
+    sdk.prepare(is_wrapped)
+
+
+def _entrance(client: Any, settings: Settings, *, class_: type[Entrance] | None = None) -> Entrance:
     azure = isinstance(client, BaseAzureClient)
-    settings = settings or Settings()
     if azure and settings.stream == "background":
         # Microsoft lists "performance issues when background mode is used with streaming" (platform.md section 5).
         log.warning("Settings(stream='background') on Azure is slow, by Microsoft's own word; 'direct' is the default.")
-    entrance = Entrance(settings, base=client.base_url.raw_path.decode("ascii"), azure=azure)
-    door = SyncDoor if isinstance(given, openai.OpenAI) else AsyncDoor
-    client._client = cast("Any", door(inner, entrance))  # noqa: SLF001 - as above
-    return client
+    return (class_ or Entrance)(settings, base=client.base_url.raw_path.decode("ascii"), azure=azure)
+
+
+def _door(client: Any, inner: Any, entrance: Entrance) -> _Door:
+    return (SyncDoor if isinstance(client, openai.OpenAI) else AsyncDoor)(inner, entrance)
 
 
 def is_wrapped(client: object) -> bool:
@@ -81,9 +99,17 @@ def settings_of(client: object) -> Settings:
     """The settings that a client was wrapped with; raises `TypeError` for one that was not."""
     inner = getattr(client, "_client", None)
     if not isinstance(inner, _Door):
-        message = f"A client that went through wrap() is needed, not {type(client).__name__}."
+        why = " ASSISTANTS_COMPAT=off leaves every client as it is." if is_off() else ""
+        message = f"A client that went through wrap() is needed, not {type(client).__name__}.{why}"
         raise TypeError(message)
-    return inner.settings_of_door()
+    given = inner.settings_of_door()
+    return meanwhile.settings(given) or given
+
+
+def refusing_background(client: object) -> set[str]:
+    """The upstreams of which a client's doors know that they refuse background responses; none without a door."""
+    inner = getattr(client, "_client", None)
+    return inner.refusing_background() if isinstance(inner, _Door) else set()
 
 
 class Entrance:
@@ -101,9 +127,12 @@ class Entrance:
 
     def passage(self, request: Any) -> Passage | None:
         """The request as one of ours, or None for the upstream to answer."""
+        settings = meanwhile.settings(self.settings)
+        if settings is None:
+            return None
         path = request.url.raw_path.partition(b"?")[0].decode("ascii")
         found = _ours(path, self.base, request.headers.get("openai-beta"))
-        if found is None and request.method == "GET" and path == f"{self.base}{_FILES}" and self._has_store():
+        if found is None and request.method == "GET" and path == f"{self.base}{_FILES}" and _has_store(settings):
             found = self.base, _FILES
         if found is None:
             found = _of_a_store(request, path)
@@ -111,13 +140,15 @@ class Entrance:
             return None
         from .transport import passage_from_request  # noqa: PLC0415 - loads SQLAlchemy, so only for a request of ours
 
-        return passage_from_request(request, *found, self.settings, self.without_background, azure=self.azure)
+        refused = self.without_background if settings is self.settings else meanwhile.without_background(settings)
+        return passage_from_request(request, *found, settings, refused, azure=self.azure)
 
-    def _has_store(self) -> bool:
-        """Whether generated files may be listed: a program without a store gets none by asking for its files."""
-        from .store.places import has_store  # noqa: PLC0415 - as above, though it does not load SQLAlchemy
 
-        return has_store(self.settings.store)
+def _has_store(settings: Settings) -> bool:
+    """Whether generated files may be listed: a program without a store gets none by asking for its files."""
+    from .store.places import has_store  # noqa: PLC0415 - as above, though it does not load SQLAlchemy
+
+    return has_store(settings.store)
 
 
 def _ours(path: str, base: str, beta: str | None) -> tuple[str, str] | None:
@@ -162,9 +193,17 @@ class _Door(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic in wrapt's 
         super().__init__(inner)
         self._self_entrance = entrance
 
+    def entrance(self) -> Entrance:
+        """What it shares with the doors of the client's copies."""
+        return self._self_entrance
+
     def settings_of_door(self) -> Settings:
         """The settings that it was wrapped with."""
         return self._self_entrance.settings
+
+    def refusing_background(self) -> set[str]:
+        """What its entrance has learnt of the upstreams."""
+        return self._self_entrance.without_background
 
     def __copy__(self) -> _Door:
         """Share the inner client, as the SDK's own copies do."""
@@ -207,6 +246,29 @@ class AsyncDoor(_Door):
         if (carriers := _carriers()) is not None:
             await carriers.finish_async(self.__wrapped__)
         await self.__wrapped__.aclose()
+
+
+# --- every client of the process (see `installing`)
+
+
+class _InstalledEntrance(Entrance):
+    """That of a door which stands only as long as `install` does."""
+
+
+def installed_door(client: Any, inner: Any, settings: Settings, without_background: set[str]) -> Any:
+    """The door to show before a client's HTTP client, or what stands there already: a door of `wrap`."""
+    if isinstance(inner, _Door):
+        return inner
+    entrance = _entrance(client, settings, class_=_InstalledEntrance)
+    entrance.without_background = without_background
+    return _door(client, inner, entrance)
+
+
+def without_installed_door(inner: Any) -> Any:
+    """The HTTP client, or the door of `wrap`, behind what is shown."""
+    if isinstance(inner, _Door) and isinstance(inner.entrance(), _InstalledEntrance):
+        return inner.__wrapped__
+    return inner
 
 
 def _carriers() -> Any:

@@ -69,6 +69,7 @@ class Request:
     query: tuple[tuple[str, str], ...] = ()
     accept: str = "application/json"
     upload: Upload | None = None  # in the place of `json`
+    legacy: bool = False  # to the old API, where the upstream still has it
 
 
 @dataclass(frozen=True)

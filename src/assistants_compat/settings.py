@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +19,7 @@ Mode = Literal["auto", "background", "inline"]
 Stream = Literal["direct", "background"]
 MemoryLimit = Literal["1g", "4g", "16g", "64g"]
 ThreadFiles = Literal["keep", "delete"]
+UnknownThreads = Literal["refuse", "create"]
 
 
 _NO_MODELS: dict[str, str] = {}
@@ -40,6 +41,23 @@ class StoredFile:
 
 
 OnFile = Callable[[StoredFile], object]
+
+
+@dataclass(frozen=True)
+class LegacyCall:
+    """An Assistants call that a program made: what `Settings(report=...)` is told.
+
+    `route` has names in the place of ids (`/threads/{thread_id}/runs`).  `answered` says by whom: `here`, or by the
+    `upstream`.
+    """
+
+    method: str
+    route: str
+    answered: Literal["here", "upstream"]
+
+
+Only = Collection[str] | Callable[[str], bool]
+Report = str | Callable[[LegacyCall], object]
 
 
 def _whole_number(text: str) -> int:
@@ -82,6 +100,12 @@ def _thread_files(text: str) -> ThreadFiles:
     return cast("ThreadFiles", text)
 
 
+def _unknown_threads(text: str) -> UnknownThreads:
+    if text not in get_args(UnknownThreads):
+        raise ValueError
+    return cast("UnknownThreads", text)
+
+
 def _pairs(text: str) -> dict[str, str]:
     pairs = [pair.split("=") for pair in text.split(",")]
     if any(len(pair) != 2 or not all(pair) for pair in pairs):  # noqa: PLR2004 - a name and what it becomes
@@ -108,6 +132,23 @@ def _function(text: str) -> OnFile:
 
 def _is_function(value: object) -> bool:
     return value is None or (callable(value) and not inspect.iscoroutinefunction(value))
+
+
+def _ids(text: str) -> frozenset[str]:
+    ids = frozenset(id_.strip() for id_ in text.split(","))
+    if not all(ids):
+        raise ValueError
+    return ids
+
+
+def _is_only(value: object) -> bool:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
+        return _is_function(value)
+    return all(isinstance(id_, str) and id_ for id_ in cast("Collection[object]", value))
+
+
+def _is_report(value: object) -> bool:
+    return isinstance(value, str) or _is_function(value)
 
 
 def _is_place(value: object) -> bool:
@@ -170,7 +211,14 @@ _NEEDED: Mapping[str, tuple[Callable[[object], bool], str]] = {
     ),
     "thread_files": (lambda value: value in get_args(ThreadFiles), f"one of {', '.join(get_args(ThreadFiles))}"),
     "azure_api_version": (_is_version, "a version like 'preview', or None,"),
+    "unknown_threads": (
+        lambda value: value in get_args(UnknownThreads),
+        f"one of {', '.join(get_args(UnknownThreads))}",
+    ),
+    "assistants": (_is_place, "a path as a string, or None,"),
     "on_file": (_is_function, "a function that is not asynchronous, or None,"),
+    "only": (_is_only, "a collection of assistant ids, a function that is not asynchronous, or None,"),
+    "report": (_is_report, "a path as a string, a function that is not asynchronous, or None,"),
 }
 
 
@@ -226,10 +274,24 @@ class Settings:
     - `azure_api_version` (`ASSISTANTS_COMPAT_AZURE_API_VERSION`): sent as `api-version` to Azure's v1 routes, where a
       resource or a gateway wants one (`preview`, say).  Default: none, since those routes need none and refuse the
       dated ones of the Assistants API.  Elsewhere it counts for nothing.
+    - `unknown_threads` (`ASSISTANTS_COMPAT_UNKNOWN_THREADS`): `refuse` a thread id that was never saved here, as the
+      old service did, or `create` it, empty, when a request names it: for ids that a database still holds from the old
+      service.  One that was deleted here stays unknown.
+    - `assistants` (`ASSISTANTS_COMPAT_ASSISTANTS`): a TOML, YAML or JSON file of assistants by their ids, which is read
+      once in each process, at its first request that is ours; what was changed in it is applied.
     - `on_file` (`ASSISTANTS_COMPAT_ON_FILE`, as `module:function`, imported when the settings are made): called with a
       `StoredFile` once for each generated file, when its bytes and its row are kept.  However many processes look at a
       run, the one that stored the file calls; one that dies in that moment never does.  Asynchronous clients call from
       a worker thread.  What it raises is logged and harms nothing; whoever waits for the run waits for it too.
+    - `only` (`ASSISTANTS_COMPAT_ONLY`, as `asst_a,asst_b`): the ids of the assistants that are answered here, or a
+      function that says it of an id, for an upstream that still has the Assistants API.  Calls for others go there
+      untouched.  A thread is where it was made until a run of one of these assistants takes it over; assistants and
+      threads are copied from there when they are first needed, with their ids.  Default: all of them, and nothing is
+      asked of the old API.
+    - `report` (`ASSISTANTS_COMPAT_REPORT`, a path): which Assistants calls the program still makes.  A function is
+      called with a `LegacyCall` for each, in the thread or event loop that made it.  A file gets lines of JSON that
+      add up, `{"process": 7, "at": <seconds>, "counted": [{"method", "route", "answered", "calls"}, ...]}`: at once for
+      a kind of call that is new, then every ten seconds, and when the process ends.  Ids and texts are never in it.
     """
 
     store: str | None = _from_environment("STORE", str, None)
@@ -245,7 +307,13 @@ class Settings:
     network_policy: Mapping[str, Any] | None = _from_environment("NETWORK_POLICY", _network_policy, None)
     thread_files: ThreadFiles = _from_environment("THREAD_FILES", _thread_files, "keep")  # noqa: RUF009 - as above
     azure_api_version: str | None = _from_environment("AZURE_API_VERSION", _version, None)
+    unknown_threads: UnknownThreads = _from_environment(  # noqa: RUF009 - as above
+        "UNKNOWN_THREADS", _unknown_threads, "refuse"
+    )
+    assistants: str | None = _from_environment("ASSISTANTS", str, None)
     on_file: OnFile | None = _from_environment("ON_FILE", _function, None)  # noqa: RUF009 - as above
+    only: Only | None = _from_environment("ONLY", _ids, None)  # noqa: RUF009 - as above
+    report: Report | None = _from_environment("REPORT", str, None)  # noqa: RUF009 - as above
 
     def __post_init__(self) -> None:
         """Refuse at once what would fail later, far from its cause."""
@@ -259,6 +327,9 @@ class Settings:
         # A relative path is meant from here, wherever the program goes later.
         object.__setattr__(self, "store", _absolute(self.store))
         object.__setattr__(self, "files", _absolute(self.files))
+        if isinstance(self.report, str):
+            object.__setattr__(self, "report", str(Path(self.report).expanduser().absolute()))
+        object.__setattr__(self, "assistants", _absolute(self.assistants))
 
 
 _OBJECTS = re.compile(r"(?:s3|az|gs)://[A-Za-z0-9][\w.-]*(?:/[^?#@]*)?\Z", re.ASCII)

@@ -17,14 +17,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Mu
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Literal, cast
 
-from . import app, redirects, sdk, sources
+from . import app, redirects, reports, sdk, sources
 from .carriers import carry, carry_async
 from .errors import ForeignError, UnreachableError
 from .exchange import HEADERS, Call, Reply
 from .io import Answer, AsyncIO, BlockingIO, Request, Upload, iterate, run
-from .settings import Settings
+from .settings import LegacyCall, Settings
 
 _DEPLOYMENT = re.compile(r"/deployments/[^/]+\Z")
 
@@ -56,6 +56,7 @@ class Passage:
     call: Call
     request: Any  # httpx.Request or httpx2.Request
     base: str  # of the upstream's Responses API
+    legacy_base: str
     version: str | None  # its `api-version`
     settings: Settings
     without_background: MutableSet[str]
@@ -68,6 +69,7 @@ class Passage:
             reply = run(app.answer(self.match, self.call, io))
         except UnreachableError as error:
             raise error.original from error.original.__cause__
+        self._report(reply)
         if reply is None:
             return None
         body: Any = None
@@ -79,6 +81,13 @@ class Passage:
             response.read()
         return response
 
+    def _report(self, reply: Reply | None) -> None:
+        """Count the call, if that is wanted; files are the upstream's own API, and count where they are ours."""
+        report = self.settings.report
+        if report is not None and (reply is not None or self.match.legacy):
+            answered: Literal["here", "upstream"] = "upstream" if reply is None else "here"
+            reports.count(report, LegacyCall(self.call.method, self.match.route, answered))
+
     async def answer_async(self, inner: Any, options: Mapping[str, Any], *, stream: bool) -> Any:
         """`answer`, for an asynchronous client."""
         upstream = AsyncUpstream(inner, self, options)
@@ -87,6 +96,7 @@ class Passage:
             reply = await app.answer(self.match, self.call, io)
         except UnreachableError as error:
             raise error.original from error.original.__cause__
+        self._report(reply)
         if reply is None:
             return None
         body: Any = reply.chunks
@@ -116,9 +126,9 @@ def passage_from_request(  # noqa: PLR0913 - the request, its two halves, and wh
     headers = {name: request.headers[name] for name in HEADERS if name in request.headers}
     query = tuple(request.url.params.multi_items())
     call = Call(request.method, matched.parts, query, request.content, headers, reads_on=sdk.reads_pages_of_files())
-    base, azure = _upstream_base(request, base, azure=azure)
+    native, azure = _upstream_base(request, base, azure=azure)
     version = settings.azure_api_version if azure else None
-    return Passage(matched, call, request, base, version, settings, without_background)
+    return Passage(matched, call, request, native, base, version, settings, without_background)
 
 
 def _upstream_base(request: Any, base: str, *, azure: bool) -> tuple[str, bool]:
@@ -191,6 +201,7 @@ class _Siblings:
 
     def __init__(self, inner: Any, passage: Passage, options: Mapping[str, Any]) -> None:
         self.inner, self.request, self.base = inner, passage.request, passage.base
+        self.legacy_base = passage.legacy_base
         self.version = (("api-version", passage.version),) if passage.version else ()
         self.library = _library(self.request)
         self.options = options
@@ -212,10 +223,15 @@ class _Siblings:
             content = json.dumps(wanted.json).encode("ascii")
             headers.append(("Content-Type", "application/json"))
         headers.append(("Accept", wanted.accept))
+        base, version = self.base, self.version
+        if wanted.legacy:
+            headers.append(("OpenAI-Beta", legacy.headers.get("openai-beta", "assistants=v2")))
+            base = self.legacy_base
+            version = tuple(item for item in legacy.url.params.multi_items() if item[0] == "api-version")
         return self.inner.build_request(
             wanted.method,
-            legacy.url.copy_with(raw_path=f"{self.base}{wanted.path}".encode("ascii")),
-            params=[*kept, *self.version, *wanted.query] or None,
+            legacy.url.copy_with(raw_path=f"{base}{wanted.path}".encode("ascii")),
+            params=[*kept, *version, *wanted.query] or None,
             headers=headers,
             content=content,
             extensions=dict(legacy.extensions),

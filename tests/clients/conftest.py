@@ -1,4 +1,4 @@
-"""What the tests of frameworks share: one wrapped client of each kind, over one store and one upstream."""
+"""What the tests of frameworks share: wrapped clients, or all of them covered, over one store and one upstream."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-import openai
 import pytest
 
 import assistants_compat
@@ -59,15 +58,10 @@ def async_client(async_door: Door, upstream: StandIn, sqlite_settings: Settings)
 
 
 @pytest.fixture
-def wrapping_class(upstream: StandIn, sqlite_settings: Settings) -> Iterator[type[openai.OpenAI]]:
-    """A class of clients that are wrapped when they are made, for a framework that makes its client itself."""
-    made: list[openai.OpenAI] = []
-
-    class Wrapped(openai.OpenAI):
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**{"base_url": upstream.base_url, "max_retries": 0, **options, "api_key": KEY})
-            made.append(assistants_compat.wrap(self, sqlite_settings))
-
-    yield Wrapped
-    for client in made:
-        client.close()
+def installed(upstream: StandIn, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Clients that a framework makes itself are covered, and find the stand-in by the SDK's own variables."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", upstream.base_url)
+    assistants_compat.install(sqlite_settings)
+    yield
+    assistants_compat.uninstall()

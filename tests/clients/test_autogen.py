@@ -1,4 +1,4 @@
-"""AutoGen 0.2's assistant agent; it makes its client from a config, so a class that wraps itself stands there."""
+"""AutoGen 0.2's assistant agent; it makes its client from a config, so it runs under `install`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import openai
 import pytest
+from audited import calls_in
 
 from assistants_compat.testing import StandIn, Turn
 from sent import bodies, outputs, said
@@ -34,13 +35,12 @@ CALLS = [
 
 
 @pytest.fixture(autouse=True)
-def _wrapped(monkeypatch: pytest.MonkeyPatch, wrapping_class: Any) -> None:
-    """AutoGen's name for the client's class means one that wraps itself."""
-    monkeypatch.setattr("autogen.oai.client.OpenAI", wrapping_class)
+def _covered(installed: None) -> None:
+    """AutoGen makes its clients itself, which are covered."""
 
 
 def make(upstream: StandIn, **options: Any) -> Any:
-    """An agent over a wrapped client."""
+    """An agent, which makes its client."""
     config = {"config_list": [{"model": "gpt-4o", "api_key": "sk-test", "base_url": upstream.base_url}]}
     return contrib.GPTAssistantAgent(name="helper", llm_config=config, **{"instructions": "Help.", **options})
 
@@ -166,3 +166,30 @@ def test_a_reset_forgets_the_thread(upstream: StandIn, user: Any) -> None:
     assert said(bodies(upstream)[1]) == [("user", "Who am I?")]
     with pytest.raises(openai.NotFoundError):
         agent.openai_client.beta.threads.retrieve(thread.id)
+
+
+AUDITED = {
+    "autogen": {
+        "beta.assistants.create": 1,
+        "beta.assistants.delete": 1,
+        "beta.assistants.list": 1,
+        "beta.assistants.retrieve": 1,
+        "beta.assistants.update": 1,
+        "beta.threads.create": 1,
+        "beta.threads.delete": 2,
+        "beta.threads.messages.create": 1,
+        "beta.threads.messages.list": 2,
+        "beta.threads.runs.create": 1,
+        "beta.threads.runs.retrieve": 1,
+        "beta.threads.runs.submit_tool_outputs": 1,
+        "beta.vector_stores.create": 1,
+        "beta.vector_stores.file_batches.create_and_poll": 1,
+        "beta.vector_stores.file_batches.poll": 1,
+    }
+}
+
+
+@pytest.mark.parametrize("package", AUDITED)
+def test_an_audit_finds_every_call_in_the_package(package: str) -> None:
+    """The installed package has these calls, and no other; what is not read is nothing."""
+    assert calls_in(package) == AUDITED[package]

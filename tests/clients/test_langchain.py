@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from audited import calls_in
 
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
@@ -75,6 +76,16 @@ def test_an_agent_executor_calls_the_functions(runnable: Any, client: Any, upstr
     assert outputs(answered) == {"call_a": "42", "call_b": "6"}
     [run] = client.beta.threads.runs.list(answer["thread_id"])
     assert (run.id, run.status) == (answer["run_id"], "completed")
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_runnable_makes_its_own_client(runnable: Any, upstream: StandIn) -> None:
+    """Given none, it makes one for the assistant and one for its runs, and both work under `install`."""
+    upstream.script(Turn(text="Hello, Ada."))
+    made = runnable.create_assistant(name="helper", instructions="Help.", tools=[], model="gpt-4o")
+    assistant = runnable(assistant_id=made.assistant_id, check_every_ms=1)
+    [message] = assistant.invoke({"content": "I am Ada."})
+    assert message.content[0].text.value == "Hello, Ada."
 
 
 def test_a_chain_hands_in_outputs_by_itself(runnable: Any, client: Any, upstream: StandIn, multiply: Any) -> None:
@@ -210,3 +221,29 @@ def test_the_first_version_asks_asynchronously(
     with pytest.raises(AttributeError, match="'tuple' object has no attribute 'run_id'"):
         async_door(assistant.ainvoke({"tool_outputs": given, "run_id": action.run_id, "thread_id": action.thread_id}))
     assert client.beta.threads.runs.retrieve(action.run_id, thread_id=action.thread_id).status == "completed"
+
+
+AUDITED = {
+    "langchain": {
+        "beta.assistants.create": 2,
+        "beta.threads.create_and_run": 2,
+        "beta.threads.messages.create": 2,
+        "beta.threads.messages.list": 2,
+        "beta.threads.runs.create": 2,
+        "beta.threads.runs.retrieve": 2,
+        "beta.threads.runs.submit_tool_outputs": 4,
+    },
+    "langchain_community.agents": {
+        "beta.assistants.create": 2,
+        "beta.threads.create_and_run": 2,
+        "beta.threads.messages.create": 2,
+        "beta.threads.runs.create": 2,
+        "beta.threads.runs.submit_tool_outputs": 4,
+    },
+}
+
+
+@pytest.mark.parametrize("package", AUDITED)
+def test_an_audit_finds_every_call_in_the_package(package: str) -> None:
+    """The installed package has these calls, and no other; what is not read is nothing."""
+    assert calls_in(package) == AUDITED[package]

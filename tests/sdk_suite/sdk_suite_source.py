@@ -1,7 +1,8 @@
-"""The SDK's test suite, from its source distribution on the package index; it is never kept in this repository."""
+"""The SDK's tests and examples, from its source distribution on the package index; never kept in this repository."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -11,6 +12,8 @@ import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
 
+import pytest
+
 _SECONDS = 240  # pip builds the distribution's metadata before it hands the archive over
 
 
@@ -18,17 +21,30 @@ class UnavailableError(Exception):
     """The distribution cannot be had here; the message says why."""
 
 
-def suite_of(version: str, cache: Path) -> Path:
-    """The folder that holds `tests/` of the SDK's `version`, downloaded once; raises `UnavailableError`."""
-    folder = cache / f"openai-{version}"
+def had(config: pytest.Config, version: str, scratch: Path, part: str = "tests") -> Path:
+    """The same in pytest's cache; the test that asks is skipped where it cannot be had (CI fails)."""
+    cache = getattr(config, "cache", None)  # absent with `-p no:cacheprovider`
+    folder = scratch if cache is None else cache.mkdir("openai-sdist")
+    try:
+        return suite_of(version, folder, part)
+    except UnavailableError as error:
+        # In CI the index is there: what cannot be had would only hide that nothing was tested.
+        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        give_up(f"the source distribution of openai {version} is not to be had: {error}")
+
+
+def suite_of(version: str, cache: Path, part: str = "tests") -> Path:
+    """The folder that holds `tests/` (or `part`) of the SDK's `version`, downloaded once; raises `UnavailableError`."""
+    folder = cache / (f"openai-{version}" if part == "tests" else f"openai-{version}-{part}")
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
             archive = _download(version, Path(scratch) / "archive")
             fresh = Path(scratch) / "fresh"
-            extract_tests(archive, fresh)
+            extract(archive, fresh, part)
             # One move: a folder of this name is always a whole one.
-            fresh.rename(folder)
+            with contextlib.suppress(OSError):  # another worker has been quicker
+                fresh.rename(folder)
     return folder
 
 
@@ -59,8 +75,8 @@ def _pip() -> list[str]:
     return [found]
 
 
-def extract_tests(archive: Path, target: Path) -> None:
-    """Write the plain files of the archive's `tests/`, and nothing outside `target`.
+def extract(archive: Path, target: Path, part: str = "tests") -> None:
+    """Write the plain files of the archive's `tests/` (or `part`), and nothing outside `target`.
 
     Only regular files below `NAME-VERSION/tests/`; no links, no absolute path, no `..`: an archive's names are data.
     `extractall(filter="data")` would do that too, but the older of our Pythons do not have it.
@@ -69,13 +85,13 @@ def extract_tests(archive: Path, target: Path) -> None:
         for member in opened:
             parts = PurePosixPath(member.name).parts
             content = opened.extractfile(member) if member.isreg() else None
-            if content is None or parts[1:2] != ("tests",) or ".." in parts:
+            if content is None or parts[1:2] != (part,) or ".." in parts:
                 continue
             path = target.joinpath(*parts[1:])
             if not path.resolve().is_relative_to(target.resolve()):  # a drive's name on Windows, say
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.read())
-    if not (target / "tests").is_dir():
-        message = "its source distribution holds no tests"
+    if not (target / part).is_dir():
+        message = f"its source distribution holds no {part}"
         raise UnavailableError(message)

@@ -39,14 +39,7 @@ class Case:
 def suite(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The folder of the installed SDK's own suite, downloaded once; skipped where it cannot be had (CI fails)."""
     pytest.importorskip("rich", reason="the SDK's tests import rich, which is not installed")
-    cache = getattr(request.config, "cache", None)  # absent with `-p no:cacheprovider`
-    folder = tmp_path if cache is None else cache.mkdir("openai-sdist")
-    try:
-        return source.suite_of(openai.__version__, folder)
-    except source.UnavailableError as error:
-        # In CI the index is there: what cannot be had would only hide that nothing was tested.
-        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        give_up(f"the source distribution of openai {openai.__version__} is not to be had: {error}")
+    return source.had(request.config, openai.__version__, tmp_path)
 
 
 @pytest.mark.timeout(900)  # some 600 cases in a process of their own, and before them the download
@@ -119,7 +112,7 @@ def test_only_plain_files_of_the_tests_leave_the_archive(tmp_path: Path) -> None
         link.type, link.linkname = tarfile.SYMTYPE, "../../outside"
         opened.addfile(link)
 
-    source.extract_tests(archive, tmp_path / "out" / "sdk")
+    source.extract(archive, tmp_path / "out" / "sdk")
 
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.py")) == [
         "out/sdk/tests/a.py",

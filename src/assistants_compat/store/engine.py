@@ -131,6 +131,14 @@ def opened() -> Collection[str]:
     return _engines.keys()
 
 
+def close(url: str) -> None:
+    """Close the store, if this process has opened it; the next transaction opens it again."""
+    with _opening:
+        engines = _engines.pop(url, None)
+    if engines is not None:
+        engines.writing.dispose()
+
+
 def _is_memory(engine: Engine) -> bool:
     return engine.dialect.name == "sqlite" and engine.url.database in _MEMORY
 
