@@ -27,7 +27,8 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 def cell(words: str) -> str:
     """What may stand in a table."""
-    return words.replace("|", "\\|").replace("<", "&lt;")
+    parts = words.replace("|", "\\|").split("`")  # every second one is code, where a bracket is a bracket
+    return "`".join(part if number % 2 else part.replace("<", "&lt;") for number, part in enumerate(parts))
 
 
 def calls(rows: tuple[Row, ...]) -> Iterator[str]:

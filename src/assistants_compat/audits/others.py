@@ -103,7 +103,11 @@ class Framework:
 
 
 def _takes(argument: str) -> Other:
-    return Other("works", f"give it a wrapped client ({argument})", "an agent of the framework over the Responses API")
+    return Other(
+        "works",
+        f"give it a wrapped client ({argument}), or call `install()` before it makes its own",
+        "an agent of the framework over the Responses API",
+    )
 
 
 FRAMEWORKS: Mapping[str, Framework] = {
