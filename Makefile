@@ -144,7 +144,7 @@ docs: .venv/docs/$(READY)
 # --- lock: a file for each Python, the same with the tools of `check`, one for each pair of `matrix`, and one for each
 # framework of `clients`, and one for the documentation
 
-EXTRAS := --extra postgres --extra objects --extra cli --extra azure --extra pytest
+EXTRAS := --extra postgres --extra objects --extra cli --extra azure --extra pytest --extra yaml
 COMPILE_ALONE = "$(UV)" pip compile -q --universal --fork-strategy fewest --no-annotate \
   --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 COMPILE = $(COMPILE_ALONE) $(EXTRAS)
