@@ -40,8 +40,7 @@ FRAMEWORKS = [
     nox.param("autogen-ext", "3.54.0", id="autogen-ext"),
 ]
 
-# Recorded tests: what the SDK has a part in, a suite over old, converted and new recordings. openai 1.40 is
-# left out: its first suites came with 1.109.
+# Recorded tests: what the SDK has a part in, a suite over old, converted and new recordings.
 RECORDED = ("tests/plugin/test_day_one.py", "tests/plugin/test_converted.py", "tests/plugin/test_recording.py")
 RECORDED_SELECTED = "with_one_line or after_conversion or anew"
 
@@ -73,8 +72,7 @@ def contract(session: nox.Session, sdk: str) -> None:
     """Run tests/contract on one pinned SDK, and a legacy suite with its recordings."""
     install(session, f"locks/py{session.python}-openai-{sdk}.txt", sdk)
     session.run(*PYTEST, "-n", "auto", "tests/contract", "-k", SELECTED, *session.posargs)
-    if sdk != "1.40.0":
-        session.run(*PYTEST, *RECORDED, "-k", RECORDED_SELECTED)
+    session.run(*PYTEST, *RECORDED, "-k", RECORDED_SELECTED)
 
 
 @nox.session(python="3.11")

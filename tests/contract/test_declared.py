@@ -11,7 +11,7 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat import Settings, declared
+from assistants_compat import Settings, SettingsError, declared
 from assistants_compat.testing import StandIn
 from doors import Door
 from legacy import dump
@@ -132,8 +132,8 @@ def test_a_file_that_cannot_be_understood_is_said_so(tmp_path: Path, name: str, 
     """With its name, in one line."""
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(declared.SettingsError, match=r"^[^\n]+$"):
+    with pytest.raises(SettingsError, match=r"^[^\n]+$"):
         declared.read(path)
     path.unlink()
-    with pytest.raises(declared.SettingsError, match=r"cannot be read: No such file"):
+    with pytest.raises(SettingsError, match=r"cannot be read: No such file"):
         declared.read(path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import yaml
@@ -17,13 +19,13 @@ from assistants_compat.pytest_plugin.playing import _Lines
 URL = "https://api.openai.com/v1/responses/resp_1?include%5B%5D=x"
 
 
-def _response(body: bytes, **headers: str) -> dict:
+def _response(body: bytes, **headers: str) -> dict[str, Any]:
     given = {name.replace("_", "-"): [value] for name, value in headers.items()}
     return {"status": {"code": 200, "message": "OK"}, "headers": given, "body": {"string": body}}
 
 
 @given(st.dictionaries(st.text(st.characters(codec="ascii"), min_size=1), st.lists(st.text(), min_size=1)))
-def test_only_listed_headers_are_kept(given: dict) -> None:
+def test_only_listed_headers_are_kept(given: dict[str, list[str]]) -> None:
     """Whatever else a client or a service sends is not written."""
     always = {"Authorization": ["Bearer x"], "api-key": ["x"], "OpenAI-Organization": ["o"], "Set-Cookie": ["c"]}
     assert hygiene.headers({**given, **always}, hygiene.REQUEST_HEADERS).keys() <= hygiene.REQUEST_HEADERS
@@ -55,7 +57,7 @@ def test_addresses_lose_names_and_keys(url: str, kept: str) -> None:
 @given(st.binary())
 def test_a_download_keeps_every_byte(content: bytes) -> None:
     """Whatever is downloaded comes back from the written recording byte for byte, compressed or not."""
-    packed = {"gzip": gzip.compress, "deflate": zlib.compress}
+    packed: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
     answers = [_response(content, content_type="application/octet-stream")]
     for encoding, pack in packed.items():
         answers.append(_response(pack(content), content_type="application/octet-stream", content_encoding=encoding))

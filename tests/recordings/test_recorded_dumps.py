@@ -44,7 +44,7 @@ def _last(recordings: ModuleType) -> list[dict[str, Any]]:
     for _, _, calls in recorded_calls(recordings):
         for call in calls:
             for each in call.objects() if call.status == 200 else ():
-                if isinstance(each, dict) and each.get("object") in PATHS:
+                if each.get("object") in PATHS:
                     last[each["id"]] = each
     return list(last.values())
 
