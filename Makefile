@@ -16,7 +16,7 @@ export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test record check ogx matrix clients lock wheel clean
+.PHONY: help demo test record check docs ogx matrix clients lock wheel clean
 
 ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
   PY := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -40,6 +40,7 @@ help:
 	@echo 'make test     run the tests against the built wheel              ARGS="-k name", JOBS=0 for one process, COV=1'
 	@echo 'make record   make the recordings in cassettes/ anew                RECORD_LIVE=1 with OPENAI_API_KEY for the real service'
 	@echo 'make check    lint, format, types, layers'
+	@echo 'make docs     build the documentation into site/, strictly: a link that leads nowhere fails'
 	@echo 'make ogx      the same runs on OGX, an independent Responses server (needs ../shared and Python 3.12)'
 	@echo 'make matrix   the contract tests on pinned pairs of Python and openai SDK'
 	@echo 'make clients  LangChain, LlamaIndex and AutoGen run their own agents over wrapped clients'
@@ -128,12 +129,25 @@ check: .venv/check/$(READY)
 	.venv/check/bin/mypy --allow-untyped-defs --allow-incomplete-defs --allow-untyped-calls --allow-untyped-decorators tests
 	.venv/check/bin/pyright --warnings --pythonpath .venv/check/bin/python
 
+# --- docs: one lock for every Python
+
+.venv/docs/$(READY): locks/docs.txt | $(UV_READY)
+	@echo '--- environment for the documentation: .venv/docs (Python $(PY))'
+	@$(call venv,docs)
+	@$(call install,docs) --no-deps -r locks/docs.txt
+	@touch $@
+
+docs: .venv/docs/$(READY)
+	@.venv/docs/bin/zensical build --strict --clean
+	@! grep -rnE '(src|<link[^>]*href)="(https?:)?//' site --include="*.html" || { echo "docs: a page asks another host for something"; exit 1; }
+
 # --- lock: a file for each Python, the same with the tools of `check`, one for each pair of `matrix`, and one for each
-# framework of `clients`
+# framework of `clients`, and one for the documentation
 
 EXTRAS := --extra postgres --extra objects --extra cli --extra azure --extra pytest
-COMPILE = "$(UV)" pip compile -q --universal --fork-strategy fewest --no-annotate \
-  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade) $(EXTRAS)
+COMPILE_ALONE = "$(UV)" pip compile -q --universal --fork-strategy fewest --no-annotate \
+  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+COMPILE = $(COMPILE_ALONE) $(EXTRAS)
 
 lock: $(UV_READY)
 	for v in $(SUPPORTED); do \
@@ -147,8 +161,9 @@ lock: $(UV_READY)
 	for pin in locks/clients-*.in; do \
 	  $(COMPILE) --python-version 3.11 -o $${pin%.in}.txt pyproject.toml $$pin || exit 1; \
 	done
+	$(COMPILE_ALONE) --python-version 3.10 --group docs -o locks/docs.txt
 	@! grep -nE '://|^-|^/' locks/*.txt || { echo 'locks: a place of this machine got in'; exit 1; }
 
 clean:
-	rm -rf .venv dist downloads .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv dist downloads site .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -13,10 +13,12 @@ from .settings import LegacyCall, Settings, StoredFile
 
 if TYPE_CHECKING:
     from . import azure as azure
+    from .conversations import Moved, from_conversation, to_conversation
     from .downloads import download_files
     from .installing import install, uninstall
     from .intercept import wrap
     from .links import file_url
+    from .native import responses_request
     from .settling import Settled, settle
 
 __version__ = "0.1.0"
@@ -25,6 +27,7 @@ __all__ = [
     "CompatError",
     "DownloadError",
     "LegacyCall",
+    "Moved",
     "Settings",
     "SettingsError",
     "Settled",
@@ -35,19 +38,26 @@ __all__ = [
     "__version__",
     "download_files",
     "file_url",
+    "from_conversation",
     "install",
+    "responses_request",
     "settle",
+    "to_conversation",
     "uninstall",
     "wrap",
 ]
 
 
 _LATER = {
+    "Moved": "conversations",
     "Settled": "settling",
     "download_files": "downloads",
     "file_url": "links",
+    "from_conversation": "conversations",
     "install": "installing",
+    "responses_request": "native",
     "settle": "settling",
+    "to_conversation": "conversations",
     "uninstall": "installing",
     "wrap": "intercept",
 }

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from . import errors, routing
+from . import declared, errors, routing
 from .exchange import Call, Reply, passed_on
 from .handlers import assistants, files, messages, runs, steps, threads, vector_stores
 from .io import IO
+from .threads import welcome
 
 Handler = Callable[[IO, Call], Awaitable["Reply | None"]]
 
@@ -99,6 +100,7 @@ async def answer(matched: Match, call: Call, io: IO) -> Reply | None:
     """
     started = io.monotonic()
     try:
+        await declared.load(io)
         reply = await _routed(matched, call, io)
     except errors.UpstreamError as error:
         reply = _upstream_reply(error)
@@ -112,12 +114,13 @@ async def answer(matched: Match, call: Call, io: IO) -> Reply | None:
 
 
 async def _routed(matched: Match, call: Call, io: IO) -> Reply | None:
-    if io.settings.only is None:
-        return await matched.handler(io, call)
-    if not await routing.is_ours(io, call, matched.route):
+    some = io.settings.only is not None
+    if some and not await routing.is_ours(io, call, matched.route):
         return None
+    if "thread_id" in call.parts:
+        await welcome(io, call.parts["thread_id"])
     reply = await matched.handler(io, call)
-    return None if routing.is_upstreams_too(call, matched.route) else reply
+    return None if some and routing.is_upstreams_too(call, matched.route) else reply
 
 
 def _upstream_reply(error: errors.UpstreamError) -> Reply:

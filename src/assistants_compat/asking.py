@@ -106,12 +106,16 @@ def _without_calls(wanted: Input) -> Input:
     return replace(wanted.plainer() or wanted, plain=True)
 
 
+def with_input(request: Json, wanted: Input) -> Json:
+    """The whole body of `POST /responses`."""
+    return {**request, "input": [item for turn in wanted.turns for item in turn]}
+
+
 async def _respond(io: IO, request: Json, wanted: Input) -> tuple[Json, Body | None]:
-    input_ = [item for turn in wanted.turns for item in turn]
+    body = with_input(request, wanted)
     if request.get("stream"):
-        accept = "text/event-stream"
-        return {}, await io.open(Request("POST", "/responses", {**request, "input": input_}, accept=accept))
-    response = await io.ask(Request("POST", "/responses", {**request, "input": input_}))
+        return {}, await io.open(Request("POST", "/responses", body, accept="text/event-stream"))
+    response = await io.ask(Request("POST", "/responses", body))
     if not isinstance(response.get("id"), str):
         raise errors.bad_upstream("a response without an id")
     status_of_response(response)

@@ -6,18 +6,22 @@ Unlike a door's upstream, this one raises the SDK's own exceptions for an answer
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from contextlib import closing
+from typing import Any, BinaryIO, TypeVar, cast
 
 import openai
 from openai.lib.azure import BaseAzureClient
 
 from .errors import ApiError, CompatError, UnreachableError
-from .intercept import is_wrapped, settings_of
-from .io import IO, Answer, AsyncIO, BlockingIO, Request, run
+from .intercept import is_wrapped, refusing_background, settings_of
+from .io import IO, Answer, AsyncIO, BlockingIO, Request, Upload, run
 from .sdk import left_out
 from .settings import Settings
 from .transport import v1_base
+from .wire import Json, objects
 
 T = TypeVar("T")
 
@@ -25,6 +29,8 @@ T = TypeVar("T")
 _UNREAD = {"X-Stainless-Raw-Response": "stream"}
 _LEGACY = {"OpenAI-Beta": "assistants=v2"}
 _LEGACY_PATHS = ("/threads", "/assistants")
+_V1_PATHS = ("/containers", "/conversations", "/models")
+_IN_MEMORY = 1024 * 1024  # bytes of an upload; more is on disk
 
 TROUBLES = (openai.OpenAIError, CompatError, ApiError, UnreachableError)
 """What asking raises."""
@@ -52,9 +58,24 @@ def served(
         message = f"An OpenAI client or its asynchronous twin is needed, not {type(client).__name__}."
         raise TypeError(message)
     settings = settings_of(client) if wrapped or is_wrapped(client) else Settings()
+    refusing = refusing_background(client)
     if isinstance(client, openai.OpenAI):
-        return run(work(BlockingIO(settings, _Sync(client, settings.azure_api_version), set())))
-    return work(AsyncIO(settings, _Async(client, settings.azure_api_version), set()))
+        return run(work(BlockingIO(settings, _Sync(client, settings.azure_api_version), refusing)))
+    return work(AsyncIO(settings, _Async(client, settings.azure_api_version), refusing))
+
+
+async def everything(io: IO, path: str, *query: tuple[str, str]) -> list[Json]:
+    """Every entry of a list, oldest first."""
+    entries: list[Json] = []
+    after = ""
+    while True:
+        asked = (("limit", "100"), ("order", "asc"), *query, *((("after", after),) if after else ()))
+        page = await io.ask(Request("GET", path, query=asked))
+        entries += (data := objects(page.get("data")))
+        last = str(data[-1].get("id")) if data else after
+        if not page.get("has_more") or last == after:
+            return entries
+        after = last
 
 
 class _Body:
@@ -102,43 +123,90 @@ class _Client:
 
     @property
     def name(self) -> str:
-        """The base of the API."""
-        return str(self.client.base_url)
+        """The base of the Responses API, as the doors name it."""
+        base = str(self.client.base_url).rstrip("/")
+        return v1_base(base) if self._is_azure else base
 
-    def _get(self, request: Request) -> Any:
+    @property
+    def _is_azure(self) -> bool:
+        return isinstance(self.client, BaseAzureClient)
+
+    def _sent(self, request: Request, file: BinaryIO | None = None) -> Any:
         legacy = request.path.startswith(_LEGACY_PATHS)
-        headers = {"Accept": request.accept, **_UNREAD, **(_LEGACY if legacy else {})}
-        path, query = request.path, dict(request.query)
-        if isinstance(self.client, BaseAzureClient) and path.startswith("/containers/"):
+        headers: dict[str, Any] = {"Accept": request.accept, **_UNREAD, **(_LEGACY if legacy else {})}
+        path, query = request.path, _grouped(request.query)
+        if self._is_azure and (path.startswith(_V1_PATHS) or (request.method != "GET" and not legacy)):
             # There they are below /openai/v1 only: reported 404 with an api-version (platform.md section 11).
-            path = f"{v1_base(self.name.rstrip('/'))}{path}"
+            path = f"{self.name}{path}"
             query["api-version"] = self.version or left_out()
-        return self.client.get(path, cast_to=object, options={"headers": headers, "params": query})
+        options: dict[str, Any] = {"headers": headers, "params": query}
+        if request.method == "GET":
+            return self.client.get(path, cast_to=object, options=options)
+        if request.method == "DELETE":
+            return self.client.delete(path, cast_to=object, options=options)
+        if request.upload is None:
+            # An answer that was lost would be asked for twice, and what it made be there twice.
+            options["max_retries"] = 0
+            return self.client.post(path, cast_to=object, body=request.json, options=options)
+        headers["Content-Type"] = "multipart/form-data"
+        sent = (request.upload.filename, file, "application/octet-stream")
+        fields = dict(request.upload.fields)
+        return self.client.post(path, cast_to=object, body=fields, files=[("file", sent)], options=options)
+
+
+def _grouped(query: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    """The parameters as the SDK takes them: those of a list (`include[]`) together, without their brackets."""
+    grouped: dict[str, Any] = {}
+    for key, value in query:
+        if key.endswith("[]"):
+            grouped.setdefault(key[:-2], []).append(value)
+        else:
+            grouped[key] = value
+    return grouped
+
+
+async def _spooled(upload: Upload | None) -> BinaryIO | None:
+    """The bytes of an upload where the SDK can read them, more than once; None without one."""
+    if upload is None:
+        return None
+    file = cast("BinaryIO", tempfile.SpooledTemporaryFile(_IN_MEMORY))  # noqa: SIM115 - whoever sends it closes it
+    async for chunk in upload.chunks:
+        file.write(chunk)
+    file.seek(0)
+    return file
 
 
 class _Sync(_Client):
     async def send(self, request: Request) -> Answer:
         """Ask, and read the whole answer."""
-        response = self._get(request)
-        try:
-            return Answer(response.status_code, {}, response.read())
-        finally:
-            response.close()
+        file = await _spooled(request.upload)
+        with (
+            contextlib.nullcontext() if file is None else closing(file),
+            closing(self._sent(request, file)) as response,
+        ):
+            try:
+                return Answer(response.status_code, {}, response.read())
+            except Exception as error:
+                raise openai.APIConnectionError(request=response.http_request) from error
 
     async def open(self, request: Request) -> _SyncBody:
         """Ask, and leave the body to be read."""
-        return _SyncBody(self._get(request))
+        return _SyncBody(self._sent(request))
 
 
 class _Async(_Client):
     async def send(self, request: Request) -> Answer:
         """Ask, and read the whole answer."""
-        response = await self._get(request)
-        try:
-            return Answer(response.status_code, {}, await response.read())
-        finally:
-            await response.close()
+        file = await _spooled(request.upload)
+        with contextlib.nullcontext() if file is None else closing(file):
+            response = await self._sent(request, file)
+            try:
+                return Answer(response.status_code, {}, await response.read())
+            except Exception as error:
+                raise openai.APIConnectionError(request=response.http_request) from error
+            finally:
+                await response.close()
 
     async def open(self, request: Request) -> _AsyncBody:
         """Ask, and leave the body to be read."""
-        return _AsyncBody(await self._get(request))
+        return _AsyncBody(await self._sent(request))

@@ -60,13 +60,20 @@ async def placed(io: IO, place: Place, request: Json) -> Json:
     """The request with the thread's own container, where one lives; without the tool nothing is looked for."""
     if place.wanted is None:
         return request
-    rows = await io.read(lambda db: queries.of_thread(db, "containers", io.settings.namespace, place.thread_id))
-    living = [row for row in rows if io.now() < row["used_at"] + GUARD and _fits(row["body"], place.wanted)]
-    if living:
-        latest = max(living, key=lambda row: row["used_at"])
-        if await _joined(io, latest, place.wanted):
-            return in_container(request, latest["id"])
+    latest = await living(io, place)
+    if latest is not None and await _joined(io, latest, place.wanted):
+        return in_container(request, latest["id"])
     return in_container(request, await _restored(io, place))
+
+
+async def living(io: IO, place: Place) -> Found | None:
+    """The thread's container that was used last, as far as is known that it lives and is as is wanted."""
+    if place.wanted is None:
+        return None
+    wanted = place.wanted
+    rows = await io.read(lambda db: queries.of_thread(db, "containers", io.settings.namespace, place.thread_id))
+    fit = [row for row in rows if io.now() < row["used_at"] + GUARD and _fits(row["body"], wanted)]
+    return max(fit, key=lambda row: row["used_at"], default=None)
 
 
 async def moved(io: IO, place: Place, request: Json, *, again: bool) -> Json:

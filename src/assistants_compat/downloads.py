@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import openai
 
-from .clients import TROUBLES, reason, served
+from .clients import TROUBLES, everything, reason, served
 from .errors import CompatError, DownloadError, UnreachableError
 from .headers import expected_size
 from .io import IO, Request
@@ -202,8 +202,8 @@ async def _chunks(io: IO, file: _File) -> AsyncGenerator[bytes, None]:
 async def _in_run(io: IO, thing: Any) -> _Found:
     path = f"{_thread(thing.thread_id)}/runs/{_quoted(thing.id)}"
     run = await io.ask(Request("GET", path))  # an active run moves by it
-    messages = await _all(io, f"{_thread(thing.thread_id)}/messages", ("run_id", thing.id))
-    steps = await _all(io, f"{path}/steps")
+    messages = await everything(io, f"{_thread(thing.thread_id)}/messages", ("run_id", thing.id))
+    steps = await everything(io, f"{path}/steps")
     why = f"run {thing.id}: {why_no_files_in_run(run, steps)}"
     return _by_id(io, why, messages, steps)
 
@@ -216,9 +216,9 @@ async def _in_message(io: IO, thing: Any) -> _Found:
 
 async def _in_thread(io: IO, thing: Any) -> _Found:
     thread_id = thing if isinstance(thing, str) else thing.id
-    runs = await _all(io, f"{_thread(thread_id)}/runs")  # first: an active run moves by it
-    messages = await _all(io, f"{_thread(thread_id)}/messages")
-    steps = [await _all(io, f"{_thread(thread_id)}/runs/{_quoted(run['id'])}/steps") for run in runs]
+    runs = await everything(io, f"{_thread(thread_id)}/runs")  # first: an active run moves by it
+    messages = await everything(io, f"{_thread(thread_id)}/messages")
+    steps = [await everything(io, f"{_thread(thread_id)}/runs/{_quoted(run['id'])}/steps") for run in runs]
     why = f"its last run, {runs[-1]['id']}: {why_no_files_in_run(runs[-1], steps[-1])}" if runs else "it has no runs"
     return _by_id(io, f"thread {thread_id}: {why}", messages, [step for each in steps for step in each])
 
@@ -267,7 +267,7 @@ async def _in_response(io: IO, thing: Any) -> _Found:
 async def _made(io: IO, container_id: str) -> list[Json]:
     """The files that the model made in a container; one that cannot be listed loses nothing that is cited."""
     try:
-        listed = await _all(io, f"/containers/{_quoted(container_id)}/files")
+        listed = await everything(io, f"/containers/{_quoted(container_id)}/files")
     except TROUBLES as trouble:
         log.warning("container %s could not be listed: %s", container_id, reason(trouble))
         return []
@@ -276,23 +276,6 @@ async def _made(io: IO, container_id: str) -> list[Json]:
 
 async def _at_hand(file: _File) -> _File:
     return file
-
-
-# --- lists
-
-
-async def _all(io: IO, path: str, *query: tuple[str, str]) -> list[Json]:
-    """Every entry of a list, oldest first."""
-    entries: list[Json] = []
-    after = ""
-    while True:
-        asked = (("limit", "100"), ("order", "asc"), *query, *((("after", after),) if after else ()))
-        page = await io.ask(Request("GET", path, query=asked))
-        entries += (data := objects(page.get("data")))
-        last = str(data[-1].get("id")) if data else after
-        if not page.get("has_more") or last == after:
-            return entries
-        after = last
 
 
 def _quoted(id_: str) -> str:

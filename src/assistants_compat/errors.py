@@ -201,6 +201,8 @@ def api_error(error: Exception) -> ApiError:
         return ApiError(503, str(error), kind="server_error", code="store_busy")
     if isinstance(error, StoreError):
         return ApiError(500, str(error), kind="server_error", code="store_error", headers=final)
+    if isinstance(error, SettingsError):
+        return ApiError(500, str(error), kind="server_error", code="settings_error", headers=final)
     # Where, not what: an exception's own words may hold a message's text.
     where = "".join(traceback.format_tb(error.__traceback__))
     log.error("assistants_compat failed: %s\n%s", type(error).__name__, where)

@@ -17,7 +17,7 @@ from .store.engine import Connection
 from .store.queries import Found
 from .translate.found import made_files, place_of
 from .translate.output import Generated
-from .wire import File, Json, Run, objects
+from .wire import Json, Run, objects
 
 log = logging.getLogger("assistants_compat")
 
@@ -197,18 +197,3 @@ async def _checked(io: IO, row: Found, body: Body, expected: int | None) -> tupl
 async def _pieces(data: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(data), CHUNK):
         yield data[start : start + CHUNK]
-
-
-def file_from_row(row: Found) -> File:
-    """A generated file as the Files API served it: purpose `assistants_output`, key order as recorded."""
-    return {
-        "object": "file",
-        "id": row["id"],
-        "purpose": "assistants_output",
-        "filename": row["body"]["filename"],
-        "bytes": row["body"]["bytes"],
-        "created_at": row["created_at"],
-        "expires_at": None,
-        "status": "processed" if row["stored"] else "error",
-        "status_details": row["trouble"],
-    }

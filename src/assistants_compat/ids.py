@@ -33,6 +33,20 @@ def mint(kind: Kind, random_bytes: Callable[[int], bytes]) -> str:
     return start + random_bytes(length).translate(_CHARACTERS).decode("ascii")
 
 
+_THREAD = re.compile(r"thread_[0-9A-Za-z]{1,128}\Z", re.ASCII)
+_ASSISTANT = re.compile(r"asst_[0-9A-Za-z_-]{1,128}\Z", re.ASCII)
+
+
+def may_be_thread(id_: str) -> bool:
+    """Whether an id has the shape of a thread's, of this service or of the old one."""
+    return _THREAD.match(id_) is not None
+
+
+def may_be_assistant(id_: str) -> bool:
+    """Whether an id has the shape of an assistant's."""
+    return _ASSISTANT.match(id_) is not None
+
+
 class Replay:
     """Mints ids and remembers them by kind in `minted`; what was minted `before` is given again first, in its order.
 

@@ -106,6 +106,12 @@ def settings_of(client: object) -> Settings:
     return meanwhile.settings(given) or given
 
 
+def refusing_background(client: object) -> set[str]:
+    """The upstreams of which a client's doors know that they refuse background responses; none without a door."""
+    inner = getattr(client, "_client", None)
+    return inner.refusing_background() if isinstance(inner, _Door) else set()
+
+
 class Entrance:
     """What the doors of one client and its copies share: the settings, and which requests are ours."""
 
@@ -194,6 +200,10 @@ class _Door(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic in wrapt's 
     def settings_of_door(self) -> Settings:
         """The settings that it was wrapped with."""
         return self._self_entrance.settings
+
+    def refusing_background(self) -> set[str]:
+        """What its entrance has learnt of the upstreams."""
+        return self._self_entrance.without_background
 
     def __copy__(self) -> _Door:
         """Share the inner client, as the SDK's own copies do."""

@@ -1,4 +1,4 @@
-"""A progress bar for downloads: on a terminal, where the extra `cli` is installed; elsewhere nothing is shown."""
+"""A progress bar for what takes long: on a terminal, where the extra `cli` is installed; elsewhere nothing is shown."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ Begin = Callable[[str, int | None], Advance]
 
 
 @contextmanager
-def progress() -> Iterator[Begin]:
-    """Gives a function that begins a file's bar, by its name and its size in bytes, and gives one to advance it."""
+def progress(*, counts: bool = False) -> Iterator[Begin]:
+    """Gives a function that begins a bar, by its name and its size in bytes, and gives one to advance it.
+
+    With `counts` the size is a number of things.
+    """
     if not (sys.stderr is not None and sys.stderr.isatty()):
         yield _nothing
         return
@@ -26,7 +29,7 @@ def progress() -> Iterator[Begin]:
     columns = (
         bars.TextColumn("{task.description}"),
         bars.BarColumn(),
-        bars.DownloadColumn(),
+        bars.MofNCompleteColumn() if counts else bars.DownloadColumn(),
         bars.TimeRemainingColumn(),
     )
     with bars.Progress(*columns, console=Console(stderr=True)) as shown:

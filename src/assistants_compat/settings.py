@@ -19,6 +19,7 @@ Mode = Literal["auto", "background", "inline"]
 Stream = Literal["direct", "background"]
 MemoryLimit = Literal["1g", "4g", "16g", "64g"]
 ThreadFiles = Literal["keep", "delete"]
+UnknownThreads = Literal["refuse", "create"]
 
 
 _NO_MODELS: dict[str, str] = {}
@@ -97,6 +98,12 @@ def _thread_files(text: str) -> ThreadFiles:
     if text not in get_args(ThreadFiles):
         raise ValueError
     return cast("ThreadFiles", text)
+
+
+def _unknown_threads(text: str) -> UnknownThreads:
+    if text not in get_args(UnknownThreads):
+        raise ValueError
+    return cast("UnknownThreads", text)
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -204,6 +211,11 @@ _NEEDED: Mapping[str, tuple[Callable[[object], bool], str]] = {
     ),
     "thread_files": (lambda value: value in get_args(ThreadFiles), f"one of {', '.join(get_args(ThreadFiles))}"),
     "azure_api_version": (_is_version, "a version like 'preview', or None,"),
+    "unknown_threads": (
+        lambda value: value in get_args(UnknownThreads),
+        f"one of {', '.join(get_args(UnknownThreads))}",
+    ),
+    "assistants": (_is_place, "a path as a string, or None,"),
     "on_file": (_is_function, "a function that is not asynchronous, or None,"),
     "only": (_is_only, "a collection of assistant ids, a function that is not asynchronous, or None,"),
     "report": (_is_report, "a path as a string, a function that is not asynchronous, or None,"),
@@ -262,6 +274,11 @@ class Settings:
     - `azure_api_version` (`ASSISTANTS_COMPAT_AZURE_API_VERSION`): sent as `api-version` to Azure's v1 routes, where a
       resource or a gateway wants one (`preview`, say).  Default: none, since those routes need none and refuse the
       dated ones of the Assistants API.  Elsewhere it counts for nothing.
+    - `unknown_threads` (`ASSISTANTS_COMPAT_UNKNOWN_THREADS`): `refuse` a thread id that was never saved here, as the
+      old service did, or `create` it, empty, when a request names it: for ids that a database still holds from the old
+      service.  One that was deleted here stays unknown.
+    - `assistants` (`ASSISTANTS_COMPAT_ASSISTANTS`): a TOML, YAML or JSON file of assistants by their ids, which is read
+      once in each process, at its first request that is ours; what was changed in it is applied.
     - `on_file` (`ASSISTANTS_COMPAT_ON_FILE`, as `module:function`, imported when the settings are made): called with a
       `StoredFile` once for each generated file, when its bytes and its row are kept.  However many processes look at a
       run, the one that stored the file calls; one that dies in that moment never does.  Asynchronous clients call from
@@ -290,6 +307,10 @@ class Settings:
     network_policy: Mapping[str, Any] | None = _from_environment("NETWORK_POLICY", _network_policy, None)
     thread_files: ThreadFiles = _from_environment("THREAD_FILES", _thread_files, "keep")  # noqa: RUF009 - as above
     azure_api_version: str | None = _from_environment("AZURE_API_VERSION", _version, None)
+    unknown_threads: UnknownThreads = _from_environment(  # noqa: RUF009 - as above
+        "UNKNOWN_THREADS", _unknown_threads, "refuse"
+    )
+    assistants: str | None = _from_environment("ASSISTANTS", str, None)
     on_file: OnFile | None = _from_environment("ON_FILE", _function, None)  # noqa: RUF009 - as above
     only: Only | None = _from_environment("ONLY", _ids, None)  # noqa: RUF009 - as above
     report: Report | None = _from_environment("REPORT", str, None)  # noqa: RUF009 - as above
@@ -308,6 +329,7 @@ class Settings:
         object.__setattr__(self, "files", _absolute(self.files))
         if isinstance(self.report, str):
             object.__setattr__(self, "report", str(Path(self.report).expanduser().absolute()))
+        object.__setattr__(self, "assistants", _absolute(self.assistants))
 
 
 _OBJECTS = re.compile(r"(?:s3|az|gs)://[A-Za-z0-9][\w.-]*(?:/[^?#@]*)?\Z", re.ASCII)

@@ -136,6 +136,35 @@ async def begin(  # noqa: PLR0913 - a request, its thread, and how it is to be a
         return Begun(row, asked, reserved.made_thread)
 
 
+async def planned(io: IO, given: Json, *, thread_id: str, stream: bool = False) -> Reserved:
+    """What `begin` would reserve now; nothing is kept of it.
+
+    It is reserved in truth, and taken back before anybody can see it.  Raises `ApiError` where the run would be
+    refused, `ThreadBusyError` while another one is active, and `NotUploadedError` where a generated file would have to
+    be uploaded first.  The thread is taken to have a vector store where messages attach files to be searched.
+    """
+    searched = bool(searched_files(given.get("additional_messages") or ()))
+
+    def reserve(db: Connection) -> None:
+        fields = existing(db, io.settings.namespace, "thread", thread_id)["body"]
+        joining = Joining(store_ids(fields.get("tool_resources")), None) if searched else None
+        raise _PlannedError(_reserve(io, db, given, thread_id, None, joining, stream=stream, content=False))
+
+    try:
+        await io.write(reserve)
+    except _PlannedError as plan:
+        return plan.reserved
+    raise AssertionError  # pragma: no cover - the transaction always ends by raising
+
+
+class _PlannedError(Exception):
+    """Takes a reservation out of its transaction, which is undone."""
+
+    def __init__(self, reserved: Reserved) -> None:
+        super().__init__()
+        self.reserved = reserved
+
+
 async def _joining(io: IO, given: Json, thread_id: str, made: Made) -> Joining:
     """Let what the run's own messages attach join the thread's vector store, unless the run is refused anyway."""
     namespace = io.settings.namespace

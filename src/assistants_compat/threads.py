@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from .checks import too_long
+from .ids import may_be_thread
 from .io import IO
 from .store import queries
 from .store.engine import Connection
@@ -85,6 +86,16 @@ def add_thread(io: IO, db: Connection, thread_id: str, given: Json, now: int) ->
     queries.add(db, "threads", [row])
     add_messages(io, db, row, given.get("messages") or [], now)
     return row
+
+
+async def welcome(io: IO, thread_id: str) -> None:
+    """Make an empty thread of an id that was never here, where the settings want that; a deleted one stays unknown."""
+    if io.settings.unknown_threads != "create" or not may_be_thread(thread_id):
+        return
+    namespace = io.settings.namespace
+    if not await io.read(lambda db: queries.has_place(db, "threads", namespace, thread_id)):
+        row = {"namespace": namespace, "id": thread_id, "created_at": io.now(), "body": {}}
+        await io.write(lambda db: queries.add_new(db, "threads", row))
 
 
 def add_messages(io: IO, db: Connection, thread: Found, given: list[Json], now: int) -> list[str]:

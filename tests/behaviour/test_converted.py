@@ -266,7 +266,7 @@ def test_a_search_with_citations(play: Callable[..., Converted]) -> None:
         [cited] = block.text.annotations
         assert (cited.text, cited.file_citation.file_id, cited.start_index) == (mark, file, 14)
         [_, search] = door(client.beta.threads.runs.steps.list(RUN, thread_id=THREAD)).data
-        assert search.step_details.tool_calls[0].file_search.results[0].score == 0.5
+        assert search.to_dict()["step_details"]["tool_calls"][0]["file_search"]["results"][0]["score"] == 0.5
         assert door(client.beta.threads.retrieve(THREAD)).tool_resources.file_search.vector_store_ids == [store]
 
     answer = old.message(ANSWER, "assistant", old.text(said, {**note, "file_citation": {"file_id": file}}))

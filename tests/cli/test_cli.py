@@ -444,7 +444,7 @@ def test_gc_goes_on_after_one_that_fails(
 
 def test_help_has_examples_for_every_command(invoke: Callable[..., Any]) -> None:
     """A line each, that can be copied."""
-    for arguments in (["download"], ["settle"], ["store", "gc"]):
+    for arguments in (["download"], ["export"], ["import"], ["settle"], ["store", "gc"]):
         done = invoke(*arguments, "--help")
         assert done.exit_code == 0
         assert f"\n    python -m assistants_compat {' '.join(arguments)}" in done.stdout

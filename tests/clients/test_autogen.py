@@ -6,6 +6,7 @@ from typing import Any
 
 import openai
 import pytest
+from audited import calls_in
 
 from assistants_compat.testing import StandIn, Turn
 from sent import bodies, outputs, said
@@ -165,3 +166,30 @@ def test_a_reset_forgets_the_thread(upstream: StandIn, user: Any) -> None:
     assert said(bodies(upstream)[1]) == [("user", "Who am I?")]
     with pytest.raises(openai.NotFoundError):
         agent.openai_client.beta.threads.retrieve(thread.id)
+
+
+AUDITED = {
+    "autogen": {
+        "beta.assistants.create": 1,
+        "beta.assistants.delete": 1,
+        "beta.assistants.list": 1,
+        "beta.assistants.retrieve": 1,
+        "beta.assistants.update": 1,
+        "beta.threads.create": 1,
+        "beta.threads.delete": 2,
+        "beta.threads.messages.create": 1,
+        "beta.threads.messages.list": 2,
+        "beta.threads.runs.create": 1,
+        "beta.threads.runs.retrieve": 1,
+        "beta.threads.runs.submit_tool_outputs": 1,
+        "beta.vector_stores.create": 1,
+        "beta.vector_stores.file_batches.create_and_poll": 1,
+        "beta.vector_stores.file_batches.poll": 1,
+    }
+}
+
+
+@pytest.mark.parametrize("package", AUDITED)
+def test_an_audit_finds_every_call_in_the_package(package: str) -> None:
+    """The installed package has these calls, and no other; what is not read is nothing."""
+    assert calls_in(package) == AUDITED[package]

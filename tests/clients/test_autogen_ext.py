@@ -7,6 +7,7 @@ from typing import Any
 
 import openai
 import pytest
+from audited import calls_in
 
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
@@ -170,3 +171,28 @@ def test_an_agent_deletes_its_assistant(async_door: Door, async_client: Any) -> 
     async_door(chat.agent.delete_assistant(chat.token))
     with pytest.raises(openai.NotFoundError):
         async_door(async_client.beta.assistants.retrieve(id_))
+
+
+AUDITED = {
+    "autogen_ext": {
+        "beta.assistants.create": 1,
+        "beta.assistants.delete": 1,
+        "beta.assistants.retrieve": 1,
+        "beta.assistants.update": 1,
+        "beta.threads.create": 1,
+        "beta.threads.messages.create": 1,
+        "beta.threads.messages.delete": 1,
+        "beta.threads.messages.list": 3,
+        "beta.threads.retrieve": 2,
+        "beta.threads.runs.create": 1,
+        "beta.threads.runs.retrieve": 1,
+        "beta.threads.runs.submit_tool_outputs": 1,
+        "beta.threads.update": 1,
+    }
+}
+
+
+@pytest.mark.parametrize("package", AUDITED)
+def test_an_audit_finds_every_call_in_the_package(package: str) -> None:
+    """The installed package has these calls, and no other; what is not read is nothing."""
+    assert calls_in(package) == AUDITED[package]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from audited import calls_in
 
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
@@ -220,3 +221,29 @@ def test_the_first_version_asks_asynchronously(
     with pytest.raises(AttributeError, match="'tuple' object has no attribute 'run_id'"):
         async_door(assistant.ainvoke({"tool_outputs": given, "run_id": action.run_id, "thread_id": action.thread_id}))
     assert client.beta.threads.runs.retrieve(action.run_id, thread_id=action.thread_id).status == "completed"
+
+
+AUDITED = {
+    "langchain": {
+        "beta.assistants.create": 2,
+        "beta.threads.create_and_run": 2,
+        "beta.threads.messages.create": 2,
+        "beta.threads.messages.list": 2,
+        "beta.threads.runs.create": 2,
+        "beta.threads.runs.retrieve": 2,
+        "beta.threads.runs.submit_tool_outputs": 4,
+    },
+    "langchain_community.agents": {
+        "beta.assistants.create": 2,
+        "beta.threads.create_and_run": 2,
+        "beta.threads.messages.create": 2,
+        "beta.threads.runs.create": 2,
+        "beta.threads.runs.submit_tool_outputs": 4,
+    },
+}
+
+
+@pytest.mark.parametrize("package", AUDITED)
+def test_an_audit_finds_every_call_in_the_package(package: str) -> None:
+    """The installed package has these calls, and no other; what is not read is nothing."""
+    assert calls_in(package) == AUDITED[package]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from audited import calls_in
 
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
@@ -127,3 +128,24 @@ def test_an_agent_makes_its_own_client(upstream: StandIn, multiply: Any) -> None
     assert existing.chat("What is 6 times 7?").response == "42."
     assert asked(upstream) == ["POST /responses", "GET /responses/*", "GET /responses/*"] * 3
     assert ("temperature" in bodies(upstream)[0], bodies(upstream)[0]["top_p"]) == (False, 0.5)
+
+
+AUDITED = {
+    "llama_index.agent.openai": {
+        "beta.assistants.create": 1,
+        "beta.assistants.retrieve": 1,
+        "beta.threads.create": 2,
+        "beta.threads.delete": 1,
+        "beta.threads.messages.create": 1,
+        "beta.threads.messages.list": 2,
+        "beta.threads.runs.create": 2,
+        "beta.threads.runs.retrieve": 2,
+        "beta.threads.runs.submit_tool_outputs": 2,
+    }
+}
+
+
+@pytest.mark.parametrize("package", AUDITED)
+def test_an_audit_finds_every_call_in_the_package(package: str) -> None:
+    """The installed package has these calls, and no other; what is not read is nothing."""
+    assert calls_in(package) == AUDITED[package]

@@ -26,6 +26,8 @@ VALUES = {
     "network_policy": ("a.org, b.org", {"type": "allowlist", "allowed_domains": ["a.org", "b.org"]}),
     "thread_files": ("delete", "delete"),
     "azure_api_version": ("preview", "preview"),
+    "unknown_threads": ("create", "create"),
+    "assistants": ("/some/where.toml", "/some/where.toml"),
     "on_file": ("builtins:print", print),
     "only": ("asst_a, asst_b", {"asst_a", "asst_b"}),
     "report": ("/var/log/calls.jsonl", "/var/log/calls.jsonl"),
@@ -53,6 +55,7 @@ def test_the_table_of_values_covers_every_setting() -> None:
     ("name", "text"),
     [
         ("mode", "sideways"),
+        ("unknown_threads", "sideways"),
         ("stream", "sideways"),
         ("run_ttl", "soon"),
         ("run_ttl", "0"),

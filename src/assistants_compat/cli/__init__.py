@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typer
 
-from . import cassettes, check, download, run, settle, store
+from . import audit, cassettes, check, demo, doctor, download, export, import_, run, settle, store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,7 +21,12 @@ app = typer.Typer(
     "or from AZURE_OPENAI_API_KEY where AZURE_OPENAI_ENDPOINT is set; "
     "without that key it asks with the tokens of who is signed in to Azure.",
 )
+app.add_typer(audit.commands)
+app.add_typer(demo.commands)
+app.add_typer(doctor.commands)
 app.add_typer(download.commands)
+app.add_typer(export.commands)
+app.add_typer(import_.commands)
 app.add_typer(run.commands)
 app.add_typer(settle.commands)
 app.add_typer(store.commands, name="store")

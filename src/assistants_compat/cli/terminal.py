@@ -66,12 +66,17 @@ def say_failed(failed: Mapping[str, str]) -> None:
 def client_from_environment() -> openai.OpenAI:
     """A wrapped client from the environment; one that cannot be made is wrong use."""
     try:
-        if not os.environ.get("AZURE_OPENAI_ENDPOINT"):
-            return wrap(openai.OpenAI())
-        if any(os.environ.get(name) for name in _AZURE_CREDENTIALS):
-            version = os.environ.get("OPENAI_API_VERSION") or azure.API_VERSION
-            return wrap(openai.AzureOpenAI(api_version=version))
-        logging.getLogger("azure").addHandler(logging.NullHandler())  # it would say on stderr what SignInError says
-        return azure.client()
+        return client_made()
     except (openai.OpenAIError, CompatError, ValueError) as error:
         stop(reason(error), WRONG_USE)
+
+
+def client_made() -> openai.OpenAI:
+    """A wrapped client from the environment; raises what the SDK and we do where none can be made."""
+    if not os.environ.get("AZURE_OPENAI_ENDPOINT"):
+        return wrap(openai.OpenAI())
+    if any(os.environ.get(name) for name in _AZURE_CREDENTIALS):
+        version = os.environ.get("OPENAI_API_VERSION") or azure.API_VERSION
+        return wrap(openai.AzureOpenAI(api_version=version))
+    logging.getLogger("azure").addHandler(logging.NullHandler())  # it would say on stderr what SignInError says
+    return azure.client()

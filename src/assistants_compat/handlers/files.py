@@ -10,6 +10,7 @@ from ..paging import list_reply, page_from_call
 from ..store import queries
 from ..store.engine import Connection
 from ..store.queries import Found
+from ..translate.file import file_from_row
 from ..uploads import delete_copies
 from ..wire import File, objects
 
@@ -21,7 +22,7 @@ _MOST = 10_000  # files in a page, which is also the default (spec)
 async def retrieve(io: IO, call: Call) -> Reply | None:
     """GET one."""
     row = await _get(io, call)
-    return None if row is None else json_reply(generated.file_from_row(row))
+    return None if row is None else json_reply(file_from_row(row))
 
 
 async def list_(io: IO, call: Call) -> Reply | None:
@@ -43,7 +44,7 @@ async def list_(io: IO, call: Call) -> Reply | None:
         return rows, bool(cursor) and queries.has_place(db, "files", namespace, cursor)
 
     rows, is_ours = await io.read(work)
-    ours = [generated.file_from_row(row) for row in rows]
+    ours = [file_from_row(row) for row in rows]
     if ours and not call.reads_on:
         return await _with_upstream(io, ours)
     if ours:

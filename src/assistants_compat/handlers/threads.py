@@ -59,9 +59,11 @@ async def delete(io: IO, call: Call) -> Reply:
     id_, namespace = call.parts["thread_id"], io.settings.namespace
 
     def work(db: Connection) -> tuple[Found | None, Leavings]:
-        existing(db, namespace, "thread", id_, lock=True)
+        thread = existing(db, namespace, "thread", id_, lock=True)
         run, left = queries.active_run(db, namespace, id_), leavings.leavings_of(db, namespace, id_)
         queries.remove(db, "threads", namespace, id_)
+        # Its place stays, so that nobody takes the id for one that was never here.
+        queries.add(db, "threads", [{**thread, "deleted": True, "body": {}}])
         return run, left
 
     run, left = await io.write(work)

@@ -12,11 +12,11 @@ import os
 import re
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..errors import CompatError, StoreError
 
@@ -227,3 +227,23 @@ class LocalFiles:
 
     def _path(self, key: str) -> Path:
         return self._directory / checked(key)
+
+
+def copy_bytes(source: Files, target: Files, row: Mapping[str, Any], disposition: str) -> None:
+    """Copy the bytes of a file, by its row, from one place to another.
+
+    Raises `StoreError` when they cannot be, or are not those that the row speaks of; nothing is left then.
+    """
+    size = row["body"]["bytes"]
+    draft = target.draft(row["id"], disposition)
+    try:
+        for piece in source.pieces(row["id"], range(size)):
+            draft.write([piece])
+        written, digest = draft.commit()
+    except BaseException:
+        draft.discard()
+        raise
+    if written != size or row["sha256"] not in {None, digest}:
+        target.delete(row["id"])
+        message = f"The bytes of {row['id']} are not those that its row speaks of."
+        raise StoreError(message)

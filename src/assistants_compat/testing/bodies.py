@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .state import Json
 
 # The model that answers is the dated snapshot. Source: platform.md section 4; each pair is from a recording.
-_SNAPSHOTS = {
+SNAPSHOTS = {
     "gpt-4.1": "gpt-4.1-2025-04-14",
     "gpt-4.1-mini": "gpt-4.1-mini-2025-04-14",
     "gpt-4o": "gpt-4o-2024-08-06",
@@ -27,10 +27,17 @@ _SNAPSHOTS = {
 _TOOK = 1
 
 
+def conversation_id(asked: Json) -> str | None:
+    """The conversation that a request belongs to: its id, or an object with that (spec)."""
+    given = asked.get("conversation")
+    return given["id"] if isinstance(given, dict) else given
+
+
 def response_body(asked: Json, *, response_id: str, created_at: int, status: str) -> Json:
     """The object without its output: everything echoed from the request, with the recorded defaults."""
     model = asked.get("model", "")
     previous = asked.get("previous_response_id")
+    conversation = conversation_id(asked)
     return {
         "id": response_id,
         "object": "response",
@@ -39,13 +46,14 @@ def response_body(asked: Json, *, response_id: str, created_at: int, status: str
         "background": bool(asked.get("background")),
         "billing": {"payer": "developer"},
         "completed_at": created_at + _TOOK if status == "completed" else None,
+        **({} if conversation is None else {"conversation": {"id": conversation}}),
         "error": None,
         "frequency_penalty": 0.0,
         "incomplete_details": None,
         "instructions": asked.get("instructions"),
         "max_output_tokens": asked.get("max_output_tokens"),
         "max_tool_calls": asked.get("max_tool_calls"),
-        "model": _SNAPSHOTS.get(model, model),
+        "model": SNAPSHOTS.get(model, model),
         "output": [],
         "parallel_tool_calls": _given(asked, "parallel_tool_calls", default=True),
         "presence_penalty": 0.0,

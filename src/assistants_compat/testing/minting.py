@@ -14,9 +14,14 @@ from collections import Counter
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 # Source: CanDeleteResponse.json (resp, msg), CodeInterpreterToolWithUploadedFileIds.json (ci, cntr, cfile, file),
-# FunctionCallWorks.json (fc, call), FileSearch.json (fs, vs), return_image.yaml (rs). Until September 2025
+# FunctionCallWorks.json (fc, call), FileSearch.json (fs, vs), return_image.yaml (rs), and for conv
+# CanCreateGetUpdateAndDeleteConversation.json. Until September 2025
 # resp_, msg_ and ci_ had 48 digits; no later ci_ is recorded. vsfb_ has no recording.
-_HEX_LENGTHS = {"resp_": 50, "msg_": 50, "ci_": 50, "fc_": 50, "rs_": 50, "fs_": 50, "cntr_": 48, "req_": 32}
+_HEX_LENGTHS = {
+    **dict.fromkeys(("resp_", "msg_", "ci_", "fc_", "rs_", "fs_"), 50),
+    **dict.fromkeys(("cntr_", "conv_"), 48),
+    "req_": 32,
+}
 _BASE62_LENGTHS = {"file-": 22, "call_": 24}
 
 

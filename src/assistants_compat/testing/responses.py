@@ -6,9 +6,10 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from . import bodies, containers, output
+from . import bodies, containers, conversations, output
 from .events import events_from_response
 from .exchange import Answer, Refusal, ScriptError
+from .items import listed_item
 from .listing import page
 from .rules import check_pairs
 from .state import StoredResponse
@@ -35,6 +36,9 @@ def create(state: State, request: Request) -> Answer:
     stored = _carry_out(state, asked, turn, history, container)
     final = stored.final
     state.responses[final["id"]] = stored
+    if (conversation_id := bodies.conversation_id(asked)) is not None:
+        # "Automatically added to this conversation after this response completes" (spec); here it always does at once.
+        conversations.find(state, conversation_id).items[:] = stored.context
     if asked.get("stream"):
         return _stream(stored, stored.events, turn.pace)
     if asked.get("background"):
@@ -97,6 +101,8 @@ def _recorded_final(turn: Turn) -> Json:
 
 
 def _history(state: State, asked: Json) -> list[Json]:
+    if (conversation_id := bodies.conversation_id(asked)) is not None:
+        return list(conversations.find(state, conversation_id).items)
     previous = asked.get("previous_response_id")
     if previous is None:
         return []
@@ -129,37 +135,10 @@ def _container(state: State, asked: Json, history: list[Json], *, is_recorded: b
 
 
 def _input_items(state: State, asked: Json) -> list[Json]:
-    """The input as it is listed: every item with an id, messages with typed content.
-
-    Source: GetInputItemsWithPagination.json, FunctionCallWorks.json (an output's id begins with `fc_`).
-    """
+    """The input as it is listed."""
     said = asked.get("input") or []
     items = [{"role": "user", "content": said}] if isinstance(said, str) else said
-    return [_input_item(state, item) for item in items]
-
-
-def _input_item(state: State, item: Json) -> Json:
-    kind = item.get("type", "message")
-    if kind == "message":
-        return {
-            "id": item.get("id") or state.mint.new("msg_"),
-            "type": "message",
-            "status": "completed",
-            "content": _content(item),
-            "role": item["role"],
-        }
-    prefix = "fc_" if kind == "function_call_output" else output.prefix_of(kind)
-    identity = {"id": item.get("id") or state.mint.new(prefix), "type": kind, "status": "completed"}
-    return {**identity, **{key: value for key, value in item.items() if value is not None}}
-
-
-def _content(item: Json) -> list[Json]:
-    content = item["content"]
-    if not isinstance(content, str):
-        return list(content)
-    if item["role"] == "assistant":
-        return [{"type": "output_text", "annotations": [], "logprobs": [], "text": content}]
-    return [{"type": "input_text", "text": content}]
+    return [listed_item(state, item) for item in items]
 
 
 def _find(state: State, response_id: str) -> StoredResponse:

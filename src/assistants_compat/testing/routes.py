@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import containers, files, responses, vector_stores
+from . import containers, conversations, files, models, responses, vector_stores
 from .exchange import Answer, Refusal
 
 if TYPE_CHECKING:
@@ -22,6 +22,14 @@ _ROUTES: list[tuple[str, str, Room]] = [
     ("DELETE", "/responses/{}", responses.delete),
     ("POST", "/responses/{}/cancel", responses.cancel),
     ("GET", "/responses/{}/input_items", responses.input_items),
+    ("POST", "/conversations", conversations.create),
+    ("GET", "/conversations/{}", conversations.retrieve),
+    ("POST", "/conversations/{}", conversations.update),
+    ("DELETE", "/conversations/{}", conversations.delete),
+    ("POST", "/conversations/{}/items", conversations.add_items),
+    ("GET", "/conversations/{}/items", conversations.list_items),
+    ("GET", "/conversations/{}/items/{}", conversations.retrieve_item),
+    ("DELETE", "/conversations/{}/items/{}", conversations.delete_item),
     ("POST", "/containers", containers.create),
     ("GET", "/containers", containers.list_containers),
     ("GET", "/containers/{}", containers.retrieve),
@@ -36,6 +44,7 @@ _ROUTES: list[tuple[str, str, Room]] = [
     ("GET", "/files/{}", files.retrieve),
     ("DELETE", "/files/{}", files.delete),
     ("GET", "/files/{}/content", files.content),
+    ("GET", "/models", models.list_models),
     ("POST", "/vector_stores", vector_stores.create),
     ("GET", "/vector_stores", vector_stores.list_stores),
     ("GET", "/vector_stores/{}", vector_stores.retrieve),

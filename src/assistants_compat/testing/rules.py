@@ -19,6 +19,22 @@ _RESPONSES = "openai.types.responses.response_create_params:ResponseCreateParams
 # Route, where the SDK keeps its parameters (newest first), the component schema, the keys that must be there.
 _BODIES: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
     "POST /responses": ((f"{_RESPONSES}NonStreaming",), "CreateResponse", ()),
+    "POST /conversations": (
+        ("openai.types.conversations.conversation_create_params:ConversationCreateParams",),
+        "CreateConversationBody",
+        (),
+    ),
+    "POST /conversations/{}": (
+        ("openai.types.conversations.conversation_update_params:ConversationUpdateParams",),
+        "UpdateConversationBody",
+        (),
+    ),
+    # The spec has no component for this one; the items are the same.
+    "POST /conversations/{}/items": (
+        ("openai.types.conversations.item_create_params:ItemCreateParams",),
+        "CreateConversationBody",
+        ("items",),
+    ),
     "POST /containers": (
         ("openai.types.container_create_params:ContainerCreateParams",),
         "CreateContainerBody",
@@ -66,6 +82,7 @@ _BODIES: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
 }
 # Source: platform.md section 3 (metadata, max_output_tokens); the spec's minima and maxima for the other two.
 _MOST_PAIRS, _LONGEST_KEY, _LONGEST_VALUE = 16, 64, 512
+_MOST_ITEMS = 20  # of a conversation, in one request
 _RANGES = {"max_output_tokens": (16, None), "temperature": (0, 2), "top_p": (0, 1)}
 # Items that a model writes after it has reasoned.
 _FOLLOWS_REASONING = {"function_call", "code_interpreter_call", "file_search_call", "reasoning", "custom_tool_call"}
@@ -94,6 +111,7 @@ class Rules:
         for key in required:
             _require(body, key)
         _check_metadata(body.get("metadata"))
+        _check_items(body.get("items"))
         if name == "POST /responses":
             self._check_response(body)
         # Last, because its texts are jsonschema's, not the service's.
@@ -120,15 +138,23 @@ def _require(body: Json, key: str) -> None:
 
 
 def _check_conversation(body: Json) -> None:
-    """Conversations are not played here, so every id is unknown; the first rule is platform.md section 3."""
+    """One of the two (platform.md section 3)."""
     if body.get("previous_response_id") is not None:
         message = (
             "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. "
             "Ensure you are only providing one of: 'previous_response_id' or 'conversation'."
         )
         raise Refusal(400, message, code="mutually_exclusive_parameters")
-    given = body["conversation"]
-    raise Refusal(404, f"Conversation with id '{given if isinstance(given, str) else given['id']}' not found.")
+
+
+def _check_items(items: Any) -> None:
+    """At most twenty at a time (spec); the text is assumed on the pattern of the others."""
+    if isinstance(items, list) and len(items) > _MOST_ITEMS:
+        message = (
+            f"Invalid 'items': array too long. Expected an array with maximum length {_MOST_ITEMS}, "
+            f"but got an array with length {len(items)} instead."
+        )
+        raise Refusal(400, message, param="items", code="array_above_max_length")
 
 
 def _check_range(value: float | None, key: str, least: float, most: float | None) -> None:

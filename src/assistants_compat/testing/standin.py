@@ -14,7 +14,7 @@ from .minting import Mint
 from .routes import route
 from .rules import Rules
 from .server import Server
-from .state import Container, State, StoredFile, StoredResponse, VectorStore
+from .state import Container, Conversation, State, StoredFile, StoredResponse, VectorStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -162,6 +162,11 @@ class StandIn:
     def vector_stores(self) -> dict[str, VectorStore]:
         """Vector stores by id."""
         return self._state.vector_stores
+
+    @property
+    def conversations(self) -> dict[str, Conversation]:
+        """Conversations by id, each with its items, oldest first."""
+        return self._state.conversations
 
     @property
     def responses(self) -> dict[str, StoredResponse]:

@@ -68,6 +68,14 @@ class StoredResponse:
 
 
 @dataclass(slots=True)
+class Conversation:
+    """A conversation and its items, oldest first."""
+
+    wire: Json
+    items: list[Json] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class State:
     """The whole memory; `lock` is held while a request is carried out."""
 
@@ -80,6 +88,7 @@ class State:
     containers: dict[str, Container] = field(default_factory=dict)
     vector_stores: dict[str, VectorStore] = field(default_factory=dict)
     responses: dict[str, StoredResponse] = field(default_factory=dict)
+    conversations: dict[str, Conversation] = field(default_factory=dict)
 
     def now(self) -> int:
         """The time in whole seconds, as every `created_at` is."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from ..wire import Assistant, Json
 
-_RANKING = {"ranker": "default_2024_08_21", "score_threshold": 0.0, "hybrid_search": None}
+RANKING = {"ranker": "default_2024_08_21", "score_threshold": 0.0, "hybrid_search": None}
+"""The ranking options that are served where none were given (recorded)."""
 
 
 def assistant_from_fields(id_: str, created_at: int, fields: Mapping[str, Any]) -> Assistant:
@@ -56,7 +57,7 @@ def _function(tool: Json) -> Json:
 
 def _file_search(tool: Json) -> Json:
     given = tool.get("file_search") or {}
-    ranking = {**_RANKING, **given.get("ranking_options", {})}
+    ranking = {**RANKING, **given.get("ranking_options", {})}
     return {"type": "file_search", "file_search": {**given, "ranking_options": ranking}}
 
 

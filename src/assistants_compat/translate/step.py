@@ -38,6 +38,8 @@ def without_content(step: Json) -> Json:
 
 def _without_content(call: Json) -> Json:
     search = call["file_search"]
+    if not search.get("results"):  # an imported step may be one that was saved without them
+        return call
     results = [{key: value for key, value in each.items() if key != "content"} for each in search["results"]]
     return {**call, "file_search": {**search, "results": results}}
 

@@ -138,7 +138,12 @@ def _message(message: Mapping[str, Any]) -> Json | None:
     if message["role"] == "assistant":
         text = "\n\n".join(filter(None, (_said(block) for block in message["content"])))
         return {"role": "assistant", "content": text} if text else None
-    return {"role": "user", "content": [_PARTS[block["type"]](block) for block in message["content"]]}
+    return {"role": "user", "content": user_parts(message)}
+
+
+def user_parts(message: Mapping[str, Any]) -> list[Json]:
+    """What a user's message shows, as input parts."""
+    return [_PARTS[block["type"]](block) for block in message["content"]]
 
 
 def _said(block: Json) -> str:

@@ -1,0 +1,360 @@
+"""Objects as the old API served them into rows of the store, and rows into such objects.
+
+A row has the columns of its table without `namespace` and `seq`.  An object that the store wrote has what the API had
+no place for under the key `assistants_compat`: `place`, its number in the order of its table, and those columns that do
+not follow from the object.  They count only while the object is what the row would be served as, so that an object that
+was edited is taken as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import saved_checks as checks
+from . import shapes
+from .errors import ApiError
+from .ids import may_be_ours
+from .saved_checks import COLUMNS, NAMED, TIME, Noun, having, plain
+from .translate.assistant import RANKING, assistant_from_fields, wanted_stores
+from .translate.file import file_from_row
+from .translate.first_version import understood
+from .translate.run import TERMINAL, moved
+from .translate.thread import thread_from_fields
+from .wire import Json
+
+OURS = "assistants_compat"
+ITEM, CONTAINER = f"{OURS}.item", f"{OURS}.container"
+
+
+class NotTakenError(Exception):
+    """The object cannot be taken; its words say why."""
+
+
+class KeptUpstreamError(Exception):
+    """The object is the upstream's own and still there: a file that was uploaded."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A row and its table; `place` is its number in the order of an export, `ended` the status that a run had lost."""
+
+    noun: Noun
+    row: Json
+    place: int | None = None
+    ended: str | None = None
+
+
+# --- an object into a row
+
+
+def _assistant_row(given: Json, _now: int) -> Json:
+    having(NAMED, "id", "created_at", "model")(given, "")
+    fields = assistant_fields(given)
+    return {"body": fields}
+
+
+def assistant_fields(given: Mapping[str, Any]) -> Json:
+    """What somebody gave who was served this assistant: defaults are left out, since models refuse some that are sent.
+
+    Raises `ApiError` for what `POST /assistants` refuses, and `NotTakenError` for what only that can make.
+    """
+    fields = {key: given[key] for key in _ASSISTANT if given.get(key) is not None}
+    fields = {key: value for key, value in fields.items() if value != _DEFAULTS.get(key)}
+    if isinstance(fields.get("tools"), list):
+        fields["tools"] = [_given_tool(tool) for tool in fields["tools"]]
+    shapes.ASSISTANT_CREATE(fields, "")
+    fields = understood(fields)
+    if wanted_stores(fields.get("tool_resources")):
+        message = "it wants a vector store that has still to be made: make it, and name it by its id"
+        raise NotTakenError(message)
+    return fields
+
+
+def _given_tool(tool: Any) -> Any:
+    search = tool.get("file_search") if isinstance(tool, dict) else None
+    ranking = search.get("ranking_options") if isinstance(search, dict) else None
+    if search is None or not isinstance(ranking, dict) or {**RANKING, **ranking} != RANKING:
+        return tool
+    rest = {key: value for key, value in search.items() if key != "ranking_options"}
+    return {"type": "file_search", "file_search": rest} if rest else {"type": "file_search"}
+
+
+_ASSISTANT = (
+    *("model", "name", "description", "instructions", "tools", "tool_resources", "file_ids", "metadata"),
+    *("temperature", "top_p", "reasoning_effort", "response_format"),
+)
+_DEFAULTS: Json = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "response_format": "auto",
+    "tools": [],
+    "tool_resources": {},
+    "file_ids": [],
+    "metadata": {},
+}
+
+
+def _thread_row(given: Json, _now: int) -> Json:
+    having(NAMED, "id", "created_at")(given, "")
+    fields = {key: given[key] for key in ("metadata", "tool_resources") if given.get(key) not in (None, {})}
+    shapes.THREAD_UPDATE(fields, "")
+    return {"body": fields}
+
+
+def _message_row(given: Json, _now: int) -> Json:
+    checks.MESSAGE(given, "")
+    body = _filled(given, _MESSAGE)
+    body["content"] = [_shown_block(block, body["role"]) for block in body["content"]]
+    if "file_ids" in given:  # of the first version
+        body = understood(body)
+        del body["file_ids"]
+    if body["status"] == "in_progress":
+        body.update(status="incomplete", incomplete_details={"reason": "run_expired"})
+    return {"thread_id": given["thread_id"], "run_id": given.get("run_id"), "kind": "message", "body": body}
+
+
+_MESSAGE: Json = {
+    **dict.fromkeys(("id", "object", "created_at", "assistant_id", "thread_id", "run_id")),
+    "status": "completed",
+    "incomplete_details": None,
+    "incomplete_at": None,
+    "completed_at": None,
+    "role": None,
+    "content": [],
+    "attachments": [],
+    "metadata": {},
+}
+_LISTS = ("attachments", "metadata", "tools", "tool_resources")
+
+
+def _filled(given: Json, defaults: Json) -> Json:
+    """The object with what it lacks, in the order in which it is served; keys that nobody knows come last."""
+    body = {**defaults, **given}
+    return {key: defaults[key] if value is None and key in _LISTS else value for key, value in body.items()}
+
+
+def _shown_block(block: Json, role: str) -> Json:
+    kind = block["type"]
+    if role != "user" or kind not in ("image_file", "image_url"):
+        return block
+    return {**block, kind: {"detail": "auto", **block[kind]}}
+
+
+_RUN: Json = {
+    **dict.fromkeys(("id", "object", "created_at", "assistant_id", "thread_id", "status")),
+    **dict.fromkeys(("started_at", "expires_at", "cancelled_at", "failed_at", "completed_at")),
+    **dict.fromkeys(("required_action", "last_error", "model", "instructions")),
+    "tools": [],
+    "tool_resources": {},
+    "metadata": {},
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "reasoning_effort": None,
+    "max_completion_tokens": None,
+    "max_prompt_tokens": None,
+    "truncation_strategy": {"type": "auto", "last_messages": None},
+    "incomplete_details": None,
+    "usage": None,
+    "response_format": "auto",
+    "tool_choice": "auto",
+    "parallel_tool_calls": True,
+}
+
+
+def _run_row(given: Json, now: int) -> Json:
+    checks.RUN(given, "")
+    body = _filled(given, _RUN)
+    if body["status"] not in TERMINAL:
+        body = _ended(body, now)
+    return {
+        "thread_id": body["thread_id"],
+        "assistant_id": body["assistant_id"],
+        "status": body["status"],
+        "expires_at": given.get("expires_at") or body["created_at"],
+        "response_id": None,
+        "request": {},
+        "state": {"usage": body["usage"], "sent": [], "cuts": 0, "plain": False},
+        "body": body,
+    }
+
+
+def _ended(run: Json, now: int) -> Json:
+    """How the old API would have served an unfinished run after its time: it went on nowhere (documented: expired)."""
+    if run["expires_at"] is None or run["expires_at"] > now:
+        message = f"it is {run['status']}, and its time is not over: nothing here can finish it"
+        raise NotTakenError(message)
+    status = "cancelled" if run["status"] == "cancelling" else "expired"
+    return dict(moved(run, status, run["expires_at"]))  # type: ignore[arg-type]  # a run, as far as that looks
+
+
+def _step_row(given: Json, _now: int) -> Json:
+    checks.STEP(given, "")
+    body = {**_STEP, **given}
+    if body["status"] == "in_progress":
+        body.update(status="expired", expired_at=body["expires_at"], expires_at=None)
+    return {"thread_id": body["thread_id"], "run_id": body["run_id"], "body": body}
+
+
+_STEP: Json = {
+    **dict.fromkeys(("id", "object", "created_at", "run_id", "assistant_id", "thread_id", "type", "status")),
+    **dict.fromkeys(("cancelled_at", "completed_at", "expires_at", "failed_at", "last_error", "step_details")),
+    "usage": None,
+    "expired_at": None,
+    "metadata": {},
+}
+
+
+def _file_row(given: Json, _now: int) -> Json:
+    checks.FILE(given, "")
+    if not may_be_ours(given["id"]):
+        raise KeptUpstreamError
+    return {
+        **dict.fromkeys(("thread_id", "run_id", "container_id", "container_file_id", "sha256")),
+        "stored": given.get("status") == "processed",
+        "trouble": given.get("status_details"),
+        "body": {"filename": given["filename"], "bytes": given["bytes"]},
+    }
+
+
+def _item_row(given: Json, _now: int) -> Json:
+    checks.ITEM(given, "")
+    body = {"id": given["id"], "items": given["items"], "until": given.get("until")}
+    return {"thread_id": given["thread_id"], "run_id": given.get("run_id"), "kind": "item", "body": body}
+
+
+def _container_row(given: Json, _now: int) -> Json:
+    checks.CONTAINER(given, "")
+    return {"thread_id": given["thread_id"], "used_at": given["used_at"], "body": given["wanted"]}
+
+
+def _deleted_row(given: Json, _now: int) -> Json:
+    having({"id": plain}, "id")(given, "")
+    message = "it says only that something was deleted"
+    raise NotTakenError(message)
+
+
+_FROM: Mapping[str, tuple[Noun, Callable[[Json, int], Json]]] = {
+    "assistant": ("assistants", _assistant_row),
+    "assistant.deleted": ("assistants", _deleted_row),
+    "thread": ("threads", _thread_row),
+    "thread.deleted": ("threads", _deleted_row),
+    "thread.message": ("messages", _message_row),
+    "thread.message.deleted": ("messages", _deleted_row),
+    "thread.run": ("runs", _run_row),
+    "thread.run.step": ("steps", _step_row),
+    "file": ("files", _file_row),
+    ITEM: ("messages", _item_row),
+    CONTAINER: ("containers", _container_row),
+}
+
+
+def saved_from_object(given: object, now: int) -> Saved:
+    """The row of an object; raises `NotTakenError` with the reason, and `KeptUpstreamError`.
+
+    An active run of the old API can only have ended without a result since: it has expired at its `expires_at`, as a
+    look at it would have shown; one whose time is not over before `now` is not taken.
+    """
+    if not isinstance(given, dict):
+        message = "it is no object"
+        raise NotTakenError(message)
+    kind = given.get("object")
+    if not isinstance(kind, str) or kind not in _FROM:
+        message = f"its `object` is {kind!r}" if "object" in given else "it has no `object`"
+        raise NotTakenError(message[:200])
+    shown = {key: value for key, value in given.items() if key != OURS}
+    try:
+        return _with_columns(shown, given.get(OURS), now) if OURS in given else _saved(shown, now)
+    except ApiError as error:
+        raise NotTakenError(error.message) from None
+
+
+def _saved(shown: Json, now: int) -> Saved:
+    noun, row_from = _FROM[shown["object"]]
+    row = row_from(shown, now)
+    whole = {"id": shown["id"], "created_at": shown["created_at"], "deleted": False, **row}
+    ended = shown["status"] if noun == "runs" and shown["status"] != whole["status"] else None
+    return Saved(noun, whole, ended=ended)
+
+
+def _with_columns(shown: Json, ours: object, now: int) -> Saved:
+    noun = _FROM[shown["object"]][0]
+    having({"place": TIME}, "place")(ours, OURS)
+    assert isinstance(ours, dict)  # noqa: S101 - just checked
+    columns = COLUMNS[noun]
+    known = {key: value for key, value in ours.items() if key in columns}
+    having(columns)(known, OURS)
+    try:
+        derived = _saved(shown, now).row
+    except (NotTakenError, ApiError, KeptUpstreamError):
+        if set(known) < set(columns):
+            raise
+        derived = {}
+    plain(shown.get("id"), "id")
+    row = {**derived, "id": shown["id"], **known}
+    try:
+        as_it_was = _shown(noun, row) == shown
+    except (KeyError, TypeError, AttributeError):
+        as_it_was = False
+    if not as_it_was:  # it was edited
+        return replace(_saved(shown, now), place=ours["place"])
+    return Saved(noun, row, ours["place"])
+
+
+# --- a row into an object
+
+
+def object_from_saved(noun: Noun, row: Mapping[str, Any], place: int) -> Json:
+    """What the old API would serve for a row, and under `assistants_compat` what does not follow from that."""
+    shown = _shown(noun, row)
+    try:
+        derived = _saved(shown, 0).row
+    except (NotTakenError, ApiError, KeptUpstreamError):
+        derived = {}
+    missing = object()
+    hidden = {key: row[key] for key in COLUMNS[noun] if derived.get(key, missing) != row[key]}
+    return {**shown, OURS: {"place": place, **hidden}}
+
+
+def _shown(noun: Noun, row: Mapping[str, Any]) -> Json:
+    if row["deleted"]:
+        return {"id": row["id"], "object": _DELETED[noun], "deleted": True}
+    return _SHOWN[noun](row)
+
+
+_DELETED: Mapping[Noun, str] = {
+    "assistants": "assistant.deleted",
+    "threads": "thread.deleted",
+    "messages": "thread.message.deleted",
+    "files": "file",
+}
+
+
+def _shown_message(row: Mapping[str, Any]) -> Json:
+    body: Json = row["body"]
+    if row["kind"] == "message":
+        return body
+    named = {"id": row["id"], "object": ITEM, "created_at": row["created_at"], "thread_id": row["thread_id"]}
+    return {**named, "run_id": row["run_id"], "items": body["items"], "until": body["until"]}
+
+
+def _shown_container(row: Mapping[str, Any]) -> Json:
+    named = {"id": row["id"], "object": CONTAINER, "created_at": row["created_at"], "thread_id": row["thread_id"]}
+    return {**named, "used_at": row["used_at"], "wanted": row["body"]}
+
+
+def _body(row: Mapping[str, Any]) -> Json:
+    body: Json = row["body"]
+    return body
+
+
+_SHOWN: Mapping[Noun, Callable[[Mapping[str, Any]], Json]] = {
+    "assistants": lambda row: dict(assistant_from_fields(row["id"], row["created_at"], row["body"])),
+    "threads": lambda row: dict(thread_from_fields(row["id"], row["created_at"], row["body"], fresh=False)),
+    "messages": _shown_message,
+    "runs": _body,
+    "steps": _body,
+    "files": lambda row: dict(file_from_row(row)),
+    "containers": _shown_container,
+}

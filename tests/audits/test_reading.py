@@ -1,0 +1,268 @@
+"""What an audit finds in a source, with its line and its verdict, and what it leaves alone."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from assistants_compat.audits import of_source
+from assistants_compat.audits.findings import Finding
+
+
+def found_in(source: str) -> list[Finding]:
+    """The findings in a source that can be parsed."""
+    findings, trouble = of_source(textwrap.dedent(source).encode())
+    assert trouble is None
+    return findings
+
+
+def said(source: str) -> list[tuple[int, str, str]]:
+    """Line, name and verdict of each."""
+    return [(each.line, each.what, each.verdict) for each in found_in(source)]
+
+
+CALLS = [
+    ("client.beta.threads.create()", "beta.threads.create"),
+    ("whatever.beta.threads.runs.create(thread_id=t, assistant_id=a)", "beta.threads.runs.create"),
+    ("await self._client.beta.assistants.retrieve('a')", "beta.assistants.retrieve"),
+    ("openai.beta.threads.messages.list(t)", "beta.threads.messages.list"),
+    ("clients[0].beta.vector_stores.files.list('vs')", "beta.vector_stores.files.list"),
+    ("OpenAI().beta.assistants.list()", "beta.assistants.list"),
+    ("get_client(1).beta.threads.runs.steps.list('r', thread_id='t')", "beta.threads.runs.steps.list"),
+    ("client.with_options(timeout=3).beta.threads.delete('t')", "beta.threads.delete"),
+    ("client.beta.with_raw_response.threads.create()", "beta.threads.create"),
+    ("client.beta.threads.with_streaming_response.create()", "beta.threads.create"),
+    ("(client\n .beta\n .threads.create())", "beta.threads.create"),
+    ("[c.beta.threads.create() for c in cs]", "beta.threads.create"),
+    ("f'{c.beta.threads.create()}'", "beta.threads.create"),
+    ("partial(client.beta.threads.create)", "beta.threads.create"),
+    ("lambda beta: client.beta.threads.create()", "beta.threads.create"),
+    ("with client.beta.threads.runs.stream(thread_id=t, assistant_id=a) as s: pass", "beta.threads.runs.stream"),
+    ("client.beta.threads.create_and_run_stream(assistant_id=a)", "beta.threads.create_and_run_stream"),
+]
+
+
+@pytest.mark.parametrize(("source", "what"), CALLS)
+def test_a_call_is_found_whatever_the_client_is_called(source: str, what: str) -> None:
+    """The attributes tell, through calls, subscripts, and the ways of an answer."""
+    wrapped = f"async def f():\n    {source}" if source.startswith("await") else source
+    assert what in [each.what for each in found_in(wrapped) if not each.context]
+
+
+ALIASES = [
+    "threads = client.beta.threads\nthreads.create()",
+    "beta = client.beta\nbeta.threads.create()",
+    "create = client.beta.threads.create\ncreate()",
+    "a, b = client.beta.assistants, client.beta.threads\nb.create()",
+    "beta: Any = client.beta\ndef f():\n    return beta.threads.create()",
+    "if beta := client.beta:\n    beta.threads.create()",
+    "from openai import beta\nbeta.threads.create()",
+    "import openai as o\no.beta.threads.create()",
+    "def threads():\n    return client.beta.threads\nthreads().create()",
+    "class A:\n    def f(self): self.api.create()\n    def __init__(self, c): self.api = c.beta.threads",
+    "class A:\n    @property\n    def api(self):\n        return c.beta.threads\n    def f(self): self.api.create()",
+]
+
+
+@pytest.mark.parametrize("source", ALIASES)
+def test_a_call_is_found_by_another_name(source: str) -> None:
+    """A part of a client that was given a name, to an instance too, is followed."""
+    assert "beta.threads.create" in [each.what for each in found_in(source)]
+
+
+LEFT_ALONE = [
+    "client.beta.chat.completions.parse(model='m')",
+    "client.beta.realtime.sessions.create()",
+    "client.beta.chatkit.threads.list()",
+    "client.chat.completions.create(model='m')",
+    "from openai.types.beta.realtime import Session",
+    "from openai.types.beta.chatkit import ChatSession",
+    "from openai.types.chat import ChatCompletion",
+    "app.get('/threads/{id}')",
+    "x = 'https://forum.example/threads/1'",
+    "'''client.beta.threads.create() posts to /v1/threads'''",
+    "# client.beta.threads.create()",
+    "threads = client.beta.threads_of_a_forum",
+    "class A(EventHandler): pass",
+    "client.containers.files.retrieve('f', container_id='c').path",
+    "while True:\n    read()",
+    "headers = {'OpenAI-Beta': 'realtime=v1'}",
+]
+
+
+@pytest.mark.parametrize("source", LEFT_ALONE)
+def test_what_is_no_use_is_left_alone(source: str) -> None:
+    """Other betas, other people's threads, comments and docstrings are nothing."""
+    assert [each for each in found_in(source) if not each.context] == []
+
+
+def test_a_name_that_was_given_away_is_forgotten() -> None:
+    """A name that stands for something else now, or an argument of that name, is not followed."""
+    source = """
+        threads = client.beta.threads
+        threads = Pool()
+        threads.create()
+        api = client.beta.threads
+        def f(api):
+            api.create()
+    """
+    assert [each.what for each in found_in(source) if each.kind == "call"] == []
+
+
+def test_parameters_that_differ_and_that_nobody_has_are_said() -> None:
+    """A call's verdict is that of its worst parameter, with the note of each."""
+    [found] = found_in("c.beta.threads.runs.create(thread_id=t, assistant_id=a, tool_choice='required', **more)")
+    assert (found.verdict, list(found.parameters)) == ("differs", ["tool_choice"])
+    [found] = found_in("c.beta.threads.messages.create(t, role='user', content='c', file_ids=[f], extra_headers={})")
+    assert (found.verdict, list(found.parameters)) == ("mistake", ["file_ids"])
+    assert "TypeError" in found.parameters["file_ids"]
+    [found] = found_in("c.beta.threads.runs.create(thread_id=t, assistant_id=a, model='m', extra_body={})")
+    assert (found.verdict, found.parameters) == ("works", {})
+
+
+def test_methods_of_the_first_version_are_unsupported() -> None:
+    """What the SDK dropped with the API's first version is said."""
+    source = "c.beta.assistants.files.create(assistant_id=a, file_id=f)"
+    assert said(source) == [(1, "beta.assistants.files.create", "unsupported")]
+
+
+def test_types_handlers_and_frameworks_are_found() -> None:
+    """Imports of the SDK's types, subclasses of its handlers, and frameworks that drive the API."""
+    source = """
+        from openai.types.beta.threads import Message, Run
+        from openai import AssistantEventHandler
+        import openai.types.beta.assistant
+        from langchain.agents.openai_assistant import OpenAIAssistantRunnable
+        from langchain_community.agents.openai_assistant import OpenAIAssistantV2Runnable
+        from llama_index.agent.openai import OpenAIAssistantAgent
+        from autogen.agentchat.contrib.gpt_assistant_agent import GPTAssistantAgent
+        from autogen_ext.agents.openai import OpenAIAssistantAgent as Agent
+        from elsewhere import OpenAIAssistantAgent
+        class Handler(AssistantEventHandler):
+            pass
+        class Other(openai.AsyncAssistantEventHandler):
+            pass
+    """
+    kinds = [(each.line, each.kind) for each in found_in(source)]
+    expected = ["type", "handler", "type", *["framework"] * 5]
+    assert kinds == [*enumerate(expected, start=2), (11, "handler"), (13, "handler")]
+
+
+def test_headers_by_hand_are_found() -> None:
+    """A header of the second version is not needed; one of the first gets the second's shapes."""
+    source = """
+        c = OpenAI(default_headers={"OpenAI-Beta": "assistants=v2"})
+        headers["openai-beta"] = "assistants=v1"
+        {"OpenAI-Beta": value}
+    """
+    uses = [each for each in found_in(source) if not each.context]
+    assert [(each.line, each.verdict) for each in uses] == [(2, "works"), (3, "differs"), (4, "works")]
+
+
+def test_routes_by_hand_are_found() -> None:
+    """By another library they are not seen by a wrapped client; by the client's own methods they are answered."""
+    source = """
+        BASE = "https://api.openai.com/v1"
+        requests.post("https://api.openai.com/v1/threads", json={})
+        requests.get(f"{BASE}/threads/{thread}/runs/{run}", headers=headers)
+        httpx.request("POST", BASE + "/v1/assistants")
+        requests.post(f"{endpoint}/openai/threads?api-version=2024-05-01-preview")
+        client.post("/threads", cast_to=object)
+        client.get(f"/threads/{thread}/messages", cast_to=object)
+    """
+    verdicts = {each.line: each.verdict for each in found_in(source) if each.kind == "route"}
+    assert verdicts == {**dict.fromkeys((3, 4, 5, 6), "unsupported"), 7: "works", 8: "works"}
+    assert len([each for each in found_in(source) if each.kind == "route"]) == 6
+
+
+MISTAKES = [
+    "b = c.containers.files.retrieve('f', container_id='c').content",
+    "f = c.containers.files.retrieve('f', container_id='c')\nopen('x', 'wb').write(f.read())",
+    "f = c.containers.files.retrieve('f', container_id='c')\nopen('x', 'wb').write(f)",
+    "Path('x').write_bytes(c.containers.files.retrieve('f', container_id='c'))",
+    "async def f():\n    m = await c.containers.files.retrieve('f', container_id='c')\n    return m.text",
+    "def download(c):\n    return c.containers.files.retrieve('f', container_id='c')",
+    "c.files.content('cfile_123')",
+    "c.files.content(a.file_id)\nprint(a.container_id)",
+    "while run.status != 'completed':\n    run = c.beta.threads.runs.retrieve(run.id, thread_id=t)",
+    "c = OpenAI(base_url=b, default_query={'api-version': '2024-05-01-preview'})",
+]
+
+
+@pytest.mark.parametrize("source", MISTAKES)
+def test_a_common_mistake_is_said_once(source: str) -> None:
+    """What looks right and does not work."""
+    assert [each.verdict for each in found_in(source)].count("mistake") == 1
+
+
+RIGHT = [
+    "b = c.containers.files.content.retrieve('f', container_id='c').content",
+    "f = c.containers.files.retrieve('f', container_id='c')\nprint(f.path, f.bytes)",
+    "c.files.content(a.file_path.file_id)\nprint(b.container_id)",
+    "while run.status != 'completed':\n    time.sleep(1)\n    run = c.beta.threads.runs.retrieve(run.id, thread_id=t)",
+    "while True:\n    run = c.beta.threads.runs.retrieve(run.id, thread_id=t)\n    await_it(run)\n    wait()",
+    "while True:\n    def look(): return c.beta.threads.runs.retrieve('r', thread_id='t')",
+    "c = AzureOpenAI(api_version='2024-05-01-preview')",
+    "c = OpenAI(base_url=b, default_query={'api-version': 'preview'})",
+]
+
+
+@pytest.mark.parametrize("source", RIGHT)
+def test_what_is_right_is_no_mistake(source: str) -> None:
+    """The right call beside each mistake."""
+    assert "mistake" not in [each.verdict for each in found_in(source)]
+
+
+def test_objects_and_clients_are_the_surroundings_of_uses() -> None:
+    """They are said where there are uses and are none themselves."""
+    source = """
+        client = AsyncAzureOpenAI(api_version="2024-05-01-preview")
+        for annotation in text.annotations:
+            value = value.replace(annotation.text, "")
+            data = client.files.content(annotation.file_path.file_id)
+        calls = run.required_action.submit_tool_outputs.tool_calls
+    """
+    found = found_in(source)
+    names = ["AsyncAzureOpenAI", "replace(annotation.text)", "files.content", "file_path.file_id"]
+    assert [each.what for each in found] == [*names, "required_action.submit_tool_outputs"]
+    assert [each.what for each in found if not each.context] == ["files.content"]
+
+
+def test_python_2_and_broken_files_are_said_and_searched_as_text() -> None:
+    """No crash and nothing lost: the line is found, and the reason said."""
+    found, trouble = of_source(b"print 'x'\nclient.beta.threads.create()\n")
+    assert trouble is not None
+    assert trouble.startswith("no Python 3: ")
+    assert [(each.line, each.kind, each.verdict) for each in found] == [(2, "text", "unsupported")]
+    assert of_source(b"def f(:\n") == ([], "no Python 3: invalid syntax (line 1)")
+
+
+@pytest.mark.parametrize(
+    "source", ["(" * 5000, "x" + ".y" * 50_000, "-" * 30_000 + "1", "a = " + "[" * 150 + "]" * 150]
+)
+def test_deep_sources_end_in_a_word(source: str) -> None:
+    """What nests too deeply for the parser or for us is said."""
+    found, trouble = of_source(source.encode())
+    assert found == []
+    assert trouble is None or trouble
+
+
+WORDS = (
+    "client . beta threads runs create ( ) [ ] { } , : = def class f self return await async while if 'x' f'{' } "
+    "'/v1/threads' lambda * ** import from openai as for in 1 @ := with"
+)
+TOKENS = st.sampled_from([*WORDS.split(), "\n", "\n    "])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.binary(max_size=200), st.lists(TOKENS, max_size=40).map(lambda parts: " ".join(parts).encode())))
+@example(b"\xff\xfe")
+@example(b"# coding: no-such\n")
+@example(b"# coding: utf-7\n+AAA-")
+def test_no_source_breaks_it(source: bytes) -> None:
+    """Whatever is in a file, there are findings with a place, or a reason."""
+    found, _ = of_source(source)
+    assert all(each.line >= 1 and each.column >= 1 for each in found)

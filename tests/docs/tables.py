@@ -1,0 +1,133 @@
+"""The parts of the documentation that come from the code, each between two comments.
+
+`python tests/docs/tables.py` writes them; a test compares them with what is there.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.testing import CliRunner
+
+from assistants_compat import Settings
+from assistants_compat.audits import knowledge, others
+from assistants_compat.audits.knowledge import Row
+from assistants_compat.audits.parameters import Fate
+from assistants_compat.cli import app
+from assistants_compat.translate.run import MOVES
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def cell(words: str) -> str:
+    """What may stand in a table."""
+    parts = words.replace("|", "\\|").split("`")  # every second one is code, where a bracket is a bracket
+    return "`".join(part if number % 2 else part.replace("<", "&lt;") for number, part in enumerate(parts))
+
+
+def calls(rows: tuple[Row, ...]) -> Iterator[str]:
+    """The table of some methods."""
+    yield "| method | routes | verdict | what becomes of it | native |"
+    yield "|---|---|---|---|---|"
+    for row in rows:
+        routes = "<br>".join(f"`{route}`" for route in row.routes)
+        yield f"| `{row.call}` | {routes} | {row.fate.verdict} | {cell(row.fate.note)} | {cell(row.native)} |"
+
+
+def parameters() -> Iterator[str]:
+    """The table of parameters: those of which the same is said stand together."""
+    known: dict[tuple[str, Fate], list[str]] = {}
+    for row in (*knowledge.ROWS, *knowledge.FILES, *knowledge.STORES):
+        for name, fate in row.parameters.items():
+            known.setdefault((name, fate), []).append(row.call)
+    yield "| parameter | of | verdict | what becomes of it |"
+    yield "|---|---|---|---|"
+    for (name, fate), of in sorted(known.items(), key=lambda item: (item[0][0], item[1])):
+        families = sorted({call.rpartition(".")[0] for call in of})
+        where = ", ".join(f"`{family}`" for family in families)
+        yield f"| `{name}` | {where} | {fate.verdict} | {cell(fate.note)} |"
+
+
+def mistakes() -> Iterator[str]:
+    """What an audit says beside calls."""
+    yield "| what | verdict | what is said | native |"
+    yield "|---|---|---|---|"
+    for what, other in others.SAID.items():
+        yield f"| {what} | {other.verdict} | {cell(other.note)} | {cell(other.native)} |"
+
+
+def statuses() -> Iterator[str]:
+    """The moves of a run."""
+    yield "| a run that is | may become |"
+    yield "|---|---|"
+    for start, ends in MOVES.items():
+        yield f"| `{start}` | {', '.join(f'`{end}`' for end in sorted(ends))} |"
+
+
+def settings() -> Iterator[str]:
+    """Each setting with its variable, as the docstring says it."""
+    yield "| setting | variable | what it does |"
+    yield "|---|---|---|"
+    text = inspect.cleandoc(Settings.__doc__ or "")
+    for item in re.split(r"^- ", text, flags=re.MULTILINE)[1:]:
+        found = re.match(r"`(\w+)` \(`(\w+)`(, [^)]*(?:\([^)]*\)[^)]*)*)?\): (.*)", " ".join(item.split()))
+        assert found is not None, item
+        form = f" {found[3].removeprefix(', ').capitalize()}." if found[3] else ""
+        words = re.sub(r"  +", " ", found[4])
+        yield f"| `{found[1]}` | `{found[2]}` | {cell(words)}{cell(form)} |"
+
+
+def commands() -> Iterator[str]:
+    """Every command as `--help` shows it."""
+    for names in walked(typer.main.get_command(app)):
+        asked = CliRunner().invoke(
+            app, [*names, "--help"], prog_name="python -m assistants_compat", terminal_width=96, max_content_width=96
+        )
+        said = "\n".join(line.rstrip() for line in asked.stdout.strip().splitlines())
+        yield from (f"## {' '.join(names)}", "", "```text", said, "```", "")
+
+
+def walked(group: Any, *before: str) -> Iterator[tuple[str, ...]]:
+    """The names that lead to each command."""
+    for name, command in sorted(group.commands.items()):
+        if hasattr(command, "commands"):
+            yield from walked(command, *before, name)
+        else:
+            yield (*before, name)
+
+
+PARTS: dict[tuple[str, str], Callable[[], Iterator[str]]] = {
+    ("endpoints.md", "calls"): lambda: calls(knowledge.ROWS),
+    ("endpoints.md", "files"): lambda: calls(knowledge.FILES),
+    ("endpoints.md", "stores"): lambda: calls(knowledge.STORES),
+    ("endpoints.md", "parameters"): parameters,
+    ("auditing.md", "others"): mistakes,
+    ("how_it_works.md", "statuses"): statuses,
+    ("settings.md", "settings"): settings,
+    ("cli.md", "commands"): commands,
+}
+
+
+def with_part(page: str, part: str, lines: Iterator[str]) -> str:
+    """A page with its part as the code says it."""
+    found = re.search(rf"(<!-- {part} -->\n).*?(\n?<!-- /{part} -->)", page, re.DOTALL)
+    assert found is not None, part
+    return f"{page[: found.start()]}{found[1]}{chr(10).join(lines).rstrip()}\n<!-- /{part} -->{page[found.end() :]}"
+
+
+def main() -> None:
+    """Write every part."""
+    for (name, part), lines in PARTS.items():
+        path = DOCS / name
+        path.write_text(with_part(path.read_text(encoding="utf-8"), part, lines()), encoding="utf-8")
+        sys.stdout.write(f"{name}: {part}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""docs/conversations.md: its code and its commands run as they stand, given where the service is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from typer.testing import CliRunner
+
+from assistants_compat.cli import app
+from assistants_compat.testing import StandIn
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "conversations.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+COMMANDS = re.findall(r"^python -m assistants_compat (.+)$", PAGE, re.MULTILINE)
+VERSION = tuple(int(part) for part in openai.__version__.split(".")[:2])
+
+
+@pytest.fixture(autouse=True)
+def _environment(upstream: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the page takes for granted: a key, and an empty directory."""
+    monkeypatch.setenv("OPENAI_BASE_URL", upstream.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    monkeypatch.delenv("AZURE_OPENAI_ENDPOINT", raising=False)
+    monkeypatch.setenv("ASSISTANTS_COMPAT_POLL_AFTER_MS", "1")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.skipif(VERSION < (2, 0), reason="the page's native calls need client.conversations")
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_each_block_of_code_runs(number: int, upstream: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    """And asks for a conversation or a response upstream."""
+    names: dict[str, Any] = {}
+    exec(compile(BLOCKS[number], "conversations.md", "exec"), names)  # noqa: S102 - our own page
+    if "client" in names:
+        names["client"].close()
+    assert upstream.conversations or upstream.responses
+    assert "did not go along" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_runs(command: str) -> None:
+    """With exit code 0, over a healthy set-up."""
+    done = CliRunner().invoke(app, command.split(), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+
+
+def test_the_page_has_what_is_run() -> None:
+    """The tests above are not empty."""
+    assert (len(BLOCKS), len(COMMANDS)) == (4, 3)
+
+
+def test_the_page_is_linked_from_the_readme() -> None:
+    """Who wants to leave finds it."""
+    assert "(docs/conversations.md)" in (ROOT / "README.md").read_text(encoding="utf-8")

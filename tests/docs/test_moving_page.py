@@ -1,0 +1,99 @@
+"""docs/moving_data.md: its commands and code run as they stand, and do what the page says."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from assistants_compat import Settings, declared
+from assistants_compat.cli import app
+from assistants_compat.exporting import FILES
+from assistants_compat.settings import variables
+from assistants_compat.testing import StandIn
+from legacy import dump
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "moving_data.md").read_text(encoding="utf-8")
+LINES = [line for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+SAVED = [
+    {"id": "thread_1", "object": "thread", "created_at": 1, "metadata": {}},
+    {"id": "msg_1", "object": "thread.message", "created_at": 2, "thread_id": "thread_1", "role": "user",
+     "content": [{"type": "text", "text": {"value": "Hello.", "annotations": []}}]},
+]  # fmt: skip
+
+
+def block(language: str) -> str:
+    """The page's only code block of a language."""
+    [found] = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return str(found)
+
+
+@pytest.fixture
+def run(tmp_path: Path, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Runs a line of the page in a directory that has what it names; what it wrote."""
+    pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ASSISTANTS_COMPAT_STORE", str(sqlite_settings.store))
+    monkeypatch.setenv("ASSISTANTS_COMPAT_FILES", str(sqlite_settings.files))
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "page.json").write_text(json.dumps({"object": "list", "data": SAVED}), encoding="utf-8")
+    (tmp_path / "assistants.toml").write_text(block("toml"), encoding="utf-8")
+
+    def call(line: str) -> str:
+        words = shlex.split(line, comments=True)
+        if words[0] == "export":
+            name, _, value = words[1].partition("=")
+            assert name in variables().values()
+            monkeypatch.setenv(name, value)
+            return ""
+        assert words[:3] == ["python", "-m", "assistants_compat"]
+        done = CliRunner().invoke(app, words[3:], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return str(done.stdout)
+
+    return call
+
+
+def test_every_command_of_the_page_runs(run: Callable[[str], str], sqlite_settings: Settings) -> None:
+    """In their order, with exit code 0, and with what they say."""
+    told = [run(line) for line in LINES]
+    assert told == [
+        "1 threads, 1 messages would be taken\n0 already there, 0 not taken\n",
+        "1 threads, 1 messages taken\n0 already there, 0 not taken\n",
+        "backup: 0 assistants, 1 threads, 1 messages, 0 runs, 0 run_steps, 0 containers, 0 files, 0 bytes of files\n",
+        "nothing taken\n2 already there, 0 not taken\n",
+        "",
+        "asst_abc123: would be made\nassistants.toml: 0 assistants as they are there\n",
+        "asst_abc123: was made\nassistants.toml: 0 assistants as they are there\n",
+    ]
+    held = dump(sqlite_settings)
+    assert [row["id"] for name in ("assistants", "threads") for row in held[name]] == ["asst_abc123", "thread_1"]
+
+
+def test_the_code_of_the_page_makes_its_thread(
+    upstream: StandIn, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that nobody saved has the message."""
+    monkeypatch.setenv("OPENAI_BASE_URL", upstream.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    monkeypatch.setenv("ASSISTANTS_COMPAT_STORE", str(sqlite_settings.store))
+    names: dict[str, Any] = {}
+    exec(compile(block("python"), "moving_data.md", "exec"), names)  # noqa: S102 - our own page
+    names["client"].close()
+    [message] = dump(sqlite_settings)["messages"]
+    assert message["thread_id"] == "thread_abc123"
+
+
+def test_the_page_names_every_file_of_an_export_and_is_linked() -> None:
+    """What an export writes is on the page; the README and the page on differences lead to it."""
+    assert {f"{name}.jsonl" for name in FILES} == set(re.findall(r"`(\w+\.jsonl)`", PAGE))
+    assert set(declared.SUFFIXES) == {".toml", ".yaml", ".yml", ".json"}
+    for name in ("README.md", "docs/differences.md"):
+        assert "moving_data.md)" in (ROOT / name).read_text(encoding="utf-8")

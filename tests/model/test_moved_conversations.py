@@ -1,0 +1,62 @@
+"""Any conversation, exported, imported and exported again: identical."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase
+from hypothesis import settings as bounds
+from hypothesis.stateful import run_state_machine_as_test
+from test_threads_and_runs import TTL, Conversations, World
+
+from assistants_compat import Settings
+from assistants_compat.exporting import export
+from assistants_compat.importing import import_objects
+from assistants_compat.io import IO
+from assistants_compat.testing import StandIn
+
+
+class Moved(Conversations):
+    """A made-up conversation whose store is moved at its end."""
+
+    def teardown(self) -> None:
+        """Compare two exports, the second of what was made of the first."""
+        with tempfile.TemporaryDirectory() as directory:
+            here = Path(directory)
+            other = Settings(store=str(here / "other.db"), namespace="moved")
+            export(self.settings, here / "first")
+            told: list[str] = []
+            import_objects(other, [here / "first"], lambda _place, why: told.append(why))
+            export(other, here / "second")
+            assert told == []
+            for path in (here / "first").iterdir():
+                assert path.read_bytes() == (here / "second" / path.name).read_bytes(), path.name
+        super().teardown()
+
+
+def test_any_conversation_survives_a_move(
+    upstream: StandIn, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages, deleted ones, calls between them, runs in every status: file by file the same."""
+    world = World(upstream, with_ttl(sqlite_settings))
+    monkeypatch.setattr(IO, "now", lambda _io: world.now)
+    factory: Any = partial(Moved, world)
+    run_state_machine_as_test(
+        factory,
+        settings=bounds(
+            max_examples=15,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[phase for phase in Phase if phase is not Phase.explain],
+        ),
+    )
+
+
+def with_ttl(settings: Settings) -> Settings:
+    """The settings with the lifetime of runs that the model counts with."""
+    return Settings(store=settings.store, files=settings.files, poll_after_ms=1, run_ttl=TTL)

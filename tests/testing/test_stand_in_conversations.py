@@ -1,0 +1,99 @@
+"""The stand-in's Conversations, held against the recordings and the spec."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+DOTNET = "openai__openai-dotnet"
+USER = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Tell me a joke."}]}
+
+
+def shape(value: Any) -> Any:
+    """A JSON value with its ids, times and words left out."""
+    if isinstance(value, dict):
+        return {key: shape(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [shape(entry) for entry in value]
+    return type(value).__name__
+
+
+@pytest.mark.parametrize(
+    "name", ["CanCreateGetUpdateAndDeleteConversation", "ConversationItemEndpointsAcceptIncludeQuery"]
+)
+def test_each_recorded_request_has_the_recorded_shape_of_answer(name: str, call, recordings) -> None:
+    """Every request of a recording, one after the other, with the stand-in's ids in the place of the recorded ones."""
+    ids: dict[str, str] = {}
+    exchanges = recordings.read(f"{DOTNET}/{name}.json")
+    assert len(exchanges) >= 4
+    for exchange in exchanges:
+        path = exchange.url.partition("/v1")[2]
+        for theirs, ours in ids.items():
+            path = path.replace(theirs, ours)
+        sent = json.loads(exchange.request_body) if exchange.request_body else None
+        answer, recorded = call(f"{exchange.method} {path}", sent).json, json.loads(exchange.body)
+        assert shape(answer) == shape(recorded)
+        assert list(answer) == list(recorded)
+        ids[recorded.get("id") or recorded["first_id"]] = answer.get("id") or answer["first_id"]
+
+
+def test_a_response_in_a_conversation_is_as_recorded(call, recordings) -> None:
+    """It names the conversation where the recording does, and adds its input and output to the items."""
+    recorded = [json.loads(each.body) for each in recordings.read(f"{DOTNET}/ResponseUsingConversations.json")]
+    system = {"type": "message", "role": "system", "content": [{"type": "input_text", "text": "Help."}]}
+    made = call("POST /conversations", {"items": [system]}).json
+    body = {"model": "gpt-4o-mini", "input": [USER], "conversation": {"id": made["id"]}}
+    response = call("POST /responses", body).json
+    at = list(recorded[1]).index("conversation")
+    assert list(response)[: at + 1] == list(recorded[1])[: at + 1]
+    assert response["conversation"] == {"id": made["id"]}
+    listed = call(f"GET /conversations/{made['id']}/items").json
+    assert shape(listed) == shape(recorded[2])
+    assert [item["role"] for item in listed["data"]] == ["assistant", "user", "system"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        ("", {"items": [USER] * 21}, "array_above_max_length"),
+        ("", {"messages": []}, "unknown_parameter"),
+        ("", {"metadata": {"a": "x" * 513}}, "string_above_max_length"),
+        ("/{}", {}, "missing_required_parameter"),
+        ("/{}/items", {}, "missing_required_parameter"),
+        ("/{}/items", {"items": [USER] * 21}, "array_above_max_length"),
+        ("/{}/items", {"items": [{"type": "message", "role": "teacher", "content": "x"}]}, None),
+    ],
+)
+def test_what_the_schema_refuses_is_refused(path: str, body: Any, code: str | None, call) -> None:
+    """With 400, before anything is kept."""
+    pytest.importorskip("openai.types.conversations", reason="this SDK knows no conversations")
+    made = call("POST /conversations", {}).json
+    answer = call(f"POST /conversations{path.format(made['id'])}", body)
+    assert answer.status == 400
+    assert code in (None, answer.json["error"]["code"])
+    assert call.upstream.conversations[made["id"]].items == []
+
+
+@pytest.mark.parametrize("path", ["GET /conversations/conv_x", "DELETE /conversations/conv_x/items/msg_x"])
+def test_what_is_unknown_is_404(path: str, call) -> None:
+    """Conversations and their items."""
+    assert call(path).status == 404
+    made = call("POST /conversations", {}).json
+    assert call(f"GET /conversations/{made['id']}/items/msg_x").status == 404
+
+
+def test_an_item_can_be_deleted(call) -> None:
+    """The answer is the conversation (spec)."""
+    made = call("POST /conversations", {"items": [USER]}).json
+    [item] = call(f"GET /conversations/{made['id']}/items").json["data"]
+    assert call(f"DELETE /conversations/{made['id']}/items/{item['id']}").json == made
+    assert call(f"GET /conversations/{made['id']}/items").json["data"] == []
+
+
+def test_the_models_are_listed(call) -> None:
+    """As the spec has it, not paged."""
+    listed = call("GET /models").json
+    assert listed["object"] == "list"
+    assert {"gpt-4o", "gpt-4.1"} <= {model["id"] for model in listed["data"]}
