@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import openai
 import pytest
@@ -35,6 +38,14 @@ NATIVE = [pytest.param("sdk", marks=needs_containers), "rest"]
 WORKING = [*NATIVE, "legacy-sdk"]
 
 
+class Done(NamedTuple):
+    """How a sample has ended, and what it wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 @dataclass
 class Reader:
     """Somebody at a shell, who has copied the samples into a folder."""
@@ -49,14 +60,36 @@ class Reader:
         directory = self.folder / "downloads"
         return contents(directory) if directory.is_dir() else {}
 
-    def runs(self, sample: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """The sample, run to its end from another folder."""
-        script = self.folder / f"{sample}-codeinterpreter-file-download.py"
+    def runs(self, sample: str, **variables: str) -> Done:
+        """The sample, run to its end in this process: starting a Python for each would take most of the time."""
+        said, told = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(told):
+            for name, value in (self.variables | variables).items():
+                patch.setenv(name, value) if value else patch.delenv(name, raising=False)
+            patch.chdir(self.folder.parent)
+            patch.setattr(sys, "argv", [str(self.script(sample))])
+            try:
+                runpy.run_path(str(self.script(sample)), run_name="__main__")
+                code: Any = 0
+            except SystemExit as end:
+                code = end.code or 0
+                if isinstance(code, str):
+                    print(code, file=sys.stderr)
+                    code = 1
+        return Done(code, said.getvalue(), told.getvalue())
+
+    def runs_alone(self, sample: str, **variables: str) -> Done:
+        """The sample, run from a shell."""
         environment = {name: value for name, value in (os.environ | self.variables | variables).items() if value}
-        command = [sys.executable, "-W", "error", str(script)]
-        return subprocess.run(
+        command = [sys.executable, "-W", "error", str(self.script(sample))]
+        done = subprocess.run(
             command, env=environment, cwd=self.folder.parent, capture_output=True, text=True, check=False, timeout=100
         )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def script(self, sample: str) -> Path:
+        """Where the sample lies."""
+        return self.folder / f"{sample}-codeinterpreter-file-download.py"
 
 
 @pytest.fixture
@@ -84,7 +117,7 @@ def asked_for(upstream: StandIn) -> list[str]:
 def test_a_native_sample_says_what_it_does(reader: Reader, sample: str) -> None:
     """Every file comes byte for byte, cited or not; the output is the one that readers expect."""
     reader.upstream.script(TURN)
-    done = reader.runs(sample)
+    done = reader.runs_alone(sample)
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(reader.downloads.values()) == sorted([b"2\r\n3\n5\n", BYTES, PNG])
     assert {"test.txt", "uncited.bin"} < set(reader.downloads)
@@ -123,7 +156,7 @@ def test_a_native_sample_does_not_need_the_library(reader: Reader, sample: str) 
     (reader.folder / "without").mkdir()
     (reader.folder / "without" / "assistants_compat.py").write_text("raise ImportError\n", encoding="utf-8")
     reader.upstream.script(FEW)
-    assert reader.runs(sample, PYTHONPATH=str(reader.folder / "without")).returncode == 0
+    assert reader.runs_alone(sample, PYTHONPATH=str(reader.folder / "without")).returncode == 0
     assert reader.downloads == {"test.txt": b"2\n3\n5\n"}
 
 
@@ -139,7 +172,7 @@ def test_the_sdk_sample_says_which_sdk_it_needs(reader: Reader) -> None:
 def test_the_legacy_sample_downloads_the_same(reader: Reader) -> None:
     """Legacy code gets every file by an id of the Files API, and leaves nothing behind in the store."""
     reader.upstream.script(TURN)
-    done = reader.runs("legacy-sdk")
+    done = reader.runs_alone("legacy-sdk")
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(reader.downloads.values()) == sorted([b"2\r\n3\n5\n", BYTES, PNG])
     lines = done.stdout.splitlines()
@@ -153,7 +186,7 @@ def test_the_legacy_sample_downloads_the_same(reader: Reader) -> None:
 
 def test_the_legacy_rest_sample_says_that_it_cannot_run_yet(reader: Reader) -> None:
     """There is no HTTP server yet, and the script says so."""
-    done = reader.runs("legacy-rest")
+    done = reader.runs_alone("legacy-rest")
     assert done.returncode == 2
     assert "does not exist yet" in done.stderr
     assert importlib.util.find_spec("assistants_compat.server") is None
@@ -287,7 +320,7 @@ def test_an_identity_serves_instead_of_a_key(reader: Reader, sample: str) -> Non
     reader.upstream.script(FEW)
     reader.upstream.keys = ["token-1"]
     with identities() as given:
-        done = reader.runs(sample, **signed_in_by(given))
+        done = reader.runs_alone(sample, **signed_in_by(given))
         assert done.returncode == 0, done.stderr
         assert given.asked == ["https://cognitiveservices.azure.com"]
     assert reader.downloads == {"test.txt": b"2\n3\n5\n"}
