@@ -346,4 +346,4 @@ def test_a_thread_deleted_during_a_look_stays_deleted(
     assert [len(rows[noun]) for noun in ("messages", "runs", "steps", "files")] == [0] * 4
     assert [row["deleted"] for row in rows["threads"]] == [
         True
-    ]  # its id stays, so that it is never taken for a new one
+    ]  # only its id stays

@@ -74,7 +74,7 @@ class Reader:
             except SystemExit as end:
                 code = end.code or 0
                 if isinstance(code, str):
-                    print(code, file=sys.stderr)
+                    sys.stderr.write(f"{code}\n")
                     code = 1
         return Done(code, said.getvalue(), told.getvalue())
 
