@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from .. import ids, sdk, sources
+from .. import ids, meanwhile, sdk, sources
 from ..cassettes.replay import KEY, START, counted
 from ..cassettes.vcr import document_from_interactions, exchanges_from_document, interaction_from_exchange
 from ..intercept import Entrance, SyncDoor
@@ -136,7 +136,9 @@ class _Playing:
     def play(self) -> Converted:
         seed, troubles = seeding.found(self.evidence)
         settings = Settings(store="sqlite://", files=None, namespace=f"conversion-{id(self)}")
-        with sources.exchanged(self.planned), _door(settings, self.upstream) as door:
+        # Under its own settings: in a test, the pytest plugin would give it the test's store.
+        unchanged = meanwhile.chosen(lambda given: given)
+        with sources.exchanged(self.planned), unchanged, _door(settings, self.upstream) as door:
             seeding.seed(settings, seed)
             for old in self.evidence.olds:
                 self._one(old, door)
