@@ -60,6 +60,14 @@ def test_requests_that_no_test_plays_are_named(place: Path, run: Run) -> None:
     ]
 
 
+def test_a_recording_that_cannot_be_read_is_found(tmp_path: Path) -> None:
+    """What it holds was not looked at, so it is not passed over in silence as other YAML is."""
+    Recording("x").missing().write(tmp_path / "a.yaml")
+    (tmp_path / "b.yaml").write_text("interactions: [3]\n")
+    said = f"{tmp_path / 'b.yaml'}: interaction 1 cannot be read (TypeError).\n"
+    assert _check(tmp_path)[:2] == (1, said)
+
+
 @pytest.mark.parametrize("what", ["nothing", "no.yaml", "broken.yaml", "played"])
 def test_wrong_use_is_a_line(tmp_path: Path, what: str) -> None:
     """A folder without recordings, a file that is none, and a list that is none end with 2."""

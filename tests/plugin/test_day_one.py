@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import suites
 from suites import LINE, Run
 
@@ -48,3 +49,15 @@ def test_a_suite_that_asks_for_nothing_is_left_alone(place: Path, run: Run) -> N
     result = run("-q")
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*assistants_compat*")
+
+
+def test_the_line_brings_the_plugin_along(
+    place: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where pytest loads no plugins by itself the line is still enough, and an option does what the line does."""
+    suites.write(place)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    everywhere = ("-p", "assistants_compat.pytest_plugin.everywhere", "-W", "error::pytest.PytestUnknownMarkWarning")
+    result = pytester.runpytest_inprocess("-q", *everywhere, "test_unittest.py")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*2 tests still stand on recordings*"])

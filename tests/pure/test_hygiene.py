@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import zlib
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from vcr.serializers import yamlserializer
 
 from assistants_compat.cassettes import hygiene
-from assistants_compat.pytest_plugin.playing import _Lines
+from assistants_compat.cassettes.leaks import Leak
+from assistants_compat.pytest_plugin.playing import _Clean, _Lines
 
 URL = "https://api.openai.com/v1/responses/resp_1?include%5B%5D=x"
 
@@ -68,9 +72,34 @@ def test_a_download_keeps_every_byte(content: bytes) -> None:
 
 
 def test_a_coding_that_nothing_here_reads_stays() -> None:
-    """Brotli stays as it came, with its header."""
-    kept = hygiene.response(_response(b"\x0b\x02\x80", content_encoding="br"))
-    assert (kept["body"]["string"], kept["headers"]["content-encoding"]) == (b"\x0b\x02\x80", ["br"])
+    """Another stays as it came, with its header, and is not written: nobody could look inside."""
+    kept = hygiene.response(_response(b"\x0b\x02\x80", content_encoding="zstd"))
+    assert (kept["body"]["string"], kept["headers"]["content-encoding"]) == (b"\x0b\x02\x80", ["zstd"])
+    found: list[Leak] = []
+    asked = SimpleNamespace(method="GET", uri=URL, headers={}, body=None)
+    writer = _Clean(None, found, set(), ())
+    writer.save_cassette("a.yaml", {"requests": [asked], "responses": [kept]}, yamlserializer)
+    assert [str(leak) for leak in found] == [f"response to GET {URL}: a coding that cannot be read here (zstd)"]
+
+
+def test_brotli_is_read_by_what_made_the_client_ask_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client asks for it where a package for it is installed, so the recording is read by that."""
+    packed = _response(b"packed", content_encoding="br")
+    monkeypatch.setitem(sys.modules, "brotlicffi", None)
+    monkeypatch.setitem(sys.modules, "brotli", None)
+    assert hygiene.response(packed)["headers"] == {"content-encoding": ["br"]}
+    brotli = SimpleNamespace(decompress=lambda body: b"un" + body, error=ValueError)
+    monkeypatch.setitem(sys.modules, "brotli", brotli)
+    kept = hygiene.response(packed)
+    assert (kept["body"]["string"], kept["headers"]) == (b"unpacked", {})
+
+
+def test_the_name_of_a_resource_is_not_in_a_sent_body_either() -> None:
+    """An address within the JSON of a request is scrubbed as its own is, and cleaning twice is cleaning once."""
+    sent = b'{"input": [{"image_url": "https://my-corp.blob.core.windows.net/pictures/1.png"}]}'
+    body, _ = hygiene.request_body(sent, "application/json")
+    assert json.loads(body) == json.loads(sent.replace(b"my-corp", b"scrubbed"))
+    assert hygiene.request_body(body, "application/json")[0] == body
 
 
 def test_forms_are_compared_without_their_boundary() -> None:

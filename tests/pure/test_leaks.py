@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import re
 import string
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -45,7 +47,15 @@ SECRETS = st.one_of(
     st.builds("ghp_{}".format, _text(WORD, 36)),
     st.builds("AKIA{}".format, _text(string.ascii_uppercase + string.digits, 16)),
     st.just("-----BEGIN PRIVATE KEY-----"),
+    st.builds("AZURE_OPENAI_KEY={}".format, _text(URL_SAFE, 20, 60)),
+    st.builds("sess-{}".format, _text(WORD, 40)),
 )
+
+
+def _base64_of(secret: str) -> bytes:
+    return base64.encodebytes(f"# the settings of a service\n{secret}\n# and more of them\n".encode())
+
+
 PLACES = st.sampled_from(
     [
         lambda secret: secret,
@@ -56,6 +66,12 @@ PLACES = st.sampled_from(
         lambda secret: {"headers": {"x-note": [secret]}},
         lambda secret: [{"deep": {"er": secret}}],
         lambda secret: json.dumps({"text": secret}).replace("-", "\\u002d").replace("/", "\\/"),
+        lambda secret: json.dumps({"a": json.dumps({"b": json.dumps({"c": secret}).replace("-", "\\u002d")})}),
+        lambda secret: f"event: x\ndata:{json.dumps({'arguments': json.dumps({'b': json.dumps(secret)})})}\n\n",
+        lambda secret: f"https://host/path?x={quote(quote(f'use {secret}', safe=''), safe='')}",
+        _base64_of,
+        lambda secret: json.dumps({"file_data": f"data:text/plain;base64,{_base64_of(secret).decode()}"}),
+        lambda secret: gzip.compress(secret.encode()),
     ]
 )
 
@@ -85,6 +101,7 @@ def test_what_is_said_shows_no_secret(secret: str) -> None:
         "sk-test and Bearer of news",
         "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAWgAAADwCAIAAACixWkYAAAFAElEQVR42u3UQQ0AMQhFQZxUJsbqr9XAhUAyP6vgLZ14ZmbF",
         '{"total_tokens": 37, "password": {"type": "string"}}',
+        '{"prompt_cache_key": "the-conversation-of-somebody"}',
         "https://api.openai.com/v1/responses?include%5B%5D=code_interpreter_call.outputs",
     ],
 )

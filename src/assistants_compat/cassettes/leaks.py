@@ -6,9 +6,12 @@ expression).  Nothing here shows a secret: what is said names its kind, its plac
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import zlib
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -35,6 +38,7 @@ _ALONE, _END = r"(?<![0-9A-Za-z_+/=.-])", r"(?![0-9A-Za-z_+/=-])"
 
 _KINDS: tuple[tuple[str, str], ...] = (
     ("an OpenAI key", r"sk-[A-Za-z0-9_-]{16,}"),
+    ("an OpenAI session", r"sess-[A-Za-z0-9]{30,}"),
     ("a bearer token", r"(?i:bearer)\s+[A-Za-z0-9._~+/-]{16,}=*"),
     ("basic credentials", r"(?i:\bbasic)\s+[A-Za-z0-9+/]{12,}=*" + _END),
     ("a JSON web token", r"ey[AIJ][A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{4,}"),
@@ -46,8 +50,9 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ("a password in an address", r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\"']*:[^\s/@\"']{3,}@[A-Za-z0-9.\[-]"),
     (
         "a named secret",
-        r"""(?ix) (?: (?:api|subscription)[-_]?key | client[-_]?secret | (?:access|refresh)[-_]?token | password )
-        ["']? \s*[:=]\s* ["']? [^\s"',;&{}\[\]]{16,}""",
+        r"""(?ix) (?: (?:api|subscription)[-_]?key | client[-_]?secret | (?:access|refresh)[-_]?token | password
+        | authorization | (?-i:[A-Z0-9]_(?:KEY|SECRET|TOKEN)) )
+        ["']? (?: \s*[:=]\s* | \r?\n\r?\n) ["']? [^\s"',;&{}\[\]]{16,}""",
     ),
     ("a private key", r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
     ("a GitHub token", r"(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{36,})"),
@@ -56,13 +61,19 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ("a Slack token", r"xox[abeoprs]-[0-9A-Za-z-]{10,}"),
     ("a Hugging Face token", _ALONE + r"hf_[A-Za-z0-9]{30,}"),
 )
+# Several lines of it are one text, as MIME writes it.
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{20,}(?:\r?\n[A-Za-z0-9+/_-]+)*")
+_URL_SAFE = str.maketrans("+/", "-_")
+_DEEPEST = 5  # texts within texts: arguments within an event within a log within a file
+_LONGEST = 1 << 24  # bytes of a compressed file that are looked at
 _PATTERNS = tuple((kind, re.compile(pattern)) for kind, pattern in _KINDS)
 
 
 def leaks(value: Any, place: str, harmless: Collection[re.Pattern[str]] = ()) -> Iterator[Leak]:
     """What looks like a secret anywhere in a value of strings, bytes, mappings and lists; `place` is where it is.
 
-    A text is read as it is, as JSON (whose escapes could hide something) and without percent signs.
+    A text is read as it is, as JSON (whose escapes could hide something), without percent signs and out of base64, and
+    so is what is found in there; bytes are read as UTF-8, those of gzip unpacked.
     """
     if isinstance(value, dict):
         for key, item in value.items():
@@ -72,7 +83,7 @@ def leaks(value: Any, place: str, harmless: Collection[re.Pattern[str]] = ()) ->
         for item in value:
             yield from leaks(item, place, harmless)
     elif isinstance(value, bytes):
-        yield from leaks(value.decode("utf-8", "replace"), place, harmless)
+        yield from leaks(_unpacked(value).decode("utf-8", "replace"), place, harmless)
     elif isinstance(value, str):
         yield from _in_text(value, place, harmless)
 
@@ -92,23 +103,46 @@ def masked(secret: str) -> str:
     return f"{secret[:_SHOWN]}..., {len(secret)} characters"
 
 
-def _readings(text: str) -> Iterator[str]:
+def _unpacked(value: bytes) -> bytes:
+    if not value.startswith(b"\x1f\x8b"):
+        return value
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(value, _LONGEST)
+    except zlib.error:
+        return value
+
+
+def _readings(text: str, depth: int = _DEEPEST) -> Iterator[str]:
     yield text
+    for inner in _within(text) if depth else ():
+        if inner != text:
+            yield from _readings(inner, depth - 1)
+
+
+def _within(text: str) -> Iterator[str]:
     if "\\" in text:
         try:
             yield from _strings(json.loads(text))
-        except ValueError:  # no JSON; events hold JSON line by line
+        except (ValueError, RecursionError):  # no JSON; events hold JSON line by line
             for line in text.splitlines():
-                if line.startswith("data: {") and "\\" in line:
-                    yield from _strings(_json(line[len("data: ") :]))
+                if line.startswith("data:") and "\\" in line:
+                    yield from _strings(_json(line.removeprefix("data:")))
     if "%" in text:
         yield unquote(text)
+    for match in _BASE64.finditer(text):
+        yield from _from_base64("".join(match[0].split()))
+
+
+def _from_base64(text: str) -> Iterator[str]:
+    """What it says if it is a text; an image, or a word that only could be base64, is none."""
+    with suppress(ValueError):
+        yield base64.urlsafe_b64decode(text.translate(_URL_SAFE) + "=" * (-len(text) % 4)).decode()
 
 
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..cassettes import vcr
+from ..cassettes import checking, vcr
 from ..cassettes.show import lines
 from ..conversion import play
 from .terminal import NOT_DONE, WRONG_USE, AsJson, examples, say, show, stop
@@ -43,22 +43,28 @@ def convert(
 
     The old calls are played through assistants_compat over an upstream that answers as recorded; nothing is sent
     anywhere.  What is not known, what cannot be converted and what a test will see differently is said line by line.
-    A recording without such calls is copied.
+    A recording without such calls is copied; what is no recording is said and left out.
     """
     logging.getLogger("assistants_compat").addHandler(logging.NullHandler())  # what it would say is in the report
     report: dict[str, Any] = {}
     told: list[str] = []
     failed = False
-    for path, name in _found(old):
-        target = to / name
-        if target.exists() and not force:
-            stop(f"{target} is there already (--force writes over it).", WRONG_USE)
-        converted = _converted(path)
+    for path, target in _targets(old, to, force=force).items():
+        try:
+            converted = play.convert(vcr.load(path))
+        except (vcr.CassetteError, OSError) as error:
+            if path in old:
+                stop(_trouble(path, error), WRONG_USE)
+            failed = True
+            say(f"left out: {_trouble(path, error)}")
+            report[str(path)] = {"to": None, "unreadable": _trouble(path, error)}
+            continue
         is_whole = not converted.refused
         failed = failed or not is_whole
         if is_whole or partly:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(vcr.dump(converted.document), "utf-8")
+            _write(target, vcr.dump(converted.document))
+            for leak in dict.fromkeys(checking.found_in(converted.document, ())):
+                say(f"{path}: kept from the old recording: {leak}")
         for line in _unlike(converted):
             say(f"{path}: {line}")
         report[str(path)] = _as_json(converted, target if is_whole or partly else None)
@@ -68,19 +74,38 @@ def convert(
         raise typer.Exit(NOT_DONE)
 
 
+def _targets(given: list[Path], to: Path, *, force: bool) -> dict[Path, Path]:
+    """Where each recording goes; what would be written over is wrong use before anything is written."""
+    found = dict(_found(given))
+    if not found:
+        stop("there is no recording", WRONG_USE)
+    targets = {path: to / name for path, name in found.items()}
+    for target, count in Counter(targets.values()).items():
+        if count > 1:
+            stop(f"{target} would be written {count} times: convert these apart.", WRONG_USE)
+        if target.exists() and not force:
+            stop(f"{target} is there already (--force writes over it).", WRONG_USE)
+        if target.suffix == ".json":
+            stop(f"{target} would hold YAML, which is what is written: save it as YAML first.", WRONG_USE)
+    return targets
+
+
 def _found(given: list[Path]) -> Iterator[tuple[Path, Path]]:
     """Each recording, and its name below what was given."""
     for path in given:
         if path.is_dir():
-            for found in sorted(each for each in path.rglob("*") if each.suffix in {".yaml", ".yml"}):
+            for found in checking.files([path]):
                 yield found, found.relative_to(path)
         else:
             yield path, Path(path.name)
 
 
-def _converted(path: Path) -> play.Converted:
-    with _wrong_use(path):
-        return play.convert(vcr.load(path))
+def _write(target: Path, text: str) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, "utf-8")
+    except OSError as error:
+        stop(f"{target}: {error.strerror}")
 
 
 def _in_words(converted: play.Converted) -> str:
@@ -125,16 +150,12 @@ def _as_json(converted: play.Converted, target: Path | None) -> dict[str, Any]:
 
 def read(cassette: Path) -> list[vcr.Exchange]:
     """The exchanges of a file; one that cannot be read is wrong use."""
-    with _wrong_use(cassette):
-        return vcr.exchanges_from_document(vcr.load(cassette))
-
-
-@contextmanager
-def _wrong_use(cassette: Path) -> Iterator[None]:
     try:
-        yield
-    except vcr.CassetteError as error:
-        said = str(error)
-        stop(said if str(cassette) in said else f"{cassette}: {said}", WRONG_USE)
-    except OSError as error:
-        stop(f"{cassette}: {error.strerror}", WRONG_USE)
+        return vcr.exchanges_from_document(vcr.load(cassette))
+    except (vcr.CassetteError, OSError) as error:
+        stop(_trouble(cassette, error), WRONG_USE)
+
+
+def _trouble(cassette: Path, error: vcr.CassetteError | OSError) -> str:
+    said = str(error) if isinstance(error, vcr.CassetteError) else str(error.strerror)
+    return said if str(cassette) in said else f"{cassette}: {said}"

@@ -10,6 +10,9 @@ import pytest
 from ..installing import install, uninstall
 from . import MARKER
 
+# Where pytest loads no plugin by itself (PYTEST_DISABLE_PLUGIN_AUTOLOAD), or the package is only on the path.
+pytest_plugins = ["assistants_compat.pytest_plugin"]
+
 
 def pytest_configure() -> None:
     """Wrap the clients that no fixture gives, too; the SDK need not be there yet."""

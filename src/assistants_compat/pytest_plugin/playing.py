@@ -162,6 +162,8 @@ class _Clean:
                 found += leaks(value, place, self.harmless)
                 whole = repr(value)
                 found += [Leak("a header's value", place, masked(word)) for word in self.hidden if word in whole]
+            if encoding := response["headers"].get("content-encoding"):  # nobody could look inside
+                found.append(Leak("a coding that cannot be read here", f"response to {name}", " ".join(encoding)))
         return found
 
 
