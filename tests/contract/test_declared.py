@@ -151,5 +151,5 @@ def test_an_assistant_that_stands_there_twice_is_refused(tmp_path: Path, name: s
     """Nobody could say which of them was meant."""
     pytest.importorskip({"toml": "tomllib", "yaml": "yaml", "json": "json"}[name[2:]])
     (tmp_path / name).write_text(text, encoding="utf-8")
-    with pytest.raises(SettingsError, match="a\\.[a-z]+ cannot be understood: "):
+    with pytest.raises(SettingsError, match=r"a\.[a-z]+ cannot be understood: "):
         declared.read(tmp_path / name)
