@@ -16,7 +16,7 @@ import openai
 from openai.lib.azure import BaseAzureClient
 
 from .errors import ApiError, CompatError, UnreachableError
-from .intercept import is_wrapped, refusing_background, settings_of
+from .intercept import client_of, is_wrapped, refusing_background, settings_of
 from .io import IO, Answer, AsyncIO, BlockingIO, Request, Upload, run
 from .sdk import left_out
 from .settings import Settings
@@ -49,19 +49,19 @@ def reason(trouble: Exception) -> str:
 def served(
     client: openai.OpenAI | openai.AsyncOpenAI, work: Callable[[IO], Coroutine[Any, Any, T]], *, wrapped: bool = True
 ) -> T | Coroutine[Any, Any, T]:
-    """What `work` gives, or for an asynchronous client a coroutine that does.
+    """What `work` gives, or for an asynchronous client a coroutine that does; `client` as `wrap` takes it.
 
     Raises `TypeError` for a client that is not `wrapped`, where it has to be.
     """
-    given: Any = client
+    given: Any = client_of(client)
     if not isinstance(given, (openai.OpenAI, openai.AsyncOpenAI)):
-        message = f"An OpenAI client or its asynchronous twin is needed, not {type(client).__name__}."
+        message = f"An OpenAI client or its asynchronous twin is needed, not {type(given).__name__}."
         raise TypeError(message)
-    settings = settings_of(client) if wrapped or is_wrapped(client) else Settings()
-    refusing = refusing_background(client)
-    if isinstance(client, openai.OpenAI):
-        return run(work(BlockingIO(settings, _Sync(client, settings.azure_api_version), refusing)))
-    return work(AsyncIO(settings, _Async(client, settings.azure_api_version), refusing))
+    settings = settings_of(given) if wrapped or is_wrapped(given) else Settings()
+    refusing = refusing_background(given)
+    if isinstance(given, openai.OpenAI):
+        return run(work(BlockingIO(settings, _Sync(given, settings.azure_api_version), refusing)))
+    return work(AsyncIO(settings, _Async(given, settings.azure_api_version), refusing))
 
 
 async def everything(io: IO, path: str, *query: tuple[str, str]) -> list[Json]:

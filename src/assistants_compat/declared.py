@@ -136,16 +136,31 @@ def _parsed(path: Path) -> Any:
         raise SettingsError(message)
     try:
         if kind == ".json":
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=_once)
         if kind == ".toml":
             return _library("tomllib", "tomli").loads(text)
-        return _library("yaml").safe_load(text)
+        yaml = _library("yaml")
+        root = yaml.compose(text, yaml.SafeLoader)
+        if isinstance(root, yaml.MappingNode):
+            _once([(key.value, None) for key, _ in root.value])
+        return yaml.safe_load(text)
     except SettingsError:
         raise
     except Exception as error:  # noqa: BLE001 - three libraries have three errors, and the words are what counts
         reason = " ".join(str(error).split()) or type(error).__name__
         message = f"{path.name} cannot be understood: {reason}."
         raise SettingsError(message) from None
+
+
+def _once(pairs: list[tuple[Any, Any]]) -> Json:
+    """A table of these keys; raises `ValueError` for one that stands there twice, as TOML's reader does by itself."""
+    table: Json = {}
+    for key, value in pairs:
+        if key in table:
+            message = f"{key!r} stands there twice"
+            raise ValueError(message)
+        table[key] = value
+    return table
 
 
 def _library(*names: str) -> Any:

@@ -125,9 +125,13 @@ class _Import:
             self._refuse(_named(found.place, found.value), str(error))
             return
         parent = saved.row.get(_PARENT[saved.noun][1]) if saved.noun in _PARENT else None
-        twice = self._staging.add(
-            saved.noun, saved.row, found.place, found.directory, parent=parent or "", place=saved.place
-        )
+        try:
+            twice = self._staging.add(
+                saved.noun, saved.row, found.place, found.directory, parent=parent or "", place=saved.place
+            )
+        except ValueError:
+            self._refuse(_named(found.place, found.value), "it is nested too deeply")
+            return
         if twice is None:
             self._note(saved)
         elif not twice.same:

@@ -29,8 +29,8 @@ def install(settings: Settings | None = None) -> None:
     A client that is given to `wrap` keeps the settings from there.
 
     Without `settings` they are read from the environment when the first client is used.  Calling it twice is calling
-    it once; given other settings the second time, those count from then on.  Does nothing under
-    `ASSISTANTS_COMPAT=off`.
+    it once, but covers the module-level client anew after `importlib.reload(openai)`; given other settings the second
+    time, those count from then on.  Does nothing under `ASSISTANTS_COMPAT=off`.
 
     Raises `UnsupportedSdkError` when the installed SDK has no `beta.threads`; where that is not imported yet, the
     program's first client does.
@@ -87,12 +87,10 @@ class _Covered:
         self.classes: list[tuple[type, Any]] = []
 
     def place(self, sdk: ModuleType) -> None:
-        """Change the classes, once."""
-        if self.classes:
-            return
-        names = vars(sdk)
+        """Change the classes, each once; a module that was loaded anew has another one for its client."""
+        names, changed = vars(sdk), {class_ for class_, _ in self.classes}
         for class_ in (names["OpenAI"], names["AsyncOpenAI"], names.get("_ModuleClient")):
-            if class_ is not None:
+            if class_ is not None and class_ not in changed:
                 before = vars(class_).get(_CLIENT)
                 self.classes.append((class_, before))
                 setattr(class_, _CLIENT, _Cover(self, before))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import openai
@@ -52,25 +51,29 @@ def wrap(client: Client, settings: Settings | None = None) -> Client:
     Raises `TypeError` for anything else, `UnsupportedSdkError` when the installed SDK has no `beta.threads`, and
     `SettingsError` when a setting cannot be used.
     """
-    given: Any = client
-    if isinstance(given, ModuleType) and given is openai:
-        wrap(cast("Any", openai)._load_client(), settings)  # noqa: SLF001 - the module-level client has no public name
-        return client
+    given: Any = client_of(client)
     if not isinstance(given, (openai.OpenAI, openai.AsyncOpenAI)):
         message = f"wrap() takes an OpenAI client or its asynchronous twin, not {type(given).__name__}."
         raise TypeError(message)
     if is_off():
         return client
     prepare()
-    inner: Any = client._client  # noqa: SLF001 - the one place where every version keeps it
+    inner: Any = given._client  # noqa: SLF001 - the one place where every version keeps it
     if isinstance(inner, _Door):
         installed = isinstance(inner.entrance(), _InstalledEntrance)
         if not installed and (settings is None or settings == inner.settings_of_door()):
             return client
         settings = settings or inner.settings_of_door()
         inner = inner.__wrapped__
-    client._client = cast("Any", _door(given, inner, _entrance(given, settings or Settings())))  # noqa: SLF001 - as above
+    given._client = cast("Any", _door(given, inner, _entrance(given, settings or Settings())))  # noqa: SLF001 - as above
     return client
+
+
+def client_of(given: object) -> object:
+    """What was given in the place of a client: itself, or for the `openai` module its module-level client."""
+    if given is openai:
+        return cast("Any", openai)._load_client()  # noqa: SLF001 - it has no public name
+    return given
 
 
 def prepare() -> None:

@@ -10,7 +10,7 @@ import anyio.to_thread
 import openai
 
 from .errors import CompatError
-from .intercept import settings_of
+from .intercept import client_of, settings_of
 from .settings import Settings
 from .store import places, queries
 from .store.engine import transact
@@ -43,8 +43,9 @@ def file_url(
     if not isinstance(given, int) or isinstance(given, bool) or not 1 <= given <= _LONGEST:
         message = f"file_url(expires={expires!r}): a whole number of seconds from 1 to {_LONGEST} (a week) is needed."
         raise ValueError(message)
-    signed = partial(_signed, settings_of(client), file_id, expires)
-    return signed() if isinstance(client, openai.OpenAI) else anyio.to_thread.run_sync(signed)
+    served = client_of(client)
+    signed = partial(_signed, settings_of(served), file_id, expires)
+    return signed() if isinstance(served, openai.OpenAI) else anyio.to_thread.run_sync(signed)
 
 
 def _signed(settings: Settings, file_id: str, seconds: int) -> str:

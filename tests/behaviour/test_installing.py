@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import subprocess
@@ -9,13 +10,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
 import assistants_compat
-from assistants_compat import Settings, SettingsError, intercept, switch
+from assistants_compat import CompatError, Settings, SettingsError, intercept, switch
 from assistants_compat.testing import StandIn, Turn
 from doors import KEY, Door
 from legacy import CODE, CSV, LINK, asked, finish_run, make_assistant, make_file, make_thread
@@ -129,6 +131,45 @@ def test_the_module_level_client_is_covered(settings: Settings) -> None:
     assistants_compat.uninstall()
     with pytest.raises(openai.NotFoundError):
         module.beta.threads.create()
+
+
+@pytest.mark.usefixtures("module_client")
+def test_the_module_stands_for_its_client(upstream: StandIn, settings: Settings, tmp_path: Path) -> None:
+    """What takes a client takes `openai` too, under `install` and after `wrap(openai)`."""
+    module: Any = openai
+    with pytest.raises(TypeError, match="wrap"):
+        assistants_compat.settle(module)
+    for cover in (lambda: assistants_compat.install(settings), lambda: assistants_compat.wrap(module, settings)):
+        cover()
+        upstream.script(Turn(text=LINK, files={"sales.csv": CSV}, polls=1))
+        assistant = module.beta.assistants.create(model="gpt-4.1", tools=CODE)
+        thread = module.beta.threads.create(messages=[{"role": "user", "content": "Sales?"}])
+        run = module.beta.threads.runs.create(thread.id, assistant_id=assistant.id)
+        assert assistants_compat.settle(module).active == (run.id,)
+        assert assistants_compat.settle(module).finished == (run.id,)
+        [path] = assistants_compat.download_files(module, thread.id, tmp_path)
+        assert path.read_bytes() == CSV
+        assert assistants_compat.to_conversation(module, thread.id).id.startswith("conv_")
+        with pytest.raises(CompatError, match="No such File"):
+            assistants_compat.file_url(module, "file-none")
+        assistants_compat.uninstall()
+
+
+def test_a_module_that_was_loaded_anew_is_covered_by_a_second_call(
+    upstream: StandIn, settings: Settings, request: pytest.FixtureRequest
+) -> None:
+    """`importlib.reload(openai)`, as tests do to forget a key, makes another class for the module-level client."""
+    module: Any = openai
+    before = vars(module).copy()
+    request.addfinalizer(lambda: vars(module).update(before))
+    assistants_compat.install(settings)
+    importlib.reload(module)
+    module.api_type, module.api_key, module.base_url = "openai", KEY, f"{upstream.base_url}/"
+    assistants_compat.install()
+    with module._load_client():
+        assert module.beta.threads.create().object == "thread"
+        assistants_compat.uninstall()
+        assert not intercept.is_wrapped(module._load_client())
 
 
 def test_a_wrapped_client_keeps_its_own(door: Door, upstream: StandIn, settings: Settings) -> None:

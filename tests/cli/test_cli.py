@@ -217,16 +217,16 @@ def test_what_cannot_be_done_is_1_and_a_line(
         assert done.stderr.count("\n") == 1
 
 
-def test_wrong_settings_and_no_key_are_wrong_use(command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_settings_and_no_key_are_wrong_use(invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """What the shell has to set is said, without a traceback."""
     monkeypatch.delenv("OPENAI_API_KEY")
-    done = command("settle")
-    assert done.returncode == 2
+    done = invoke("settle")
+    assert done.exit_code == 2
     assert "OPENAI_API_KEY" in done.stderr
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("ASSISTANTS_COMPAT_MODE", "sideways")
-    done = command("settle")
-    assert (done.returncode, done.stdout) == (2, "")
+    done = invoke("settle")
+    assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr == "assistants_compat: ASSISTANTS_COMPAT_MODE is 'sideways', which cannot be used there.\n"
 
 
@@ -308,7 +308,12 @@ def test_azure_without_a_key_and_the_extra_is_wrong_use(
 
 
 def test_settle_finishes_what_nobody_polls(
-    door: Door, client: Any, upstream: StandIn, command: Callable[..., Any], settings: Settings
+    door: Door,
+    client: Any,
+    upstream: StandIn,
+    command: Callable[..., Any],
+    invoke: Callable[..., Any],
+    settings: Settings,
 ) -> None:
     """In a process of its own; said in numbers, or as JSON with every id."""
     _, file_id = run_without_its_file(door, client, upstream)
@@ -319,7 +324,7 @@ def test_settle_finishes_what_nobody_polls(
     assert done.stdout == "1 runs finished, 0 still active, 1 files recovered, 0 failed\n"
     assert look_at(door, client, run).status == "completed"
     assert {row["stored"] for row in dump(settings)["files"] if row["id"] == file_id} == {True}
-    assert json.loads(command("settle", "--json").stdout) == {
+    assert json.loads(invoke("settle", "--json").stdout) == {
         "finished": [],
         "active": [],
         "recovered": [],

@@ -137,3 +137,19 @@ def test_a_file_that_cannot_be_understood_is_said_so(tmp_path: Path, name: str, 
     path.unlink()
     with pytest.raises(SettingsError, match=r"cannot be read: No such file"):
         declared.read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.toml", f'[{ID}]\nmodel = "a"\n[{ID}]\nmodel = "b"'),
+        ("a.yaml", f"{ID}: {{model: a}}\n{ID}: {{model: b}}"),
+        ("a.json", f'{{"{ID}": {{"model": "a"}}, "{ID}": {{"model": "b"}}}}'),
+    ],
+)
+def test_an_assistant_that_stands_there_twice_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    """Nobody could say which of them was meant."""
+    pytest.importorskip({"toml": "tomllib", "yaml": "yaml", "json": "json"}[name[2:]])
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"a\.[a-z]+ cannot be understood: "):
+        declared.read(tmp_path / name)

@@ -126,6 +126,17 @@ def test_what_cannot_be_taken_is_a_line_with_its_reason(sqlite_settings: Setting
     assert (done.refused, sum(done.taken.values())) == (len(expected), len(ALL))
 
 
+def test_what_is_nested_too_deeply_for_some_is_refused_by_all(sqlite_settings: Settings, tmp_path: Path) -> None:
+    """Python 3.13 reads three thousand lists in each other, which older ones do not; the next line is taken."""
+    deep = json.dumps({**message(1), "more": 0})[:-2] + "[" * 3000 + "]" * 3000 + "}"
+    path = tmp_path / "deep.jsonl"
+    path.write_text(f"{deep}\n{json.dumps(message(2))}\n", encoding="utf-8")
+    done, [told] = take(sqlite_settings, path)
+    assert told.startswith("deep.jsonl:1")
+    assert told.endswith(": it is nested too deeply")
+    assert done.taken == {"messages": 1}
+
+
 def test_messages_alone_make_their_thread(door: Door, client: Any, settings: Settings, tmp_path: Path) -> None:
     """With the id that they name, the time of the first, and the files that they attach for the code interpreter."""
     attached = [{"file_id": "file-1", "tools": [{"type": "code_interpreter"}]}]

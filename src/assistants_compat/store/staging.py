@@ -6,7 +6,7 @@ Objects come in any order, newest first mostly; they leave it in the order in wh
 from __future__ import annotations
 
 import contextlib
-import json
+import marshal
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ CREATE TABLE given (
     number INTEGER PRIMARY KEY,  -- in the order of reading
     noun TEXT NOT NULL, id TEXT NOT NULL,
     parent TEXT NOT NULL,  -- of what is listed in a thread or run
-    created_at INTEGER NOT NULL, place INTEGER, origin TEXT NOT NULL, directory TEXT NOT NULL, row TEXT NOT NULL,
+    created_at INTEGER NOT NULL, place INTEGER, origin TEXT NOT NULL, directory TEXT NOT NULL, row BLOB NOT NULL,
     ordinal INTEGER,
     UNIQUE (noun, id)
 );
@@ -92,9 +92,12 @@ class Staging:
     def add(  # noqa: PLR0913 - a row, its place in the input and its place in the store
         self, noun: str, row: Mapping[str, Any], origin: str, directory: Path, *, parent: str, place: int | None
     ) -> Twice | None:
-        """Gather a row, if it is the first with its id; else what is there."""
-        text = json.dumps(row)
-        values = (noun, row["id"], parent, row["created_at"], place, origin, str(directory), text)
+        """Gather a row, if it is the first with its id; else what is there.
+
+        Raises `ValueError` for one that is nested deeper than some 2000 times.
+        """
+        kept = marshal.dumps(dict(row))  # several times as fast as JSON, and read by this process only
+        values = (noun, row["id"], parent, row["created_at"], place, origin, str(directory), kept)
         statement = (
             "INSERT OR IGNORE INTO given (noun, id, parent, created_at, place, origin, directory, row) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -102,8 +105,8 @@ class Staging:
         if self._db.execute(statement, values).rowcount == 1:
             return None
         there = self._db.execute("SELECT origin, row FROM given WHERE noun = ? AND id = ?", (noun, row["id"]))
-        first, its_text = there.fetchone()
-        return Twice(str(first), same=json.loads(its_text) == row)
+        first, its_row = there.fetchone()
+        return Twice(str(first), same=marshal.loads(its_row) == row)  # noqa: S302 - written above
 
     def attach(self, thread_id: str, file_ids: Sequence[str]) -> None:
         """Note the files that messages attach for the code interpreter."""
@@ -127,7 +130,7 @@ class Staging:
         Items and containers alone make none.
         """
         query = """
-            SELECT json_extract(row, '$.thread_id') AS thread_id, MIN(created_at), origin FROM given
+            SELECT parent AS thread_id, MIN(created_at), origin FROM given
             WHERE noun IN ('messages', 'runs')
             GROUP BY thread_id
             HAVING thread_id NOT IN (SELECT id FROM given WHERE noun = 'threads')
@@ -150,7 +153,10 @@ class Staging:
             found = self._db.execute(query, (noun, last, size)).fetchall()
             if not found:
                 return
-            yield [Staged(origin, folder, ordinal, json.loads(row)) for origin, folder, ordinal, row in found]
+            yield [
+                Staged(origin, folder, ordinal, marshal.loads(row))  # noqa: S302 - as above
+                for origin, folder, ordinal, row in found
+            ]
             last = found[-1][2]
 
     def ordinal(self, noun: str, id_: str) -> int | None:
