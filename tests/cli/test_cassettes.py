@@ -107,6 +107,12 @@ def test_what_is_no_recording_is_wrong_use(tmp_path: Path, command: str, text: s
     assert done.stderr.rstrip().endswith(said)
 
 
+def test_a_folder_without_recordings_is_wrong_use(tmp_path: Path) -> None:
+    """Nothing was converted, and that is said."""
+    done = _run("convert", tmp_path, "--to", tmp_path / "new")
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", "assistants_compat: there is no recording\n")
+
+
 def test_a_file_that_is_not_there_is_wrong_use(tmp_path: Path) -> None:
     """So is a path that leads nowhere."""
     done = _run("show", tmp_path / "a.yaml")

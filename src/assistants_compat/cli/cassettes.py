@@ -63,6 +63,8 @@ def convert(
             say(f"{path}: {line}")
         report[str(path)] = _as_json(converted, target if is_whole or partly else None)
         told.append(f"{path}: {_in_words(converted)}" + (f" -> {target}" if is_whole or partly else ", not written"))
+    if not told:
+        stop("there is no recording", WRONG_USE)
     show(told, report if as_json else None)
     if failed:
         raise typer.Exit(NOT_DONE)
