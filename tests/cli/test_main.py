@@ -1,4 +1,4 @@
-"""`python -m assistants_compat` before and around its commands: what is not installed, Ctrl-C, a stdout that is full."""
+"""`python -m assistants_compat` around its commands: what is not installed, Ctrl-C, a stdout that is full."""
 
 from __future__ import annotations
 
@@ -83,7 +83,5 @@ def test_a_stdout_that_takes_nothing_is_said(
     monkeypatch.setattr(sys, "stdout", Full())
     with pytest.raises(OSError if number == errno.EPIPE else typer.Exit):
         show(["a line"], None)
-    said = capsys.readouterr().err
-    assert said == (
-        "" if number == errno.EPIPE else f"assistants_compat: stdout cannot be written: {os.strerror(number)}\n"
-    )
+    line = f"assistants_compat: stdout cannot be written: {os.strerror(number)}\n"
+    assert capsys.readouterr().err == ("" if number == errno.EPIPE else line)

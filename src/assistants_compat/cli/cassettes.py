@@ -42,7 +42,7 @@ def convert(
     """Turn recordings of the Assistants API into recordings of the Responses API, for the same tests.
 
     The old calls are played through assistants_compat over an upstream that answers as recorded; nothing is sent
-    anywhere.  What is not known, what cannot be converted and what a test will see differently is said line by line.
+    anywhere. What is not known, what cannot be converted and what a test will see differently is said line by line.
     A recording without such calls is copied.
     """
     logging.getLogger("assistants_compat").addHandler(logging.NullHandler())  # what it would say is in the report
