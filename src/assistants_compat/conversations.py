@@ -89,9 +89,7 @@ async def _to_conversation(io: IO, thread_id: str) -> Moved:
             raise CompatError(message)
     here = await io.read(lambda db: queries.get(db, "threads", io.settings.namespace, thread_id))
     if here is None:  # the answer was the upstream's, and its messages are not in our store
-        message = (
-            f"{thread_id} is kept upstream, as Settings(only=...) has it; a run of one it names takes it over."
-        )
+        message = f"{thread_id} is kept upstream, as Settings(only=...) has it; a run of one it names takes it over."
         raise CompatError(message)
     entries = await io.read(lambda db: queries.transcript(db, io.settings.namespace, thread_id))
     files, unkept = await _uploaded(io, files_of_entries(entries))
