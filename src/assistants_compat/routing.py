@@ -8,7 +8,6 @@ on.  The upstream's own copy stays as it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +17,7 @@ from .io import IO, Request
 from .store import queries
 from .store.engine import Connection
 from .store.tables import ACTIVE
-from .translate.taken import assistant_fields_from_served, message_from_served, thread_fields_from_served
+from .translate.served import row_from_served
 from .wire import Json
 
 _ASSISTANT, _THREAD, _RUNS = "/assistants/{assistant_id}", "/threads/{thread_id}", "/threads/{thread_id}/runs"
@@ -86,7 +85,7 @@ async def _with_assistant(io: IO, id_: str, *, taking: bool = True) -> bool:
     served = await _asked(io, f"/assistants/{quote(id_, safe='')}")
     if served is None:
         return False
-    row = _row(io, served, body=assistant_fields_from_served(served))
+    row = _row(io, "assistant", served)
     await io.write(lambda db: queries.add_new(db, "assistants", row))
     return True
 
@@ -99,17 +98,17 @@ async def _with_thread(io: IO, id_: str) -> bool:
         return False
     await _is_idle(io, id_, path)
     messages = await _messages(io, path, None)
-    thread = _row(io, served, body=thread_fields_from_served(served))
+    thread = _row(io, "thread", served)
 
     def work(db: Connection) -> bool:
         new = queries.add_new(db, "threads", thread)  # another call may have been quicker
         if new:
-            queries.add(db, "messages", [_message(io, id_, message) for message in messages])
+            queries.add(db, "messages", messages)
         return new
 
     if await io.write(work) and (later := await _messages(io, path, messages[-1]["id"] if messages else None)):
         # What came while we read; whoever writes from now on finds the thread here.
-        await io.write(lambda db: queries.add(db, "messages", [_message(io, id_, message) for message in later]))
+        await io.write(lambda db: queries.add(db, "messages", later))
     return True
 
 
@@ -121,12 +120,13 @@ async def _is_idle(io: IO, id_: str, path: str) -> None:
 
 
 async def _messages(io: IO, path: str, after: str | None) -> list[Json]:
+    """The rows of a thread's messages."""
     found: list[Json] = []
     while True:
         cursor = (("after", after),) if after else ()
         page = await _asked(io, f"{path}/messages", ("limit", "100"), ("order", "asc"), *cursor)
         data = (page or {}).get("data") or []
-        found += data
+        found += [_row(io, "thread.message", message) for message in data]
         if not data or not (page or {}).get("has_more"):
             return found
         after = data[-1]["id"]
@@ -142,13 +142,8 @@ async def _asked(io: IO, path: str, *query: tuple[str, str]) -> Json | None:
         raise
 
 
-def _row(io: IO, served: Mapping[str, Any], **more: Any) -> Json:
-    return {"namespace": io.settings.namespace, "id": served["id"], "created_at": served["created_at"], **more}
-
-
-def _message(io: IO, thread_id: str, served: Json) -> Json:
-    body = message_from_served(served)
-    return _row(io, served, thread_id=thread_id, run_id=body["run_id"], kind="message", body=body)
+def _row(io: IO, kind: str, served: Json) -> Json:
+    return {"namespace": io.settings.namespace, **row_from_served(kind, served)}
 
 
 def _neither(thread_id: str, assistant_id: str) -> ApiError:

@@ -17,10 +17,11 @@ from . import shapes
 from .errors import ApiError
 from .ids import may_be_ours
 from .saved_checks import COLUMNS, NAMED, TIME, Noun, having, plain
-from .translate.assistant import RANKING, assistant_from_fields, wanted_stores
+from .translate.assistant import assistant_from_fields, wanted_stores
 from .translate.file import file_from_row
 from .translate.first_version import understood
 from .translate.run import TERMINAL, moved
+from .translate.served import assistant_fields_from_served, row_from_served
 from .translate.thread import thread_from_fields
 from .wire import Json
 
@@ -51,19 +52,15 @@ class Saved:
 
 def _assistant_row(given: Json, _now: int) -> Json:
     having(NAMED, "id", "created_at", "model")(given, "")
-    fields = assistant_fields(given)
-    return {"body": fields}
+    return {"body": assistant_fields(given)}
 
 
 def assistant_fields(given: Mapping[str, Any]) -> Json:
-    """What somebody gave who was served this assistant: defaults are left out, since models refuse some that are sent.
+    """What somebody gave who was served this assistant.
 
     Raises `ApiError` for what `POST /assistants` refuses, and `NotTakenError` for what only that can make.
     """
-    fields = {key: given[key] for key in _ASSISTANT if given.get(key) is not None}
-    fields = {key: value for key, value in fields.items() if value != _DEFAULTS.get(key)}
-    if isinstance(fields.get("tools"), list):
-        fields["tools"] = [_given_tool(tool) for tool in fields["tools"]]
+    fields = assistant_fields_from_served(given)
     shapes.ASSISTANT_CREATE(fields, "")
     fields = understood(fields)
     if wanted_stores(fields.get("tool_resources")):
@@ -72,112 +69,31 @@ def assistant_fields(given: Mapping[str, Any]) -> Json:
     return fields
 
 
-def _given_tool(tool: Any) -> Any:
-    search = tool.get("file_search") if isinstance(tool, dict) else None
-    ranking = search.get("ranking_options") if isinstance(search, dict) else None
-    if search is None or not isinstance(ranking, dict) or {**RANKING, **ranking} != RANKING:
-        return tool
-    rest = {key: value for key, value in search.items() if key != "ranking_options"}
-    return {"type": "file_search", "file_search": rest} if rest else {"type": "file_search"}
-
-
-_ASSISTANT = (
-    *("model", "name", "description", "instructions", "tools", "tool_resources", "file_ids", "metadata"),
-    *("temperature", "top_p", "reasoning_effort", "response_format"),
-)
-_DEFAULTS: Json = {
-    "temperature": 1.0,
-    "top_p": 1.0,
-    "response_format": "auto",
-    "tools": [],
-    "tool_resources": {},
-    "file_ids": [],
-    "metadata": {},
-}
-
-
 def _thread_row(given: Json, _now: int) -> Json:
     having(NAMED, "id", "created_at")(given, "")
-    fields = {key: given[key] for key in ("metadata", "tool_resources") if given.get(key) not in (None, {})}
-    shapes.THREAD_UPDATE(fields, "")
-    return {"body": fields}
+    row = row_from_served("thread", given)
+    shapes.THREAD_UPDATE(row["body"], "")
+    return row
 
 
 def _message_row(given: Json, _now: int) -> Json:
     checks.MESSAGE(given, "")
-    body = _filled(given, _MESSAGE)
-    body["content"] = [_shown_block(block, body["role"]) for block in body["content"]]
+    row = row_from_served("thread.message", given)
     if "file_ids" in given:  # of the first version
-        body = understood(body)
-        del body["file_ids"]
-    if body["status"] == "in_progress":
-        body.update(status="incomplete", incomplete_details={"reason": "run_expired"})
-    return {"thread_id": given["thread_id"], "run_id": given.get("run_id"), "kind": "message", "body": body}
-
-
-_MESSAGE: Json = {
-    **dict.fromkeys(("id", "object", "created_at", "assistant_id", "thread_id", "run_id")),
-    "status": "completed",
-    "incomplete_details": None,
-    "incomplete_at": None,
-    "completed_at": None,
-    "role": None,
-    "content": [],
-    "attachments": [],
-    "metadata": {},
-}
-_LISTS = ("attachments", "metadata", "tools", "tool_resources")
-
-
-def _filled(given: Json, defaults: Json) -> Json:
-    """The object with what it lacks, in the order in which it is served; keys that nobody knows come last."""
-    body = {**defaults, **given}
-    return {key: defaults[key] if value is None and key in _LISTS else value for key, value in body.items()}
-
-
-def _shown_block(block: Json, role: str) -> Json:
-    kind = block["type"]
-    if role != "user" or kind not in ("image_file", "image_url"):
-        return block
-    return {**block, kind: {"detail": "auto", **block[kind]}}
-
-
-_RUN: Json = {
-    **dict.fromkeys(("id", "object", "created_at", "assistant_id", "thread_id", "status")),
-    **dict.fromkeys(("started_at", "expires_at", "cancelled_at", "failed_at", "completed_at")),
-    **dict.fromkeys(("required_action", "last_error", "model", "instructions")),
-    "tools": [],
-    "tool_resources": {},
-    "metadata": {},
-    "temperature": 1.0,
-    "top_p": 1.0,
-    "reasoning_effort": None,
-    "max_completion_tokens": None,
-    "max_prompt_tokens": None,
-    "truncation_strategy": {"type": "auto", "last_messages": None},
-    "incomplete_details": None,
-    "usage": None,
-    "response_format": "auto",
-    "tool_choice": "auto",
-    "parallel_tool_calls": True,
-}
+        row["body"] = understood(row["body"])
+        del row["body"]["file_ids"]
+    if row["body"]["status"] == "in_progress":
+        row["body"].update(status="incomplete", incomplete_details={"reason": "run_expired"})
+    return row
 
 
 def _run_row(given: Json, now: int) -> Json:
     checks.RUN(given, "")
-    body = _filled(given, _RUN)
-    if body["status"] not in TERMINAL:
-        body = _ended(body, now)
-    return {
-        "thread_id": body["thread_id"],
-        "assistant_id": body["assistant_id"],
-        "status": body["status"],
-        "expires_at": given.get("expires_at") or body["created_at"],
-        "response_id": None,
-        "request": {},
-        "state": {"usage": body["usage"], "sent": [], "cuts": 0, "plain": False},
-        "body": body,
-    }
+    row = row_from_served("thread.run", given)
+    if row["status"] not in TERMINAL:
+        ended = _ended(row["body"], now)
+        row.update(status=ended["status"], body=ended)
+    return row
 
 
 def _ended(run: Json, now: int) -> Json:
@@ -191,19 +107,11 @@ def _ended(run: Json, now: int) -> Json:
 
 def _step_row(given: Json, _now: int) -> Json:
     checks.STEP(given, "")
-    body = {**_STEP, **given}
+    row = row_from_served("thread.run.step", given)
+    body = row["body"]
     if body["status"] == "in_progress":
         body.update(status="expired", expired_at=body["expires_at"], expires_at=None)
-    return {"thread_id": body["thread_id"], "run_id": body["run_id"], "body": body}
-
-
-_STEP: Json = {
-    **dict.fromkeys(("id", "object", "created_at", "run_id", "assistant_id", "thread_id", "type", "status")),
-    **dict.fromkeys(("cancelled_at", "completed_at", "expires_at", "failed_at", "last_error", "step_details")),
-    "usage": None,
-    "expired_at": None,
-    "metadata": {},
-}
+    return row
 
 
 def _file_row(given: Json, _now: int) -> Json:

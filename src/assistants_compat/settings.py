@@ -1,7 +1,10 @@
 """Settings: one frozen value, from arguments first and `ASSISTANTS_COMPAT_*` variables second."""
 
+# ruff: noqa: RUF009 - `_setting` returns a dataclass field
+
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
 import os
@@ -10,19 +13,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from .errors import SettingsError
 
-T = TypeVar("T")
 Mode = Literal["auto", "background", "inline"]
 Stream = Literal["direct", "background"]
 MemoryLimit = Literal["1g", "4g", "16g", "64g"]
 ThreadFiles = Literal["keep", "delete"]
 UnknownThreads = Literal["refuse", "create"]
-
-
-_NO_MODELS: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -60,50 +59,29 @@ Only = Collection[str] | Callable[[str], bool]
 Report = str | Callable[[LegacyCall], object]
 
 
-def _whole_number(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+@dataclass(frozen=True)
+class _Kind:
+    """What a setting must be, how that is said, and how a variable's text is read; bad text is a `ValueError`."""
+
+    fits: Callable[[object], bool]
+    needed: str
+    read: Callable[[str], Any] = str
 
 
-def _mode(text: str) -> Mode:
-    if text not in get_args(Mode):
-        raise ValueError
-    return cast("Mode", text)
+def _one_of(literal: Any, *, or_none: bool = False) -> _Kind:
+    words = get_args(literal)
+    needed = f"one of {', '.join(words)}"
+    if or_none:
+        return _Kind(lambda value: value is None or value in words, f"{needed}, or None,")
+    return _Kind(lambda value: value in words, needed)
 
 
-def _stream(text: str) -> Stream:
-    if text not in get_args(Stream):
-        raise ValueError
-    return cast("Stream", text)
+def _place(what: str) -> _Kind:
+    return _Kind(lambda value: value is None or isinstance(value, str), f"{what} as a string, or None,")
 
 
-def _memory_limit(text: str) -> MemoryLimit:
-    if text not in get_args(MemoryLimit):
-        raise ValueError
-    return cast("MemoryLimit", text)
-
-
-def _network_policy(text: str) -> dict[str, Any]:
-    if text.strip() == "disabled":
-        return {"type": "disabled"}
-    domains = [domain.strip() for domain in text.split(",")]
-    if not all(domains):
-        raise ValueError
-    return {"type": "allowlist", "allowed_domains": domains}
-
-
-def _thread_files(text: str) -> ThreadFiles:
-    if text not in get_args(ThreadFiles):
-        raise ValueError
-    return cast("ThreadFiles", text)
-
-
-def _unknown_threads(text: str) -> UnknownThreads:
-    if text not in get_args(UnknownThreads):
-        raise ValueError
-    return cast("UnknownThreads", text)
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -113,70 +91,24 @@ def _pairs(text: str) -> dict[str, str]:
     return {old.strip(): new.strip() for old, new in pairs}
 
 
-def _yes_or_no(text: str) -> bool:
-    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.strip().lower()]
-
-
-def _function(text: str) -> OnFile:
-    module, colon, path = text.partition(":")
-    if not colon:
-        raise ValueError
-    try:
-        found: Any = import_module(module)
-        for name in path.split("."):
-            found = getattr(found, name)
-    except (ImportError, AttributeError):
-        raise ValueError from None
-    return cast("OnFile", found)
-
-
-def _is_function(value: object) -> bool:
-    return value is None or (callable(value) and not inspect.iscoroutinefunction(value))
-
-
-def _ids(text: str) -> frozenset[str]:
-    ids = frozenset(id_.strip() for id_ in text.split(","))
-    if not all(ids):
-        raise ValueError
-    return ids
-
-
-def _is_only(value: object) -> bool:
-    if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
-        return _is_function(value)
-    return all(isinstance(id_, str) and id_ for id_ in cast("Collection[object]", value))
-
-
-def _is_report(value: object) -> bool:
-    return isinstance(value, str) or _is_function(value)
-
-
-def _is_place(value: object) -> bool:
-    return value is None or isinstance(value, str)
-
-
-_VERSION = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
-
-
-def _version(text: str) -> str:
-    if not _is_version(text):
-        raise ValueError
-    return text
-
-
-def _is_version(value: object) -> bool:
-    return value is None or (isinstance(value, str) and _VERSION.fullmatch(value) is not None)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
 def _is_map(value: object) -> bool:
     if not isinstance(value, Mapping):
         return False
     models = cast("Mapping[object, object]", value)
     return all(isinstance(name, str) for name in (*models.keys(), *models.values()))
+
+
+def _yes_or_no(text: str) -> bool:
+    word = text.strip().lower()
+    if word not in ("1", "true", "yes", "0", "false", "no"):
+        raise ValueError
+    return word in ("1", "true", "yes")
+
+
+def _policy(text: str) -> dict[str, Any]:
+    if text.strip() == "disabled":
+        return {"type": "disabled"}
+    return {"type": "allowlist", "allowed_domains": [domain.strip() for domain in text.split(",")]}
 
 
 def _is_policy(value: object) -> bool:
@@ -190,52 +122,75 @@ def _is_policy(value: object) -> bool:
     return policy == {"type": "allowlist"} and bool(domains) and all(isinstance(each, str) and each for each in domains)
 
 
-# What an argument must be, and how that is said.
-_NEEDED: Mapping[str, tuple[Callable[[object], bool], str]] = {
-    "store": (_is_place, "a path or URL as a string, or None,"),
-    "files": (_is_place, "a path as a string, or None,"),
-    "namespace": (lambda value: isinstance(value, str) and bool(value), "a name"),
-    "mode": (lambda value: value in get_args(Mode), f"one of {', '.join(get_args(Mode))}"),
-    "stream": (lambda value: value in get_args(Stream), f"one of {', '.join(get_args(Stream))}"),
-    "run_ttl": (_is_whole, "a whole number of at least 1"),
-    "poll_after_ms": (_is_whole, "a whole number of at least 1"),
-    "models": (_is_map, "a mapping of names to names"),
-    "store_responses": (lambda value: isinstance(value, bool), "True or False"),
-    "memory_limit": (
-        lambda value: value is None or value in get_args(MemoryLimit),
-        f"one of {', '.join(get_args(MemoryLimit))}, or None,",
-    ),
-    "network_policy": (
-        _is_policy,
-        "{'type': 'disabled'} or {'type': 'allowlist', 'allowed_domains': [...]}, without secrets, or None,",
-    ),
-    "thread_files": (lambda value: value in get_args(ThreadFiles), f"one of {', '.join(get_args(ThreadFiles))}"),
-    "azure_api_version": (_is_version, "a version like 'preview', or None,"),
-    "unknown_threads": (
-        lambda value: value in get_args(UnknownThreads),
-        f"one of {', '.join(get_args(UnknownThreads))}",
-    ),
-    "assistants": (_is_place, "a path as a string, or None,"),
-    "on_file": (_is_function, "a function that is not asynchronous, or None,"),
-    "only": (_is_only, "a collection of assistant ids, a function that is not asynchronous, or None,"),
-    "report": (_is_report, "a path as a string, a function that is not asynchronous, or None,"),
-}
+_VERSION_WORDS = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
-def _from_environment(name: str, read: Callable[[str], T], default: T) -> Any:
+def _is_version(value: object) -> bool:
+    return value is None or (isinstance(value, str) and _VERSION_WORDS.fullmatch(value) is not None)
+
+
+def _function(text: str) -> Any:
+    module, colon, path = text.partition(":")
+    if not colon:
+        raise ValueError
+    try:
+        found: Any = import_module(module)
+        for name in path.split("."):
+            found = getattr(found, name)
+    except (ImportError, AttributeError):
+        raise ValueError from None
+    return found
+
+
+def _is_function(value: object) -> bool:
+    return value is None or (callable(value) and not inspect.iscoroutinefunction(value))
+
+
+def _ids(text: str) -> frozenset[str]:
+    return frozenset(id_.strip() for id_ in text.split(","))
+
+
+def _is_only(value: object) -> bool:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
+        return _is_function(value)
+    return all(isinstance(id_, str) and id_ for id_ in cast("Collection[object]", value))
+
+
+_NAME = _Kind(lambda value: isinstance(value, str) and bool(value), "a name")
+_PATH = _place("a path")
+_WHOLE = _Kind(_is_whole, "a whole number of at least 1", int)
+_MODELS = _Kind(_is_map, "a mapping of names to names", _pairs)
+_FLAG = _Kind(lambda value: isinstance(value, bool), "True or False", _yes_or_no)
+_POLICY = _Kind(
+    _is_policy,
+    "{'type': 'disabled'} or {'type': 'allowlist', 'allowed_domains': [...]}, without secrets, or None,",
+    _policy,
+)
+_VERSION = _Kind(_is_version, "a version like 'preview', or None,")
+_FUNCTION = _Kind(_is_function, "a function that is not asynchronous, or None,", _function)
+_ONLY = _Kind(_is_only, "a collection of assistant ids, a function that is not asynchronous, or None,", _ids)
+_REPORT = _Kind(
+    lambda value: isinstance(value, str) or _is_function(value),
+    "a path as a string, a function that is not asynchronous, or None,",
+)
+
+
+def _setting(name: str, kind: _Kind, default: object) -> Any:
+    """A field with its variable; what an argument is, and a function that a variable names, is checked afterwards."""
     variable = f"ASSISTANTS_COMPAT_{name}"
 
-    def value() -> T:
+    def value() -> object:
         text = os.environ.get(variable)
         if not text:
             return default
-        try:
-            return read(text)
-        except (ValueError, KeyError):
-            message = f"{variable} is {text!r}, which cannot be used there."
-            raise SettingsError(message) from None
+        with contextlib.suppress(ValueError):
+            given = kind.read(text)
+            if callable(given) or kind.fits(given):
+                return given
+        message = f"{variable} is {text!r}, which cannot be used there."
+        raise SettingsError(message)
 
-    return field(default_factory=value, metadata={"variable": variable})
+    return field(default_factory=value, metadata={"variable": variable, "kind": kind})
 
 
 @dataclass(frozen=True)
@@ -294,34 +249,32 @@ class Settings:
       a kind of call that is new, then every ten seconds, and when the process ends.  Ids and texts are never in it.
     """
 
-    store: str | None = _from_environment("STORE", str, None)
-    files: str | None = _from_environment("FILES", str, None)
-    namespace: str = _from_environment("NAMESPACE", str, "default")
-    mode: Mode = _from_environment("MODE", _mode, "auto")  # noqa: RUF009 - it returns a dataclass field
-    stream: Stream = _from_environment("STREAM", _stream, "direct")  # noqa: RUF009 - as above
-    run_ttl: int = _from_environment("RUN_TTL", _whole_number, 600)
-    poll_after_ms: int = _from_environment("POLL_AFTER_MS", _whole_number, 500)
-    models: Mapping[str, str] = _from_environment("MODELS", _pairs, _NO_MODELS)
-    store_responses: bool = _from_environment("STORE_RESPONSES", _yes_or_no, default=True)
-    memory_limit: MemoryLimit | None = _from_environment("MEMORY_LIMIT", _memory_limit, None)  # noqa: RUF009 - as above
-    network_policy: Mapping[str, Any] | None = _from_environment("NETWORK_POLICY", _network_policy, None)
-    thread_files: ThreadFiles = _from_environment("THREAD_FILES", _thread_files, "keep")  # noqa: RUF009 - as above
-    azure_api_version: str | None = _from_environment("AZURE_API_VERSION", _version, None)
-    unknown_threads: UnknownThreads = _from_environment(  # noqa: RUF009 - as above
-        "UNKNOWN_THREADS", _unknown_threads, "refuse"
-    )
-    assistants: str | None = _from_environment("ASSISTANTS", str, None)
-    on_file: OnFile | None = _from_environment("ON_FILE", _function, None)  # noqa: RUF009 - as above
-    only: Only | None = _from_environment("ONLY", _ids, None)  # noqa: RUF009 - as above
-    report: Report | None = _from_environment("REPORT", str, None)  # noqa: RUF009 - as above
+    store: str | None = _setting("STORE", _place("a path or URL"), None)
+    files: str | None = _setting("FILES", _PATH, None)
+    namespace: str = _setting("NAMESPACE", _NAME, "default")
+    mode: Mode = _setting("MODE", _one_of(Mode), "auto")
+    stream: Stream = _setting("STREAM", _one_of(Stream), "direct")
+    run_ttl: int = _setting("RUN_TTL", _WHOLE, 600)
+    poll_after_ms: int = _setting("POLL_AFTER_MS", _WHOLE, 500)
+    models: Mapping[str, str] = _setting("MODELS", _MODELS, {})
+    store_responses: bool = _setting("STORE_RESPONSES", _FLAG, default=True)
+    memory_limit: MemoryLimit | None = _setting("MEMORY_LIMIT", _one_of(MemoryLimit, or_none=True), None)
+    network_policy: Mapping[str, Any] | None = _setting("NETWORK_POLICY", _POLICY, None)
+    thread_files: ThreadFiles = _setting("THREAD_FILES", _one_of(ThreadFiles), "keep")
+    azure_api_version: str | None = _setting("AZURE_API_VERSION", _VERSION, None)
+    unknown_threads: UnknownThreads = _setting("UNKNOWN_THREADS", _one_of(UnknownThreads), "refuse")
+    assistants: str | None = _setting("ASSISTANTS", _PATH, None)
+    on_file: OnFile | None = _setting("ON_FILE", _FUNCTION, None)
+    only: Only | None = _setting("ONLY", _ONLY, None)
+    report: Report | None = _setting("REPORT", _REPORT, None)
 
     def __post_init__(self) -> None:
         """Refuse at once what would fail later, far from its cause."""
-        for name, (fits, needed) in _NEEDED.items():
-            value = getattr(self, name)
-            if not fits(value):
-                shown = "..." if name == "store" else repr(value)  # a URL may hold a password
-                message = f"Settings({name}={shown}): {needed} is needed."
+        for item in fields(self):
+            value, kind = getattr(self, item.name), item.metadata["kind"]
+            if not kind.fits(value):
+                shown = "..." if item.name == "store" else repr(value)  # a URL may hold a password
+                message = f"Settings({item.name}={shown}): {kind.needed} is needed."
                 raise SettingsError(message)
         _check_files(self.files)
         # A relative path is meant from here, wherever the program goes later.

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
+from page import ROOT, Page
 
 from assistants_compat.testing import StandIn, Turn
 from identities import identities
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "azure.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PAGE = Page("docs/azure.md")
+BLOCKS = PAGE.blocks()
 RESOURCE = '"https://my-resource.openai.azure.com"'
 
 
@@ -36,9 +35,7 @@ def test_each_block_makes_a_client_that_works(
     with identities() as given:
         for name, value in given.app_service.items():
             monkeypatch.setenv(name, value)
-        names: dict[str, Any] = {}
-        exec(compile(source, "azure.md", "exec"), names)  # noqa: S102 - our own page
-        with names["client"] as client:
+        with PAGE.execute(source)["client"] as client:
             assistant = client.beta.assistants.create(model="gpt-4.1")
             run = client.beta.threads.create_and_run_poll(
                 assistant_id=assistant.id, thread={"messages": [{"role": "user", "content": "Go."}]}
@@ -56,13 +53,13 @@ def test_the_page_has_blocks_for_keys_and_for_identities() -> None:
 
 def test_the_table_of_samples_is_the_folder() -> None:
     """Every sample has a row, and every row is a sample."""
-    rows = re.findall(r"^\| `([\w.-]+\.py)` \|", PAGE, re.MULTILINE)
+    rows = re.findall(r"^\| `([\w.-]+\.py)` \|", PAGE.text, re.MULTILINE)
     assert sorted(rows) == sorted(path.name for path in (ROOT / "examples" / "azure").glob("*.py"))
 
 
 def test_every_trouble_has_its_cause_and_its_fix() -> None:
     """Under each heading of the troubleshooting there are causes, each with its fix."""
-    troubles = PAGE.partition("## Troubleshooting\n")[2].split("### ")[1:]
+    troubles = PAGE.text.partition("## Troubleshooting\n")[2].split("### ")[1:]
     assert len(troubles) >= 4
     for trouble in troubles:
         for item in re.split(r"^- ", trouble, flags=re.MULTILINE)[1:]:
@@ -73,4 +70,4 @@ def test_every_trouble_has_its_cause_and_its_fix() -> None:
 
 def test_the_page_is_linked_from_the_readme() -> None:
     """Who is on Azure finds it."""
-    assert "(docs/azure.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert PAGE.is_linked_from_the_readme()

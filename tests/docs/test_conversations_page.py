@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import openai
 import pytest
+from page import Page
 from typer.testing import CliRunner
 
 from assistants_compat.cli import app
 from assistants_compat.testing import StandIn
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "conversations.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-COMMANDS = re.findall(r"^python -m assistants_compat (.+)$", PAGE, re.MULTILINE)
+PAGE = Page("docs/conversations.md")
+BLOCKS = PAGE.blocks()
+COMMANDS = re.findall(r"^python -m assistants_compat (.+)$", PAGE.text, re.MULTILINE)
 VERSION = tuple(int(part) for part in openai.__version__.split(".")[:2])
 
 
@@ -34,10 +33,7 @@ def _environment(upstream: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: P
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_each_block_of_code_runs(number: int, upstream: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     """And asks for a conversation or a response upstream."""
-    names: dict[str, Any] = {}
-    exec(compile(BLOCKS[number], "conversations.md", "exec"), names)  # noqa: S102 - our own page
-    if "client" in names:
-        names["client"].close()
+    PAGE.execute_and_close(BLOCKS[number])
     assert upstream.conversations or upstream.responses
     assert "did not go along" not in capsys.readouterr().out
 
@@ -56,4 +52,4 @@ def test_the_page_has_what_is_run() -> None:
 
 def test_the_page_is_linked_from_the_readme() -> None:
     """Who wants to leave finds it."""
-    assert "(docs/conversations.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert PAGE.is_linked_from_the_readme()

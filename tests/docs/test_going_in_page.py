@@ -10,19 +10,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import openai
 import pytest
+from page import Page
 
 import assistants_compat
 from assistants_compat import switch
 from assistants_compat.testing import StandIn
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "going_in.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+PAGE = Page("docs/going_in.md")
+BLOCKS = PAGE.blocks()
+COMMANDS = PAGE.lines()
 PROGRAM = """
 import sys
 with open("said", "w") as file:
@@ -46,48 +45,39 @@ def _surroundings(upstream: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assistants_compat.uninstall()
 
 
-def execute(source: str) -> dict[str, Any]:
-    """The names that a block leaves; its clients are closed."""
-    names: dict[str, Any] = {}
-    exec(compile(source, "going_in.md", "exec"), names)  # noqa: S102 - our own page
-    if "client" in names:
-        names["client"].close()
-    return names
-
-
 def block(words: str) -> str:
     """The one code block with these words."""
     [found] = [each for each in BLOCKS if words in each]
-    return str(found)
+    return found
 
 
 def test_install_and_uninstall_run_as_shown() -> None:
     """The block answers a call, and the second one takes it back."""
-    names = execute(block("assistants_compat.install()"))
+    names = PAGE.execute_and_close(block("assistants_compat.install()"))
     assert names["thread"].object == "thread"
     client = names["client"]
     covered = client._client
-    exec(block("uninstall()"), names)  # noqa: S102 - our own page
+    PAGE.execute(block("uninstall()"), names)
     assert client._client is covered.__wrapped__
 
 
 @pytest.mark.skipif(not hasattr(openai.OpenAI, "responses"), reason="this SDK has no Responses API")
 def test_both_apis_run_as_shown(upstream: StandIn) -> None:
     """A legacy call is answered here, and a native one goes to the service."""
-    names = execute(block("responses.create"))
+    names = PAGE.execute_and_close(block("responses.create"))
     assert (names["thread"].object, names["response"].status) == ("thread", "completed")
     assert [(each.method, each.path) for each in upstream.requests] == [("POST", "/responses")]
 
 
 def test_the_report_runs_as_shown() -> None:
     """The function hears of a call."""
-    [call] = execute(block("calls.append"))["calls"]
+    [call] = PAGE.execute_and_close(block("calls.append"))["calls"]
     assert call == assistants_compat.LegacyCall("POST", "/threads", "here")
 
 
 def test_the_rule_runs_as_shown() -> None:
     """The client has the rule."""
-    assert execute(block("only="))["settings"].only == {"asst_abc"}
+    assert PAGE.execute_and_close(block("only="))["settings"].only == {"asst_abc"}
 
 
 def test_every_block_is_run_by_a_test_here() -> None:
@@ -100,13 +90,13 @@ def test_the_report_of_a_command_adds_up_as_shown(capsys: pytest.CaptureFixture[
     [command] = [each for each in COMMANDS if "REPORT" in each]
     Path("app.py").write_text(LEGACY, encoding="utf-8")
     assert shell(command) == ""
-    [shown] = re.findall(r"```json\n(.*?)\n```", PAGE, re.DOTALL)
+    [shown] = PAGE.blocks("json")
     [line] = Path("legacy_calls.jsonl").read_text(encoding="utf-8").splitlines()
     written, shown = json.loads(line), json.loads(shown)
     written["counted"][0]["calls"] = 3
     assert {**written, "process": 4711, "at": 1790000000} == shown
     Path("legacy_calls.jsonl").write_text(f"{line}\n{line}\n", encoding="utf-8")
-    execute(block("most_common"))
+    PAGE.execute_and_close(block("most_common"))
     assert capsys.readouterr().out == "     2 POST /threads (here)\n"
 
 
@@ -139,4 +129,4 @@ def shell(command: str) -> str:
 
 def test_the_page_is_linked_from_the_readme() -> None:
     """Who looks for it finds it."""
-    assert "(docs/going_in.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert PAGE.is_linked_from_the_readme()

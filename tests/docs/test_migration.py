@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page import Page
 
 from assistants_compat.testing import StandIn, Turn
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "migration.md").read_text(encoding="utf-8")
+PAGE = Page("docs/migration.md")
 BLOCK = re.compile(r"^(Before|With the shim|Native)\b[^\n]*:\n\n```python\n(.*?)```", re.MULTILINE | re.DOTALL)
 TASKS: dict[str, dict[str, str]] = {
-    title: dict(BLOCK.findall(body)) for title, _, body in (each.partition("\n") for each in PAGE.split("\n## ")[1:])
+    title: dict(BLOCK.findall(body))
+    for title, _, body in (each.partition("\n") for each in PAGE.text.split("\n## ")[1:])
 }
 CALL = {"name": "multiply", "arguments": '{"first": 6, "second": 7}', "call_id": "call_a"}
 
@@ -55,14 +57,11 @@ class Reader:
         """What it asked of `/responses`."""
         before = len(self.upstream.requests)
         head, upload, rest = source.rpartition('purpose="assistants")\n')
-        self._run(head + upload)
+        PAGE.execute(head + upload, self.names)
         self.upstream.script(*turns(self.upstream))  # an answer may cite what was uploaded
-        self._run(rest)
+        PAGE.execute(rest, self.names)
         asked = self.upstream.requests[before:]
         return [each.json for each in asked if (each.method, each.path) == ("POST", "/responses")]
-
-    def _run(self, source: str) -> None:
-        exec(compile(source, "migration.md", "exec"), self.names)  # noqa: S102 - our own page
 
 
 @pytest.fixture

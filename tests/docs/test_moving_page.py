@@ -7,9 +7,9 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from page import ROOT, Page
 from typer.testing import CliRunner
 
 from assistants_compat import Settings, declared
@@ -19,9 +19,8 @@ from assistants_compat.settings import variables
 from assistants_compat.testing import StandIn
 from legacy import dump
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "moving_data.md").read_text(encoding="utf-8")
-LINES = [line for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+PAGE = Page("docs/moving_data.md")
+LINES = PAGE.lines()
 SAVED = [
     {"id": "thread_1", "object": "thread", "created_at": 1, "metadata": {}},
     {"id": "msg_1", "object": "thread.message", "created_at": 2, "thread_id": "thread_1", "role": "user",
@@ -31,8 +30,8 @@ SAVED = [
 
 def block(language: str) -> str:
     """The page's only code block of a language."""
-    [found] = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    return str(found)
+    [found] = PAGE.blocks(language)
+    return found
 
 
 @pytest.fixture
@@ -84,16 +83,14 @@ def test_the_code_of_the_page_makes_its_thread(
     monkeypatch.setenv("OPENAI_BASE_URL", upstream.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "any")
     monkeypatch.setenv("ASSISTANTS_COMPAT_STORE", str(sqlite_settings.store))
-    names: dict[str, Any] = {}
-    exec(compile(block("python"), "moving_data.md", "exec"), names)  # noqa: S102 - our own page
-    names["client"].close()
+    PAGE.execute_and_close(block("python"))
     [message] = dump(sqlite_settings)["messages"]
     assert message["thread_id"] == "thread_abc123"
 
 
 def test_the_page_names_every_file_of_an_export_and_is_linked() -> None:
     """What an export writes is on the page; the README and the page on differences lead to it."""
-    assert {f"{name}.jsonl" for name in FILES} == set(re.findall(r"`(\w+\.jsonl)`", PAGE))
+    assert {f"{name}.jsonl" for name in FILES} == set(re.findall(r"`(\w+\.jsonl)`", PAGE.text))
     assert set(declared.SUFFIXES) == {".toml", ".yaml", ".yml", ".json"}
     for name in ("README.md", "docs/differences.md"):
         assert "moving_data.md)" in (ROOT / name).read_text(encoding="utf-8")

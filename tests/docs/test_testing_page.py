@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +13,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugin"))
 
 import suites
 from old_recordings import Recording
+from page import Page
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
-BLOCKS = {
-    language: re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) for language in ("python", "console", "ini")
-}
-COMMANDS = [line[2:] for block in BLOCKS["console"] for line in block.splitlines() if line.startswith("$ ")]
-LINE, FIXTURES = BLOCKS["python"]
+PAGE = Page("docs/testing.md")
+COMMANDS = [line[2:] for line in PAGE.lines() if line.startswith("$ ")]
+LINE, FIXTURES = PAGE.blocks()
 TEST = suites.PLAIN.partition("def test_polled_by_hand")[0].replace("def test_polled", "def test_answer")
 
 pytest.importorskip("typer", reason="the extra cli is not installed")
@@ -83,7 +79,7 @@ def test_the_way_of_a_suite(place: Path) -> None:
 def test_the_blocks_work_in_a_suite(pytester: pytest.Pytester) -> None:
     """The test without a recording passes as it stands, and pytest knows the options of the ini blocks."""
     pytester.path.joinpath("test_it.py").write_text(FIXTURES)
-    options = "".join(block.partition("\n")[2] for block in BLOCKS["ini"])
+    options = "".join(block.partition("\n")[2] for block in PAGE.blocks("ini"))
     pytester.path.joinpath("pytest.ini").write_text(f"[pytest]\naddopts = --strict-config\n{options}")
     quiet = ("-p", "no:hypothesispytest", "-W", "ignore::pytest.PytestWarning")
     pytester.runpytest_inprocess("-p", "assistants_compat.pytest_plugin", *quiet).assert_outcomes(passed=1)
@@ -100,4 +96,4 @@ def test_recording_is_what_the_page_says(pytester: pytest.Pytester) -> None:
 
 def test_the_page_is_linked_from_the_readme() -> None:
     """Who has a suite finds it."""
-    assert "(docs/testing.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert PAGE.is_linked_from_the_readme()

@@ -18,7 +18,6 @@ from ..wire import Json, as_object, objects
 _OURS = re.compile(r"(?P<base>.*)(?P<route>/(?:assistants|threads)(?:/.+)?\Z)")
 _FILE = re.compile(r"(?P<base>.*)(?P<route>/files/(?P<id>[^/]+)(?P<content>/content)?)\Z")
 _FIELD, _VALUE = re.compile(r"\r?\n\r?\n"), re.compile(r"(event|data):\s?(.*)")
-TERMINAL = frozenset({"completed", "incomplete", "failed", "cancelled", "expired"})
 _WHOLE = frozenset({"assistant", "thread", "thread.message", "thread.run", "thread.run.step"})
 _LISTED = frozenset({"thread.message", "thread.run.step", "thread.run", "assistant"})
 

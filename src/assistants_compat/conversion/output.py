@@ -12,8 +12,9 @@ from itertools import pairwise
 from typing import Any
 
 from ..translate.citations import is_shown_image
+from ..translate.run import TERMINAL
 from ..wire import Json, as_object, objects
-from .evidence import TERMINAL, Evidence, Shown, calls_of
+from .evidence import Evidence, Shown, calls_of
 
 Plan = dict[str, list[str | None]]
 """The ids, by their kind, that the shim is to give in this order; None for one that nobody sees."""

@@ -9,8 +9,10 @@ from typing import Any
 from ..settings import Settings
 from ..store import places, queries
 from ..store.engine import Connection, transact
+from ..translate.run import TERMINAL
+from ..translate.served import row_from_served
 from ..wire import Json, as_object
-from .evidence import TERMINAL, Evidence, Old
+from .evidence import Evidence, Old
 from .output import counted
 
 Seed = dict[str, list[Json]]
@@ -45,27 +47,15 @@ def seed(settings: Settings, objects: Mapping[str, Any]) -> None:
 
 
 def _row(namespace: str, kind: str, given: Json) -> Json:
-    row: Json = {"namespace": namespace, "id": given["id"], "created_at": given.get("created_at") or 0}
-    if kind == "assistant":
-        return {**row, "body": {key: given[key] for key in _GIVEN if given.get(key) is not None}}
-    if kind == "thread":
-        return {**row, "body": {key: given[key] for key in ("metadata", "tool_resources") if given.get(key)}}
-    row |= {"thread_id": given["thread_id"], "body": given}
-    if kind == "thread.message":
-        return {**row, "run_id": given.get("run_id"), "kind": "message"}
-    if kind == "thread.run.step":
-        return {**row, "run_id": given["run_id"]}
-    active = given["status"] not in TERMINAL
-    return {
-        **row,
-        "assistant_id": given["assistant_id"],
-        "status": given["status"],
-        "expires_at": given.get("expires_at") or row["created_at"] + _TTL,
-        "response_id": counted("resp", given["id"], 0) if active else None,
-        "request": {"model": given.get("model"), "store": True, "background": True, "input": []} if active else {},
-        "state": {"usage": given.get("usage"), "sent": [], "cuts": 0, "plain": False},
-        "lease_until": 0,
-    }
+    row: Json = {"namespace": namespace, **row_from_served(kind, {"created_at": 0, **given})}
+    if kind != "thread.run":
+        return row
+    row["lease_until"] = 0
+    if row["status"] not in TERMINAL:
+        row["expires_at"] = given.get("expires_at") or row["created_at"] + _TTL
+        row["response_id"] = counted("resp", given["id"], 0)
+        row["request"] = {"model": given.get("model"), "store": True, "background": True, "input": []}
+    return row
 
 
 def found(evidence: Evidence) -> tuple[Seed, list[str]]:

@@ -10,9 +10,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..cassettes.vcr import Exchange
+from ..translate.run import TERMINAL
 from ..wire import Json, as_object
 from .events import pieces_of, stream_of
-from .evidence import TERMINAL, Evidence, Old
+from .evidence import Evidence, Old
 from .output import Plan, RecordedRun, counted
 
 _TROUBLE = 400

@@ -11,6 +11,7 @@ from typing import Any
 
 import openai
 import pytest
+from page import Page
 from tables import DOCS
 from typer.testing import CliRunner
 
@@ -58,9 +59,9 @@ def test_the_code_of_a_page_runs(
     monkeypatch.setenv("ASSISTANTS_COMPAT_POLL_AFTER_MS", "1")
     monkeypatch.setenv("ASSISTANTS_COMPAT_STORE", str(tmp_path / "store.db"))
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    for source in re.findall(r"```python\n(.*?)```", text(name), re.DOTALL):
-        exec(compile(source, name, "exec"), names)  # noqa: S102 - our own page
+    page, names = Page(f"docs/{name}"), dict[str, Any]()
+    for source in page.blocks():
+        page.execute(source, names)
     names["client"].close()
     assert capsys.readouterr().out == expected
 
