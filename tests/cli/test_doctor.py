@@ -143,9 +143,7 @@ def test_a_switch_that_is_off_is_said(examined: Callable[..., Any], given: Any) 
     assert "is 'sideways'" in said(examined(), "switch")
 
 
-def test_a_wrong_file_of_assistants_is_seen(
-    examined: Callable[..., Any], given: Any, upstream: StandIn, tmp_path: Path
-) -> None:
+def test_a_wrong_file_of_assistants_is_seen(examined: Callable[..., Any], given: Any, tmp_path: Path) -> None:
     """With the assistant and the field; a good one is asked for its models."""
     path = tmp_path / "assistants.json"
     given(ASSISTANTS_COMPAT_ASSISTANTS=str(path))
@@ -156,7 +154,6 @@ def test_a_wrong_file_of_assistants_is_seen(
         "failed",
         True,
     )
-    upstream.models = ["gpt-4.1"]
     path.write_text(json.dumps({"asst_x": {"model": "gpt-gone"}}), encoding="utf-8")
     found = examined()
     assert state(found, "assistants") == "ok"
