@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import sys
 
+_INTERRUPTED = 130  # as shells have it for Ctrl-C
+
 
 def main() -> None:
-    """Run the command line; exits with 2 where the extra `cli` is not installed.  `run` does without it."""
+    """Run the command line; Ctrl-C ends it without a word, also while it is still being imported."""
+    try:
+        _command()
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+def _command() -> None:
+    """Exits with 2 where the extra `cli` is not installed.  `run` does without it."""
     if sys.argv[1:2] == ["run"]:
         from .running import run  # noqa: PLC0415 - the other commands have no need of it
 

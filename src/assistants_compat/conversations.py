@@ -72,8 +72,9 @@ def to_conversation(client: openai.OpenAI | openai.AsyncOpenAI, thread_id: str) 
     deleted again; uploaded files stay, and are used the next time.  So it may simply be called once more.
 
     `client` is a wrapped one; an asynchronous one gives a coroutine to await.  Raises `CompatError` while a run of the
-    thread is active, what the SDK raises where the service refuses (`NotFoundError` for an unknown thread),
-    `StoreError` when the store cannot be used, and `TypeError` for a client that is not wrapped.
+    thread is active, and for a thread that `Settings(only=...)` leaves upstream; what the SDK raises where the service
+    refuses (`NotFoundError` for an unknown thread), `StoreError` when the store cannot be used, and `TypeError` for a
+    client that is not wrapped.
     """
     return served(client, partial(_to_conversation, thread_id=thread_id))
 
@@ -86,6 +87,10 @@ async def _to_conversation(io: IO, thread_id: str) -> Moved:
         if run["status"] not in TERMINAL:
             message = f"{thread_id} has an active run, {run['id']} ({run['status']}); wait until it has ended."
             raise CompatError(message)
+    here = await io.read(lambda db: queries.get(db, "threads", io.settings.namespace, thread_id))
+    if here is None:  # the answer was the upstream's, and its messages are not in our store
+        message = f"{thread_id} is kept upstream, as Settings(only=...) has it; a run of one it names takes it over."
+        raise CompatError(message)
     entries = await io.read(lambda db: queries.transcript(db, io.settings.namespace, thread_id))
     files, unkept = await _uploaded(io, files_of_entries(entries))
     items, left_out = items_from_entries(entries, files, io.now())

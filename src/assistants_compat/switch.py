@@ -9,13 +9,15 @@ from .errors import SettingsError
 
 log = logging.getLogger("assistants_compat")
 
+SWITCH = "ASSISTANTS_COMPAT"
+
 _OFF, _ON = ("off", "0", "false", "no"), ("", "on", "1", "true", "yes")
 _said: list[bool] = []
 
 
 def is_off() -> bool:
     """Whether the library is switched off, which is said once a process; raises `SettingsError` for any other word."""
-    word = os.environ.get("ASSISTANTS_COMPAT", "").strip().lower()
+    word = os.environ.get(SWITCH, "").strip().lower()
     if word in _ON:
         return False
     if word not in _OFF:

@@ -344,6 +344,4 @@ def test_a_thread_deleted_during_a_look_stays_deleted(
     assert not isinstance(looked, openai.APIError) or looked.status_code == 404  # type: ignore[attr-defined]
     rows = dump(settings)
     assert [len(rows[noun]) for noun in ("messages", "runs", "steps", "files")] == [0] * 4
-    assert [row["deleted"] for row in rows["threads"]] == [
-        True
-    ]  # only its id stays
+    assert [row["deleted"] for row in rows["threads"]] == [True]  # only its id stays

@@ -13,7 +13,7 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat import LegacyCall, Settings, intercept
+from assistants_compat import CompatError, LegacyCall, Settings, intercept, to_conversation
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
 from legacy import dump, make_assistant, make_thread, waiting_run
@@ -167,3 +167,16 @@ def test_what_nobody_knows_is_the_upstreams_404(door: Door, make: Callable[..., 
 def test_wrapped_settings_carry_the_rule(make: Callable[..., Any]) -> None:
     """The rule is a setting like every other."""
     assert intercept.settings_of(make({"asst_a"})).only == {"asst_a"}
+
+
+def test_a_thread_that_is_upstream_is_no_empty_conversation(
+    door: Door, theirs: Any, make: Callable[..., Any], upstream: StandIn
+) -> None:
+    """Its messages are not here: it is refused until a run of a named assistant has taken it over."""
+    assistant, thread = make_assistant(door, theirs), make_thread(door, theirs, "Hello.")
+    client = make({assistant.id})
+    with pytest.raises(CompatError, match=r"kept upstream, as Settings\(only=\.\.\.\) has it"):
+        door(to_conversation(client, thread.id))
+    assert upstream.conversations == {}
+    door(client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id))
+    assert door(to_conversation(client, thread.id)).items == 2

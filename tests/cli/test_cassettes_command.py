@@ -33,12 +33,12 @@ def cassettes(tmp_path: Path) -> Path:
 
 
 def _run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["cassettes", *map(str, arguments)])
+    return CliRunner().invoke(app, [*map(str, arguments)])
 
 
 def test_a_directory_is_converted_file_by_file(cassettes: Path) -> None:
     """Each recording goes to the same name in the new directory; one without old calls is copied."""
-    done = _run("convert", cassettes / "old", "--to", cassettes / "new")
+    done = _run("cassettes", "convert", cassettes / "old", "--to", cassettes / "new")
     assert done.exit_code == 0
     [times] = done.stderr.splitlines()
     assert ": 1 recorded time(s) differ: " in times
@@ -56,30 +56,30 @@ def test_a_directory_is_converted_file_by_file(cassettes: Path) -> None:
 def test_what_is_there_is_not_written_over(cassettes: Path) -> None:
     """A second conversion needs --force, so that no old recording is lost by a slip."""
     path = cassettes / "old" / "test_embed.yaml"
-    refused = _run("convert", path, "--to", cassettes / "old")
+    refused = _run("cassettes", "convert", path, "--to", cassettes / "old")
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert refused.stderr == f"assistants_compat: {path} is there already (--force writes over it).\n"
-    assert _run("convert", path, "--to", cassettes / "old", "--force").exit_code == 0
+    assert _run("cassettes", "convert", path, "--to", cassettes / "old", "--force").exit_code == 0
 
 
 def test_what_cannot_be_converted_is_a_line(cassettes: Path) -> None:
     """It is not written unless --partly says so, the others are, and the exit code says that not all was done."""
     bad = cassettes / "bad.yaml"
     bad.write_text(vcr.dump(document(*old.created(), GONE)), "utf-8")
-    done = _run("convert", bad, cassettes / "old", "--to", cassettes / "new")
+    done = _run("cassettes", "convert", bad, cassettes / "old", "--to", cassettes / "new")
     assert done.exit_code == 1
     assert f"{bad}: interaction 4 (POST /threads/thread_gone/runs/run_gone/cancel) cannot be converted: " in done.stderr
     assert "recorded 200, now 404: No run found with id 'run_gone'." in done.stderr
     assert done.stdout.splitlines()[0].endswith("as recorded, not written")
     assert not (cassettes / "new" / "bad.yaml").exists()
     assert (cassettes / "new" / "test_embed.yaml").exists()
-    assert _run("convert", bad, "--to", cassettes / "partly", "--partly").exit_code == 1
+    assert _run("cassettes", "convert", bad, "--to", cassettes / "partly", "--partly").exit_code == 1
     assert (cassettes / "partly" / "bad.yaml").exists()
 
 
 def test_json_says_every_field_that_differs(cassettes: Path) -> None:
     """One object with each recording: how much is the same, what is not, what is unknown and what is refused."""
-    done = _run("convert", cassettes / "old" / "test_chat", "--to", cassettes / "new", "--json")
+    done = _run("cassettes", "convert", cassettes / "old" / "test_chat", "--to", cassettes / "new", "--json")
     [told] = json.loads(done.stdout).values()
     assert told["to"] == str(cassettes / "new" / "test_answer.yaml")
     assert told["same"] <= told["fields"]
@@ -151,15 +151,21 @@ def test_what_is_no_recording_is_wrong_use(tmp_path: Path, command: str, text: s
     """A line that names the file, never a traceback."""
     path = tmp_path / "a.yaml"
     path.write_text(text, "utf-8")
-    done = _run(command, path, *(("--to", tmp_path / "new") if command == "convert" else ()))
+    done = _run("cassettes", command, path, *(("--to", tmp_path / "new") if command == "convert" else ()))
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith(f"assistants_compat: {path}")
     assert done.stderr.rstrip().endswith(said)
 
 
+def test_a_folder_without_recordings_is_wrong_use(tmp_path: Path) -> None:
+    """Nothing was converted, and that is said."""
+    done = _run("cassettes", "convert", tmp_path, "--to", tmp_path / "new")
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", "assistants_compat: there is no recording\n")
+
+
 def test_a_file_that_is_not_there_is_wrong_use(tmp_path: Path) -> None:
     """So is a path that leads nowhere."""
-    done = _run("show", tmp_path / "a.yaml")
+    done = _run("cassettes", "show", tmp_path / "a.yaml")
     assert (done.exit_code, done.stderr) == (
         2,
         f"assistants_compat: {tmp_path / 'a.yaml'}: No such file or directory\n",
@@ -181,7 +187,7 @@ def test_show_tells_exchanges_without_secrets(tmp_path: Path) -> None:
     )
     recording["interactions"][0]["request"]["headers"]["authorization"] = ["Bearer sk-test-secret-1234"]
     (tmp_path / "a.yaml").write_text(vcr.dump(recording), "utf-8")
-    done = _run("show", tmp_path / "a.yaml")
+    done = _run("cassettes", "show", tmp_path / "a.yaml")
     assert (done.exit_code, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == f"1. POST api.openai.com/v1/threads/{THREAD}/runs"
@@ -196,13 +202,13 @@ def test_show_tells_exchanges_without_secrets(tmp_path: Path) -> None:
         "2. GET example.blob.core.windows.net/a?sv=1&sig=...&x=2",
         "   <- 200 (2 bytes)",
     ]
-    assert json.loads(_run("show", tmp_path / "a.yaml", "--json").stdout) == {"lines": lines}
+    assert json.loads(_run("cassettes", "show", tmp_path / "a.yaml", "--json").stdout) == {"lines": lines}
 
 
 def test_without_pyyaml_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyYAML comes with the extra `pytest`; whoever has not installed it is told so."""
     monkeypatch.setitem(__import__("sys").modules, "yaml", None)
     (tmp_path / "a.yaml").write_text("interactions: []", "utf-8")
-    done = _run("show", tmp_path / "a.yaml")
+    done = _run("cassettes", "show", tmp_path / "a.yaml")
     assert done.exit_code == 2
     assert "pip install 'assistants-compat[pytest]'" in done.stderr

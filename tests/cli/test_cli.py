@@ -230,6 +230,18 @@ def test_wrong_settings_and_no_key_are_wrong_use(invoke: Callable[..., Any], mon
     assert done.stderr == "assistants_compat: ASSISTANTS_COMPAT_MODE is 'sideways', which cannot be used there.\n"
 
 
+@pytest.mark.parametrize("arguments", [["settle"], ["settle", "--watch"], ["download", "thread_a"]])
+def test_a_switch_that_is_off_is_wrong_use(
+    invoke: Callable[..., Any], environment: Callable[..., None], arguments: list[str]
+) -> None:
+    """A command that needs a wrapped client says so in a line."""
+    environment(ASSISTANTS_COMPAT="off")
+    done = invoke(*arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    words = "ASSISTANTS_COMPAT=off leaves every client as it is: unset it for this command."
+    assert done.stderr == f"assistants_compat: {words}\n"
+
+
 def test_azure_is_taken_where_its_endpoint_is_set(
     door: Door, client: Any, upstream: StandIn, invoke: Callable[..., Any], environment: Callable[..., None]
 ) -> None:
@@ -255,14 +267,14 @@ def asked_on_azure(door: Door, client: Any, upstream: StandIn, add: Callable[...
 
 
 def test_azure_without_a_key_is_asked_by_who_is_signed_in(
-    door: Door, client: Any, upstream: StandIn, command: Callable[..., Any], environment: Callable[..., None]
+    door: Door, client: Any, upstream: StandIn, invoke: Callable[..., Any], environment: Callable[..., None]
 ) -> None:
     """The tokens are those of azure-identity; the key of OpenAI, which is set too, does not go there."""
     pytest.importorskip("azure.identity", reason="azure-identity is not installed")
     with identities() as given:
         thread_id = asked_on_azure(door, client, upstream, environment, **given.app_service)
-        done = command("download", thread_id)
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"downloads{os.sep}sales.csv\n", "")
+        done = invoke("download", thread_id)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, f"downloads{os.sep}sales.csv\n", "")
     assert {request.headers["authorization"] for request in upstream.requests} == {"Bearer token-1"}
 
 
@@ -315,12 +327,12 @@ def test_settle_finishes_what_nobody_polls(
     invoke: Callable[..., Any],
     settings: Settings,
 ) -> None:
-    """In a process of its own; said in numbers, or as JSON with every id."""
+    """Said in numbers, or as JSON with every id."""
     _, file_id = run_without_its_file(door, client, upstream)
     upstream.script(Turn(text="Hello.", polls=0))
     run = start_run(door, client)
-    done = command("settle")
-    assert (done.returncode, done.stderr) == (0, "")
+    done = invoke("settle")
+    assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout == "1 runs finished, 0 still active, 1 files recovered, 0 failed\n"
     assert look_at(door, client, run).status == "completed"
     assert {row["stored"] for row in dump(settings)["files"] if row["id"] == file_id} == {True}
@@ -453,20 +465,3 @@ def test_help_has_examples_for_every_command(invoke: Callable[..., Any]) -> None
         done = invoke(*arguments, "--help")
         assert done.exit_code == 0
         assert f"\n    python -m assistants_compat {' '.join(arguments)}" in done.stdout
-
-
-WITHOUT = """
-import runpy, sys
-sys.modules[sys.argv[1]] = None
-sys.argv[1:] = ["settle"]
-runpy.run_module("assistants_compat", run_name="__main__", alter_sys=True)
-"""
-
-
-@pytest.mark.parametrize("missing", ["typer", "rich"])
-def test_without_the_extra_it_says_what_to_install(missing: str) -> None:
-    """One line and exit code 2; the library itself imports."""
-    line = [sys.executable, "-c", WITHOUT, missing]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=100)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "The command line needs an extra: pip install 'assistants-compat[cli]'\n"

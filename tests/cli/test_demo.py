@@ -5,27 +5,38 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from typer.testing import CliRunner, Result
+
+from assistants_compat.cli import app
 from assistants_compat.settings import variables
+from assistants_compat.switch import SWITCH
 
 
-def run(directory: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """The command as a shell runs it, from another directory, without a key."""
-    hidden = ("OPENAI_", "AZURE_")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-    line = [sys.executable, "-W", "error", "-m", "assistants_compat", "demo", *arguments]
-    return subprocess.run(
-        line, capture_output=True, text=True, check=False, timeout=100, cwd=directory, env={**environment, **more}
-    )
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The command in an empty directory, without a key."""
+    for name in [name for name in os.environ if name.startswith(("OPENAI_", "AZURE_"))]:
+        monkeypatch.delenv(name)
+    for name in (SWITCH, *variables().values()):
+        monkeypatch.setenv(name, "")  # so that what the command takes away comes back
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str, **more: str) -> Result:
+        for name, value in more.items():
+            monkeypatch.setenv(name, value)
+        return CliRunner().invoke(app, ["demo", *arguments], catch_exceptions=False)
+
+    return call
 
 
-def test_it_ends_with_a_table_and_a_chart(tmp_path: Path) -> None:
+def test_it_ends_with_a_table_and_a_chart(run: Callable[..., Result], tmp_path: Path) -> None:
     """Both are downloaded, and there is nothing else: no store, no other file."""
-    done = run(tmp_path, XDG_DATA_HOME=str(tmp_path / "data"))
-    assert done.returncode == 0, done.stderr
+    done = run(XDG_DATA_HOME=str(tmp_path / "data"))
+    assert done.exit_code == 0, done.stderr
     assert done.stdout.splitlines()[-2:] == [
         f"saved      downloads{os.sep}sales_by_region.csv",
         f"saved      downloads{os.sep}sales_by_region.png",
@@ -37,22 +48,22 @@ def test_it_ends_with_a_table_and_a_chart(tmp_path: Path) -> None:
     assert files["downloads/sales_by_region.png"].startswith(b"\x89PNG\r\n\x1a\n")
 
 
-def test_settings_and_proxies_of_the_environment_do_not_count(tmp_path: Path) -> None:
-    """Not even such as cannot be used; the answer is one JSON object."""
+def test_settings_and_proxies_of_the_environment_do_not_count(run: Callable[..., Result], tmp_path: Path) -> None:
+    """Not even such as cannot be used, nor the switch; the answer is one JSON object."""
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         proxy = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        broken = dict.fromkeys(variables().values(), "://nowhere")
-        done = run(tmp_path, "--to", "here", "--json", HTTP_PROXY=proxy, http_proxy=proxy, NO_PROXY="", **broken)
-    assert done.returncode == 0, done.stderr
+        broken = dict.fromkeys(variables().values(), "://nowhere") | {SWITCH: "off"}
+        done = run("--to", "here", "--json", HTTP_PROXY=proxy, http_proxy=proxy, NO_PROXY="", **broken)
+    assert done.exit_code == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["status"] == "completed"
     assert [Path(path).name for path in told["files"]] == ["sales_by_region.csv", "sales_by_region.png"]
     assert all((tmp_path / path).is_file() for path in told["files"])
 
 
-def test_a_directory_that_cannot_be_made_is_a_line(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_made_is_a_line(run: Callable[..., Result], tmp_path: Path) -> None:
     """And exit code 1."""
     (tmp_path / "file").write_text("x")
-    done = run(tmp_path, "--to", "file")
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+    done = run("--to", "file")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1].startswith("assistants_compat: ")

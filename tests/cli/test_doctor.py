@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,7 +83,10 @@ def test_a_healthy_set_up_passes(
     assert {name: state(found, name) for name in found} == {
         "sdk": "ok",
         "extras": "ok",
+        "switch": "ok",
         "settings": "ok",
+        "assistants": "skipped",
+        "report": "skipped",
         "store": "ok",
         "files": "ok",
         "azure": "skipped",
@@ -127,10 +128,47 @@ def test_a_misspelt_name_is_seen(examined: Callable[..., Any], given: Any, name:
     )
 
 
-def test_the_switch_is_no_misspelt_setting(examined: Callable[..., Any], given: Any) -> None:
-    """`ASSISTANTS_COMPAT=off` is read elsewhere."""
+def test_a_switch_that_is_off_is_said(examined: Callable[..., Any], given: Any) -> None:
+    """It is no misspelt setting; what needs a wrapped client is skipped.  Another word than on or off is wrong."""
     given(ASSISTANTS_COMPAT="off")
-    assert state(examined(), "settings") == "ok"
+    found = examined()
+    assert {name: state(found, name) for name in ("switch", "settings", "key", "upstream")} == {
+        "switch": "failed",
+        "settings": "ok",
+        "key": "skipped",
+        "upstream": "skipped",
+    }
+    assert "unset ASSISTANTS_COMPAT" in said(found, "switch")
+    given(ASSISTANTS_COMPAT="sideways")
+    assert "is 'sideways'" in said(examined(), "switch")
+
+
+def test_a_wrong_file_of_assistants_is_seen(examined: Callable[..., Any], given: Any, tmp_path: Path) -> None:
+    """With the assistant and the field; a good one is asked for its models."""
+    path = tmp_path / "assistants.json"
+    given(ASSISTANTS_COMPAT_ASSISTANTS=str(path))
+    assert "cannot be read" in said(examined(), "assistants")
+    path.write_text(json.dumps({"asst_x": {"model": 7}}), encoding="utf-8")
+    found = examined()
+    assert (state(found, "assistants"), "asst_x: Invalid type for 'model'" in said(found, "assistants")) == (
+        "failed",
+        True,
+    )
+    path.write_text(json.dumps({"asst_x": {"model": "gpt-gone"}}), encoding="utf-8")
+    found = examined()
+    assert state(found, "assistants") == "ok"
+    assert "gpt-gone" in said(found, "models")
+
+
+@pytest.mark.parametrize(("name", "expected"), [("new/report.jsonl", "ok"), ("file/report.jsonl", "warning")])
+def test_a_report_that_cannot_be_written_is_seen(
+    examined: Callable[..., Any], given: Any, tmp_path: Path, name: str, expected: str
+) -> None:
+    """The program goes on without it, so that is a warning; nothing is made."""
+    (tmp_path / "file").touch()
+    given(ASSISTANTS_COMPAT_REPORT=str(tmp_path / name))
+    assert state(examined(), "report") == expected
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_name_like_none_of_ours_is_seen(examined: Callable[..., Any], given: Any) -> None:
@@ -361,12 +399,11 @@ def test_what_no_check_expects_is_a_finding(given: object) -> None:
     assert doctor._hidden(finding).says == "***"
 
 
-def test_it_is_lines_without_a_terminal(given: object) -> None:
-    """As a shell runs it: a line each, what to do below; exit code 1 for a failing check, no traceback, no colour."""
-    line = [sys.executable, "-W", "error", "-m", "assistants_compat", "doctor"]
-    environment = {**os.environ, "OPENAI_API_KEY": "", "FORCE_COLOR": ""}
-    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=100, env=environment)
-    assert (done.returncode, done.stderr) == (1, "")
+def test_it_is_lines_without_a_terminal(given: Any) -> None:
+    """A line each, what to do below; exit code 1 for a failing check, no traceback, no colour."""
+    given(OPENAI_API_KEY="")
+    done = CliRunner().invoke(app, ["doctor"], catch_exceptions=False)
+    assert (done.exit_code, done.stderr) == (1, "")
     assert "failed   key: no client can be made: " in done.stdout
     assert "         do: set OPENAI_API_KEY" in done.stdout
     assert "\x1b" not in done.stdout

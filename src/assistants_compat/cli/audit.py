@@ -22,7 +22,7 @@ _FAILS = {"any": SEVERITY, "differs": SEVERITY[1:], "unsupported": SEVERITY[-1:]
     )
 )
 def audit(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Folders and files, Python and notebooks.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Folders and files, Python and notebooks.")],
     *,
     form: Annotated[
         Literal["text", "json", "markdown"], typer.Option("--format", help="How it is written to stdout.")

@@ -42,7 +42,7 @@ def convert(
     """Turn recordings of the Assistants API into recordings of the Responses API, for the same tests.
 
     The old calls are played through assistants_compat over an upstream that answers as recorded; nothing is sent
-    anywhere.  What is not known, what cannot be converted and what a test will see differently is said line by line.
+    anywhere. What is not known, what cannot be converted and what a test will see differently is said line by line.
     A recording without such calls is copied; what is no recording is said and left out.
     """
     logging.getLogger("assistants_compat").addHandler(logging.NullHandler())  # what it would say is in the report
@@ -69,6 +69,8 @@ def convert(
             say(f"{path}: {line}")
         report[str(path)] = _as_json(converted, target if is_whole or partly else None)
         told.append(f"{path}: {_in_words(converted)}" + (f" -> {target}" if is_whole or partly else ", not written"))
+    if not told:
+        stop("there is no recording", WRONG_USE)
     show(told, report if as_json else None)
     if failed:
         raise typer.Exit(NOT_DONE)

@@ -14,6 +14,7 @@ import typer
 from ..downloads import download_files
 from ..intercept import wrap
 from ..settings import Settings, variables
+from ..switch import SWITCH
 from ..testing import StandIn, Turn
 from .terminal import AsJson, examples, say, show, troubles_said
 
@@ -37,7 +38,7 @@ def demo(
 
     What answers is a stand-in for the Responses API on this machine; the legacy code in between is the real thing.
     """
-    for variable in variables().values():  # of a program that this is not
+    for variable in (SWITCH, *variables().values()):  # of a program that this is not
         os.environ.pop(variable, None)
     files = {"sales_by_region.csv": _table(), "sales_by_region.png": _chart()}
     with troubles_said(), StandIn() as upstream:

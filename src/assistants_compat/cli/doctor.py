@@ -22,6 +22,7 @@ from urllib.parse import quote, urlsplit
 import openai
 import typer
 
+from .. import declared
 from ..clients import reason, served
 from ..errors import CompatError, SettingsError, SignInError
 from ..io import IO, Request
@@ -29,6 +30,7 @@ from ..settings import Settings
 from ..sources import current
 from ..store import places, queries
 from ..store.engine import Connection, network_filesystem, transact
+from ..switch import SWITCH, is_off
 from ..wire import Json, objects
 from .terminal import NOT_DONE, AsJson, client_made, examples, show
 
@@ -37,7 +39,6 @@ commands = typer.Typer(rich_markup_mode=None)
 State = Literal["ok", "warning", "failed", "skipped"]
 
 _PREFIX = "ASSISTANTS_COMPAT_"
-_SWITCH = "ASSISTANTS_COMPAT"  # no setting, and no misspelt one
 _NEWEST_SDK, _NEWEST_PYTHON = (3, 54), (3, 13)  # that the tests run with
 _FULL = 50 * 1024 * 1024  # bytes that are too few for a store
 _MEMORY = re.compile(r"sqlite(?:\+\w+)?://(?:/?|/:memory:)(?:\?.*)?\Z")
@@ -65,6 +66,7 @@ class Ground:
     settings: Settings | None = None
     client: openai.OpenAI | None = None
     assistants: list[Json] | None = None
+    declared: list[Json] = dataclasses.field(default_factory=list)
     listed: list[str] | None = None
 
     @property
@@ -171,6 +173,18 @@ def _is_there(module: str) -> bool:
 # --- settings
 
 
+def _switch(_ground: Ground) -> Iterator[Finding]:
+    try:
+        off = is_off()
+    except SettingsError as error:
+        yield Finding("switch", "failed", str(error), f"set {SWITCH} to on, or unset it")
+        return
+    if off:
+        yield Finding("switch", "failed", f"{SWITCH}=off leaves every client as it is", f"unset {SWITCH}")
+    else:
+        yield Finding("switch", "ok", "on")
+
+
 def _settings(ground: Ground) -> Iterator[Finding]:
     known = {item.metadata["variable"]: item for item in dataclasses.fields(Settings)}
     troubled = False
@@ -183,7 +197,7 @@ def _settings(ground: Ground) -> Iterator[Finding]:
             yield Finding("settings", "failed", str(error), f"correct or unset {variable}")
     for name in sorted(os.environ):
         near = difflib.get_close_matches(name, known, 1, 0.85)
-        if name not in (*known, _SWITCH) and (name.startswith(_PREFIX) or near):
+        if name not in (*known, SWITCH) and (name.startswith(_PREFIX) or near):
             do = f"did you mean {near[0]}?" if near else "no setting is called that; unset it"
             yield Finding("settings", "warning", f"{name} is set, and nothing reads it", do)
     if troubled:
@@ -195,6 +209,33 @@ def _settings(ground: Ground) -> Iterator[Finding]:
         return
     given = [variable for variable in known if os.environ.get(variable)]
     yield Finding("settings", "ok", ", ".join(given) if given else "all as by default")
+
+
+def _declared(ground: Ground) -> Iterator[Finding]:
+    file = None if ground.settings is None else ground.settings.assistants
+    if file is None:
+        yield Finding("assistants", "skipped", "no file of assistants is set")
+        return
+    try:
+        ground.declared = [*declared.read(Path(file)).values()]
+    except SettingsError as error:
+        do = f"mend it, or unset {_PREFIX}ASSISTANTS: until then it is the answer to every request (500)"
+        yield Finding("assistants", "failed", str(error), do)
+    else:
+        yield Finding("assistants", "ok", f"{file} has {len(ground.declared)}")
+
+
+def _report(ground: Ground) -> Iterator[Finding]:
+    file = None if ground.settings is None else ground.settings.report
+    if not isinstance(file, str):
+        yield Finding("report", "skipped", "no file for a report is set")
+        return
+    path = Path(file).absolute()
+    nearest = next(each for each in (path, *path.parents) if each.exists())
+    if nearest.is_dir() == (nearest == path) or not os.access(nearest, os.W_OK):
+        yield Finding("report", "warning", f"{file} cannot be written", f"set {_PREFIX}REPORT to a file that can")
+    else:
+        yield Finding("report", "ok", f"written to {file}")
 
 
 # --- state
@@ -215,7 +256,8 @@ def _store(ground: Ground) -> Iterator[Finding]:
         if not path.exists():
             yield _to_be_made(path)
             return
-        yield from _file(path)
+        if path.is_file():
+            yield from _file(path)
 
     def work(db: Connection) -> tuple[list[Json], int]:
         rows, _ = queries.page(db, "assistants", namespace, queries.Page(limit=100))
@@ -315,6 +357,9 @@ def _key(ground: Ground) -> Iterator[Finding]:
         return
     try:
         client = client_made()
+    except SettingsError as error:  # said above
+        yield Finding("key", "skipped", str(error))
+        return
     except (openai.OpenAIError, CompatError, ValueError) as error:
         name = "AZURE_OPENAI_API_KEY, or sign in with `az login`" if ground.is_azure else "OPENAI_API_KEY"
         yield Finding("key", "failed", f"no client can be made: {reason(error)}", f"set {name}")
@@ -359,7 +404,8 @@ def _wanted(ground: Ground) -> dict[str, str]:
     if ground.settings is None:
         return {}
     renamed = ground.settings.models
-    wanted = {renamed.get(body["model"], body["model"]): "an assistant" for body in ground.assistants or ()}
+    bodies = [*(ground.assistants or ()), *ground.declared]
+    wanted = {renamed.get(body["model"], body["model"]): "an assistant" for body in bodies}
     return {**dict.fromkeys(renamed.values(), f"{_PREFIX}MODELS"), **wanted}
 
 
@@ -422,7 +468,10 @@ async def _ask_and_delete(io: IO, body: Json) -> None:
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("sdk", _sdk),
     ("extras", _extras),
+    ("switch", _switch),
     ("settings", _settings),
+    ("assistants", _declared),
+    ("report", _report),
     ("store", _store),
     ("files", _files),
     ("azure", _endpoint),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from .. import azure
 from ..clients import TROUBLES, reason
 from ..errors import CompatError, SettingsError
 from ..intercept import wrap
+from ..switch import is_off
 
 NOT_DONE, WRONG_USE = 1, 2
 _AZURE_CREDENTIALS = ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")  # of the SDK's own
@@ -52,7 +54,12 @@ def say(line: str) -> None:
 
 def show(lines: list[str], as_json: Mapping[str, Any] | None) -> None:
     """Write what was asked for to stdout, as lines or as one JSON object."""
-    typer.echo("\n".join(lines) if as_json is None else json.dumps(as_json), nl=bool(lines) or as_json is not None)
+    try:
+        typer.echo("\n".join(lines) if as_json is None else json.dumps(as_json), nl=bool(lines) or as_json is not None)
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # whoever read has enough; Typer ends in silence
+            raise
+        stop(f"stdout cannot be written: {error.strerror}")
 
 
 def say_failed(failed: Mapping[str, str]) -> None:
@@ -73,6 +80,9 @@ def client_from_environment() -> openai.OpenAI:
 
 def client_made() -> openai.OpenAI:
     """A wrapped client from the environment; raises what the SDK and we do where none can be made."""
+    if is_off():
+        message = "ASSISTANTS_COMPAT=off leaves every client as it is: unset it for this command."
+        raise SettingsError(message)
     if not os.environ.get("AZURE_OPENAI_ENDPOINT"):
         return wrap(openai.OpenAI())
     if any(os.environ.get(name) for name in _AZURE_CREDENTIALS):
