@@ -91,7 +91,7 @@ def test_json_says_every_field_that_differs(cassettes: Path) -> None:
 def test_what_is_no_recording_in_a_directory_is_left_out(cassettes: Path) -> None:
     """It is said, the others are converted and told of, and the exit code says that not all was done."""
     (cassettes / "old" / "a.yaml").write_text("name: a workflow", "utf-8")
-    done = _run("convert", cassettes / "old", "--to", cassettes / "new")
+    done = _run("cassettes", "convert", cassettes / "old", "--to", cassettes / "new")
     assert done.exit_code == 1
     assert f"left out: {cassettes / 'old' / 'a.yaml'} is no recording of VCR.py" in done.stderr
     assert [line.rpartition("/")[2] for line in done.stdout.splitlines()] == ["test_answer.yaml", "test_embed.yaml"]
@@ -103,7 +103,7 @@ def test_a_secret_that_comes_along_is_said(tmp_path: Path) -> None:
     native = interaction("POST", "/embeddings", {"input": "x"}, {"object": "list"})
     native["request"]["headers"]["authorization"] = ["Bearer sk-proj-0123456789abcdef0123"]
     (tmp_path / "a.yaml").write_text(vcr.dump(document(*old.created(), native)), "utf-8")
-    done = _run("convert", tmp_path / "a.yaml", "--to", tmp_path / "new")
+    done = _run("cassettes", "convert", tmp_path / "a.yaml", "--to", tmp_path / "new")
     assert done.exit_code == 0
     assert "kept from the old recording: 1. POST request authorization: an OpenAI key (sk-p..., " in done.stderr
     assert "0123456789" not in done.stderr + done.stdout
@@ -113,7 +113,7 @@ def test_two_recordings_of_one_name_are_wrong_use(cassettes: Path) -> None:
     """The second would be written over the first, --force or not, so nothing is written."""
     (cassettes / "more").mkdir()
     (cassettes / "more" / "test_embed.yaml").write_text(vcr.dump(document(NATIVE)), "utf-8")
-    done = _run("convert", cassettes / "old", cassettes / "more", "--to", cassettes / "new", "--force")
+    done = _run("cassettes", "convert", cassettes / "old", cassettes / "more", "--to", cassettes / "new", "--force")
     assert (done.exit_code, done.stdout) == (2, "")
     assert "would be written 2 times" in done.stderr
     assert not (cassettes / "new").exists()
@@ -131,7 +131,7 @@ def test_where_nothing_can_be_written_is_a_line(cassettes: Path, given: str, to:
     """An empty directory, a file in the place of one, and a name that promises JSON."""
     (cassettes / "empty").mkdir()
     (cassettes / "one.json").write_text(json.dumps(document(NATIVE)), "utf-8")
-    done = _run("convert", cassettes / given, "--to", cassettes / to)
+    done = _run("cassettes", "convert", cassettes / given, "--to", cassettes / to)
     assert done.exit_code in {1, 2}
     assert said in done.stderr
     assert done.stderr.splitlines()[-1].startswith("assistants_compat: ")
