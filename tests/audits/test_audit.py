@@ -89,6 +89,14 @@ def test_a_gitignore_above_counts_within_its_repository(tmp_path: Path) -> None:
     assert places(audit([tmp_path / "src" / "made"]), tmp_path) == ["src/made/a.py:1"]
 
 
+def test_a_folder_that_is_ignored_is_read_when_it_is_named(tmp_path: Path) -> None:
+    """An environment ignores all of itself; a package in it can be audited all the same."""
+    write(tmp_path, {".git/HEAD": "", "env/.gitignore": "*\n", "env/lib/package/a.py": USE})
+    assert [each.path for each in audit([tmp_path / "env" / "lib" / "package"]).uses] == [
+        str(tmp_path / "env" / "lib" / "package" / "a.py")
+    ]
+
+
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     """Binary and huge files, broken notebooks and old Pythons have a reason; a pipe and a broken link are no files."""
     write(tmp_path, {"good.py": USE, "old.py": "print 'x'", "broken.ipynb": "{", "huge.py": "#" * 5_000_001})

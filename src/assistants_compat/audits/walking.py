@@ -39,12 +39,15 @@ class Walk:
     skipped: list[str] = field(default_factory=list)
 
     def files(self, path: Path) -> Iterator[Path]:
-        """The files of a path in the order of their names; one that is named itself is read anyhow."""
+        """The files of a path in the order of their names; one that is named itself is read anyhow.
+
+        So is a folder: what ignores all of it (an environment's own `.gitignore` does) was meant for another reader.
+        """
         if path.is_file():
             yield path
             return
-        ignored = [] if self.everything else [*_above(path)]
-        yield from self._below(path, ignored)
+        above = [] if self.everything else [*_above(path)]
+        yield from self._below(path, [] if _is_ignored(path.absolute(), above, folder=True) else above)
 
     def _below(self, folder: Path, above: list[_Ignored]) -> Iterator[Path]:
         ignored = above if self.everything else [*above, *_ignored_in(folder)]
@@ -71,8 +74,7 @@ class Walk:
             return False
         if folder and (path.name in _NOT_OURS or (path / "pyvenv.cfg").is_file()):
             return True
-        said = [each.positive for each in ignored if each.fits(path, folder=folder)]
-        return bool(said) and said[-1]
+        return _is_ignored(path, ignored, folder=folder)
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,11 @@ class _Ignored:
         if self.folders and not folder:
             return False
         return self.pattern.fullmatch(path.relative_to(self.base).as_posix()) is not None
+
+
+def _is_ignored(path: Path, ignored: list[_Ignored], *, folder: bool) -> bool:
+    said = [each.positive for each in ignored if each.fits(path, folder=folder)]
+    return bool(said) and said[-1]
 
 
 def _above(path: Path) -> Iterator[_Ignored]:
