@@ -21,9 +21,11 @@ HERE = Path(__file__).parent
 # would repeat itself.
 PAIRS = [
     nox.param("3.10", "1.40.0", id="py3.10-openai-1.40.0"),
-    nox.param("3.13", "1.109.1", id="py3.13-openai-1.109.1"),
+    nox.param("3.13", "1.109.1", id="py3.13-openai-1.109.1"),  # by one door: 1.40 and 2.54 on both sides have both
     nox.param("3.12", "2.54.0", id="py3.12-openai-2.54.0"),
 ]
+
+OLDEST, ONE_DOOR = "1.40.0", "1.109.1"
 
 # Every test on SQLite, which comes with the Python; on PostgreSQL only those of runs, because no SDK knows of it and
 # all Pythons have the same driver. `make test` has every test on both.
@@ -71,8 +73,10 @@ offer_every_pyenv_python()
 def contract(session: nox.Session, sdk: str) -> None:
     """Run tests/contract on one pinned SDK, and a legacy suite with its recordings."""
     install(session, f"locks/py{session.python}-openai-{sdk}.txt", sdk)
-    session.run(*PYTEST, "-n", "auto", "tests/contract", "-k", SELECTED, *session.posargs)
-    session.run(*PYTEST, *RECORDED, "-k", RECORDED_SELECTED)
+    selected = f"({SELECTED}) and not async" if sdk == ONE_DOOR else SELECTED
+    session.run(*PYTEST, "-n", "auto", "tests/contract", "-k", selected, *session.posargs)
+    if sdk != OLDEST:  # suites that record anew have moved on from there
+        session.run(*PYTEST, *RECORDED, "-k", RECORDED_SELECTED)
 
 
 @nox.session(python="3.11")

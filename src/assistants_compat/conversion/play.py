@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -135,7 +136,7 @@ class _Playing:
 
     def play(self) -> Converted:
         seed, troubles = seeding.found(self.evidence)
-        settings = Settings(store="sqlite://", files=None, namespace=f"conversion-{id(self)}")
+        settings = Settings(store="sqlite://", files=None, namespace=f"conversion-{uuid.uuid4().hex}")
         # Under its own settings: in a test, the pytest plugin would give it the test's store.
         unchanged = meanwhile.chosen(lambda given: given)
         with sources.exchanged(self.planned), unchanged, _door(settings, self.upstream) as door:
