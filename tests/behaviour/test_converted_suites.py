@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import legacy_recordings as old
-from assistants_compat.conversion.play import Converted
+from assistants_compat.conversion.play import Converted, convert
 from converted import BASE, document, interaction, replayed, written
 from doors import Door
 from legacy_recordings import ANSWER, ASSISTANT, QUESTION, RUN, STEP, THEN, THREAD, id_of
@@ -96,6 +96,13 @@ def test_a_polled_run(play: Callable[..., Converted]) -> None:
     assert [each["request"]["method"] for each in converted.document["interactions"]] == ["POST", "GET"]
     assert [each.kind for each in converted.outcomes].count("folded") == 6
     assert (converted.refused, converted.troubles) == ([], [])
+
+
+def test_copies_of_a_recording_do_not_meet_in_a_store() -> None:
+    """A folder may hold one conversation many times: each is converted as if it were alone."""
+    recording = document(*old.created(), *old.polled(old.run("completed")), old.read(old.message(ANSWER, "assistant")))
+    refused = [[each.reason for each in convert(recording).refused] for _ in range(5)]
+    assert refused == [[]] * 5
 
 
 def test_a_streamed_run(play: Callable[..., Converted]) -> None:
