@@ -102,6 +102,39 @@ def walked(group: Any, *before: str) -> Iterator[tuple[str, ...]]:
             yield (*before, name)
 
 
+_ACTIVE = ("queued", "in_progress", "requires_action", "cancelling")
+_STYLE = 'font-family="monospace" font-size="14" fill="#333"'
+
+
+def moves() -> str:
+    """The picture of how a run moves: what works on the left, its ends on the right, an arrow for each move."""
+    ends = sorted(set(MOVES) - set(_ACTIVE))
+    left = {status: 40 + 100 * number for number, status in enumerate(_ACTIVE)}
+    right = {status: 25 + 80 * number for number, status in enumerate(ends)}
+    lines = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 400" role="img">',
+        "<title>How a run moves</title>",
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">',
+        '<path d="M0 0 8 4 0 8z" fill="#777"/></marker></defs>',
+        '<rect width="720" height="400" fill="#fff"/>',
+    ]
+    for status, y in left.items():
+        for target in sorted(MOVES[status]):
+            if target in right:
+                path = f"M320 {y}C430 {y} 430 {right[target]} 540 {right[target]}"
+            else:
+                bow = 180 - abs(left[target] - y) // 2  # the further, the wider
+                path = f"M200 {y}C{bow} {y} {bow} {left[target]} 200 {left[target]}"
+            lines.append(f'<path d="{path}" fill="none" stroke="#777" marker-end="url(#tip)"/>')
+    for x, width, places in ((200, 120, left), (540, 100, right)):
+        for status, y in places.items():
+            lines.append(f'<rect x="{x}" y="{y - 15}" width="{width}" height="30" rx="6" fill="#eef" stroke="#557"/>')
+            lines.append(f'<text x="{x + width // 2}" y="{y + 5}" text-anchor="middle" {_STYLE}>{status}</text>')
+    return "\n".join([*lines, "</svg>", ""])
+
+
+PICTURES: dict[str, Callable[[], str]] = {"moves.svg": moves}
+
 PARTS: dict[tuple[str, str], Callable[[], Iterator[str]]] = {
     ("endpoints.md", "calls"): lambda: calls(knowledge.ROWS),
     ("endpoints.md", "files"): lambda: calls(knowledge.FILES),
@@ -122,11 +155,13 @@ def with_part(page: str, part: str, lines: Iterator[str]) -> str:
 
 
 def main() -> None:
-    """Write every part."""
+    """Write every part, and the pictures."""
     for (name, part), lines in PARTS.items():
         path = DOCS / name
         path.write_text(with_part(path.read_text(encoding="utf-8"), part, lines()), encoding="utf-8")
         sys.stdout.write(f"{name}: {part}\n")
+    for name, picture in PICTURES.items():
+        (DOCS / name).write_text(picture(), encoding="utf-8")
 
 
 if __name__ == "__main__":

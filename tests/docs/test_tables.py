@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tables import DOCS, PARTS, with_part
+from tables import DOCS, PARTS, PICTURES, with_part
 
 ROOT = DOCS.parent
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -18,6 +18,12 @@ def test_a_part_that_is_drawn_from_the_code_is_as_the_code_says(name: str, part:
     """Run `python tests/docs/tables.py` where this fails."""
     page = (DOCS / name).read_text(encoding="utf-8")
     assert page == with_part(page, part, PARTS[name, part]())
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_is_drawn_from_the_code(name: str) -> None:
+    """Run `python tests/docs/tables.py` where this fails."""
+    assert (DOCS / name).read_text(encoding="utf-8") == PICTURES[name]()
 
 
 def pages() -> Iterator[Path]:
