@@ -98,18 +98,8 @@ demo: .venv/demo/$(READY)
 	@"$(UV)" pip check -q -p .venv/test
 	@touch $@
 
-# With COV=1 the folders that step through the library's own code are measured, which takes half as long again; the
-# others (processes, pages, other people's suites) run as ever.
-MEASURED := tests/contract tests/pure tests/recordings tests/store tests/streaming
-PYTEST = .venv/test/bin/python -m pytest -n $(JOBS) --dist worksteal
-
 test: .venv/test/wheel-$(PY)
-ifdef COV
-	@$(PYTEST) $(MEASURED) --cov --cov-report=term $(ARGS)
-	@$(PYTEST) tests cassettes $(MEASURED:%=--ignore=%) $(ARGS)
-else
-	@$(PYTEST) $(ARGS)
-endif
+	@.venv/test/bin/python -m pytest -n $(JOBS) --dist worksteal $(if $(COV),--cov --cov-report=term) $(ARGS)
 
 record: .venv/test/wheel-$(PY)
 	@.venv/test/bin/python -m pytest cassettes --record-mode=rewrite $(ARGS)
