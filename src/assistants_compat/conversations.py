@@ -14,7 +14,6 @@ import openai
 from .clients import TROUBLES, everything, reason, served
 from .containers import GUARD
 from .errors import ApiError, CompatError
-from .ids import may_be_ours
 from .io import IO, Request
 from .store import queries
 from .store.engine import Connection
@@ -109,11 +108,10 @@ async def _to_conversation(io: IO, thread_id: str) -> Moved:
 
 async def _uploaded(io: IO, uses: list[Use]) -> tuple[dict[Use, str], dict[str, str]]:
     """The upstream's ids of those files that are ours, and why some have none."""
-    ours = [use for use in uses if may_be_ours(use[0])]
     gone: dict[str, str] = {}
     while True:
         try:
-            left = [use for use in ours if use[0] not in gone]
+            left = [use for use in uses if use[0] not in gone]
             return await io.read(lambda db: names(db, io.settings.namespace, left)), gone  # noqa: B023 - called at once
         except NotUploadedError as needed:  # noqa: PERF203 - each try is one of its own
             for use in needed.uses:

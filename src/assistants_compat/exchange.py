@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from .checks import Check
 from .errors import ApiError
-from .wire import Json
+from .wire import Json, finite, refuse_constant
 
 # What a handler may know of a request's headers, in lower case; no credential is among them.
 HEADERS = ("range", "if-range")
@@ -48,22 +47,11 @@ class Call:
             body: Any = {}
         else:
             try:
-                body = json.loads(self.body, parse_constant=_refuse_constant, parse_float=_finite)
+                body = json.loads(self.body, parse_constant=refuse_constant, parse_float=finite)
             except (ValueError, RecursionError):
                 raise ApiError(400, _NOT_JSON) from None
         check(body, "")
         return dict(body)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)  # NaN and Infinity are not JSON
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError(text)  # 1e999 could be neither kept nor sent on as JSON
-    return value
 
 
 # The platform's own words for any endpoint that takes JSON.

@@ -339,21 +339,20 @@ _THREADS: RunVar[ThreadPoolExecutor] = RunVar("assistants_compat_threads")
 
 
 def _limiter() -> anyio.CapacityLimiter:
-    try:
-        return _LIMITER.get()
-    except LookupError:
-        limiter = anyio.CapacityLimiter(_STORE_THREADS)
-        _LIMITER.set(limiter)
-        return limiter
+    return _of_loop(_LIMITER, lambda: anyio.CapacityLimiter(_STORE_THREADS))
 
 
 def _threads() -> ThreadPoolExecutor:
+    return _of_loop(_THREADS, lambda: ThreadPoolExecutor(_STORE_THREADS, "assistants-compat-store"))
+
+
+def _of_loop(kept: RunVar[T], make: Callable[[], T]) -> T:
     try:
-        return _THREADS.get()
+        return kept.get()
     except LookupError:
-        threads = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="assistants-compat-store")
-        _THREADS.set(threads)
-        return threads
+        made = make()
+        kept.set(made)
+        return made
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

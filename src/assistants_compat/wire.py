@@ -6,9 +6,23 @@ oddity and its source.
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+import math
+from typing import Any, NoReturn, TypedDict
 
 Json = dict[str, Any]
+
+
+def refuse_constant(name: str) -> NoReturn:
+    """For a decoder's `parse_constant`: NaN and Infinity are not JSON."""
+    raise ValueError(name)
+
+
+def finite(text: str) -> float:
+    """For a decoder's `parse_float`: 1e999 could be neither kept nor sent on as JSON."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(text)
+    return value
 
 
 def as_object(value: object) -> Json:

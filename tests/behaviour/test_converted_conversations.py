@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,21 +24,16 @@ AZURE = "https://example.openai.azure.com/openai"
 
 
 @pytest.fixture
-def door() -> Iterator[Door]:
-    """One kind of client is enough here: what differs is the recording."""
-    opened = Door("sync")
-    yield opened
-    opened.close()
+def play(sync: Door, tmp_path: Path) -> Callable[..., Converted]:
+    """Convert a recording, and run a suite over it with a client that was wrapped; all of it is played.
 
-
-@pytest.fixture
-def play(door: Door, tmp_path: Path) -> Callable[..., Converted]:
-    """Convert a recording, and run a suite over it with a client that was wrapped; all of it is played."""
+    One kind of client is enough here: what differs is the recording.
+    """
 
     def run(suite: Callable[[Any], None], *interactions: dict[str, Any], **options: Any) -> Converted:
         converted = written(document(*interactions), tmp_path / "new.yaml")
         with replayed(tmp_path / "new.yaml") as (settings, tape):
-            client = door.client(SimpleNamespace(base_url=BASE, azure_endpoint=AZURE[:-7]), settings, **options)
+            client = sync.client(SimpleNamespace(base_url=BASE, azure_endpoint=AZURE[:-7]), settings, **options)
             suite(client)
             client.close()  # a stream that was left is read to its end
             assert tape.all_played

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,14 +26,6 @@ CODE = {"type": "code_interpreter"}
 SEARCH: dict[str, Any] = {"type": "file_search"}
 
 Suite = Callable[[Any, Door], None]
-
-
-@pytest.fixture(params=["sync", "async"])
-def door(request: pytest.FixtureRequest) -> Iterator[Door]:
-    """Both kinds of client; the store is always an empty one in memory."""
-    opened = Door(request.param, asyncio.new_event_loop() if request.param == "async" else None)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

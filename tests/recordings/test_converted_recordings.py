@@ -67,16 +67,6 @@ def _interactions(recordings: ModuleType, path: Path) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture(params=["sync", "async"])
-def door(request: pytest.FixtureRequest) -> Iterator[Door]:
-    """Both kinds of client; the store is always an empty one in memory."""
-    import asyncio  # noqa: PLC0415 - only for one of them
-
-    opened = Door(request.param, asyncio.new_event_loop() if request.param == "async" else None)
-    yield opened
-    opened.close()
-
-
 def test_every_recording_converts_and_answers_as_recorded(
     recordings: ModuleType, door: Door, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

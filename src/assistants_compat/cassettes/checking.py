@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from . import vcr
+from .hygiene import WHO
 from .leaks import Leak, leaks, masked
 from .old import is_old
 
 _SUFFIXES = {".yaml", ".yml"}
-# Who asked: never a secret by its look, and nobody else's business.
-_WHO = ("authorization", "api-key", "x-api-key", "cookie", "set-cookie", "openai-organization", "openai-project")
 _NOBODY = re.compile(
     r"(?i)[\W_]*(?:bearer\s+)?[\W_]*(?:scrubbed|redacted|removed|filtered|hidden|dummy|fake|test|x+)?[\W_]*\Z"
 )
@@ -42,7 +41,7 @@ def found_in(document: Mapping[str, Any], harmless: Collection[re.Pattern[str]])
             said = list(leaks(dict(headers), place, harmless))
             told = {leak.place for leak in said}
             yield from said
-            for name in _WHO:
+            for name in WHO:
                 value = " ".join(headers.get(name, ()))
                 if f"{place} {name}" not in told and not _NOBODY.match(value):
                     yield Leak("a header that says who asked", f"{place} {name}", masked(value))

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 HIDDEN = "scrubbed"
 
+WHO = ("authorization", "api-key", "x-api-key", "cookie", "set-cookie", "openai-organization", "openai-project")
+"""The headers that say who asked: never a secret by their look alone, and nobody else's business."""
 REQUEST_HEADERS = frozenset({"accept", "content-type", "openai-beta"})
 RESPONSE_HEADERS = frozenset(
     {

@@ -20,7 +20,6 @@ from ..cassettes.old import is_old
 from ..wire import Json
 
 _VCRS_OWN = {"method", "scheme", "host", "port", "path", "query", "uri"}
-_SECRET_HEADERS = ("authorization", "api-key", "cookie", "openai-organization", "openai-project", "x-api-key")
 _LEAST = 8  # characters of a header's value that is looked for elsewhere: a shorter one is in any text
 
 
@@ -112,7 +111,7 @@ _method.__name__, _uri.__name__, _body.__name__ = "method", "uri", "body"  # as 
 
 def _hidden(headers: Any) -> list[str]:
     """What the headers hold that must be nowhere in the cassette: the values, and what stands behind `Bearer`."""
-    values = [str(headers[name]) for name in _SECRET_HEADERS if name in headers]
+    values = [str(headers[name]) for name in hygiene.WHO if name in headers]
     words = {word for value in values for word in (value, value.rpartition(" ")[2])}
     return [word for word in words if len(word) >= _LEAST]
 
