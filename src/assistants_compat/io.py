@@ -21,6 +21,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.to_thread
@@ -298,11 +299,16 @@ class AsyncIO(IO):
     async def _call(self, work: Callable[[], T]) -> T:
         # A transaction, once wanted, is finished: an undo must run although its caller was cancelled.
         with anyio.CancelScope(shield=True):
-            if not _in_asyncio():
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:  # trio, which knows cancel scopes only
                 return await anyio.to_thread.run_sync(work, limiter=_limiter())
             # Not by anyio here: its way to a thread and back takes five times as long (benchmarks/streams.py).
-            thread = asyncio.get_running_loop().run_in_executor(_threads(), copy_context().run, work)
-            return await _finished(thread)
+            thread = loop.run_in_executor(_threads(loop), copy_context().run, work)
+            try:
+                return await asyncio.shield(thread)
+            except asyncio.CancelledError as cancelled:
+                return await _finished(thread, cancelled)
         raise AssertionError  # pragma: no cover - a shielded scope swallows nothing, which its type does not say
 
     async def together(self, works: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
@@ -335,52 +341,42 @@ class AsyncIO(IO):
 # Threads of our own, as many for each event loop: the default ones may all be waiting for us (a server's synchronous
 # endpoints). Those of a loop that is gone end with it.
 _LIMITER: RunVar[anyio.CapacityLimiter] = RunVar("assistants_compat_limiter")
-_THREADS: RunVar[ThreadPoolExecutor] = RunVar("assistants_compat_threads")
+_THREADS: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
 
 
 def _limiter() -> anyio.CapacityLimiter:
-    return _of_loop(_LIMITER, lambda: anyio.CapacityLimiter(_STORE_THREADS))
-
-
-def _threads() -> ThreadPoolExecutor:
-    return _of_loop(_THREADS, lambda: ThreadPoolExecutor(_STORE_THREADS, "assistants-compat-store"))
-
-
-def _of_loop(kept: RunVar[T], make: Callable[[], T]) -> T:
     try:
-        return kept.get()
+        return _LIMITER.get()
     except LookupError:
-        made = make()
-        kept.set(made)
-        return made
+        limiter = anyio.CapacityLimiter(_STORE_THREADS)
+        _LIMITER.set(limiter)
+        return limiter
+
+
+def _threads(loop: asyncio.AbstractEventLoop) -> ThreadPoolExecutor:
+    threads = _THREADS.get(loop)
+    if threads is None:
+        threads = _THREADS[loop] = ThreadPoolExecutor(_STORE_THREADS, "assistants-compat-store")
+    return threads
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     return run(work())
 
 
-def _in_asyncio() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False  # trio, which knows cancel scopes only
-    return True
+async def _finished(work: asyncio.Future[T], cancelled: asyncio.CancelledError) -> T:
+    """The result of `work` although its caller was cancelled meanwhile: the cancellation then meets the next await.
 
-
-async def _finished(work: asyncio.Future[T]) -> T:
-    """The result of `work` even if its caller is cancelled meanwhile: the cancellation then meets the next await.
-
-    asyncio's own `Task.cancel()` (`wait_for`, a server that drops a request) passes through anyio's shields, and would
-    lose what a transaction that goes on in its thread has done.
+    Else what a transaction that goes on in its thread has done would be lost.  What asyncio cancels itself
+    (`wait_for`, a server that drops a request) passes through anyio's shields.
     """
-    cancelled: asyncio.CancelledError | None = None
     while not work.done():
         try:
             await asyncio.wait([work])
         except asyncio.CancelledError as error:  # noqa: PERF203 - each one is caught by itself
             cancelled = error
     caller = asyncio.current_task()
-    if cancelled is not None and caller is not None:
+    if caller is not None:
         if sys.version_info >= (3, 11):
             caller.uncancel()  # it is asked for again, once
         caller.cancel(*cancelled.args)
