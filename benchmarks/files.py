@@ -1,6 +1,7 @@
-"""How fast big files are, and in how little memory: `python benchmarks/files.py [--size 512] [--rounds 3]`.
+"""How fast big files are, and in how little memory: `python benchmarks/files.py [--size 512] [--rounds 4]`.
 
-Side by side in one process, round by round, so that a busy machine slows both. Four roads, by a synchronous and an
+Side by side in one process, round by round, so that a busy machine slows both, each in turn first, and on a disk that
+has written all that came before. Four roads, by a synchronous and an
 asynchronous client, over a local directory, an S3 server (moto) and Azure's own (azurite), all on loopback:
 
 - save: a run ends and its file is copied out of the container. The plain copy gets the same bytes from the same server
@@ -113,20 +114,26 @@ class Bench:
         self.client: Any = assistants_compat.wrap(kind(base_url=self.base_url, api_key="k", timeout=600), settings)
         self.plain: Any = http.Client(timeout=600)
         self.key = {"Authorization": "Bearer k"}
+        (self.folder / "downloads").mkdir(exist_ok=True)
 
     # --- save
 
-    def save(self) -> tuple[Any, str, float, float]:
-        """A run up to its last look, which copies the file; run and file's id, seconds and MB of that look."""
+    def asked(self) -> Any:
+        """A run whose file lies in a container."""
         beta = self.client.beta
         assistant = self.wait(beta.assistants.create(model="gpt-4o", tools=[{"type": "code_interpreter"}]))
         thread = self.wait(beta.threads.create(messages=[{"role": "user", "content": "Make it."}]))
-        run = self.wait(beta.threads.runs.create(thread.id, assistant_id=assistant.id))
-        ended, seconds, memory = grown(lambda: self.wait(beta.threads.runs.retrieve(run.id, thread_id=thread.id)))
+        return self.wait(beta.threads.runs.create(thread.id, assistant_id=assistant.id))
+
+    def save(self, run: Any) -> tuple[str, float, float]:
+        """The last look at it, which copies the file: the file's id, seconds and MB."""
+        beta = self.client.beta
+        self._cleared()
+        ended, seconds, memory = grown(lambda: self.wait(beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)))
         if ended.status != "completed":
             raise AssertionError(ended)
-        page = self.wait(beta.threads.messages.list(thread.id))
-        return ended, page.data[0].content[0].text.annotations[0].file_path.file_id, seconds, memory
+        page = self.wait(beta.threads.messages.list(run.thread_id))
+        return page.data[0].content[0].text.annotations[0].file_path.file_id, seconds, memory
 
     def source(self) -> str:
         """The URL of the file in the newest container."""
@@ -137,6 +144,7 @@ class Bench:
     def save_plainly(self) -> float:
         """The same bytes, from the same server to the same place, by the HTTP library alone; seconds."""
         source = self.source()
+        self._cleared()
         begun = time.perf_counter()
         if self.asynchronous:
             self.loop.run_until_complete(self._save_plainly_async(source))
@@ -192,27 +200,35 @@ class Bench:
             return await self._written_async(got.aiter_bytes(), sync=sync)
 
     def _written(self, pieces: Iterator[bytes], *, sync: bool = False) -> int:
-        with (self.folder / "copy.bin").open("wb") as target:
+        with self._target(sync=sync).open("wb") as target:
             size = sum(target.write(piece) for piece in pieces)
             if sync:
                 os.fsync(target.fileno())
         return size
 
     async def _written_async(self, pieces: AsyncIterator[bytes], *, sync: bool = False) -> int:
-        with (self.folder / "copy.bin").open("wb") as target:
+        with self._target(sync=sync).open("wb") as target:
             size = sum([target.write(piece) async for piece in pieces])
             if sync:
                 os.fsync(target.fileno())
         return size
 
+    def _target(self, *, sync: bool) -> Path:
+        """A new file where the library makes one, too: the system hands the memory of an old one to its successor."""
+        return self.folder / ("downloads/plain.bin" if sync else "copy.bin")
+
+    def _cleared(self) -> None:
+        """Remove what was downloaded; nobody's time."""
+        for path in (self.folder / "downloads").iterdir():
+            path.unlink()
+        os.sync()
+
     # --- download
 
     def download(self, run: Any) -> int:
-        """`download_files` into a directory; the size of what is there, which is removed again."""
+        """`download_files` into a directory; the size of what is there."""
         [path] = self.wait(assistants_compat.download_files(self.client, run, self.folder / "downloads"))
-        size: int = path.stat().st_size
-        path.unlink()
-        return size
+        return int(path.stat().st_size)
 
     # --- restore
 
@@ -243,20 +259,27 @@ class Bench:
 
     # --- all of it
 
-    def a_round(self, size: int) -> None:
-        """Each road once, the plain copy and the library in turn."""
-        run, made, seconds, memory = self.save()
-        self._note("save", self.save_plainly(), seconds, memory)
-        self._both("read", size, lambda: self.read_plainly(made), lambda: self.read(made))
-        self._both("download", size, lambda: self.read_plainly(made, sync=True), lambda: self.download(run))
-        self._both("restore", size, self.restore_plainly, lambda: self.restore(run))
+    def a_round(self, size: int, *, plain_first: bool) -> None:
+        """Each road once, by the plain copy and by the library."""
+        run = self.asked()
+        plain = self.save_plainly() if plain_first else None
+        made, seconds, memory = self.save(run)
+        self._note("save", plain or self.save_plainly(), seconds, memory)
+        for road, plainly, work in (
+            ("read", lambda: self.read_plainly(made), lambda: self.read(made)),
+            ("download", lambda: self.read_plainly(made, sync=True), lambda: self.download(run)),
+            ("restore", self.restore_plainly, lambda: self.restore(run)),
+        ):
+            plain = self._timed(plainly, size)[0] if plain_first else None
+            seconds, memory = self._timed(work, size)
+            self._note(road, plain or self._timed(plainly, size)[0], seconds, memory)
         self.wait(self.client.beta.threads.delete(run.thread_id))
         self.wait(self.client.files.delete(made))
 
-    def _both(self, road: str, size: int, plainly: Callable[[], int], work: Callable[[], int]) -> None:
-        _, plain, _ = grown(lambda: self._checked(plainly(), size))
+    def _timed(self, work: Callable[[], int], size: int) -> tuple[float, float]:
+        self._cleared()
         _, seconds, memory = grown(lambda: self._checked(work(), size))
-        self._note(road, plain, seconds, memory)
+        return seconds, memory
 
     @staticmethod
     def _checked(got: int, size: int) -> None:
@@ -318,8 +341,8 @@ def _measured(stack: contextlib.ExitStack, place: str, options: argparse.Namespa
     ok = True
     for asynchronous in (False, True):
         bench = Bench(place, asynchronous, base_url, folder, files, served)
-        for _ in range(options.rounds):
-            bench.a_round(options.size)
+        for number in range(options.rounds):
+            bench.a_round(options.size, plain_first=bool(number % 2))
         ok = bench.judged(options.size) and ok
     return ok
 
@@ -328,7 +351,7 @@ def main() -> int:
     """Measure and judge."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--size", type=int, default=512, help="MB")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--places", nargs="+", default=["local", "s3", "az"], choices=["local", "s3", "az"])
     parser.add_argument("--folder", help="where the files lie meanwhile; some 3 times their size")
     parser.add_argument("--azurite", default=".pytest_cache/d/azurite", help="where azurite is or will be installed")

@@ -20,7 +20,9 @@ from typing import Any, Protocol
 
 from ..errors import CompatError, StoreError
 
-PIECE = 1024 * 1024  # bytes that are read or written in one step: few steps, and little memory
+PIECE = 4 * 1024 * 1024  # bytes that are read or written in one step: few steps, and little memory
+
+_STEP = 256 * 1024  # bytes of one write
 
 _KEY = re.compile(r"file-[0-9A-Za-z]+\Z")
 
@@ -137,11 +139,14 @@ def _trouble_said(directory: Path, done: str = "written to") -> Iterator[None]:
 
 
 def write_all(handle: FileIO, chunks: Sequence[bytes]) -> None:
-    """Write chunks to a file without a buffer, where a write may be a part of it."""
+    """Write chunks to a file without a buffer, where a write may be a part of it.
+
+    In steps: for one of megabytes the system looks for as much memory in one piece, and may take ten times as long.
+    """
     for chunk in chunks:
-        written = handle.write(chunk)
-        while written < len(chunk):
-            written += handle.write(memoryview(chunk)[written:])
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[handle.write(rest[:_STEP]) :]
 
 
 class LocalDraft(Draft):
