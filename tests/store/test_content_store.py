@@ -17,6 +17,7 @@ import pytest
 
 from assistants_compat import Settings, StoreError
 from assistants_compat.io import AsyncIO, BlockingIO, run
+from assistants_compat.store.files import PIECE
 from assistants_compat.testing import StandIn, Turn
 from content_places import ID, LONG, Place, loaded, pieces
 from doors import KEY, Door
@@ -140,7 +141,7 @@ def test_memory_does_not_grow_with_the_file(io: Any) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert max(peaks) < 32 * MB
-    assert peaks[1] - peaks[0] < 2 * MB
+    assert peaks[1] - peaks[0] < 2 * PIECE  # how many of them are there at once differs from time to time
 
 
 # --- through a client
