@@ -20,6 +20,7 @@ from .headers import expected_size
 from .io import IO, Request
 from .names import safe_names
 from .progress import Advance, Begin, progress
+from .store import queries
 from .store.saved import SavedDraft
 from .translate.found import containers_of, made_files
 from .translate.linked import (
@@ -205,7 +206,8 @@ async def _in_run(io: IO, thing: Any) -> _Found:
     messages = await everything(io, f"{_thread(thing.thread_id)}/messages", ("run_id", thing.id))
     steps = await everything(io, f"{path}/steps")
     why = f"run {thing.id}: {why_no_files_in_run(run, steps)}"
-    return _by_id(io, why, messages, steps)
+    kept = await io.read(lambda db: queries.of_run(db, "files", io.settings.namespace, thing.thread_id, thing.id))
+    return _by_id(io, why, messages, steps, [file["id"] for file in kept])
 
 
 async def _in_message(io: IO, thing: Any) -> _Found:
@@ -220,12 +222,16 @@ async def _in_thread(io: IO, thing: Any) -> _Found:
     messages = await everything(io, f"{_thread(thread_id)}/messages")
     steps = [await everything(io, f"{_thread(thread_id)}/runs/{_quoted(run['id'])}/steps") for run in runs]
     why = f"its last run, {runs[-1]['id']}: {why_no_files_in_run(runs[-1], steps[-1])}" if runs else "it has no runs"
-    return _by_id(io, f"thread {thread_id}: {why}", messages, [step for each in steps for step in each])
+    kept = await io.read(lambda db: queries.of_thread(db, "files", io.settings.namespace, thread_id))
+    ids = [file["id"] for file in reversed(kept)]
+    return _by_id(io, f"thread {thread_id}: {why}", messages, [step for each in steps for step in each], ids)
 
 
-def _by_id(io: IO, none: str, messages: Iterable[Json], steps: Iterable[Json]) -> _Found:
+def _by_id(io: IO, none: str, messages: Iterable[Json], steps: Iterable[Json], kept: Iterable[str] = ()) -> _Found:
+    """What these speak of, and then what is `kept` although no message and no step does: its run ended without one."""
     ids = [file_id for message in messages for file_id in files_of_message(message)]
     ids += [file_id for step in steps for file_id in files_of_step(step)]
+    ids += kept
     return _Found({file_id: partial(_described, io, file_id) for file_id in ids}, none)
 
 

@@ -183,15 +183,27 @@ async def _refused(body: Body) -> NotCopiedError:
 async def _checked(io: IO, row: Found, body: Body, expected: int | None) -> tuple[int, str]:
     """Keep the bytes only if they are as many as the container's list or the answer's header says.
 
-    So an error body with status 200 is no file.
+    So an error body with status 200 is no file.  Where the list was not read (on a later try, or when it could not
+    be) the container is asked for the number.
     """
     size, sha256 = await io.save(row["id"], body.chunks(), disposition(row["body"]["filename"]))
-    expected = expected_size(body.headers, size, expected)
+    known = await _listed_size(io, row) if expected is None else expected
+    expected = expected_size(body.headers, size, known)
     if expected is not None and expected != size:
         await io.forget(row["id"])
         reason = f"the container sent {size} of {expected} bytes"
         raise NotCopiedError(reason, again=True)
     return size, sha256
+
+
+async def _listed_size(io: IO, row: Found) -> int | None:
+    """How many bytes a file has in its container; None where that is not said."""
+    container, file = (quote(str(row[name]), safe="") for name in ("container_id", "container_file_id"))
+    try:
+        size = (await io.ask(Request("GET", f"/containers/{container}/files/{file}"))).get("bytes")
+    except errors.UNANSWERED:
+        return None
+    return size if isinstance(size, int) else None
 
 
 async def _pieces(data: bytes) -> AsyncIterator[bytes]:

@@ -20,7 +20,8 @@ from .store.engine import Connection
 from .store.queries import Found
 from .translate import run as runs
 from .translate.found import containers_of
-from .translate.output import Generated, Outcome, outcome_from_response
+from .translate.linked import files_of_message, files_of_step
+from .translate.output import Generated, Outcome, attachment, outcome_from_response
 from .translate.run import added, outcome_of_response, status_of_calls, usage_from_response
 from .wire import Json, Run, objects
 
@@ -63,6 +64,7 @@ async def finish(
     written: Found | None = None
     new: list[Generated] = []
     try:
+        await _attach_rest(io, row, outcome)
         new = await unknown(io, outcome.files)
         kept = await generated.keep_all(io, new, run)
 
@@ -96,6 +98,26 @@ async def finish(
     if written is not None:
         await generated.tell(io, kept)
     return written or await again(io, row)
+
+
+async def _attach_rest(io: IO, row: Found, outcome: Outcome) -> None:
+    """Attach to the last message what earlier rounds, which called functions, made and had no message for."""
+    if not (round_of(row) and outcome.messages):
+        return
+
+    def work(db: Connection) -> list[str]:
+        files, messages, steps = (
+            queries.of_run(db, noun, row["namespace"], row["thread_id"], row["id"])
+            for noun in ("files", "messages", "steps")
+        )
+        said = [*(each["body"] for each in messages), *outcome.messages]
+        named = {file_id for message in said for file_id in files_of_message(message)}
+        named |= {file_id for step in steps for file_id in files_of_step(step["body"])}
+        return [file["id"] for file in files if file["id"] not in {*named, *outcome.files}]
+
+    rest = await io.read(work)
+    last = outcome.messages[-1]
+    last["attachments"] = [*last["attachments"], *map(attachment, rest)]
 
 
 def _sent(row: Found, response: Mapping[str, Any]) -> list[Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from assistants_compat import Settings
+from assistants_compat import Settings, download_files
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
-from legacy import CODE, asked, finish_run, make_assistant, make_thread
+from legacy import CODE, FUNCTION, asked, finish_run, make_assistant, make_thread, submit
 from streams import rest
 
 CALL = {"type": "code_interpreter_call", "code": "make()", "outputs": []}
@@ -141,6 +142,62 @@ def test_a_body_that_is_no_file_is_asked_for_again(door: Door, client: Any, upst
     run = finish_run(door, client, tools=CODE)
     [said] = messages_of(door, client, run)
     assert read(door, client, said.content[0].text.annotations[0].file_path.file_id) == b"1,2,3"
+
+
+def test_a_body_that_is_no_file_is_asked_for_again_where_no_list_said_its_size(
+    door: Door, client: Any, upstream: StandIn
+) -> None:
+    """The container could not be listed: it is asked how long the file is."""
+    upstream.script(Turn(text="[a](sandbox:/mnt/data/a.csv)", files={"a.csv": b"1,2,3"}, polls=0))
+    upstream.fault(Fault("GET /containers/*/files", status=500))
+    upstream.fault(Fault("GET /containers/*/content", status=200, body={"error": {"message": "busy"}}))
+    run = finish_run(door, client, tools=CODE)
+    [said] = messages_of(door, client, run)
+    assert read(door, client, said.content[0].text.annotations[0].file_path.file_id) == b"1,2,3"
+
+
+def test_a_later_try_takes_no_error_body_for_the_file(door: Door, client: Any, upstream: StandIn) -> None:
+    """The run's end could not copy it; the next download gets a 200 with an error body first, and then the file."""
+    upstream.script(Turn(text="[a](sandbox:/mnt/data/a.csv)", files={"a.csv": b"1,2,3"}, polls=0))
+    upstream.fault(Fault("GET /containers/*/content", status=403))
+    run = finish_run(door, client, tools=CODE)
+    [said] = messages_of(door, client, run)
+    upstream.fault(Fault("GET /containers/*/content", status=200, body={"error": {"message": "busy"}}))
+    assert read(door, client, said.content[0].text.annotations[0].file_path.file_id) == b"1,2,3"
+
+
+@both_ways
+def test_a_file_of_a_round_without_a_message_is_attached_to_the_next_one(
+    door: Door, client: Any, upstream: StandIn, tmp_path: Path, *, stream: bool
+) -> None:
+    """Code left a file and the model called a function: the message of the next round has the file, once."""
+    call = {"type": "function_call", "name": "look", "arguments": "{}", "call_id": "call_1"}
+    upstream.script(Turn(output=[CALL, call], files={"a.csv": b"1"}, polls=0))
+    run = finish_run(door, client, tools=[*CODE, FUNCTION])
+    assert run.status == "requires_action"
+    upstream.script(Turn(output=[message("Done.")], polls=0))
+    submitted = submit(door, client, run, stream=True) if stream else submit(door, client, run)
+    if stream:
+        assert rest(door, submitted)[-1].event == "thread.run.completed"
+    run = door(client.beta.threads.runs.poll(run_id=run.id, thread_id=run.thread_id))
+    [said] = messages_of(door, client, run)
+    [attached] = said.attachments
+    assert read(door, client, attached.file_id) == b"1"
+    [path] = door(download_files(client, run, tmp_path))
+    assert path.read_bytes() == b"1"
+
+
+def test_a_file_of_a_run_without_a_message_is_downloaded(
+    door: Door, client: Any, upstream: StandIn, tmp_path: Path
+) -> None:
+    """The run was cut off after its code: nothing speaks of the file, but the run and its thread have it."""
+    reason = {"reason": "max_output_tokens"}
+    upstream.script(Turn(output=[CALL], files={"a.csv": b"1"}, status="incomplete", incomplete_details=reason, polls=0))
+    run = finish_run(door, client, tools=CODE)
+    assert (run.status, messages_of(door, client, run)) == ("incomplete", [])
+    [path] = door(download_files(client, run, tmp_path))
+    [again] = door(download_files(client, run.thread_id, tmp_path / "thread"))
+    assert (path.name, path.read_bytes(), again.read_bytes()) == ("a.csv", b"1", b"1")
 
 
 def test_a_run_that_runs_no_code_lists_no_container(door: Door, client: Any, upstream: StandIn) -> None:

@@ -327,6 +327,14 @@ def of_thread(db: Connection, noun: Noun, namespace: str, thread_id: str) -> lis
     return _all(db, select(table).where(*where).order_by(table.c.seq.desc()))
 
 
+def of_run(db: Connection, noun: Noun, namespace: str, thread_id: str, run_id: str) -> list[Found]:
+    """The rows of a run, oldest first; its thread is what they are indexed by."""
+    table = TABLES[noun]
+    names = _where(table, {"thread_id": thread_id, "run_id": run_id})
+    where = (table.c.namespace == namespace, table.c.deleted.is_(False), *names)
+    return _all(db, select(table).where(*where).order_by(table.c.seq))
+
+
 def is_named(db: Connection, namespace: str, word: str, *, but: str) -> bool:
     """Whether an assistant or a thread, `but` for one, names something in its body."""
     for table in (assistants, threads):

@@ -259,7 +259,7 @@ class Reading:
         images = message["content"]
         message["content"] = [*images, *blocks, *late] if self.streamed else [*images, *late, *blocks]
         # Late v2 listed linked files here, not images (recordings.md section 3, quoted dumps).
-        message["attachments"] = [_attachment(id_) for id_ in cited]
+        message["attachments"] = [attachment(id_) for id_ in cited]
         end_message(message, None if item.get("status", "completed") == "completed" else reason, now)
         # A step knows no "incomplete": the recorded message step of a run that hit its limit was completed.
         stamp(begun.step, "completed", now)
@@ -315,10 +315,10 @@ class Reading:
         whole, and nothing is estimated (docs/differences.md).
         """
         for file in unknown_files(self.found, self._by_container, self._sizes()):
-            attachment = _attachment(self._file(citation_of(file)).id)
+            made = self._file(citation_of(file))
             if self.outcome.messages:
                 message = self.outcome.messages[-1]
-                message["attachments"] = [*message["attachments"], attachment]
+                message["attachments"] = [*message["attachments"], attachment(made.id)]
         if self.function_step is not None:
             stamp(self.function_step, calls_are, now)
         steps = self.outcome.steps
@@ -346,7 +346,8 @@ def end_message(message: Message, reason: str | None, now: int) -> None:
     message["completed_at"] = now if reason is None else None
 
 
-def _attachment(file_id: str) -> Json:
+def attachment(file_id: str) -> Json:
+    """A file of a message that its text does not link."""
     return {"file_id": file_id, "tools": [{"type": "code_interpreter"}]}
 
 
