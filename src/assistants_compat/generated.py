@@ -15,7 +15,7 @@ from .settings import StoredFile
 from .store import queries
 from .store.engine import Connection
 from .store.queries import Found
-from .translate.found import made_files, place_of
+from .translate.found import has_links, made_files, place_of
 from .translate.output import Generated
 from .wire import Json, Run, objects
 
@@ -48,6 +48,25 @@ async def found_files(io: IO, container_ids: Sequence[str], minted: Mapping[str,
     known = await io.read(lambda db: queries.places(db, io.settings.namespace, container_ids))
     ours = {None, *minted.get("file", ())}
     return [file for file in files if known.get(place_of(file)) in ours]
+
+
+async def earlier_files(io: IO, run: Run, items: Sequence[Json]) -> list[Json]:
+    """The files that the thread has already, newest first, as a container lists them and with our ids as `ours`.
+
+    They are for links that have no citation: nothing is looked up where these output items have no link at all.
+    """
+    if not has_links(items):
+        return []
+    rows = await io.read(lambda db: queries.of_thread(db, "files", io.settings.namespace, run["thread_id"]))
+    return [
+        {
+            "id": row["container_file_id"],
+            "container_id": row["container_id"],
+            "path": row["body"]["filename"],
+            "ours": row["id"],
+        }
+        for row in rows
+    ]
 
 
 async def _listed(io: IO, container_id: str) -> list[Json]:

@@ -50,7 +50,9 @@ async def finish(
     mint = Replay(io.mint, minted)
     streamed = bool(row["request"].get("stream"))
     if told is None:
-        found = await generated.found_files(io, containers_of(objects(response.get("output"))), minted or {})
+        output = objects(response.get("output"))
+        found = await generated.found_files(io, containers_of(output), minted or {})
+        found += await generated.earlier_files(io, run, output)
         outcome = outcome_from_response(
             run, response, usage, mint, now, calls_are=status_of_calls(status), streamed=streamed, found=found
         )

@@ -27,7 +27,7 @@ from .translate.events import RunEvents
 from .translate.output import INCOMPLETE_REASONS
 from .translate.sse import DONE, Decoder, Event, encoded
 from .translate.thread import thread_from_fields
-from .wire import Json
+from .wire import Json, as_object, objects
 
 log = logging.getLogger("assistants_compat")
 
@@ -140,8 +140,7 @@ class _Stream:
         for event in given:
             if self.resumed and self._was_told(event):
                 continue  # a server that does not know `starting_after` begins anew
-            if containers := self.events.to_be_listed(event):
-                await self._list(containers)
+            await self._look_for_files(event)
             events += self.events.feed(event, now)
             if self.events.response is not None:
                 return await self._end(events)
@@ -154,10 +153,15 @@ class _Stream:
         number = event.get("sequence_number")
         return isinstance(number, int) and number <= self.events.sequence_number
 
-    async def _list(self, containers: list[str]) -> None:
+    async def _look_for_files(self, event: Json) -> None:
+        """Before a message ends: what is in the containers now, and what the thread has already and this text links."""
         reading = self.events.reading
-        others = [file for file in reading.found if file["container_id"] not in containers]
-        reading.found = [*others, *await generated.found_files(self.io, containers, self.mint.minted)]
+        if containers := self.events.to_be_listed(event):
+            others = [file for file in reading.found if file["container_id"] not in containers]
+            reading.found = [*others, *await generated.found_files(self.io, containers, self.mint.minted)]
+        items = [as_object(event.get("item")), *objects(as_object(event.get("response")).get("output"))]
+        if earlier := await generated.earlier_files(self.io, self.events.run, items):
+            reading.found = [*(file for file in reading.found if "ours" not in file), *earlier]
 
     async def _save(self) -> list[Event]:
         """Store what was said so far; the last events, if the run is to stop or was stopped by somebody else.
@@ -316,8 +320,7 @@ class _Stream:
         if response is None:
             return []
         ended = {"type": f"response.{response['status']}", "response": response}
-        if containers := self.events.to_be_listed(ended):
-            await self._list(containers)
+        await self._look_for_files(ended)
         told = self.events.feed(ended, self.io.now())
         return [*told[:-2], (f"thread.run.{fresh['status']}", fresh["body"]), DONE]
 

@@ -187,6 +187,30 @@ def test_a_file_of_a_round_without_a_message_is_attached_to_the_next_one(
     assert path.read_bytes() == b"1"
 
 
+@both_ways
+@pytest.mark.parametrize("output", [[], [CALL]], ids=["without_code", "with_code"])
+def test_a_link_to_a_file_of_an_earlier_run_gets_its_annotation(
+    door: Door, client: Any, upstream: StandIn, output: list[Any], *, stream: bool
+) -> None:
+    """The later message links what the first run left: it is the same file, under the same id, and not copied again."""
+    link = "[x](sandbox:/mnt/data/x.csv)"
+    upstream.script(Turn(output=[CALL, message(link)], files={"x.csv": b"1"}, polls=0))
+    first = finish_run(door, client, tools=CODE)
+    [said] = messages_of(door, client, first)
+    made = said.content[0].text.annotations[0].file_path.file_id
+    upstream.script(Turn(output=[*output, message(f"Again: {link}")], polls=0))
+    if stream:
+        later = run_streamed(door, client, first.thread_id, first.assistant_id)
+    else:
+        runs = client.beta.threads.runs
+        later = door(runs.create_and_poll(thread_id=first.thread_id, assistant_id=first.assistant_id))
+    [again] = messages_of(door, client, later)
+    [annotation] = again.content[0].text.annotations
+    assert (annotation.file_path.file_id, annotation.text) == (made, "sandbox:/mnt/data/x.csv")
+    assert [attached.file_id for attached in again.attachments] == [made]
+    assert len(asked(upstream, "GET /containers/*/files/*/content")) == 1
+
+
 def test_a_file_of_a_run_without_a_message_is_downloaded(
     door: Door, client: Any, upstream: StandIn, tmp_path: Path
 ) -> None:

@@ -14,9 +14,16 @@ from ..wire import Json, objects
 from .citations import Span, is_container_citation, is_shown_image, link_of, span_of_citation
 
 _ROOT = "/mnt/data/"
+_LINK = f"sandbox:{_ROOT}"
 
 Place = tuple[str, str]
 """A container's id and the id of a file in it."""
+
+
+def has_links(items: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the text of an output item links a file of a container."""
+    parts = (part for item in items for part in objects(item.get("content")))
+    return any(_LINK in str(part.get("text") or "") for part in parts)
 
 
 def containers_of(items: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -45,7 +52,10 @@ def _name_of(file: Mapping[str, Any]) -> str:
 
 
 def citation_of(file: Mapping[str, Any], span: Span | None = None) -> Json:
-    """A citation as the service would have made it; without a span, of a file that is not linked."""
+    """A citation as the service would have made it; without a span, of a file that is not linked.
+
+    One of an earlier run keeps the id that it was given then, as `ours`.
+    """
     container_id, file_id = place_of(file)
     start, end = span or (None, None)
     return {
@@ -55,6 +65,7 @@ def citation_of(file: Mapping[str, Any], span: Span | None = None) -> Json:
         "filename": _name_of(file),
         "start_index": start,
         "end_index": end,
+        **({"ours": file["ours"]} if "ours" in file else {}),
     }
 
 
@@ -101,11 +112,13 @@ def with_rest(item: Mapping[str, Any], files: list[Json], known: Collection[Plac
 
 
 def unknown_files(files: list[Json], known: Collection[Place], shown: Collection[int]) -> list[Json]:
-    """Those that are neither known nor a picture that was shown."""
+    """Those that are neither known, here or from an earlier run, nor a picture that was shown."""
     return [
         file
         for file in files
-        if place_of(file) not in known and not (_is_image(str(file["path"])) and file.get("bytes") in shown)
+        if "ours" not in file
+        and place_of(file) not in known
+        and not (_is_image(str(file["path"])) and file.get("bytes") in shown)
     ]
 
 

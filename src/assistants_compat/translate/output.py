@@ -114,7 +114,9 @@ class Reading:
         self.run, self.mint, self.streamed = run, mint, streamed
         self.outcome = Outcome()
         self.function_step: RunStep | None = None
-        self.found: list[Json] = []  # the files of the containers that calls ran in, as they were listed
+        self.found: list[
+            Json
+        ] = []  # the files of the containers that calls ran in, as they were listed, and earlier ones
         self._by_container: dict[Place, Generated] = {}
         self._shown: list[str] = []  # file ids of images that calls showed since the last message
 
@@ -237,7 +239,7 @@ class Reading:
 
         def file_id_of(annotation: Json) -> str | None:
             if not is_shown_image(annotation):
-                id_ = self._file(annotation).id
+                id_ = str(annotation.get("ours") or self._file(annotation).id)
                 cited[id_] = None
                 return id_
             if unused:  # the k-th image that was shown is the k-th that is cited: its bytes came with the call
