@@ -187,6 +187,16 @@ def test_a_file_of_a_round_without_a_message_is_attached_to_the_next_one(
     assert path.read_bytes() == b"1"
 
 
+def test_a_quoted_link_gets_its_annotation(door: Door, client: Any, upstream: StandIn) -> None:
+    """Models quote a space as Markdown wants it: what stands in the text is what the annotation names."""
+    files = {"my data.csv": b"1"}
+    upstream.script(Turn(output=[CALL, message("[x](sandbox:/mnt/data/my%20data.csv)")], files=files, polls=0))
+    [said] = messages_of(door, client, finish_run(door, client, tools=CODE))
+    [annotation] = said.content[0].text.annotations
+    assert annotation.text == "sandbox:/mnt/data/my%20data.csv"
+    assert read(door, client, annotation.file_path.file_id) == b"1"
+
+
 @both_ways
 @pytest.mark.parametrize("output", [[], [CALL]], ids=["without_code", "with_code"])
 def test_a_link_to_a_file_of_an_earlier_run_gets_its_annotation(

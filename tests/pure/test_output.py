@@ -154,6 +154,14 @@ def test_an_image_that_nobody_cited_is_kept_with_its_step() -> None:
     assert file.container_id is None
 
 
+def test_an_image_whose_url_says_more_than_its_type_is_one() -> None:
+    """What stands between the type and the bytes of a data URL (RFC 2397) loses no image."""
+    url = PNG.replace(";base64", ";charset=utf-8;base64")
+    call = {"type": "code_interpreter_call", "code": "", "outputs": [{"type": "image", "url": url}]}
+    [file] = read([call]).files.values()
+    assert file.data == b"\x89PNG"
+
+
 def test_a_broken_data_url_is_passed_over() -> None:
     """Bytes that cannot be decoded make no file."""
     call = {"type": "code_interpreter_call", "code": "", "outputs": [{"type": "image", "url": PNG + "!"}]}

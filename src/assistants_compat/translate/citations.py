@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from ..wire import Json
 
@@ -70,11 +71,15 @@ def _from_utf16(text: str, start: int, end: int) -> Span | None:
 
 
 def link_of(text: str, name: str, taken: Collection[Span]) -> Span | None:
-    """Where `sandbox:/mnt/data/NAME` stands in a text, past the spans that are `taken`; None when it does not."""
+    """Where `sandbox:/mnt/data/NAME` stands in a text, past the spans that are `taken`; None when it does not.
+
+    In Markdown a link's name may be quoted: `a%20b.csv`.
+    """
     if not name:
         return None
+    names = "|".join(re.escape(each) for each in (name, quote(name, errors="surrogatepass")))
     # Not the beginning of a longer name: `d.csv` is not cited by `sandbox:/mnt/data/d.csv.zip`.
-    link = re.compile(re.escape(_ROOT + name) + r"(?![.-]*\w)")
+    link = re.compile(rf"{re.escape(_ROOT)}(?:{names})(?![.-]*\w)")
     return next((found.span() for found in link.finditer(text) if found.span() not in taken), None)
 
 

@@ -24,7 +24,7 @@ from .run import function_call
 from .step import stamp
 
 _CONTAINER_LIVES = 19 * 60  # seconds; a container dies after 20 idle minutes
-_DATA_URL = re.compile(r"data:image/([a-z0-9.+-]+);base64,(.*)\Z", re.DOTALL)
+_DATA_URL = re.compile(r"data:image/([a-z0-9.+-]+)(?:;[^,;]+)*;base64,(.*)\Z", re.DOTALL)
 NOTHING: Usage = {
     "prompt_tokens": 0,
     "completion_tokens": 0,
