@@ -1,8 +1,8 @@
 """How fast big files are, and in how little memory: `python benchmarks/files.py [--size 512] [--rounds 4]`.
 
 Side by side in one process, round by round, so that a busy machine slows both, each in turn first, and on a disk that
-has written all that came before. Four roads, by a synchronous and an
-asynchronous client, over a local directory, an S3 server (moto) and Azure's own (azurite), all on loopback:
+has written all that came before. Four roads, by a synchronous and an asynchronous client, over a local directory, an S3
+server (moto) and Azure's own (azurite), all on loopback:
 
 - save: a run ends and its file is copied out of the container. The plain copy gets the same bytes from the same server
   by the same HTTP library and puts them where the library would, unchecked: into a file that is synced, or through the

@@ -21,6 +21,7 @@ from .io import IO, Request
 from .names import safe_names
 from .progress import Advance, Begin, progress
 from .store import queries
+from .store.engine import Connection
 from .store.saved import SavedDraft
 from .translate.found import containers_of, made_files
 from .translate.linked import (
@@ -206,8 +207,8 @@ async def _in_run(io: IO, thing: Any) -> _Found:
     messages = await everything(io, f"{_thread(thing.thread_id)}/messages", ("run_id", thing.id))
     steps = await everything(io, f"{path}/steps")
     why = f"run {thing.id}: {why_no_files_in_run(run, steps)}"
-    kept = await io.read(lambda db: queries.of_run(db, "files", io.settings.namespace, thing.thread_id, thing.id))
-    return _by_id(io, why, messages, steps, [file["id"] for file in kept])
+    kept = await io.read(lambda db: _kept(io, db, thing.thread_id, run_id=thing.id))
+    return _by_id(io, why, messages, steps, kept)
 
 
 async def _in_message(io: IO, thing: Any) -> _Found:
@@ -222,9 +223,12 @@ async def _in_thread(io: IO, thing: Any) -> _Found:
     messages = await everything(io, f"{_thread(thread_id)}/messages")
     steps = [await everything(io, f"{_thread(thread_id)}/runs/{_quoted(run['id'])}/steps") for run in runs]
     why = f"its last run, {runs[-1]['id']}: {why_no_files_in_run(runs[-1], steps[-1])}" if runs else "it has no runs"
-    kept = await io.read(lambda db: queries.of_thread(db, "files", io.settings.namespace, thread_id))
-    ids = [file["id"] for file in reversed(kept)]
-    return _by_id(io, f"thread {thread_id}: {why}", messages, [step for each in steps for step in each], ids)
+    kept = await io.read(lambda db: _kept(io, db, thread_id))
+    return _by_id(io, f"thread {thread_id}: {why}", messages, [step for each in steps for step in each], kept)
+
+
+def _kept(io: IO, db: Connection, thread_id: str, **where: str) -> list[str]:
+    return [file["id"] for file in reversed(queries.of_thread(db, "files", io.settings.namespace, thread_id, **where))]
 
 
 def _by_id(io: IO, none: str, messages: Iterable[Json], steps: Iterable[Json], kept: Iterable[str] = ()) -> _Found:

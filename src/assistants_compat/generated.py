@@ -160,8 +160,7 @@ async def _copied(io: IO, row: Found, data: bytes | None, expected: int | None =
     """Keep the bytes of a row: those that are at hand, or the container's; their number and their SHA-256."""
     if data is not None:
         return await io.save(row["id"], _pieces(data), disposition(row["body"]["filename"]))
-    container, file = (quote(str(row[name]), safe="") for name in ("container_id", "container_file_id"))
-    request = Request("GET", f"/containers/{container}/files/{file}/content", accept="*/*")
+    request = Request("GET", f"{_place(row)}/content", accept="*/*")
     pause = _FIRST_PAUSE
     for left in reversed(range(_TRIES)):
         try:
@@ -217,12 +216,17 @@ async def _checked(io: IO, row: Found, body: Body, expected: int | None) -> tupl
 
 async def _listed_size(io: IO, row: Found) -> int | None:
     """How many bytes a file has in its container; None where that is not said."""
-    container, file = (quote(str(row[name]), safe="") for name in ("container_id", "container_file_id"))
     try:
-        size = (await io.ask(Request("GET", f"/containers/{container}/files/{file}"))).get("bytes")
+        size = (await io.ask(Request("GET", _place(row)))).get("bytes")
     except errors.UNANSWERED:
         return None
     return size if isinstance(size, int) else None
+
+
+def _place(row: Found) -> str:
+    """Where the file is upstream."""
+    container, file = (quote(str(row[name]), safe="") for name in ("container_id", "container_file_id"))
+    return f"/containers/{container}/files/{file}"
 
 
 async def _pieces(data: bytes) -> AsyncIterator[bytes]:

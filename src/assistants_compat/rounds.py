@@ -10,7 +10,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 from . import containers, errors, generated
 from .ids import Replay
@@ -52,9 +52,10 @@ async def finish(
     if told is None:
         output = objects(response.get("output"))
         found = await generated.found_files(io, containers_of(output), minted or {})
-        found += await generated.earlier_files(io, run, output)
+        earlier = await generated.earlier_files(io, run, output)
+        calls_are = status_of_calls(status)
         outcome = outcome_from_response(
-            run, response, usage, mint, now, calls_are=status_of_calls(status), streamed=streamed, found=found
+            run, response, usage, mint, now, calls_are=calls_are, streamed=streamed, found=found, earlier=earlier
         )
     else:
         outcome = told
@@ -66,7 +67,6 @@ async def finish(
     written: Found | None = None
     new: list[Generated] = []
     try:
-        await _attach_rest(io, row, outcome)
         new = await unknown(io, outcome.files)
         kept = await generated.keep_all(io, new, run)
 
@@ -89,6 +89,7 @@ async def finish(
             columns = {"response_id": row["response_id"], "state": state, "lease_until": 0}
             queries.change(db, "runs", namespace, run_id, status=ended["status"], body=ended, **columns)
             known = stored if told is not None else None if minted else {}
+            _attach_rest(db, row, outcome)
             put(io, db, run, outcome.entries, outcome.steps, known)
             queries.add(db, "files", kept)
             return {**fresh, "status": ended["status"], "body": ended, **columns}
@@ -102,24 +103,22 @@ async def finish(
     return written or await again(io, row)
 
 
-async def _attach_rest(io: IO, row: Found, outcome: Outcome) -> None:
+def _attach_rest(db: Connection, row: Found, outcome: Outcome) -> None:
     """Attach to the last message what earlier rounds, which called functions, made and had no message for."""
     if not (round_of(row) and outcome.messages):
         return
 
-    def work(db: Connection) -> list[str]:
-        files, messages, steps = (
-            queries.of_run(db, noun, row["namespace"], row["thread_id"], row["id"])
-            for noun in ("files", "messages", "steps")
-        )
-        said = [*(each["body"] for each in messages), *outcome.messages]
-        named = {file_id for message in said for file_id in files_of_message(message)}
-        named |= {file_id for step in steps for file_id in files_of_step(step["body"])}
-        return [file["id"] for file in files if file["id"] not in {*named, *outcome.files}]
+    def rows(noun: Literal["files", "messages", "steps"]) -> list[Found]:
+        return queries.of_thread(db, noun, row["namespace"], row["thread_id"], run_id=row["id"])[::-1]
 
-    rest = await io.read(work)
+    made = [file["id"] for file in rows("files") if file["id"] not in outcome.files]
+    if not made:
+        return
+    said = [*(each["body"] for each in rows("messages")), *outcome.messages]
+    named = {file_id for message in said for file_id in files_of_message(message)}
+    named |= {file_id for step in rows("steps") for file_id in files_of_step(step["body"])}
     last = outcome.messages[-1]
-    last["attachments"] = [*last["attachments"], *map(attachment, rest)]
+    last["attachments"] = [*last["attachments"], *(attachment(id_) for id_ in made if id_ not in named)]
 
 
 def _sent(row: Found, response: Mapping[str, Any]) -> list[Any]:

@@ -23,7 +23,7 @@ from .store import queries
 from .store.engine import Connection
 from .store.queries import Found
 from .translate import run as runs
-from .translate.events import RunEvents
+from .translate.events import LISTED_BEFORE, RunEvents
 from .translate.output import INCOMPLETE_REASONS
 from .translate.sse import DONE, Decoder, Event, encoded
 from .translate.thread import thread_from_fields
@@ -140,7 +140,8 @@ class _Stream:
         for event in given:
             if self.resumed and self._was_told(event):
                 continue  # a server that does not know `starting_after` begins anew
-            await self._look_for_files(event)
+            if event["type"] in LISTED_BEFORE:
+                await self._look_for_files(event)
             events += self.events.feed(event, now)
             if self.events.response is not None:
                 return await self._end(events)
@@ -161,7 +162,7 @@ class _Stream:
             reading.found = [*others, *await generated.found_files(self.io, containers, self.mint.minted)]
         items = [as_object(event.get("item")), *objects(as_object(event.get("response")).get("output"))]
         if earlier := await generated.earlier_files(self.io, self.events.run, items):
-            reading.found = [*(file for file in reading.found if "ours" not in file), *earlier]
+            reading.earlier = earlier
 
     async def _save(self) -> list[Event]:
         """Store what was said so far; the last events, if the run is to stop or was stopped by somebody else.

@@ -100,7 +100,7 @@ def test_a_file_that_could_not_be_copied_is_copied_once(
     assert "the container answered 404" in failed[file_id]
     upstream.requests.clear()
     assert door(settle(client)) == Settled((), (), (file_id,), {})
-    assert asked(upstream, CONTENT) == [CONTENT]
+    assert asked(upstream) == [CONTENT, "GET /containers/*/files/*"]  # its bytes, and how many they should be
     assert door(settle(client)) == NOTHING
     upstream.close()
     assert door(client.files.content(file_id)).read() == CSV

@@ -20,6 +20,7 @@ from assistants_compat.audits import knowledge, others
 from assistants_compat.audits.knowledge import Row
 from assistants_compat.audits.parameters import Fate
 from assistants_compat.cli import app
+from assistants_compat.store.tables import ACTIVE
 from assistants_compat.translate.run import MOVES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -102,14 +103,13 @@ def walked(group: Any, *before: str) -> Iterator[tuple[str, ...]]:
             yield (*before, name)
 
 
-_ACTIVE = ("queued", "in_progress", "requires_action", "cancelling")
 _STYLE = 'font-family="monospace" font-size="14" fill="#333"'
 
 
 def moves() -> str:
     """The picture of how a run moves: what works on the left, its ends on the right, an arrow for each move."""
-    ends = sorted(set(MOVES) - set(_ACTIVE))
-    left = {status: 40 + 100 * number for number, status in enumerate(_ACTIVE)}
+    ends = sorted(set(MOVES) - set(ACTIVE))
+    left = {status: 40 + 100 * number for number, status in enumerate(ACTIVE)}
     right = {status: 25 + 80 * number for number, status in enumerate(ends)}
     lines = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 400" role="img">',

@@ -320,19 +320,12 @@ def places(db: Connection, namespace: str, container_ids: Sequence[str]) -> dict
     return {(row.container_id, row.container_file_id): row.id for row in db.execute(query.where(*where))}
 
 
-def of_thread(db: Connection, noun: Noun, namespace: str, thread_id: str) -> list[Found]:
-    """The rows of a thread, newest first."""
+def of_thread(db: Connection, noun: Noun, namespace: str, thread_id: str, **where: str) -> list[Found]:
+    """The rows of a thread, newest first, also limited to other columns (`run_id=...`)."""
     table = TABLES[noun]
-    where = (table.c.namespace == namespace, table.c.thread_id == _plain(thread_id), table.c.deleted.is_(False))
-    return _all(db, select(table).where(*where).order_by(table.c.seq.desc()))
-
-
-def of_run(db: Connection, noun: Noun, namespace: str, thread_id: str, run_id: str) -> list[Found]:
-    """The rows of a run, oldest first; its thread is what they are indexed by."""
-    table = TABLES[noun]
-    names = _where(table, {"thread_id": thread_id, "run_id": run_id})
-    where = (table.c.namespace == namespace, table.c.deleted.is_(False), *names)
-    return _all(db, select(table).where(*where).order_by(table.c.seq))
+    named = _where(table, {"thread_id": thread_id, **where})
+    query = select(table).where(table.c.namespace == namespace, table.c.deleted.is_(False), *named)
+    return _all(db, query.order_by(table.c.seq.desc()))
 
 
 def is_named(db: Connection, namespace: str, word: str, *, but: str) -> bool:

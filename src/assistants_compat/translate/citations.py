@@ -24,7 +24,8 @@ from ..wire import Json
 Span = tuple[int, int]
 
 _LINK = "sandbox:"
-_ROOT = "sandbox:/mnt/data/"
+LINK_ROOT = "sandbox:/mnt/data/"
+"""How a link to a file of a container begins."""
 
 
 def is_container_citation(annotation: Mapping[str, Any]) -> bool:
@@ -79,7 +80,7 @@ def link_of(text: str, name: str, taken: Collection[Span]) -> Span | None:
         return None
     names = "|".join(re.escape(each) for each in (name, quote(name, errors="surrogatepass")))
     # Not the beginning of a longer name: `d.csv` is not cited by `sandbox:/mnt/data/d.csv.zip`.
-    link = re.compile(rf"{re.escape(_ROOT)}(?:{names})(?![.-]*\w)")
+    link = re.compile(rf"{re.escape(LINK_ROOT)}(?:{names})(?![.-]*\w)")
     return next((found.span() for found in link.finditer(text) if found.span() not in taken), None)
 
 

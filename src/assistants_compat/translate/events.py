@@ -137,8 +137,6 @@ class RunEvents:
 
         Each is named once for all calls that have ended since.
         """
-        if event["type"] not in _LISTED_BEFORE:
-            return []
         is_end = event["type"] in _ENDS
         if not is_end and as_object(event.get("item")).get("type") != "message":
             return []
@@ -479,7 +477,7 @@ _BEGINNINGS: dict[str, Callable[[RunEvents, Any, Json, int], list[Event]]] = {
     "function_call": RunEvents._begin_function,  # noqa: SLF001
 }
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
-_LISTED_BEFORE = _ENDS | {"response.output_item.done"}
+LISTED_BEFORE = _ENDS | {"response.output_item.done"}
 _HANDLERS: dict[str, Callable[[RunEvents, Mapping[str, Any], int], list[Event]]] = {
     "response.created": RunEvents._created,  # noqa: SLF001
     "response.in_progress": RunEvents._in_progress,  # noqa: SLF001

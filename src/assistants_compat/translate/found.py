@@ -11,10 +11,9 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ..wire import Json, objects
-from .citations import Span, is_container_citation, is_shown_image, link_of, span_of_citation
+from .citations import LINK_ROOT, Span, is_container_citation, is_shown_image, link_of, span_of_citation
 
 _ROOT = "/mnt/data/"
-_LINK = f"sandbox:{_ROOT}"
 
 Place = tuple[str, str]
 """A container's id and the id of a file in it."""
@@ -23,7 +22,7 @@ Place = tuple[str, str]
 def has_links(items: Iterable[Mapping[str, Any]]) -> bool:
     """Whether the text of an output item links a file of a container."""
     parts = (part for item in items for part in objects(item.get("content")))
-    return any(_LINK in str(part.get("text") or "") for part in parts)
+    return any(LINK_ROOT in str(part.get("text") or "") for part in parts)
 
 
 def containers_of(items: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -112,13 +111,11 @@ def with_rest(item: Mapping[str, Any], files: list[Json], known: Collection[Plac
 
 
 def unknown_files(files: list[Json], known: Collection[Place], shown: Collection[int]) -> list[Json]:
-    """Those that are neither known, here or from an earlier run, nor a picture that was shown."""
+    """Those that are neither known nor a picture that was shown."""
     return [
         file
         for file in files
-        if "ours" not in file
-        and place_of(file) not in known
-        and not (_is_image(str(file["path"])) and file.get("bytes") in shown)
+        if place_of(file) not in known and not (_is_image(str(file["path"])) and file.get("bytes") in shown)
     ]
 
 

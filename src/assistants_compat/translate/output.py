@@ -69,14 +69,16 @@ def outcome_from_response(  # noqa: PLR0913 - two objects, two sources of what i
     calls_are: str = "in_progress",
     streamed: bool = False,
     found: Sequence[Json] = (),
+    earlier: Sequence[Json] = (),
 ) -> Outcome:
     """Translate a response that has ended.  Pure: `mint` makes ids, `now` is the time in seconds.
 
     `calls_are` is the status of a step whose functions were called: `in_progress` where their outputs are awaited.
-    `streamed` as for `Reading`; `found` are the files of its containers, as they were listed.
+    `streamed` as for `Reading`; `found` are the files of its containers, as they were listed, `earlier` those
+    that the thread has already.
     """
     reading = Reading(run, mint, streamed=streamed)
-    reading.found = list(found)
+    reading.found, reading.earlier = list(found), earlier
     reason = incomplete_reason(response)
     output = objects(response.get("output"))
     last = max((number for number, item in enumerate(output) if item.get("type") == "message"), default=-1)
@@ -114,9 +116,8 @@ class Reading:
         self.run, self.mint, self.streamed = run, mint, streamed
         self.outcome = Outcome()
         self.function_step: RunStep | None = None
-        self.found: list[
-            Json
-        ] = []  # the files of the containers that calls ran in, as they were listed, and earlier ones
+        self.found: list[Json] = []  # the files of the containers that calls ran in, as they were listed
+        self.earlier: Sequence[Json] = ()  # the thread's own, which a text may link: never to be kept once more
         self._by_container: dict[Place, Generated] = {}
         self._shown: list[str] = []  # file ids of images that calls showed since the last message
 
@@ -211,7 +212,8 @@ class Reading:
 
     def with_found(self, item: Mapping[str, Any], *, rest: bool) -> Json:
         """The item of a message that ends, with the citations that it lacks; `rest` for files that nothing links."""
-        item = with_links(item, self.found) if self.found else dict(item)
+        files = [*self.found, *self.earlier]
+        item = with_links(item, files) if files else dict(item)
         return with_rest(item, self.found, self._by_container, self._sizes()) if rest and self.found else item
 
     def _sizes(self) -> set[int]:
