@@ -10,10 +10,11 @@ from urllib.parse import quote
 
 from . import errors
 from .headers import disposition, expected_size
-from .io import CHUNK, IO, Body, Request
+from .io import IO, Body, Request
 from .settings import StoredFile
 from .store import queries
 from .store.engine import Connection
+from .store.files import STEP
 from .store.queries import Found
 from .translate.found import has_links, made_files, place_of
 from .translate.output import Generated
@@ -190,7 +191,7 @@ async def _refused(body: Body) -> NotCopiedError:
     async with aclosing(body.chunks()) as chunks:
         async for chunk in chunks:
             said += chunk
-            if len(said) > CHUNK:
+            if len(said) > STEP:
                 break  # no error of the service's is so long
     if errors.container_is_gone(errors.UpstreamError(body.status, body.headers, said).error()):
         return NotCopiedError("its container has expired or was deleted", again=False)
@@ -230,5 +231,5 @@ def _place(row: Found) -> str:
 
 
 async def _pieces(data: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(data), CHUNK):
-        yield data[start : start + CHUNK]
+    for start in range(0, len(data), STEP):
+        yield data[start : start + STEP]

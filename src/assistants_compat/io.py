@@ -15,7 +15,17 @@ import sys
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Mapping, MutableSet, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    Mapping,
+    MutableSet,
+    Sequence,
+)
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -32,7 +42,7 @@ from .errors import StoreError, UpstreamError, bad_upstream
 from .settings import Settings, StoredFile
 from .store import places, queries
 from .store.engine import transact
-from .store.files import PIECE, Draft
+from .store.files import Draft
 from .wire import Json
 
 if TYPE_CHECKING:
@@ -42,7 +52,6 @@ T = TypeVar("T")
 
 log = logging.getLogger("assistants_compat")
 
-CHUNK = 64 * 1024
 LEASE = 45  # seconds for which a stream holds its run; it is renewed three times in that time
 BAD_REQUEST = 400
 _SEVERAL = 2
@@ -116,6 +125,8 @@ class Upstream(Protocol):
 
 class IO(ABC):
     """Everything that the core may ask of the world."""
+
+    _piece = 0  # bytes that are worth a `_call`
 
     def __init__(self, settings: Settings, upstream: Upstream, without_background: MutableSet[str]) -> None:
         """Bind the settings and the upstream of one legacy request; nothing is opened yet.
@@ -204,13 +215,12 @@ class IO(ABC):
         """Write a draft and commit it; the number of its bytes and their SHA-256.  Discarded on a failure."""
         draft = await self._call(begin)
         try:
-            # Several at a time: each write of an asynchronous caller is a trip to another thread.
             held: list[bytes] = []
             size = 0
             async for chunk in chunks:
                 held.append(chunk)
                 size += len(chunk)
-                if size >= PIECE:
+                if size >= self._piece:
                     await self._call(partial(draft.write, held))
                     held, size = [], 0
             await self._call(partial(draft.write, held))
@@ -232,10 +242,10 @@ class IO(ABC):
         pieces = self._files.pieces(key, part)
         left = len(part)
         try:
-            while piece := await self._call(partial(next, pieces, b"")):
-                left -= len(piece)
-                for start in range(0, len(piece), CHUNK):
-                    yield piece[start : start + CHUNK]
+            while several := await self._call(partial(_several, pieces, self._piece)):
+                for piece in several:
+                    left -= len(piece)
+                    yield piece
         finally:
             pieces.close()
         if left:
@@ -295,6 +305,8 @@ class BlockingIO(IO):
 
 class AsyncIO(IO):
     """I/O for an asynchronous client: what blocks runs in a worker thread, shielded from cancellation."""
+
+    _piece = 1024 * 1024  # each call is a trip to another thread
 
     async def _call(self, work: Callable[[], T]) -> T:
         # A transaction, once wanted, is finished: an undo must run although its caller was cancelled.
@@ -358,6 +370,17 @@ def _threads(loop: asyncio.AbstractEventLoop) -> ThreadPoolExecutor:
     if threads is None:
         threads = _THREADS[loop] = ThreadPoolExecutor(_STORE_THREADS, "assistants-compat-store")
     return threads
+
+
+def _several(pieces: Iterator[bytes], size: int) -> list[bytes]:
+    """The next pieces, together of this size or a little more; none at the end."""
+    several: list[bytes] = []
+    for piece in pieces:
+        several.append(piece)
+        size -= len(piece)
+        if size <= 0:
+            break
+    return several
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Mu
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any, Literal, cast
 
 from . import app, redirects, reports, sdk, sources
@@ -164,33 +165,41 @@ def _response(request: Any, reply: Reply, body: Any, *, asynchronous: bool = Fal
         stream = library.ByteStream(reply.body)
         headers["content-length"] = str(len(reply.body))
     else:
-        stream = (_async_stream if asynchronous else _sync_stream)(library, body)
+        stream = (_async_stream if asynchronous else _sync_stream)(library)(body)
     response = library.Response(reply.status, headers=headers, request=request, stream=stream)
     response.elapsed = timedelta(0)  # instrumentation reads it, and it raises where nobody set it
     return response
 
 
-def _sync_stream(library: Any, body: Any) -> Any:
+@cache
+def _sync_stream(library: Any) -> Any:
     class Stream(library.SyncByteStream):  # type: ignore[misc]  # the library is known at run time only
+        def __init__(self, body: Any) -> None:
+            self._body = body
+
         def __iter__(self) -> Iterator[bytes]:
             # Always the same one: some SDKs read on after `[DONE]`, and must not start again.
-            return cast("Iterator[bytes]", body)
+            return cast("Iterator[bytes]", self._body)
 
         def close(self) -> None:
-            body.close()
+            self._body.close()
 
-    return Stream()
+    return Stream
 
 
-def _async_stream(library: Any, body: Any) -> Any:
+@cache
+def _async_stream(library: Any) -> Any:
     class Stream(library.AsyncByteStream):  # type: ignore[misc]  # the library is known at run time only
+        def __init__(self, body: Any) -> None:
+            self._body = body
+
         def __aiter__(self) -> AsyncIterator[bytes]:
-            return cast("AsyncIterator[bytes]", body)
+            return cast("AsyncIterator[bytes]", self._body)
 
         async def aclose(self) -> None:
-            await body.aclose()
+            await self._body.aclose()
 
-    return Stream()
+    return Stream
 
 
 # --- siblings

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import re
+import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -20,9 +21,9 @@ from typing import Any, Protocol
 
 from ..errors import CompatError, StoreError
 
-PIECE = 4 * 1024 * 1024  # bytes that are read or written in one step: few steps, and little memory
-
-_STEP = 256 * 1024  # bytes of one write
+STEP = 256 * 1024  # bytes of one read or write: what is bigger leaves the processor's cache (benchmarks/files.py)
+PIECE = 4 * 1024 * 1024  # bytes that are worth handing to another thread
+_SENT = 8 * 1024 * 1024  # bytes that the system is told to bring to the disk while the next ones come
 
 _KEY = re.compile(r"file-[0-9A-Za-z]+\Z")
 
@@ -37,6 +38,8 @@ class Draft(ABC):
         """Count from nothing."""
         self._size = 0
         self._digest = hashlib.sha256()
+        self._held: list[bytes] = []
+        self._held_size = 0
         self._worker: ThreadPoolExecutor | None = None
         self._taking: Future[None] | None = None
         self._process = os.getpid()
@@ -44,23 +47,30 @@ class Draft(ABC):
     def write(self, chunks: Sequence[bytes]) -> None:
         """Append chunks; raises `StoreError` when they, or those before them, cannot be kept.
 
-        A big piece is digested and written in a thread while the next one arrives: it takes about as long.
+        What has a digest is held until there is a big piece of it, which is digested and written in a thread while the
+        next one arrives: it takes about as long.
         """
-        self._taken()
         size = sum(map(len, chunks))
         self._size += size
-        if size >= PIECE:
-            chunks = [b"".join(chunks)]  # a copy costs less than the turns that two threads take for each chunk
-            with contextlib.suppress(RuntimeError):  # a program that ends can have no thread any more
+        if not self.has_digest:
+            self._append(chunks)
+            return
+        self._held += chunks
+        self._held_size += size
+        if self._held_size >= PIECE:
+            self._taken()
+            piece = self._all_held()
+            try:
                 self._worker = self._worker or ThreadPoolExecutor(1, thread_name_prefix="assistants-compat-draft")
-                self._taking = self._worker.submit(self._take, chunks)
-                return
-        self._take(chunks)
+                self._taking = self._worker.submit(self._take, piece)
+            except RuntimeError:  # a program that ends can have no thread any more
+                self._take(piece)
 
     def commit(self) -> tuple[int, str]:
         """Make the file visible; its size in bytes and its SHA-256 in hexadecimal digits."""
         self._taken()
         self._leave_worker()
+        self._take(self._all_held())
         self._finish()
         return self._size, self._digest.hexdigest()
 
@@ -72,11 +82,15 @@ class Draft(ABC):
             self._leave_worker()
             self._undo()
 
-    def _take(self, chunks: Sequence[bytes]) -> None:
-        if self.has_digest:
-            for chunk in chunks:
-                self._digest.update(chunk)
-        self._append(chunks)
+    def _all_held(self) -> bytes:
+        # A copy costs less than the turns that two threads take for each chunk.
+        piece = b"".join(self._held)
+        self._held, self._held_size = [], 0
+        return piece
+
+    def _take(self, piece: bytes) -> None:
+        self._digest.update(piece)
+        self._append([piece])
 
     def _taken(self) -> None:
         """Wait for the piece before; raises what it met."""
@@ -142,11 +156,17 @@ def write_all(handle: FileIO, chunks: Sequence[bytes]) -> None:
     """Write chunks to a file without a buffer, where a write may be a part of it.
 
     In steps: for one of megabytes the system looks for as much memory in one piece, and may take ten times as long.
+    A big file goes to the disk as it grows: whoever syncs it at its end has little to wait for.
     """
+    begun = handle.tell()
     for chunk in chunks:
         rest = memoryview(chunk)
         while rest:
-            rest = rest[handle.write(rest[:_STEP]) :]
+            rest = rest[handle.write(rest[:STEP]) :]
+    start, end = (place // _SENT * _SENT for place in (begun, handle.tell()))
+    if sys.platform == "linux" and end > start:
+        # Its name says that the pages may be dropped; those that are to be written are sent to the disk, and stay.
+        os.posix_fadvise(handle.fileno(), start, end - start, os.POSIX_FADV_DONTNEED)
 
 
 class LocalDraft(Draft):
@@ -213,7 +233,7 @@ class LocalFiles:
         with _trouble_said(self._directory, "read from"), self._path(key).open("rb", buffering=0) as handle:
             handle.seek(part.start)
             left = len(part)
-            while left and (piece := handle.read(min(left, PIECE))):
+            while left and (piece := handle.read(min(left, STEP))):
                 left -= len(piece)
                 yield piece
 
