@@ -14,7 +14,6 @@ from .io import IO, Body, Request
 from .settings import StoredFile
 from .store import queries
 from .store.engine import Connection
-from .store.files import STEP
 from .store.queries import Found
 from .translate.found import has_links, made_files, place_of
 from .translate.output import Generated
@@ -27,6 +26,7 @@ _TRIES = 3
 _FIRST_PAUSE = 0.5  # seconds; doubled after each try
 _OK, _SERVER_ERROR = 200, 500
 _TRANSIENT = frozenset({408, 409, 429})
+_LONGEST_ERROR = 64 * 1024  # bytes; no error of the service's is so long
 
 
 class NotCopiedError(Exception):
@@ -160,7 +160,7 @@ async def recovered(io: IO, row: Found) -> Json | None:
 async def _copied(io: IO, row: Found, data: bytes | None, expected: int | None = None) -> tuple[int, str]:
     """Keep the bytes of a row: those that are at hand, or the container's; their number and their SHA-256."""
     if data is not None:
-        return await io.save(row["id"], _pieces(data), disposition(row["body"]["filename"]))
+        return await io.save(row["id"], _whole(data), disposition(row["body"]["filename"]))
     request = Request("GET", f"{_place(row)}/content", accept="*/*")
     pause = _FIRST_PAUSE
     for left in reversed(range(_TRIES)):
@@ -191,8 +191,8 @@ async def _refused(body: Body) -> NotCopiedError:
     async with aclosing(body.chunks()) as chunks:
         async for chunk in chunks:
             said += chunk
-            if len(said) > STEP:
-                break  # no error of the service's is so long
+            if len(said) > _LONGEST_ERROR:
+                break
     if errors.container_is_gone(errors.UpstreamError(body.status, body.headers, said).error()):
         return NotCopiedError("its container has expired or was deleted", again=False)
     again = body.status >= _SERVER_ERROR or body.status in _TRANSIENT
@@ -230,6 +230,5 @@ def _place(row: Found) -> str:
     return f"/containers/{container}/files/{file}"
 
 
-async def _pieces(data: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(data), STEP):
-        yield data[start : start + STEP]
+async def _whole(data: bytes) -> AsyncIterator[bytes]:
+    yield data
