@@ -45,6 +45,7 @@ _DROPPED = frozenset(
         "x-stainless-raw-response",
     }
 )
+_OF_CLIENT = ("host", "cookie")  # of these the sibling has what the HTTP client itself says, for a gateway
 # Query parameters of the old API; any other (a gateway's own) is kept.
 _LEGACY_QUERY = re.compile(r"(?:after|before|include(?:\[\])?|limit|order|run_id|api-version)\Z")
 
@@ -237,11 +238,14 @@ class _Siblings:
             headers.append(("OpenAI-Beta", legacy.headers.get("openai-beta", "assistants=v2")))
             base = self.legacy_base
             version = tuple(item for item in legacy.url.params.multi_items() if item[0] == "api-version")
-        return self.inner.build_request(
+        # Not by the client's `build_request`: its defaults are in the legacy request already, but for what was dropped.
+        headers += [(name, self.inner.headers[name]) for name in _OF_CLIENT if name in self.inner.headers]
+        return self.library.Request(
             wanted.method,
             legacy.url.copy_with(raw_path=f"{base}{wanted.path}".encode("ascii")),
             params=[*kept, *version, *wanted.query] or None,
             headers=headers,
+            cookies=self.inner.cookies,
             content=content,
             extensions=dict(legacy.extensions),
         )

@@ -147,6 +147,20 @@ def test_a_poll_is_tried_again_by_the_sdk_alone(door: Door, upstream: StandIn, s
     assert len(door.all(client.beta.threads.messages.list(run.thread_id, run_id=run.id))) == 1
 
 
+@pytest.mark.parametrize("jar", [False, True])
+def test_what_the_http_client_itself_says_to_a_gateway(
+    door: Door, upstream: StandIn, sqlite_settings: Settings, *, jar: bool
+) -> None:
+    """A virtual host and a session's cookie that are set on the HTTP client hold for every upstream request."""
+    kind: Any = openai.DefaultHttpxClient if door.kind == "sync" else openai.DefaultAsyncHttpxClient
+    said = {"cookies": {"session": "1"}} if jar else {"headers": {"Host": "inner.gateway", "Cookie": "session=1"}}
+    finish_run(door, door.client(upstream, sqlite_settings, http_client=kind(**said)))
+    assert set(asked(upstream)) == {POST, GET}
+    for request in upstream.requests:
+        assert request.headers["cookie"] == "session=1"
+        assert (request.headers["host"] == "inner.gateway") is not jar
+
+
 def test_extra_headers_reach_the_upstream_and_the_old_apis_do_not(door: Door, client: Any, upstream: StandIn) -> None:
     """A gateway's header goes along on every request; what belongs to the legacy request stays behind."""
     upstream.script(Turn(text=LINK, files={"sales.csv": CSV}, polls=0))
