@@ -38,7 +38,8 @@ _PATIENCE = 30.0  # seconds that a closing client waits for streams that are sti
 _LAST_PATIENCE = 10.0  # seconds that an ending program waits
 _LAST = b"data: [DONE]\n\n"
 _DRAIN = 0.5  # seconds that either waits for a stream that has told everything, and only has its connection to end
-_TURN = 0.00025  # seconds for which an asynchronous reader goes on without a pause
+_TURN = 0.00025  # seconds for which an asynchronous reader goes on without a pause, once a stream is under way
+_TURNS = 32  # pauses until then, each one later than the last: the first words are not to wait
 _AHEAD = 64 * 1024  # bytes that are read before the consumer asks for them
 
 
@@ -303,7 +304,7 @@ class AsyncCarrier(_Carrier):
             super().renew()
 
     async def _read(self) -> None:
-        turn_at = 0.0
+        turn_at = turn = 0.0
         try:
             async for chunk in self.chunks:
                 self.told = self.told or chunk.endswith(_LAST)
@@ -315,7 +316,8 @@ class AsyncCarrier(_Carrier):
                 if time.monotonic() >= turn_at:
                     # An upstream that never lets us wait would keep the consumer, and others, from their turns.
                     await asyncio.sleep(0)
-                    turn_at = time.monotonic() + _TURN
+                    turn_at = time.monotonic() + turn
+                    turn = min(turn + _TURN / _TURNS, _TURN)
                 while self._size >= _AHEAD and not self._is_hurried():
                     self._room = self._loop.create_future()
                     await self._room
