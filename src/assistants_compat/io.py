@@ -2,7 +2,7 @@
 
 The core awaits methods of `IO` and nothing else.  `BlockingIO` has methods that never suspend, so `run` can step a
 coroutine of the core by hand; `AsyncIO` does the same work in a worker thread and with the caller's own event loop.
-Only this module and the doors know threads, clocks and sleeping; only the doors know an HTTP library.
+Only this module, `workers` and the doors know threads, clocks and sleeping; only the doors know an HTTP library.
 """
 
 from __future__ import annotations
@@ -31,17 +31,15 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.to_thread
-from anyio.lowlevel import RunVar
 
-from . import ids, sources
+from . import ids, sources, workers
 from .errors import StoreError, UpstreamError, bad_upstream
 from .settings import Settings, StoredFile
 from .store import places, queries
-from .store.engine import transact
+from .store.engine import Promise, transact
 from .store.files import Draft
 from .wire import Json
 
@@ -56,7 +54,7 @@ LEASE = 45  # seconds for which a stream holds its run; it is renewed three time
 BAD_REQUEST = 400
 _SEVERAL = 2
 _AT_ONCE = 4
-_STORE_THREADS = 20
+_DELAY = 0.002  # seconds between a promise and its keeping
 
 
 @dataclass(frozen=True)
@@ -204,6 +202,30 @@ class IO(ABC):
         """Run queries in a transaction that writes; all of it happens or nothing."""
         return await self._call(lambda: transact(self._url, work, write=True))
 
+    def promise(self, work: Callable[[Connection], T]) -> Promise[T]:
+        """Write soon: what it writes may be told of at once, because whoever asks for it in this process waits.
+
+        A thread does it, some milliseconds later: at once, the two would only take turns.  Whoever asks from another
+        process may be early.
+        """
+        promise = Promise(self._url, work, due=self.monotonic() + _DELAY)
+        self._keep_soon(promise)
+        return promise
+
+    def _keep_soon(self, promise: Promise[Any]) -> None:
+        try:
+            workers.behind(partial(_keep, promise))
+        except RuntimeError:  # the program ends
+            promise.keep()
+
+    def is_due(self, promise: Promise[Any]) -> bool:
+        """Whether whoever promised should look at what came of it."""
+        return promise.done()
+
+    async def kept(self, promise: Promise[T]) -> T:
+        """What a promised transaction gave; raises what it raised."""
+        return promise.result() if promise.done() else await self._call(promise.result)
+
     async def save(self, key: str, chunks: AsyncIterator[bytes], disposition: str) -> tuple[int, str]:
         """Keep bytes under one of our file ids; their number and their SHA-256.  Nothing is kept on a failure.
 
@@ -290,6 +312,10 @@ class BlockingIO(IO):
     async def _call(self, work: Callable[[], T]) -> T:
         return work()
 
+    def is_due(self, promise: Promise[Any]) -> bool:
+        """Or do it himself: while this thread never waits, the one behind it gets no turn."""
+        return promise.done() or self.monotonic() >= promise.due
+
     async def together(self, works: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
         """One alone in the caller's thread; several in threads of their own."""
         if len(works) < _SEVERAL:
@@ -310,18 +336,15 @@ class AsyncIO(IO):
 
     async def _call(self, work: Callable[[], T]) -> T:
         # A transaction, once wanted, is finished: an undo must run although its caller was cancelled.
-        with anyio.CancelScope(shield=True):
-            try:
-                loop = asyncio.get_running_loop()
-            except RuntimeError:  # trio, which knows cancel scopes only
-                return await anyio.to_thread.run_sync(work, limiter=_limiter())
-            # Not by anyio here: its way to a thread and back takes five times as long (benchmarks/streams.py).
-            thread = loop.run_in_executor(_threads(loop), copy_context().run, work)
-            try:
-                return await asyncio.shield(thread)
-            except asyncio.CancelledError as cancelled:
-                return await _finished(thread, cancelled)
-        raise AssertionError  # pragma: no cover - a shielded scope swallows nothing, which its type does not say
+        return await workers.done(work)
+
+    def _keep_soon(self, promise: Promise[Any]) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # trio
+            super()._keep_soon(promise)
+        else:  # when the loop has told it
+            loop.call_later(_DELAY, super()._keep_soon, promise)
 
     async def together(self, works: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
         """In tasks of their own; when one fails the others are finished all the same."""
@@ -350,26 +373,10 @@ class AsyncIO(IO):
         await anyio.sleep(seconds)
 
 
-# Threads of our own, as many for each event loop: the default ones may all be waiting for us (a server's synchronous
-# endpoints). Those of a loop that is gone end with it.
-_LIMITER: RunVar[anyio.CapacityLimiter] = RunVar("assistants_compat_limiter")
-_THREADS: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
-
-
-def _limiter() -> anyio.CapacityLimiter:
-    try:
-        return _LIMITER.get()
-    except LookupError:
-        limiter = anyio.CapacityLimiter(_STORE_THREADS)
-        _LIMITER.set(limiter)
-        return limiter
-
-
-def _threads(loop: asyncio.AbstractEventLoop) -> ThreadPoolExecutor:
-    threads = _THREADS.get(loop)
-    if threads is None:
-        threads = _THREADS[loop] = ThreadPoolExecutor(_STORE_THREADS, "assistants-compat-store")
-    return threads
+def _keep(promise: Promise[Any]) -> None:
+    """Do what was promised when it is due, unless somebody has."""
+    time.sleep(max(0.0, promise.due - time.monotonic()))
+    promise.keep()
 
 
 def _several(pieces: Iterator[bytes], size: int) -> list[bytes]:
@@ -385,25 +392,6 @@ def _several(pieces: Iterator[bytes], size: int) -> list[bytes]:
 
 def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     return run(work())
-
-
-async def _finished(work: asyncio.Future[T], cancelled: asyncio.CancelledError) -> T:
-    """The result of `work` although its caller was cancelled meanwhile: the cancellation then meets the next await.
-
-    Else what a transaction that goes on in its thread has done would be lost.  What asyncio cancels itself
-    (`wait_for`, a server that drops a request) passes through anyio's shields.
-    """
-    while not work.done():
-        try:
-            await asyncio.wait([work])
-        except asyncio.CancelledError as error:  # noqa: PERF203 - each one is caught by itself
-            cancelled = error
-    caller = asyncio.current_task()
-    if caller is not None:
-        if sys.version_info >= (3, 11):
-            caller.uncancel()  # it is asked for again, once
-        caller.cancel(*cancelled.args)
-    return work.result()
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -1,14 +1,17 @@
 """Runs that are streamed: read event by event, saved as they go, and told in the old service's words.
 
 `frames` is a run's stream from its first event to `[DONE]`.  It does not know who reads it: a caller that leaves does
-not end it (see `carriers`).  What it says of a message or step is stored before it is said, so that a handler may ask
-for what it was told; what is being said is stored once a second, under a lease that says that somebody reads.
+not end it (see `carriers`).  What it says of a message or step is stored before it is said, and what only begins at
+least promised (`IO.promise`), so that a handler may ask for what it was told; what is being said is stored once a
+second, under a lease that says that somebody reads.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -20,7 +23,7 @@ from .ids import Replay
 from .io import IO, LEASE, Body
 from .lifecycle import cancel_upstream
 from .store import queries
-from .store.engine import Connection
+from .store.engine import Connection, Promise
 from .store.queries import Found
 from .translate import run as runs
 from .translate.events import LISTED_BEFORE, RunEvents
@@ -35,6 +38,9 @@ _SAVED_EVERY = 1.0  # seconds, of what is being said
 _TRIES = 5  # to take up a background stream again
 _FIRST_PAUSE = 0.5  # seconds before the second try; doubled after each
 _HEADERS = {"content-type": "text/event-stream; charset=utf-8"}
+_ENDS = (".completed", ".failed", ".incomplete")  # of messages and steps
+_Changes = Callable[[Connection, Found], Json]  # the new columns of a run that goes on
+_Written = tuple[Found | None, dict[str, int] | None]  # the run as it is then, and what of it is stored
 _BY_RESPONSE = frozenset({"completed", "incomplete"})
 _LOST = {"code": "server_error", "message": "The connection to the model was lost in the middle of its response."}
 
@@ -77,13 +83,14 @@ class _Stream:
         self.io, self.row, self.body = io, row, asked.body
         self.over = False
         self.resumed_at, self.resumed = -1, 0
+        self.promised: Promise[_Written] | None = None  # what was told and may not be stored yet
         self._begin()
 
     def _begin(self) -> None:
         self.mint = Replay(self.io.mint)
         state = self.row["state"]
         self.events = RunEvents(self.row["body"], self.mint, spent=state["usage"], content=bool(state.get("content")))
-        self.stored: dict[str, int] = {}
+        self.stored: dict[str, int] | None = {}
         self.next_save = self.io.monotonic() + _SAVED_EVERY
 
     async def frames(self, opening: list[Event]) -> AsyncGenerator[bytes, None]:
@@ -135,6 +142,9 @@ class _Stream:
         return body is not self.body or (self.over and self.events.response is None)
 
     async def _take(self, given: list[Json]) -> list[Event]:
+        is_due = self.promised is not None and self.io.is_due(self.promised)
+        if is_due and (told := await self._settled()):
+            return told
         now = self.io.now()
         events: list[Event] = []
         for event in given:
@@ -148,7 +158,7 @@ class _Stream:
         is_found = self.row["response_id"] is not None or not self.row["request"].get("background")
         if is_found and not self.events.changed and self.io.monotonic() < self.next_save:
             return events
-        return [*events, *await self._save()]
+        return [*events, *await self._save(events)]
 
     def _was_told(self, event: Json) -> bool:
         number = event.get("sequence_number")
@@ -164,72 +174,115 @@ class _Stream:
         if earlier := await generated.earlier_files(self.io, self.events.run, items):
             reading.earlier = earlier
 
-    async def _save(self) -> list[Event]:
+    async def _save(self, told: list[Event]) -> list[Event]:
         """Store what was said so far; the last events, if the run is to stop or was stopped by somebody else.
 
-        What is only being said can wait for the next time, when the store is busy.
+        What is only being said can wait for the next time, when the store is busy, and what only begins until it is
+        told: its words need not wait for the store.
         """
         io, events = self.io, self.events
+        if last := await self._settled():
+            return last
         may_wait, events.changed = not events.changed, False
         self.next_save = io.monotonic() + _SAVED_EVERY
         # A file comes with the end of something: while words only grow there is none to look for.
         made = {} if may_wait else events.reading.outcome.files
+        ends = any(name.endswith(_ENDS) for name, _ in told)
+        # A background run is to outlive this process, which may die at any moment.
+        if not (may_wait or made or ends or self.row["request"].get("background")):
+            # A copy, because more may be said before it is stored.
+            entries, steps = json.loads(json.dumps([events.entries(), events.reading.outcome.steps]))
+            self.promised = io.promise(self._writing(self._so_far([]), entries, steps))
+            return []
         try:
             async with rounds.copied(io, made, events.run) as files:
-                fresh = await self._write(lambda db, fresh: self._so_far(db, fresh, files))
+                fresh = await self._write(self._so_far(files))
         except errors.StoreBusyError as error:
             if not may_wait:
                 raise
             log.warning("run %s could not be saved yet: %s", self.row["id"], type(error).__name__)
             return []
+        if fresh is not None and fresh["status"] not in runs.TERMINAL:
+            await generated.tell(io, files)
+        return await self._after(fresh)
+
+    async def _settled(self) -> list[Event]:
+        """Have stored what was promised; what there is to tell then."""
+        return [] if self.promised is None else await self._after(await self._kept())
+
+    async def _kept(self) -> Found | None:
+        """The run as it was when what was promised was stored; None, too, where nothing was."""
+        if self.promised is None:
+            return None
+        # Until it has told what it wrote, nobody knows what is there.
+        promised, self.promised, self.stored = self.promised, None, None
+        fresh, self.stored = await self.io.kept(promised)
+        return fresh
+
+    async def _written(self) -> None:
+        """Have stored what was promised, for whoever writes everything once more if it was not."""
+        with contextlib.suppress(errors.StoreBusyError):
+            await self._kept()
+
+    async def _after(self, fresh: Found | None) -> list[Event]:
+        """What there is to tell of the run as it was found: its last events, if it is to stop or was stopped."""
         if fresh is None or fresh["status"] in runs.TERMINAL:
             return await self._told_by(fresh)
         self.row = fresh
-        await generated.tell(io, files)
         if fresh["status"] == "cancelling":
             return await self._stop("cancelled")
-        if io.now() >= fresh["expires_at"]:
-            await cancel_upstream(io, fresh)
+        if self.io.now() >= fresh["expires_at"]:
+            await cancel_upstream(self.io, fresh)
             return await self._stop("expired")
         return []
 
-    def _so_far(self, db: Connection, fresh: Found, files: list[Json]) -> Json:
-        """Add the files that were copied; the columns of the run, which goes on."""
-        queries.add(db, "files", files)
-        run = self.events.run
-        changes: Json = {
-            "response_id": self.events.response_id,
-            "state": runs.with_response({**fresh["state"], "minted": self.mint.minted}, self.events.response_id),
-            "lease_until": self.io.now() + LEASE,
-        }
-        if (fresh["status"], run["status"]) == ("queued", "in_progress"):
-            changes["status"] = "in_progress"
-            changes["body"] = {**fresh["body"], "status": "in_progress", "started_at": run["started_at"]}
-        return changes
+    def _so_far(self, files: list[Json]) -> _Changes:
+        """Adds the files that were copied; the columns of the run, which goes on."""
+        io, run, response_id, minted = self.io, dict(self.events.run), self.events.response_id, dict(self.mint.minted)
 
-    async def _write(self, changes_of: Callable[[Connection, Found], Json]) -> Found | None:
-        """Write what was said and the run's new columns, if it still goes on; the run as it is then.
+        def changes_of(db: Connection, fresh: Found) -> Json:
+            queries.add(db, "files", files)
+            changes: Json = {
+                "response_id": response_id,
+                "state": runs.with_response({**fresh["state"], "minted": minted}, response_id),
+                "lease_until": io.now() + LEASE,
+            }
+            if (fresh["status"], run["status"]) == ("queued", "in_progress"):
+                changes["status"] = "in_progress"
+                changes["body"] = {**fresh["body"], "status": "in_progress", "started_at": run["started_at"]}
+            return changes
 
-        The thread is locked before the run, as everywhere.  Raises `_LostError` when the run is in another round.
+        return changes_of
+
+    async def _write(self, changes_of: _Changes) -> Found | None:
+        """Write what was said and the run's new columns, if it still goes on; the run as it is then."""
+        await self._written()
+        work = self._writing(changes_of, self.events.entries(), self.events.reading.outcome.steps)
+        fresh, self.stored = await self.io.write(work)
+        return fresh
+
+    def _writing(
+        self, changes_of: _Changes, entries: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]
+    ) -> Callable[[Connection], _Written]:
+        """The transaction that does so.  The thread is locked before the run, as everywhere.
+
+        It raises `_LostError` when the run is in another round.
         """
+        io, row, stored = self.io, self.row, self.stored
 
-        def work(db: Connection) -> tuple[Found | None, dict[str, int]]:
-            namespace, run_id = self.row["namespace"], self.row["id"]
-            queries.lock_thread(db, namespace, self.row["thread_id"])
+        def work(db: Connection) -> _Written:
+            namespace, run_id = row["namespace"], row["id"]
+            queries.lock_thread(db, namespace, row["thread_id"])
             fresh = queries.get(db, "runs", namespace, run_id, lock=True)
             if fresh is None or fresh["status"] in runs.TERMINAL:
-                return fresh, self.stored
-            if fresh["status"] == "requires_action" or rounds.round_of(fresh) != rounds.round_of(self.row):
+                return fresh, stored
+            if fresh["status"] == "requires_action" or rounds.round_of(fresh) != rounds.round_of(row):
                 raise _LostError
             changes = changes_of(db, fresh)
             queries.change(db, "runs", namespace, run_id, **changes)
-            steps = self.events.reading.outcome.steps
-            return {**fresh, **changes}, rounds.put(
-                self.io, db, self.events.run, self.events.entries(), steps, self.stored
-            )
+            return {**fresh, **changes}, rounds.put(io, db, row["body"], entries, steps, stored)
 
-        fresh, self.stored = await self.io.write(work)
-        return fresh
+        return work
 
     # --- the end
 
@@ -237,6 +290,7 @@ class _Stream:
         """The response has ended: everything is written before its end is told."""
         response = self.events.response
         assert response is not None  # noqa: S101 - that is how it ended
+        await self._written()
         self.row = {**self.row, "response_id": self.events.response_id}
         error: Any = response.get("error")
         if response.get("status") == "failed" and may_be_asked_again(error) and await self._ask_again(error):

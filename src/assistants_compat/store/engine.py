@@ -6,10 +6,13 @@ a StaticPool shared by threads crashed the interpreter, so the memory store is o
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import sqlite3
 import threading
 from collections.abc import Callable, Collection
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -73,6 +76,8 @@ def _before_fork() -> None:
     (Tried: the parent ended, deleted the WAL, and what the child had written was gone.)  The memory store is its
     connection, so it is kept, and copied with the process.
     """
+    for promise in list(_promises):  # the child's memory store is a copy
+        promise.keep()
     _gate.changed.acquire()
     _gate.forking += 1  # no transaction begins until the fork is done: busy threads would leave no gap between theirs
     _gate.changed.wait_for(lambda: _gate.running == 0, timeout=BUSY_SECONDS)
@@ -91,6 +96,7 @@ def _after_fork_in_child() -> None:
     """Start with locks that nobody holds."""
     global _gate, _opening  # the parent's were held by threads that do not exist here
     _gate, _opening = _Gate(), threading.Lock()
+    _promises.clear()  # the parent has kept them
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows only
@@ -100,13 +106,73 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows onl
 def transact(url: str, work: Callable[[Connection], T], *, write: bool) -> T:
     """Run `work` in one transaction: BEGIN IMMEDIATE on SQLite when it writes, so that two writers queue.
 
-    Raises `StoreBusyError` when the database does not answer (then nothing was written).
+    What was promised to this store is done first.  Raises `StoreBusyError` when the database does not answer (then
+    nothing was written).
     """
+    for promise in list(_promises):
+        if promise.url == url and not promise.keep():
+            break  # the store is busy, and would be so for each of them
+    return _transact(url, work, write=write)
+
+
+class Promise(Future[T]):
+    """A transaction that writes, and of which may be told before it has happened.
+
+    Whoever begins another one on that store in this process does this one first: nobody misses what he was told of.
+    """
+
+    def __init__(self, url: str, work: Callable[[Connection], T], *, due: float) -> None:
+        """Promise it; somebody has to keep it when it is `due`, by the monotonic clock."""
+        super().__init__()
+        self.url, self.due, self._work = url, due, work
+        self._keeping = threading.RLock()
+        self._is_being_kept = False
+        _promises[self] = None
+
+    def keep(self) -> bool:
+        """Do it, unless it is done; whether the store answered.  What it raises is raised by `result`.
+
+        What is no `Exception` ends whoever asks, and the promise stays: the next one keeps it.
+        """
+        with self._keeping:
+            if self.done() or self._is_being_kept:  # by this thread, which a signal has interrupted
+                return True
+            self._is_being_kept = True
+            try:
+                result = _transact(self.url, self._work, write=True)
+            except Exception as error:  # noqa: BLE001 - whoever wants the result gets it
+                self.set_exception(error)
+            else:
+                self.set_result(result)
+            finally:
+                self._is_being_kept = False
+            _promises.pop(self, None)
+            del self._work
+        return not isinstance(self.exception(), StoreBusyError)
+
+    def result(self, timeout: float | None = None) -> T:
+        """What it gave, once it is done: here and now, if nobody has begun yet."""
+        self.keep()
+        return super().result(timeout)
+
+
+_promises: dict[Promise[Any], None] = {}
+
+
+@atexit.register
+def _at_exit() -> None:
+    """Keep what nobody came to: an event loop may have been left with its timers."""
+    for promise in list(_promises):
+        if not promise.keep():
+            break
+
+
+def _transact(url: str, work: Callable[[Connection], T], *, write: bool) -> T:
     engines = _engines_of(url)
     try:
         with _gate, (engines.writing if write else engines.reading).begin() as db:
             return work(db)
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
+    except (OperationalError, InterfaceError, PoolTimeout, sqlite3.OperationalError) as error:
         message = f"The store did not answer: {_reason(error)}."
         raise StoreBusyError(message) from None
 
@@ -133,6 +199,9 @@ def opened() -> Collection[str]:
 
 def close(url: str) -> None:
     """Close the store, if this process has opened it; the next transaction opens it again."""
+    for promise in list(_promises):
+        if promise.url == url:
+            promise.keep()
     with _opening:
         engines = _engines.pop(url, None)
     if engines is not None:
@@ -163,7 +232,7 @@ def _open(url: str) -> Engine:
     except StoreError:
         engine.dispose()
         raise
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, sqlite3.Error) as error:
         engine.dispose()
         place = "/".join(filter(None, (parsed.host, parsed.database)))  # a URL's query may hold a password
         message = f"The store {dialect}:{place} cannot be opened: {_reason(error)}."
@@ -171,7 +240,7 @@ def _open(url: str) -> Engine:
     return engine
 
 
-def _reason(error: SQLAlchemyError) -> str:
+def _reason(error: Exception) -> str:
     first_line = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
     return first_line.rstrip(".")
 
@@ -228,7 +297,12 @@ def _on_connect(connection: Any, _record: object) -> None:
 
 def _on_begin(db: Connection) -> None:
     write = db.get_execution_options().get("assistants_compat_write", True)
-    db.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    connection: Any = db.connection.dbapi_connection  # by itself: SQLAlchemy's own way to it costs as much as a query
+    try:
+        connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+    except BaseException:
+        connection.rollback()  # a signal's exception may come when the transaction has begun
+        raise
 
 
 def _claim(path: Path) -> None:
