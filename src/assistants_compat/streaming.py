@@ -144,7 +144,7 @@ class _Stream:
     async def _take(self, given: list[Json]) -> list[Event]:
         is_due = self.promised is not None and self.io.is_due(self.promised)
         if is_due and (told := await self._settled()):
-            return told
+            return told  # the run is over: what has come since is for nobody
         now = self.io.now()
         events: list[Event] = []
         for event in given:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from assistants_compat import Settings
@@ -186,6 +189,20 @@ def test_a_promise_is_kept_before_a_fork(url: str) -> None:
     assert there(url, "a")
 
 
+def test_what_nobody_came_to_is_kept_when_the_program_ends(url: str) -> None:
+    """An event loop may be left with its timers; the store has what was told of all the same."""
+    program = """
+import sys
+from assistants_compat.store import queries
+from assistants_compat.store.engine import Promise
+row = {"namespace": "n", "id": "a", "created_at": 1, "body": {}}
+Promise(sys.argv[1], lambda db: queries.add(db, "assistants", [row]), due=0)
+"""
+    subprocess.run([sys.executable, "-c", program, url], check=True, timeout=60)
+    assert there(url, "a")
+
+
+@hypothesis_settings(deadline=None, max_examples=40)  # each opens a store
 @given(steps=st.lists(st.sampled_from(["promise", "keep", "read", "write", "fail"]), max_size=12))
 def test_any_order(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
     """Whatever comes in between: each promise is kept once, and no transaction begins before those made before it."""

@@ -24,6 +24,7 @@ from streams import (
     pause,
     rest,
     said,
+    step_statuses,
     text_of,
     until,
 )
@@ -100,6 +101,26 @@ def test_a_loop_that_ends_then(hand: ByHand, settings: Settings, monkeypatch: py
     [(status, text)] = said(settings, run_id)
     assert status == "incomplete"
     assert TEXT.startswith(text)
+
+
+@pytest.mark.parametrize("door", ["sync"], indirect=True)
+def test_an_interrupt_when_it_has_just_been_stored(
+    door: Door, hand: ByHand, settings: Settings, told: tuple[Any, Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows then what is there: the run's end writes each message and step once, wherever they were."""
+    _client, stream, message = told
+
+    def interrupted(promise: engine.Promise[Any], _timeout: float | None = None) -> None:
+        promise.keep()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine.Promise, "result", interrupted)
+    hand.wire().send(*EVENTS[CUT:], END)
+    with pytest.raises(KeyboardInterrupt):
+        rest(door, stream)
+    ended(settings, message.run_id, status="failed")
+    assert said(settings, message.run_id) == [("completed", TEXT)]  # it had ended just before
+    assert len(step_statuses(settings, message.run_id)) == 1
 
 
 @pytest.mark.parametrize("door", ["async"], indirect=True)  # in one thread something has to wait
