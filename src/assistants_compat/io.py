@@ -215,7 +215,7 @@ class IO(ABC):
     def _keep_soon(self, promise: Promise[Any]) -> None:
         try:
             workers.behind(partial(_keep, promise))
-        except RuntimeError:  # the program ends
+        except RuntimeError:  # the program ends or is forked
             promise.keep()
 
     def is_due(self, promise: Promise[Any]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -65,7 +64,10 @@ async def done(work: Callable[[], T]) -> T:
 
 
 def behind(work: Callable[[], object]) -> None:
-    """Do something in the one thread that works behind everybody; raises `RuntimeError` when the program ends."""
+    """Do something in the one thread that works behind everybody.
+
+    Raises `RuntimeError` when the program ends, and at the moment of a fork.
+    """
     _behind().submit(copy_context().run, work)
 
 
@@ -74,14 +76,18 @@ def _behind() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "assistants-compat-behind")
 
 
-def _before_fork() -> None:
-    """End that thread: a child would not have it, and Python warns of threads that it does not have."""
+def end() -> None:
+    """Have the thread behind everybody finish and end; the next work has another one.
+
+    Before a fork: a child would not have it, and Python warns of such threads.
+    """
     _behind().shutdown()
+    forget()
+
+
+def forget() -> None:
+    """In a forked child: the thread is the parent's."""
     _behind.cache_clear()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows only
-    os.register_at_fork(before=_before_fork)
 
 
 def _answered(work: Callable[[], T], answer: asyncio.Future[T]) -> T:

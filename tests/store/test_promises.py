@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import wait
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from assistants_compat import Settings
+from assistants_compat import Settings, workers
 from assistants_compat.errors import StoreBusyError
 from assistants_compat.store import engine, queries
 from assistants_compat.store.engine import Connection, Promise, transact
@@ -187,6 +189,44 @@ def test_a_promise_is_kept_before_a_fork(url: str) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 1
     assert promise.result() == "a"
     assert there(url, "a")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forks_while_others_promise(url: str) -> None:
+    """Neither side waits for a thread that it has stopped itself, and the thread behind works on both."""
+    stop = threading.Event()
+    made: list[Promise[str]] = []
+
+    def promising() -> None:
+        while not stop.is_set():
+            promise = Promise(url, adding(f"asst_{len(made)}"), due=0)
+            with contextlib.suppress(RuntimeError):  # the thread behind has just been ended
+                workers.behind(promise.keep)
+            made.append(promise)
+            promise.result()
+
+    thread = threading.Thread(target=promising)
+    assert not there(url, "a")
+    thread.start()
+    try:
+        for _ in range(20):
+            process = os.fork()
+            if process == 0:
+                signal.alarm(20)  # what hangs is ended, and seen below
+                try:
+                    promise = Promise(url, adding(f"child_{os.getpid()}"), due=0)
+                    workers.behind(promise.keep)
+                    wait([promise], timeout=10)
+                    os._exit(0 if promise.done() else 3)
+                finally:
+                    os._exit(2)
+            assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    finally:
+        stop.set()
+        thread.join()
+    assert all(promise.done() for promise in made)
+    assert all(there(url, promise.result()) for promise in made[-3:])
 
 
 def test_what_nobody_came_to_is_kept_when_the_program_ends(url: str) -> None:

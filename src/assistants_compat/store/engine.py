@@ -22,6 +22,7 @@ from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, Ope
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
+from .. import workers
 from ..errors import StoreBusyError, StoreError
 from . import tables
 
@@ -78,6 +79,7 @@ def _before_fork() -> None:
     """
     for promise in list(_promises):  # the child's memory store is a copy
         promise.keep()
+    workers.end()  # before the gate is closed, at which its thread may stand
     _gate.changed.acquire()
     _gate.forking += 1  # no transaction begins until the fork is done: busy threads would leave no gap between theirs
     _gate.changed.wait_for(lambda: _gate.running == 0, timeout=BUSY_SECONDS)
@@ -96,7 +98,8 @@ def _after_fork_in_child() -> None:
     """Start with locks that nobody holds."""
     global _gate, _opening  # the parent's were held by threads that do not exist here
     _gate, _opening = _Gate(), threading.Lock()
-    _promises.clear()  # the parent has kept them
+    _promises.clear()  # the parent keeps those that were made since
+    workers.forget()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows only
