@@ -238,14 +238,15 @@ class _Stream:
 
     def _so_far(self, files: list[Json]) -> _Changes:
         """Adds the files that were copied; the columns of the run, which goes on."""
-        io, run, response_id, minted = self.io, dict(self.events.run), self.events.response_id, dict(self.mint.minted)
+        run, response_id, minted = dict(self.events.run), self.events.response_id, dict(self.mint.minted)
+        lease_until = self.io.now() + LEASE
 
         def changes_of(db: Connection, fresh: Found) -> Json:
             queries.add(db, "files", files)
             changes: Json = {
                 "response_id": response_id,
                 "state": runs.with_response({**fresh["state"], "minted": minted}, response_id),
-                "lease_until": io.now() + LEASE,
+                "lease_until": lease_until,
             }
             if (fresh["status"], run["status"]) == ("queued", "in_progress"):
                 changes["status"] = "in_progress"
