@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -123,23 +124,32 @@ def test_an_interrupt_when_it_has_just_been_stored(
     assert len(step_statuses(settings, message.run_id)) == 1
 
 
-@pytest.mark.parametrize("door", ["async"], indirect=True)  # in one thread something has to wait
-def test_words_do_not_wait_for_a_store_that_is_busy(door: Door, hand: ByHand, sqlite_settings: Settings) -> None:
-    """While another program has the database the first words are said; what began is stored when it is free again."""
+@pytest.fixture
+def locked(door: Door, hand: ByHand, sqlite_settings: Settings) -> Iterator[tuple[Any, Any, sqlite3.Connection]]:
+    """A stream that says its first words while another program has the database; its run, and that program's hold."""
     client = door.client(hand, sqlite_settings)
     hand.plan(*EVENTS[:2])
     stream = begin(door, client)
     run = until(door, stream, "thread.run.in_progress")[-1].data
     pause(door, 0.1)  # the run's own beginning is stored
-    backup = sqlite3.connect(str(sqlite_settings.store), isolation_level=None)
+    elsewhere = sqlite3.connect(str(sqlite_settings.store), isolation_level=None)
     try:
-        backup.execute("BEGIN IMMEDIATE")
+        elsewhere.execute("BEGIN IMMEDIATE")
         hand.wire().send(*EVENTS[2 : CUT + 1])
         assert text_of(until(door, stream, "thread.message.delta")) != ""
-        assert backup.execute("SELECT count(*) FROM messages WHERE run_id = ?", (run.id,)).fetchone() == (0,)
-        backup.execute("ROLLBACK")
+        yield stream, run, elsewhere
     finally:
-        backup.close()
+        elsewhere.close()
+
+
+@pytest.mark.parametrize("door", ["async"], indirect=True)  # in one thread something has to wait
+def test_words_do_not_wait_for_a_store_that_is_busy(
+    door: Door, hand: ByHand, sqlite_settings: Settings, locked: tuple[Any, Any, sqlite3.Connection]
+) -> None:
+    """While another program has the database the first words are said; what began is stored when it is free again."""
+    stream, run, backup = locked
+    assert backup.execute("SELECT count(*) FROM messages WHERE run_id = ?", (run.id,)).fetchone() == (0,)
+    backup.execute("ROLLBACK")
     eventually(lambda: said(sqlite_settings, run.id), door)
     hand.wire().send(*EVENTS[CUT + 1 :], END)
     assert rest(door, stream)[-1].event == "thread.run.completed"
@@ -148,23 +158,14 @@ def test_words_do_not_wait_for_a_store_that_is_busy(door: Door, hand: ByHand, sq
 
 
 @pytest.mark.parametrize("door", ["async"], indirect=True)
-def test_a_run_that_another_process_ends_then(door: Door, hand: ByHand, sqlite_settings: Settings) -> None:
+def test_a_run_that_another_process_ends_then(
+    door: Door, hand: ByHand, locked: tuple[Any, Any, sqlite3.Connection]
+) -> None:
     """What comes next finds that it was cancelled meanwhile, and says so."""
-    client = door.client(hand, sqlite_settings)
-    hand.plan(*EVENTS[:2])
-    stream = begin(door, client)
-    run = until(door, stream, "thread.run.in_progress")[-1].data
-    pause(door, 0.1)
-    elsewhere = sqlite3.connect(str(sqlite_settings.store), isolation_level=None)
-    try:
-        elsewhere.execute("BEGIN IMMEDIATE")
-        hand.wire().send(*EVENTS[2 : CUT + 1])
-        until(door, stream, "thread.message.delta")
-        set_ = "status = 'cancelled', body = json_set(body, '$.status', 'cancelled')"
-        elsewhere.execute(f"UPDATE runs SET {set_} WHERE id = ?", (run.id,))  # noqa: S608 - words of this test
-        elsewhere.execute("COMMIT")
-    finally:
-        elsewhere.close()
+    stream, run, elsewhere = locked
+    set_ = "status = 'cancelled', body = json_set(body, '$.status', 'cancelled')"
+    elsewhere.execute(f"UPDATE runs SET {set_} WHERE id = ?", (run.id,))  # noqa: S608 - words of this test
+    elsewhere.execute("COMMIT")
     eventually(lambda: not engine._promises, door)
     hand.wire().send(EVENTS[CUT + 1])
     last: list[Any] = []

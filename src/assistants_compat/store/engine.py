@@ -112,8 +112,8 @@ def transact(url: str, work: Callable[[Connection], T], *, write: bool) -> T:
     What was promised to this store is done first.  Raises `StoreBusyError` when the database does not answer (then
     nothing was written).
     """
-    for promise in list(_promises):
-        if promise.url == url and not promise.keep():
+    for promise in _promised(url):
+        if not promise.keep():
             break  # the store is busy, and would be so for each of them
     return _transact(url, work, write=write)
 
@@ -162,6 +162,10 @@ class Promise(Future[T]):
 _promises: dict[Promise[Any], None] = {}
 
 
+def _promised(url: str) -> list[Promise[Any]]:
+    return [promise for promise in list(_promises) if promise.url == url]
+
+
 @atexit.register
 def _at_exit() -> None:
     """Keep what nobody came to: an event loop may have been left with its timers."""
@@ -202,9 +206,8 @@ def opened() -> Collection[str]:
 
 def close(url: str) -> None:
     """Close the store, if this process has opened it; the next transaction opens it again."""
-    for promise in list(_promises):
-        if promise.url == url:
-            promise.keep()
+    for promise in _promised(url):
+        promise.keep()
     with _opening:
         engines = _engines.pop(url, None)
     if engines is not None:
