@@ -31,7 +31,7 @@ venv = rm -rf .venv/$(1) && "$(UV)" venv -q -p .venv/uv/bin/python .venv/$(1)
 # $(call install,NAME): what follows, into .venv/NAME
 install = "$(UV)" pip install -q -p .venv/$(1)
 # Folders too, so that a deleted file makes a new wheel.
-SOURCES := $(shell find src -name __pycache__ -prune -o -print) pyproject.toml $(wildcard README.md LICENSE)
+SOURCES := $(shell find assistants_compat -name __pycache__ -prune -o -print) pyproject.toml $(wildcard README.md LICENSE)
 # The name carries the Python: another PYTHON makes the environment anew.
 READY := ready-$(PY)
 
@@ -99,13 +99,13 @@ demo: .venv/demo/$(READY)
 	@touch $@
 
 test: .venv/test/wheel-$(PY)
-	@.venv/test/bin/python -m pytest -n $(JOBS) --dist worksteal $(if $(COV),--cov --cov-report=term) $(ARGS)
+	@.venv/test/bin/pytest -n $(JOBS) --dist worksteal $(if $(COV),--cov --cov-report=term) $(ARGS)
 
 record: .venv/test/wheel-$(PY)
-	@.venv/test/bin/python -m pytest cassettes --record-mode=rewrite $(ARGS)
+	@.venv/test/bin/pytest cassettes --record-mode=rewrite $(ARGS)
 
 ogx: .venv/test/wheel-$(PY)
-	@.venv/test/bin/python -m pytest -m ogx tests/ogx $(ARGS)
+	@.venv/test/bin/pytest -m ogx tests/ogx $(ARGS)
 
 matrix: .venv/test/wheel-$(PY)
 	@.venv/test/bin/nox --noxfile noxfile.py $(ARGS)
@@ -124,7 +124,7 @@ clients: .venv/test/wheel-$(PY)
 check: .venv/check/$(READY)
 	.venv/check/bin/ruff check .
 	.venv/check/bin/ruff format --check .
-	PYTHONPATH=src .venv/check/bin/lint-imports --no-logo
+	PYTHONPATH=. .venv/check/bin/lint-imports --no-logo
 	.venv/check/bin/mypy
 	.venv/check/bin/mypy --allow-untyped-defs --allow-incomplete-defs --allow-untyped-calls --allow-untyped-decorators tests
 	.venv/check/bin/pyright --warnings --pythonpath .venv/check/bin/python

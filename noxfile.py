@@ -46,7 +46,7 @@ FRAMEWORKS = [
 RECORDED = ("tests/plugin/test_day_one.py", "tests/plugin/test_converted.py", "tests/plugin/test_recording.py")
 RECORDED_SELECTED = "with_one_line or after_conversion or anew"
 
-PYTEST = ("python", "-m", "pytest", "-p", "no:cacheprovider")
+PYTEST = ("pytest", "-p", "no:cacheprovider")  # not `python -m pytest`, which would import the checkout
 
 nox.options.sessions = ["contract"]
 nox.options.default_venv_backend = "uv"

@@ -40,7 +40,7 @@ import openai
 
 import assistants_compat
 from assistants_compat import Settings
-from assistants_compat.io import IO
+from assistants_compat.engine.io import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from doors import Door
@@ -167,9 +167,9 @@ class Bench:
 
     def opened(self) -> Any:
         """The storage's own client."""
-        from assistants_compat.store import objects  # noqa: PLC0415 - not needed for the local directory
+        from assistants_compat.store import object_storage  # noqa: PLC0415 - not needed for the local directory
 
-        return objects._opened(self.files)  # noqa: SLF001 - the same connections for both sides
+        return object_storage._opened(self.files)  # noqa: SLF001 - the same connections for both sides
 
     def signed(self, name: str) -> str:
         """A link that the storage has signed."""

@@ -15,7 +15,7 @@ import pytest
 
 from assistants_compat import Settings
 from assistants_compat.settings import variables
-from assistants_compat.store import engine
+from assistants_compat.store import database
 from assistants_compat.testing import StandIn
 from doors import Door
 from streams import ByHand, by_hand
@@ -69,6 +69,12 @@ def recordings(shared: Path) -> ModuleType:
     return module
 
 
+@pytest.fixture(autouse=True)
+def _outside_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Run every test in a folder of its own: in the checkout, `python -m` would import it in place of the wheel."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test speaks TLS, and reading the certificates takes most of the time of making a client."""
@@ -119,8 +125,8 @@ def settings(store_url: str, tmp_path: Path) -> Settings:
 def _stores_are_closed() -> Iterator[None]:
     """A store is opened once a process and stays open: hundreds of them would be too many open files for `select`."""
     yield
-    for url in [url for url in engine.opened() if url.startswith("sqlite")]:
-        engine.close(url)
+    for url in [url for url in database.opened() if url.startswith("sqlite")]:
+        database.close(url)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from assistants_compat.io import IO
+from assistants_compat.engine.io import IO
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
 from legacy import CODE, make_assistant, make_thread

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from assistants_compat import Settings
-from assistants_compat.io import BlockingIO, run
-from assistants_compat.store import objects
+from assistants_compat.engine.io import BlockingIO, run
+from assistants_compat.store import object_storage
 from object_servers import ObjectServer
 
 ID = "file-abc123"
@@ -31,7 +31,7 @@ class Place:
             return sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
         import obstore  # noqa: PLC0415 - an extra
 
-        listed = obstore.list(objects._opened(self.files)).collect()
+        listed = obstore.list(object_storage._opened(self.files)).collect()
         return sorted(Path(each["path"]).name for each in listed)
 
     def unfinished(self) -> int:
@@ -43,7 +43,7 @@ class Place:
 
     def restart(self) -> None:
         """Forget what this process knows, as a new one would."""
-        objects._opened.cache_clear()
+        object_storage._opened.cache_clear()
 
 
 def io_over(settings: Settings) -> Any:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from assistants_compat import Settings, sources
-from assistants_compat.cassettes import vcr as files
-from assistants_compat.cassettes.replay import Replayed, key_of
-from assistants_compat.conversion.play import Converted, convert
-from assistants_compat.conversion.seeding import seed
+from assistants_compat import Settings
+from assistants_compat.recordings import vcr_yaml as files
+from assistants_compat.recordings.convert.play import Converted, convert
+from assistants_compat.recordings.convert.seed import seed
+from assistants_compat.recordings.replay import Replayed, key_of
+from assistants_compat.runtime import clock
 
 BASE = "https://api.openai.com/v1"
 
@@ -65,7 +66,7 @@ def replayed(cassette: Path) -> Iterator[tuple[Settings, Any]]:
     recorder = vcr.VCR()
     recorder.register_matcher("json", _same_body)
     play = recorder.use_cassette(str(cassette), record_mode="none", match_on=["method", "uri", "json"])
-    with sources.exchanged(Replayed(key)), play as tape:
+    with clock.exchanged(Replayed(key)), play as tape:
         yield settings, tape
 
 

@@ -8,8 +8,8 @@ from sqlalchemy import select
 
 from assistants_compat import Settings
 from assistants_compat.store import tables
-from assistants_compat.store.engine import Connection, transact
-from assistants_compat.store.places import database_url
+from assistants_compat.store.database import Connection, transact
+from assistants_compat.store.locations import database_url
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
 

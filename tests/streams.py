@@ -21,9 +21,9 @@ from sqlalchemy import update
 
 from assistants_compat import Settings
 from assistants_compat.store import tables
-from assistants_compat.store.engine import transact
-from assistants_compat.store.places import database_url
-from assistants_compat.testing.events import events_from_response
+from assistants_compat.store.database import transact
+from assistants_compat.store.locations import database_url
+from assistants_compat.testing.stream_events import events_from_response
 from doors import Door
 from legacy import dump, make_assistant, make_thread
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistants_compat.audits import Audit, audit, of_notebook
-from assistants_compat.audits.reports import as_json, markdown, text
+from assistants_compat.tools.audit import Audit, audit, of_notebook
+from assistants_compat.tools.audit.report import as_json, markdown, text
 
 USE = "client.beta.threads.create()\n"
 

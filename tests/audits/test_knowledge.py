@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from assistants_compat.app import ROUTES
-from assistants_compat.audits import knowledge, others
-from assistants_compat.audits.knowledge import BY_CALL, FILES, STORES, Row
+from assistants_compat.api.app import ROUTES
+from assistants_compat.tools.audit import calls_table, other_uses_table
+from assistants_compat.tools.audit.calls_table import BY_CALL, FILES, STORES, Row
 
 SPEC = Path(__file__).resolve().parents[3] / "shared" / "spec" / "openapi.json"
-EVERY = (*knowledge.ROWS, *STORES, *FILES)
+EVERY = (*calls_table.ROWS, *STORES, *FILES)
 NOT_OURS = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}
 IDS = re.compile(r"\{\w+\}")
 
@@ -73,7 +73,7 @@ def test_every_route_that_is_answered_has_a_row() -> None:
     """A route of the application is in the table, and a row of assistants, threads and files is a route."""
     answered = {IDS.sub("{}", f"{method} {path}") for method, path, _ in ROUTES}
     assert answered - routes(EVERY) == set()
-    assert routes((*knowledge.ROWS, *FILES)) - answered == set()
+    assert routes((*calls_table.ROWS, *FILES)) - answered == set()
 
 
 def described() -> dict[str, set[str]]:
@@ -120,4 +120,4 @@ def test_the_frameworks_are_those_that_are_tested() -> None:
     """A framework's class that is named has a test that runs it."""
     clients = Path(__file__).resolve().parents[1] / "clients"
     tests = "".join(path.read_text(encoding="utf-8") for path in clients.glob("test_*.py"))
-    assert [name for name in others.FRAMEWORKS if name not in tests] == []
+    assert [name for name in other_uses_table.FRAMEWORKS if name not in tests] == []

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from assistants_compat.audits import of_source
-from assistants_compat.audits.findings import Finding
+from assistants_compat.tools.audit import of_source
+from assistants_compat.tools.audit.findings import Finding
 
 
 def found_in(source: str) -> list[Finding]:

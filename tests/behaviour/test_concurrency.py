@@ -13,7 +13,8 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat import Settings, containers
+from assistants_compat import Settings
+from assistants_compat.engine import containers
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import KEY, Door
 from legacy import CODE, CSV, LINK, asked, dump, make_assistant, make_thread, start_run

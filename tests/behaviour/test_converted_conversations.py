@@ -12,8 +12,8 @@ import openai
 import pytest
 
 import legacy_recordings as old
-from assistants_compat.cassettes.replay import KEY
-from assistants_compat.conversion.play import Converted, convert
+from assistants_compat.recordings.convert.play import Converted, convert
+from assistants_compat.recordings.replay import KEY
 from converted import BASE, document, interaction, replayed, written
 from doors import Door
 from legacy_recordings import ANSWER, ASSISTANT, QUESTION, RUN, STEP, THEN, THREAD, id_of

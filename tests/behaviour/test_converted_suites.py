@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import legacy_recordings as old
-from assistants_compat.conversion.play import Converted, convert
+from assistants_compat.recordings.convert.play import Converted, convert
 from converted import BASE, document, interaction, replayed, written
 from doors import Door
 from legacy_recordings import ANSWER, ASSISTANT, QUESTION, RUN, STEP, THEN, THREAD, id_of
@@ -91,7 +91,7 @@ def test_a_polled_run(play: Callable[..., Converted]) -> None:
 
 def test_copies_of_a_recording_do_not_meet_in_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder may hold one conversation many times: each is converted alone, whatever memory it gets."""
-    monkeypatch.setattr("assistants_compat.conversion.play.id", lambda _: 1, raising=False)
+    monkeypatch.setattr("assistants_compat.recordings.convert.play.id", lambda _: 1, raising=False)
     recording = document(*old.created(), *old.polled(old.run("completed")), old.read(old.message(ANSWER, "assistant")))
     refused = [[each.reason for each in convert(recording).refused] for _ in range(2)]
     assert refused == [[], []]

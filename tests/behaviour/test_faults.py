@@ -8,7 +8,8 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat import Settings, generated
+from assistants_compat import Settings
+from assistants_compat.engine import generated_files
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
 from legacy import CODE, CSV, LINK, asked, dump, finish_run, make_assistant, make_thread, start_run
@@ -128,7 +129,7 @@ def test_a_file_is_fetched_again_after_a_passing_trouble(
     door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, trouble: dict[str, Any]
 ) -> None:
     """Copies are ours to try again: two troubles and a good answer are three requests and a whole file."""
-    monkeypatch.setattr(generated, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(generated_files, "_FIRST_PAUSE", 0.001)
     upstream.script(Turn(text=LINK, files={"sales.csv": CSV}))
     upstream.fault(Fault(CONTENT, times=2, **trouble))
     run = finish_run(door, client, assistant={"tools": CODE})
@@ -143,7 +144,7 @@ def test_a_file_that_cannot_be_had_does_not_fail_the_run(
     door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, trouble: dict[str, Any]
 ) -> None:
     """The run completes, the file says why it is not here, half of it is never kept, and bounds hold."""
-    monkeypatch.setattr(generated, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(generated_files, "_FIRST_PAUSE", 0.001)
     upstream.script(Turn(text=LINK, files={"sales.csv": CSV}))
     upstream.fault(Fault(CONTENT, times=99, **trouble))
     run = finish_run(door, client, assistant={"tools": CODE})
@@ -166,17 +167,17 @@ def test_a_look_that_is_cut_off_while_copying_can_be_made_again(
     upstream.script(Turn(text=LINK, files={"sales.csv": CSV}, polls=0))
     run = start_run(door, client, assistant={"tools": CODE})
     before = dump(settings)
-    keep = generated.keep
+    keep = generated_files.keep
 
     async def dying(*arguments: Any) -> Any:
         await keep(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(generated, "keep", dying)
+    monkeypatch.setattr(generated_files, "keep", dying)
     with pytest.raises(KeyboardInterrupt):
         door(client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id))
     assert dump(settings) == before
     assert list(Path(str(settings.files)).iterdir()) == []
-    monkeypatch.setattr(generated, "keep", keep)
+    monkeypatch.setattr(generated_files, "keep", keep)
     assert door(client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)).status == "completed"
     assert len(dump(settings)["files"]) == 1

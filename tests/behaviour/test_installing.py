@@ -17,7 +17,9 @@ import openai
 import pytest
 
 import assistants_compat
-from assistants_compat import CompatError, Settings, SettingsError, intercept, switch
+from assistants_compat import CompatError, Settings, SettingsError
+from assistants_compat.doors import wrap
+from assistants_compat.runtime import switch
 from assistants_compat.testing import StandIn, Turn
 from doors import KEY, Door
 from legacy import CODE, CSV, LINK, asked, finish_run, make_assistant, make_file, make_thread
@@ -169,7 +171,7 @@ def test_a_module_that_was_loaded_anew_is_covered_by_a_second_call(
     with module._load_client():
         assert module.beta.threads.create().object == "thread"
         assistants_compat.uninstall()
-        assert not intercept.is_wrapped(module._load_client())
+        assert not wrap.is_wrapped(module._load_client())
 
 
 def test_a_wrapped_client_keeps_its_own(door: Door, upstream: StandIn, settings: Settings) -> None:
@@ -179,9 +181,9 @@ def test_a_wrapped_client_keeps_its_own(door: Door, upstream: StandIn, settings:
     assistants_compat.install(settings)
     after = assistants_compat.wrap(door.raw_client(upstream), own)
     plain = assistants_compat.wrap(door.raw_client(upstream))
-    assert [intercept.settings_of(each) for each in (before, after, plain)] == [own, own, settings]
+    assert [wrap.settings_of(each) for each in (before, after, plain)] == [own, own, settings]
     assistants_compat.uninstall()
-    assert [intercept.settings_of(each) for each in (before, after, plain)] == [own, own, settings]
+    assert [wrap.settings_of(each) for each in (before, after, plain)] == [own, own, settings]
     thread = make_thread(door, after)
     assert door(before.with_options(timeout=9).beta.threads.retrieve(thread.id)).id == thread.id
     with pytest.raises(openai.NotFoundError):
@@ -197,10 +199,10 @@ def test_installing_twice_is_installing_once(sync: Door, upstream: StandIn, sett
     assistants_compat.install()
     assert client._client is first
     assistants_compat.install(replace(settings, namespace="other"))
-    assert intercept.settings_of(client).namespace == "other"
+    assert wrap.settings_of(client).namespace == "other"
     assistants_compat.uninstall()
     assistants_compat.uninstall()
-    assert not intercept.is_wrapped(client)
+    assert not wrap.is_wrapped(client)
 
 
 def test_the_settings_are_read_when_the_first_client_is_made(
@@ -209,7 +211,7 @@ def test_the_settings_are_read_when_the_first_client_is_made(
     """A program may load its variables after it was started."""
     assistants_compat.install()
     monkeypatch.setenv("ASSISTANTS_COMPAT_NAMESPACE", "late")
-    assert intercept.settings_of(sync.raw_client(upstream)).namespace == "late"
+    assert wrap.settings_of(sync.raw_client(upstream)).namespace == "late"
 
 
 def test_copies_know_that_background_was_refused(door: Door, settings: Settings) -> None:
@@ -303,7 +305,7 @@ import sys, threading
 import assistants_compat
 assert "wrapt" not in sys.modules
 assistants_compat.install()
-assert not {"openai", "sqlalchemy", "assistants_compat.intercept"} & set(sys.modules)
+assert not {"openai", "sqlalchemy", "assistants_compat.doors.wrap"} & set(sys.modules)
 first = threading.Thread(target=__import__, args=["openai"])  # two threads import it, and one more installs
 first.start()
 assistants_compat.install()  # which must not wait for that with a lock that the other one wants

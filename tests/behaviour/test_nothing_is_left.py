@@ -13,9 +13,10 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat import Settings, generated
+from assistants_compat import Settings
+from assistants_compat.engine import generated_files
+from assistants_compat.engine.io import IO
 from assistants_compat.errors import StoreBusyError
-from assistants_compat.io import IO
 from assistants_compat.store import queries
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
@@ -84,7 +85,7 @@ def test_a_run_that_ended_in_time_is_not_expired_while_its_files_are_copied(
     upstream.script(Turn(text=LINK, files={"sales.csv": CSV}, polls=0))
     run = start_run(door, client, assistant={"tools": CODE})
     retrieve = client.beta.threads.runs.retrieve
-    keep, now = generated.keep, IO.now
+    keep, now = generated_files.keep, IO.now
     seen = []
 
     async def overtaken(*arguments: Any) -> Any:
@@ -93,7 +94,7 @@ def test_a_run_that_ended_in_time_is_not_expired_while_its_files_are_copied(
         seen.append((await other if inspect.isawaitable(other) else other).status)
         return await keep(*arguments)
 
-    monkeypatch.setattr(generated, "keep", overtaken)
+    monkeypatch.setattr(generated_files, "keep", overtaken)
     first = door(retrieve(run.id, thread_id=run.thread_id))
     assert (seen, first.status) == (["queued"], "completed")
     assert door(retrieve(run.id, thread_id=run.thread_id)).status == "completed"

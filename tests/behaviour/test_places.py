@@ -15,8 +15,8 @@ import pytest
 from sqlalchemy import text
 
 from assistants_compat import Settings, SettingsError
-from assistants_compat.store import engine, places, tables
-from assistants_compat.store.files import LocalFiles
+from assistants_compat.store import database, locations, tables
+from assistants_compat.store.content import LocalFiles
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
 from legacy import CODE, CSV, LINK, finish_run, make_assistant, make_file, make_thread
@@ -60,12 +60,12 @@ def test_the_database_is_set_up_for_many_processes(sync: Door, upstream: StandIn
         assert plain.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert plain.execute("SELECT version FROM schema_version").fetchall() == [(1,)]
     plain.close()
-    url = places.database_url(sqlite_settings.store)
+    url = locations.database_url(sqlite_settings.store)
 
-    def pragmas(db: engine.Connection) -> list[int]:
+    def pragmas(db: database.Connection) -> list[int]:
         return [db.execute(text(f"PRAGMA {name}")).scalar_one() for name in ("foreign_keys", "busy_timeout")]
 
-    assert engine.transact(url, pragmas, write=False) == [1, engine.BUSY_SECONDS * 1000]
+    assert database.transact(url, pragmas, write=False) == [1, database.BUSY_SECONDS * 1000]
 
 
 def test_three_hundred_writers_all_write(sync: Door, upstream: StandIn, sqlite_settings: Settings) -> None:
@@ -94,7 +94,7 @@ def test_a_locked_database_is_a_503_that_the_sdk_may_try_again(
     sync: Door, upstream: StandIn, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody who holds the database for too long is `store_busy`; when he lets go, the SDK's next try succeeds."""
-    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
     client = sync.client(upstream, sqlite_settings)
     thread = client.beta.threads.create()
     holder = sqlite3.connect(str(sqlite_settings.store), isolation_level=None, check_same_thread=False)
@@ -250,9 +250,9 @@ def test_network_file_systems_are_recognised(tmp_path: Path, path: str, kind: st
     """The innermost mount point of a path decides; a table that is not there says nothing."""
     mounts = tmp_path / "mounts"
     mounts.write_text(MOUNTS, encoding="utf-8")
-    assert engine.network_filesystem(Path(path), mounts) == kind
+    assert database.network_filesystem(Path(path), mounts) == kind
     if not path.startswith("\\"):
-        assert engine.network_filesystem(Path(path), tmp_path / "none") is None
+        assert database.network_filesystem(Path(path), tmp_path / "none") is None
 
 
 def test_a_store_on_a_network_file_system_is_refused(
@@ -261,8 +261,8 @@ def test_a_store_on_a_network_file_system_is_refused(
     """WAL is unsafe there: refused in one sentence, before any file is made."""
     mounts = tmp_path / "mounts"
     mounts.write_text(f"server:/ {tmp_path.resolve()} nfs4 rw 0 0\n", encoding="utf-8")
-    real = engine.network_filesystem
-    monkeypatch.setattr(engine, "network_filesystem", lambda path: real(path, mounts))
+    real = database.network_filesystem
+    monkeypatch.setattr(database, "network_filesystem", lambda path: real(path, mounts))
     path = tmp_path / "store.db"
     with pytest.raises(openai.InternalServerError, match=r"lies on a network file system \(nfs4\)"):
         make_assistant(sync, sync.client(upstream, Settings(store=str(path))))
@@ -273,21 +273,21 @@ def test_a_newer_schema_is_refused(sync: Door, upstream: StandIn, settings: Sett
     """A store that a later version has changed is left alone, with the advice to install that version."""
     client = sync.client(upstream, settings)
     make_assistant(sync, client)
-    url = places.database_url(settings.store)
+    url = locations.database_url(settings.store)
 
     def set_version(number: int) -> None:
         statement = tables.schema_version.update().values(version=number)
-        engine.transact(url, lambda db: db.execute(statement), write=True)
+        database.transact(url, lambda db: db.execute(statement), write=True)
 
     set_version(99)
-    opened = dict(engine._engines)
-    engine._engines.clear()  # as in another process
+    opened = dict(database._engines)
+    database._engines.clear()  # as in another process
     try:
         with pytest.raises(openai.InternalServerError, match=r"schema version 99.*install a newer assistants_compat"):
             make_assistant(sync, client)
     finally:
-        engine._engines.clear()
-        engine._engines.update(opened)
+        database._engines.clear()
+        database._engines.update(opened)
         set_version(1)
     make_assistant(sync, client)
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from assistants_compat import LegacyCall, Settings, reports
+from assistants_compat import LegacyCall, Settings
+from assistants_compat.doors import call_report
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
 from legacy import CSV, LINK, make_file
@@ -25,9 +26,9 @@ KIND = LegacyCall("GET", "/threads/{thread_id}", "here")
 @pytest.fixture(autouse=True)
 def _nothing_counted() -> Iterator[None]:
     """A test begins as a process does."""
-    reports._files.clear()
+    call_report._files.clear()
     yield
-    reports._files.clear()
+    call_report._files.clear()
 
 
 def written(path: Path) -> Counter[tuple[str, str, str]]:
@@ -68,13 +69,13 @@ def test_a_file_gets_lines_that_add_up(
     client: Any = sync.client(upstream, replace(sqlite_settings, report=str(path)))
     threads = [client.beta.threads.create(metadata={"a": SECRET}) for _ in range(3)]
     assert written(path) == {("POST", "/threads", "here"): 1}
-    monkeypatch.setattr(reports, "_EVERY", 0)  # as if the seconds had passed
+    monkeypatch.setattr(call_report, "_EVERY", 0)  # as if the seconds had passed
     client.beta.threads.messages.create(threads[0].id, role="user", content=SECRET)
     assert written(path)["POST", "/threads", "here"] == 3
     monkeypatch.undo()
     client.beta.threads.create()
     assert written(path)["POST", "/threads", "here"] == 3
-    reports._finish()
+    call_report._finish()
     assert written(path) == {("POST", "/threads", "here"): 4, ("POST", "/threads/{thread_id}/messages", "here"): 1}
     assert set(json.loads(path.read_text().splitlines()[0])) == {"process", "at", "counted"}
     assert SECRET not in path.read_text()
@@ -83,7 +84,7 @@ def test_a_file_gets_lines_that_add_up(
 
 def _child(path: str) -> None:
     for _ in range(20):
-        reports.count(path, KIND)
+        call_report.count(path, KIND)
 
 
 def test_several_processes_write_one_file(tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_several_processes_write_one_file(tmp_path: Path) -> None:
         each.start()
     for each in children:
         each.join(20)
-    reports._finish()
+    call_report._finish()
     assert written(path) == {("GET", "/threads/{thread_id}", "here"): 80}
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat import CompatError, LegacyCall, Settings, intercept, to_conversation
+from assistants_compat import CompatError, LegacyCall, Settings, to_conversation
+from assistants_compat.doors import wrap
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
 from legacy import dump, make_assistant, make_thread, waiting_run
@@ -166,7 +167,7 @@ def test_what_nobody_knows_is_the_upstreams_404(door: Door, make: Callable[..., 
 
 def test_wrapped_settings_carry_the_rule(make: Callable[..., Any]) -> None:
     """The rule is a setting like every other."""
-    assert intercept.settings_of(make({"asst_a"})).only == {"asst_a"}
+    assert wrap.settings_of(make({"asst_a"})).only == {"asst_a"}
 
 
 def test_a_thread_that_is_upstream_is_no_empty_conversation(

@@ -7,7 +7,8 @@ import threading
 import time
 from typing import Any
 
-from assistants_compat import Settings, carriers
+from assistants_compat import Settings
+from assistants_compat.doors import stream_readers
 from assistants_compat.testing import StandIn
 from doors import Door
 from legacy import dump
@@ -76,7 +77,7 @@ def test_twenty_threads(upstream: StandIn, sqlite_settings: Settings) -> None:
     assert trouble == []
     inner: Any = client._client
     client.close()
-    assert carriers._keeper.of(inner.__wrapped__) == []
+    assert stream_readers._keeper.of(inner.__wrapped__) == []
     check_rows(sqlite_settings, [f"You said: {number} {turn}" for number in range(THREADS) for turn in range(2)])
     assert len(upstream.requests) == 2 * THREADS
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from assistants_compat import Settings, generated
-from assistants_compat.io import IO
+from assistants_compat import Settings
+from assistants_compat.engine import generated_files
+from assistants_compat.engine.io import IO
 from assistants_compat.testing import StandIn, Turn
 from containers import new_thread, run
 from doors import Door
@@ -32,7 +33,7 @@ by_time = pytest.mark.parametrize(
 @pytest.fixture
 def copied(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is done once, when files of the run have been copied and before that is written down."""
-    keep_all = generated.keep_all
+    keep_all = generated_files.keep_all
     acts: list[Any] = []
 
     async def overtaken(io: IO, files: Sequence[Any], run: Any) -> Any:
@@ -41,7 +42,7 @@ def copied(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             acts.pop()(run)
         return rows
 
-    monkeypatch.setattr(generated, "keep_all", overtaken)
+    monkeypatch.setattr(generated_files, "keep_all", overtaken)
     return acts
 
 

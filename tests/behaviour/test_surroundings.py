@@ -15,7 +15,8 @@ import openai
 import pytest
 
 import assistants_compat
-from assistants_compat import Settings, UnsupportedSdkError, sdk
+from assistants_compat import Settings, UnsupportedSdkError
+from assistants_compat.doors import sdk_internals
 from assistants_compat.store import queries
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import KEY, Door
@@ -38,7 +39,7 @@ HEAVY = [
     "anyio.to_thread",
     "platformdirs",
     "sqlite3",
-    "assistants_compat.app",
+    "assistants_compat.api.app",
     "assistants_compat.testing",
 ]
 
@@ -53,7 +54,7 @@ def test_the_import_is_cheap() -> None:
         if results[-1]["spent"] < 0.05:
             break
     assert "sqlalchemy" not in results[0]["loaded"]
-    assert "assistants_compat.app" not in results[0]["loaded"]
+    assert "assistants_compat.api.app" not in results[0]["loaded"]
     assert min(result["spent"] for result in results) < 0.05
 
 
@@ -135,7 +136,7 @@ def test_a_method_that_somebody_instrumented_is_left_alone(monkeypatch: pytest.M
 
     traced = Traced()
     monkeypatch.setattr(threads.Threads, "create", traced)
-    sdk.prepare(lambda _client: True)
+    sdk_internals.prepare(lambda _client: True)
     assert vars(threads.Threads)["create"] is traced
 
 
@@ -295,7 +296,7 @@ def test_the_log_holds_no_secret_and_no_text(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """At DEBUG, through success, faults, refusals and bugs: no key, no header, no word of a message, no bytes."""
-    monkeypatch.setattr("assistants_compat.generated._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("assistants_compat.engine.generated_files._FIRST_PAUSE", 0.001)
     secret = "xyzzy"  # in every place where something private could be
     private = client.with_options(api_key=f"sk-{secret}", default_headers={"x-token": secret})
     caplog.set_level(logging.DEBUG, logger="assistants_compat")

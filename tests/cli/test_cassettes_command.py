@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import legacy_recordings as old
-from assistants_compat.cassettes import vcr
 from assistants_compat.cli import app
+from assistants_compat.recordings import vcr_yaml
 from converted import document, interaction
 from legacy_recordings import ANSWER, ASSISTANT, QUESTION, THREAD
 
@@ -26,8 +26,8 @@ def cassettes(tmp_path: Path) -> Path:
     answer = old.message(ANSWER, "assistant", "x = 1")
     asked = old.message(QUESTION, "user", "3x + 11 = 14?")
     whole = [*old.created(), *old.polled(old.run("queued"), old.run("completed")), old.read(answer, asked)]
-    (tmp_path / "old" / "test_chat" / "test_answer.yaml").write_text(vcr.dump(document(*whole)), "utf-8")
-    (tmp_path / "old" / "test_embed.yaml").write_text(vcr.dump(document(NATIVE)), "utf-8")
+    (tmp_path / "old" / "test_chat" / "test_answer.yaml").write_text(vcr_yaml.dump(document(*whole)), "utf-8")
+    (tmp_path / "old" / "test_embed.yaml").write_text(vcr_yaml.dump(document(NATIVE)), "utf-8")
     (tmp_path / "old" / "notes.txt").write_text("no recording", "utf-8")
     return tmp_path
 
@@ -45,12 +45,12 @@ def test_a_directory_is_converted_file_by_file(cassettes: Path) -> None:
     first, second = done.stdout.splitlines()
     assert "test_answer.yaml: 6 of 6 calls, " in first
     assert second.endswith(f"no Assistants traffic, copied -> {cassettes / 'new' / 'test_embed.yaml'}")
-    new = vcr.load(cassettes / "new" / "test_chat" / "test_answer.yaml")
+    new = vcr_yaml.load(cassettes / "new" / "test_chat" / "test_answer.yaml")
     paths = [each["request"]["uri"].rpartition("/v1")[2] for each in new["interactions"]]
     assert paths[0] == "/responses"
     assert paths[1].startswith("/responses/resp_")
     assert new["assistants_compat"]["ids"]["thread"] == [THREAD]
-    assert vcr.load(cassettes / "new" / "test_embed.yaml") == document(NATIVE)
+    assert vcr_yaml.load(cassettes / "new" / "test_embed.yaml") == document(NATIVE)
 
 
 def test_what_is_there_is_not_written_over(cassettes: Path) -> None:
@@ -65,7 +65,7 @@ def test_what_is_there_is_not_written_over(cassettes: Path) -> None:
 def test_what_cannot_be_converted_is_a_line(cassettes: Path) -> None:
     """It is not written unless --partly says so, the others are, and the exit code says that not all was done."""
     bad = cassettes / "bad.yaml"
-    bad.write_text(vcr.dump(document(*old.created(), GONE)), "utf-8")
+    bad.write_text(vcr_yaml.dump(document(*old.created(), GONE)), "utf-8")
     done = _run("cassettes", "convert", bad, cassettes / "old", "--to", cassettes / "new")
     assert done.exit_code == 1
     assert f"{bad}: interaction 4 (POST /threads/thread_gone/runs/run_gone/cancel) cannot be converted: " in done.stderr
@@ -102,7 +102,7 @@ def test_a_secret_that_comes_along_is_said(tmp_path: Path) -> None:
     """What is no Assistants call is copied as it is; a key in there is named, and not shown."""
     native = interaction("POST", "/embeddings", {"input": "x"}, {"object": "list"})
     native["request"]["headers"]["authorization"] = ["Bearer sk-proj-0123456789abcdef0123"]
-    (tmp_path / "a.yaml").write_text(vcr.dump(document(*old.created(), native)), "utf-8")
+    (tmp_path / "a.yaml").write_text(vcr_yaml.dump(document(*old.created(), native)), "utf-8")
     done = _run("cassettes", "convert", tmp_path / "a.yaml", "--to", tmp_path / "new")
     assert done.exit_code == 0
     assert "kept from the old recording: 1. POST request authorization: an OpenAI key (sk-p..., " in done.stderr
@@ -112,7 +112,7 @@ def test_a_secret_that_comes_along_is_said(tmp_path: Path) -> None:
 def test_two_recordings_of_one_name_are_wrong_use(cassettes: Path) -> None:
     """The second would be written over the first, --force or not, so nothing is written."""
     (cassettes / "more").mkdir()
-    (cassettes / "more" / "test_embed.yaml").write_text(vcr.dump(document(NATIVE)), "utf-8")
+    (cassettes / "more" / "test_embed.yaml").write_text(vcr_yaml.dump(document(NATIVE)), "utf-8")
     done = _run("cassettes", "convert", cassettes / "old", cassettes / "more", "--to", cassettes / "new", "--force")
     assert (done.exit_code, done.stdout) == (2, "")
     assert "would be written 2 times" in done.stderr
@@ -186,7 +186,7 @@ def test_show_tells_exchanges_without_secrets(tmp_path: Path) -> None:
         interaction("GET", "https://example.blob.core.windows.net/a?sv=1&sig=abc%3D&x=2", None, b"\x00\xff"),
     )
     recording["interactions"][0]["request"]["headers"]["authorization"] = ["Bearer sk-test-secret-1234"]
-    (tmp_path / "a.yaml").write_text(vcr.dump(recording), "utf-8")
+    (tmp_path / "a.yaml").write_text(vcr_yaml.dump(recording), "utf-8")
     done = _run("cassettes", "show", tmp_path / "a.yaml")
     assert (done.exit_code, done.stderr) == (0, "")
     lines = done.stdout.splitlines()

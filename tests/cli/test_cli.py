@@ -22,8 +22,8 @@ from assistants_compat import Settings
 from assistants_compat.cli import app
 from assistants_compat.settings import variables
 from assistants_compat.store import tables
-from assistants_compat.store.engine import Connection, transact
-from assistants_compat.store.places import database_url
+from assistants_compat.store.database import Connection, transact
+from assistants_compat.store.locations import database_url
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import KEY, Door
 from files_of import MISSING, contents, run_with, run_without_its_file
@@ -436,7 +436,7 @@ def test_gc_goes_on_after_one_that_fails(
 ) -> None:
     """The reason is a line, the exit code 1, and the file is still known."""
     from assistants_compat.errors import StoreError  # noqa: PLC0415 - here only
-    from assistants_compat.store.files import LocalFiles  # noqa: PLC0415 - here only
+    from assistants_compat.store.content import LocalFiles  # noqa: PLC0415 - here only
 
     run_with(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV, "b.csv": b"b"}))
     make_old(settings, 2)

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from assistants_compat.cli import app
+from assistants_compat.runtime.switch import SWITCH
 from assistants_compat.settings import variables
-from assistants_compat.switch import SWITCH
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from assistants_compat.progress import progress
+from assistants_compat.tools.progress import progress
 
 
 @pytest.mark.parametrize(("is_terminal", "is_installed"), [(True, False), (False, True)])

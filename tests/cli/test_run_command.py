@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from assistants_compat import running
+from assistants_compat.doors import run_program
 
 RUN = ("-m", "assistants_compat", "run")
 
@@ -86,11 +86,11 @@ def test_a_signal_reaches_the_program(tmp_path: Path) -> None:
 
 def test_where_a_process_cannot_be_replaced_its_exit_code_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows has no such exec: the program is a child, and Ctrl-C is for the child alone."""
-    monkeypatch.setattr(running, "os", SimpleNamespace(name="nt"))
+    monkeypatch.setattr(run_program, "os", SimpleNamespace(name="nt"))
     before = signal.getsignal(signal.SIGINT)
     try:
         with pytest.raises(SystemExit) as caught:
-            running._become([sys.executable, "-c", "import sys; sys.exit(5)"])
+            run_program._become([sys.executable, "-c", "import sys; sys.exit(5)"])
         assert (caught.value.code, signal.getsignal(signal.SIGINT)) == (5, signal.SIG_IGN)
     finally:
         signal.signal(signal.SIGINT, before)
@@ -102,7 +102,7 @@ def test_where_a_process_cannot_be_replaced_its_exit_code_is_handed_on(monkeypat
 def exits(*arguments: str) -> object:
     """The exit code of `run` where it ends before a program begins."""
     with pytest.raises(SystemExit) as caught:
-        running.run([*arguments])
+        run_program.run([*arguments])
     return caught.value.code
 
 
@@ -136,7 +136,7 @@ def test_where_it_could_not_work_it_says_so(
 ) -> None:
     """With -I Python reads no PYTHONPATH: a program that runs uncovered unnoticed would be worse."""
     flags = SimpleNamespace(ignore_environment=1, no_site=0)
-    monkeypatch.setattr(running, "sys", SimpleNamespace(**{**vars(sys), "flags": flags}))
+    monkeypatch.setattr(run_program, "sys", SimpleNamespace(**{**vars(sys), "flags": flags}))
     assert exits("app.py") == 2
     assert capsys.readouterr().err == (
         "assistants_compat: Python's -E, -I and -S keep `run` from working; "
@@ -156,7 +156,8 @@ def test_it_needs_no_extra(tmp_path: Path) -> None:
 # What says whether a process is covered, without the seconds that the SDK takes to import.
 COVERED = """
 import sys
-print(bool("assistants_compat.installing" in sys.modules and sys.modules["assistants_compat.installing"]._covered))
+module = sys.modules.get("assistants_compat.doors.install")
+print(bool(module and module._covered))
 sys.stdout.flush()
 """
 CHILDREN = """

@@ -6,7 +6,7 @@ import importlib.util
 from collections import Counter
 from pathlib import Path
 
-from assistants_compat.audits import audit
+from assistants_compat.tools.audit import audit
 
 
 def calls_in(package: str) -> dict[str, int]:

@@ -7,7 +7,8 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat import Settings, vector_stores
+from assistants_compat import Settings
+from assistants_compat.engine import vector_stores
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
 from legacy import asked, dump, make_assistant, make_thread, raw, waiting_run
@@ -246,7 +247,7 @@ def test_two_messages_at_once_leave_one_store(
         other.beta.threads.messages.create(thread.id, **attaching(first))
         return made
 
-    monkeypatch.setattr("assistants_compat.threads.attach", overtaken)
+    monkeypatch.setattr("assistants_compat.engine.threads.attach", overtaken)
     add(thread.id, attaching(second))
     other.close()
     [store] = stores_of(door, client, thread.id)

@@ -13,8 +13,10 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat import Settings, answering, lifecycle, starting
-from assistants_compat.io import IO
+from assistants_compat import Settings
+from assistants_compat.engine.io import IO
+from assistants_compat.engine.runs import create as starting
+from assistants_compat.engine.runs import refresh, tool_outputs
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
 from legacy import (
@@ -289,7 +291,7 @@ def test_a_run_that_is_cancelled_while_its_outputs_are_sent(
     """The response that continues it is stopped upstream."""
     run = waiting_run(door, client, upstream)
     upstream.script(Turn(text="Slow.", polls=9))
-    meanwhile(monkeypatch, answering, lambda: client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id))
+    meanwhile(monkeypatch, tool_outputs, lambda: client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id))
     submit(door, client, run)
     assert asked(upstream, CANCEL) == [CANCEL]
     assert look_at(door, client, run).status == "cancelled"
@@ -323,13 +325,13 @@ def test_a_response_that_came_for_a_stopped_run_is_deleted_with_its_thread(
     if late:  # the response that continues the run fails, and the transcript is asked for instead
         upstream.script(Turn(status="failed", error={"code": "x", "message": "Container is expired."}), slow)
         submit(door, client, run)
-        meanwhile(monkeypatch, lifecycle, act, name="ask_again")
+        meanwhile(monkeypatch, refresh, act, name="ask_again")
         for _ in range(2):
             with contextlib.suppress(openai.NotFoundError):
                 look_at(door, client, run)
     else:
         upstream.script(slow)
-        meanwhile(monkeypatch, answering, act)
+        meanwhile(monkeypatch, tool_outputs, act)
         with contextlib.suppress(openai.NotFoundError):
             submit(door, client, run)
     assert CANCEL in asked(upstream, CANCEL)
@@ -339,7 +341,7 @@ def test_a_response_that_came_for_a_stopped_run_is_deleted_with_its_thread(
     assert upstream.responses == {}
 
 
-@pytest.mark.parametrize("module", [starting, answering])
+@pytest.mark.parametrize("module", [starting, tool_outputs])
 def test_a_thread_that_is_deleted_while_the_upstream_is_asked(
     door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, module: ModuleType
 ) -> None:

@@ -107,7 +107,7 @@ def test_a_call_whose_container_is_gone_is_named(
     run = run_with(door, client, upstream)
     [row] = [row for row in dump(client._client.settings_of_door())["messages"] if row["kind"] == "item"]
     ended = row["body"]["until"] + 1
-    monkeypatch.setattr("assistants_compat.sources.Sources.now", lambda _self: ended)
+    monkeypatch.setattr("assistants_compat.runtime.clock.Sources.now", lambda _self: ended)
     moved = door(to_conversation(client, run.thread_id))
     assert moved.left_out == {row["body"]["items"][0]["id"]: "its container is no longer there"}
     assert {item["type"] for item in items_of(upstream, moved.id)} == {"message"}

@@ -11,7 +11,8 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat import Settings, SettingsError, declared
+from assistants_compat import Settings, SettingsError
+from assistants_compat.engine.saved import assistants_file
 from assistants_compat.testing import StandIn
 from doors import Door
 from legacy import dump
@@ -38,7 +39,7 @@ YAML = f"""
 def _client(door: Door, upstream: StandIn, settings: Settings, path: Path, text: str) -> Any:
     """A client of a process that has just begun, with this file."""
     path.write_text(text, encoding="utf-8")
-    declared._loaded.clear()
+    assistants_file._loaded.clear()
     return door.client(upstream, dataclasses.replace(settings, assistants=str(path)))
 
 
@@ -133,10 +134,10 @@ def test_a_file_that_cannot_be_understood_is_said_so(tmp_path: Path, name: str, 
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SettingsError, match=r"^[^\n]+$"):
-        declared.read(path)
+        assistants_file.read(path)
     path.unlink()
     with pytest.raises(SettingsError, match=r"cannot be read: No such file"):
-        declared.read(path)
+        assistants_file.read(path)
 
 
 @pytest.mark.parametrize(
@@ -152,4 +153,4 @@ def test_an_assistant_that_stands_there_twice_is_refused(tmp_path: Path, name: s
     pytest.importorskip({"toml": "tomllib", "yaml": "yaml", "json": "json"}[name[2:]])
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(SettingsError, match=r"a\.[a-z]+ cannot be understood: "):
-        declared.read(tmp_path / name)
+        assistants_file.read(tmp_path / name)

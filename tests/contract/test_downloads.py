@@ -301,7 +301,7 @@ def test_a_download_that_breaks_off_is_made_again(
     door: Door, client: Any, upstream: StandIn, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half of the bytes are no file: they are asked for again, three times at most, and nothing of them is left."""
-    monkeypatch.setattr("assistants_compat.downloads._FIRST_PAUSE", 0)
+    monkeypatch.setattr("assistants_compat.tools.downloads._FIRST_PAUSE", 0)
     _, response = respond(door, client, upstream, Turn(text=LINK, files={"sales.csv": LONG}))
     upstream.fault(Fault(match=CONTENT, truncate=True, times=2))
     door(download_files(client, response, directory))
@@ -316,7 +316,7 @@ def test_an_error_body_with_status_200_is_no_file(
     door: Door, client: Any, upstream: StandIn, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not as long as the container says, although the answer's own length is right."""
-    monkeypatch.setattr("assistants_compat.downloads._FIRST_PAUSE", 0)
+    monkeypatch.setattr("assistants_compat.tools.downloads._FIRST_PAUSE", 0)
     _, response = respond(door, client, upstream, TURN)
     upstream.fault(Fault(match=CONTENT, status=200, body=json.dumps({"error": "no"}), times=3))
     with pytest.raises(DownloadError, match=rf"\d+ of {len(CSV)} bytes came"):

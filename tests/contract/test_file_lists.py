@@ -11,7 +11,8 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat import Settings, sdk
+from assistants_compat import Settings
+from assistants_compat.doors import sdk_internals
 from assistants_compat.testing import Fault, StandIn, Turn
 from containers import new_thread, run, said
 from doors import KEY, Door
@@ -33,7 +34,7 @@ def made(door: Door, client: Any, upstream: StandIn) -> list[str]:
 def _pages_are_read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """All tests but one are of SDKs that read page after page, whichever is installed."""
     if request.node.originalname != test_the_sdks_own_pages_show_all.__name__:
-        monkeypatch.setattr(sdk, "reads_pages_of_files", lambda: True)
+        monkeypatch.setattr(sdk_internals, "reads_pages_of_files", lambda: True)
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_an_sdk_that_reads_one_page_gets_all_in_it(
     door: Door, client: Any, upstream: StandIn, made: list[str], theirs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That of openai 1.40 takes the first page for the whole list, as it was then; the upstream's trouble is heard."""
-    monkeypatch.setattr(sdk, "reads_pages_of_files", lambda: False)
+    monkeypatch.setattr(sdk_internals, "reads_pages_of_files", lambda: False)
     served = page(door, client, purpose="assistants_output")
     assert ids_of(served) == [*made[::-1], theirs[3], theirs[1]]
     assert (served["first_id"], served["last_id"], served["has_more"]) == (made[-1], theirs[1], False)

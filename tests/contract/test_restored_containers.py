@@ -9,7 +9,8 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat import Settings, containers
+from assistants_compat import Settings
+from assistants_compat.engine import containers
 from assistants_compat.testing import Fault, StandIn, Turn
 from containers import (
     MINUTE,

@@ -14,8 +14,8 @@ from sqlalchemy import update
 
 from assistants_compat import Settings, Settled, settle
 from assistants_compat.store import tables
-from assistants_compat.store.engine import Connection, transact
-from assistants_compat.store.places import database_url
+from assistants_compat.store.database import Connection, transact
+from assistants_compat.store.locations import database_url
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import KEY, Door
 from files_of import CONTENT, MISSING, TURN, run_without_its_file

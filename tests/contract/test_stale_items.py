@@ -10,8 +10,8 @@ import pytest
 
 from assistants_compat import Settings
 from assistants_compat.store import queries
-from assistants_compat.store.engine import Connection, transact
-from assistants_compat.store.places import database_url
+from assistants_compat.store.database import Connection, transact
+from assistants_compat.store.locations import database_url
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
 from legacy import FUNCTION, asked, calling, dump, finish_run, look_at, run_again, submit, waiting_run

@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat.io import IO
+from assistants_compat.engine.io import IO
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
 from legacy import CODE, finish_run, raw, waiting_run

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from assistants_compat import Settings
-from assistants_compat.io import IO
+from assistants_compat.engine.io import IO
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import Door
 from legacy import (

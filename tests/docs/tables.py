@@ -16,11 +16,11 @@ import typer
 from typer.testing import CliRunner
 
 from assistants_compat import Settings
-from assistants_compat.audits import knowledge, others
-from assistants_compat.audits.knowledge import Row
-from assistants_compat.audits.parameters import Fate
 from assistants_compat.cli import app
 from assistants_compat.store.tables import ACTIVE
+from assistants_compat.tools.audit import calls_table, other_uses_table
+from assistants_compat.tools.audit.calls_table import Row
+from assistants_compat.tools.audit.parameters_table import Fate
 from assistants_compat.translate.run import MOVES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -44,7 +44,7 @@ def calls(rows: tuple[Row, ...]) -> Iterator[str]:
 def parameters() -> Iterator[str]:
     """The table of parameters: those of which the same is said stand together."""
     known: dict[tuple[str, Fate], list[str]] = {}
-    for row in (*knowledge.ROWS, *knowledge.FILES, *knowledge.STORES):
+    for row in (*calls_table.ROWS, *calls_table.FILES, *calls_table.STORES):
         for name, fate in row.parameters.items():
             known.setdefault((name, fate), []).append(row.call)
     yield "| parameter | of | verdict | what becomes of it |"
@@ -59,7 +59,7 @@ def mistakes() -> Iterator[str]:
     """What an audit says beside calls."""
     yield "| what | verdict | what is said | native |"
     yield "|---|---|---|---|"
-    for what, other in others.SAID.items():
+    for what, other in other_uses_table.SAID.items():
         yield f"| {what} | {other.verdict} | {cell(other.note)} | {cell(other.native)} |"
 
 
@@ -136,9 +136,9 @@ def moves() -> str:
 PICTURES: dict[str, Callable[[], str]] = {"moves.svg": moves}
 
 PARTS: dict[tuple[str, str], Callable[[], Iterator[str]]] = {
-    ("endpoints.md", "calls"): lambda: calls(knowledge.ROWS),
-    ("endpoints.md", "files"): lambda: calls(knowledge.FILES),
-    ("endpoints.md", "stores"): lambda: calls(knowledge.STORES),
+    ("endpoints.md", "calls"): lambda: calls(calls_table.ROWS),
+    ("endpoints.md", "files"): lambda: calls(calls_table.FILES),
+    ("endpoints.md", "stores"): lambda: calls(calls_table.STORES),
     ("endpoints.md", "parameters"): parameters,
     ("auditing.md", "others"): mistakes,
     ("how_it_works.md", "statuses"): statuses,

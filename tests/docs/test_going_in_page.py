@@ -16,7 +16,7 @@ import pytest
 from page import Page
 
 import assistants_compat
-from assistants_compat import switch
+from assistants_compat.runtime import switch
 from assistants_compat.testing import StandIn
 
 PAGE = Page("docs/going_in.md")
@@ -25,7 +25,7 @@ COMMANDS = PAGE.lines()
 PROGRAM = """
 import sys
 with open("said", "w") as file:
-    print(sys.argv[1:], "assistants_compat.installing" in sys.modules, sys.flags.dev_mode, file=file)
+    print(sys.argv[1:], "assistants_compat.doors.install" in sys.modules, sys.flags.dev_mode, file=file)
 """
 LEGACY = """
 import openai

@@ -12,11 +12,12 @@ import pytest
 from page import ROOT, Page
 from typer.testing import CliRunner
 
-from assistants_compat import Settings, declared
+from assistants_compat import Settings
 from assistants_compat.cli import app
-from assistants_compat.exporting import FILES
+from assistants_compat.engine.saved import assistants_file
 from assistants_compat.settings import variables
 from assistants_compat.testing import StandIn
+from assistants_compat.tools.transfer.export_objects import FILES
 from legacy import dump
 
 PAGE = Page("docs/moving_data.md")
@@ -91,6 +92,6 @@ def test_the_code_of_the_page_makes_its_thread(
 def test_the_page_names_every_file_of_an_export_and_is_linked() -> None:
     """What an export writes is on the page; the README and the page on differences lead to it."""
     assert {f"{name}.jsonl" for name in FILES} == set(re.findall(r"`(\w+\.jsonl)`", PAGE.text))
-    assert set(declared.SUFFIXES) == {".toml", ".yaml", ".yml", ".json"}
+    assert set(assistants_file.SUFFIXES) == {".toml", ".yaml", ".yml", ".json"}
     for name in ("README.md", "docs/differences.md"):
         assert "moving_data.md)" in (ROOT / name).read_text(encoding="utf-8")

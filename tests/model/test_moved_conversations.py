@@ -14,10 +14,10 @@ from hypothesis.stateful import run_state_machine_as_test
 from test_threads_and_runs import TTL, Conversations, World
 
 from assistants_compat import Settings
-from assistants_compat.exporting import export
-from assistants_compat.importing import import_objects
-from assistants_compat.io import IO
+from assistants_compat.engine.io import IO
 from assistants_compat.testing import StandIn
+from assistants_compat.tools.transfer.export_objects import export
+from assistants_compat.tools.transfer.import_objects import import_objects
 
 
 class Moved(Conversations):

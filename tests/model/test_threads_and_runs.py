@@ -31,7 +31,7 @@ from reference_model import ENDED, Called, Plan, Reference, RefusedError, Run, S
 
 import assistants_compat
 from assistants_compat import Settings
-from assistants_compat.io import IO
+from assistants_compat.engine.io import IO
 from assistants_compat.testing import Fault, StandIn, Turn
 from doors import KEY, Door
 from legacy import dump, start_run

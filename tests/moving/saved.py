@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from assistants_compat import Settings
-from assistants_compat.exporting import export
-from assistants_compat.importing import Imported, import_objects
+from assistants_compat.tools.transfer.export_objects import export
+from assistants_compat.tools.transfer.import_objects import Imported, import_objects
 from files_of import contents
 from legacy import dump
 

@@ -17,8 +17,8 @@ import pytest
 from saved import ASSISTANT, THREAD, lines, rows, take
 
 from assistants_compat import Settings
-from assistants_compat.store import copying
-from assistants_compat.store.staging import Staging
+from assistants_compat.store import bulk
+from assistants_compat.store.import_staging import Staging
 
 MESSAGES, THREADS = 100_000, 1000
 
@@ -63,7 +63,7 @@ def test_an_import_that_was_interrupted_twice_ends_as_once(
         with pytest.raises(InterruptedHereError):
             take(sqlite_settings, path)
     with monkeypatch.context() as patch:
-        patch.setattr(copying, "add_all", _failing(copying.add_all, 20))  # before a transaction is committed
+        patch.setattr(bulk, "add_all", _failing(bulk.add_all, 20))  # before a transaction is committed
         with pytest.raises(InterruptedHereError):
             take(sqlite_settings, path)
     done, told = take(sqlite_settings, path)

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from saved import exported, rows, take
 
-from assistants_compat import Settings, exporting
-from assistants_compat.exporting import export
-from assistants_compat.store import copying
+from assistants_compat import Settings
+from assistants_compat.store import bulk
 from assistants_compat.testing import StandIn, Turn
+from assistants_compat.tools.transfer import export_objects
+from assistants_compat.tools.transfer.export_objects import export
 from doors import Door
 from legacy import CODE, CSV, LINK, dump, finish_run, run_again, submit, waiting_run
 
@@ -126,7 +127,7 @@ def test_an_export_that_fails_leaves_no_directory(
     """What has the name that was asked for is whole."""
     sync.client(upstream, sqlite_settings).beta.threads.create()
     with monkeypatch.context() as patch:
-        patch.setattr(exporting, "_copy_all", lambda *_: 1 / 0)
+        patch.setattr(export_objects, "_copy_all", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             export(sqlite_settings, tmp_path / "deep" / "export")
     assert list((tmp_path / "deep").iterdir()) == []
@@ -155,14 +156,14 @@ def test_an_export_is_one_moment(
     """What is written while it reads is not in it, in both databases: no message without its thread."""
     client = sync.client(upstream, settings)
     client.beta.threads.create(messages=[{"role": "user", "content": "Before."}])
-    in_order = copying.in_order
+    in_order = bulk.in_order
 
     def slowly(db: Any, noun: Any, namespace: str) -> Any:
         yield from in_order(db, noun, namespace)
         if noun == "threads":
             client.beta.threads.create(messages=[{"role": "user", "content": "Meanwhile."}])
 
-    monkeypatch.setattr(copying, "in_order", slowly)
+    monkeypatch.setattr(bulk, "in_order", slowly)
     done = export(settings, tmp_path / "export")
     assert (done.written["threads"], done.written["messages"]) == (1, 1)
     assert len(dump(settings)["messages"]) == 2

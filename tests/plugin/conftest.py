@@ -16,9 +16,6 @@ import vcr.errors
 import vcr.unittest  # noqa: F401
 from suites import Run
 
-import assistants_compat.intercept
-import assistants_compat.pytest_plugin.playing
-import assistants_compat.transport  # noqa: F401
 from assistants_compat.testing import StandIn
 
 # Hypothesis is imported at the end of each run, which would take longer than the suite.

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assistants_compat.translate.events import RunEvents
 from assistants_compat.translate.output import outcome_from_response
 from assistants_compat.translate.run import added, run_from_request, usage_from_response
+from assistants_compat.translate.run_events import RunEvents
 from response_streams import PNG, Script, counting, in_any_order, in_order
 from stream_grammar import check_order, check_usage
 from stream_sums import Sums, without_results

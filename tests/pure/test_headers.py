@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistants_compat.headers import UnsatisfiableError, asked_part, disposition
+from assistants_compat.wire.objects.headers import UnsatisfiableError, asked_part, disposition
 
 ETAG = '"abc"'
 

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vcr.serializers import yamlserializer
 
-from assistants_compat.cassettes import hygiene
-from assistants_compat.cassettes.leaks import Leak
-from assistants_compat.pytest_plugin.playing import _Clean, _Lines
+from assistants_compat.pytest_plugin.cassette import _Clean, _Lines
+from assistants_compat.recordings import scrub
+from assistants_compat.recordings.leaks import Leak
 
 URL = "https://api.openai.com/v1/responses/resp_1?include%5B%5D=x"
 
@@ -32,8 +32,8 @@ def _response(body: bytes, **headers: str) -> dict[str, Any]:
 def test_only_listed_headers_are_kept(given: dict[str, list[str]]) -> None:
     """Whatever else a client or a service sends is not written."""
     always = {"Authorization": ["Bearer x"], "api-key": ["x"], "OpenAI-Organization": ["o"], "Set-Cookie": ["c"]}
-    assert hygiene.headers({**given, **always}, hygiene.REQUEST_HEADERS).keys() <= hygiene.REQUEST_HEADERS
-    assert hygiene.headers({**given, **always}, hygiene.RESPONSE_HEADERS).keys() <= hygiene.RESPONSE_HEADERS
+    assert scrub.headers({**given, **always}, scrub.REQUEST_HEADERS).keys() <= scrub.REQUEST_HEADERS
+    assert scrub.headers({**given, **always}, scrub.RESPONSE_HEADERS).keys() <= scrub.RESPONSE_HEADERS
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,8 @@ def test_only_listed_headers_are_kept(given: dict[str, list[str]]) -> None:
 )
 def test_addresses_lose_names_and_keys(url: str, kept: str) -> None:
     """An Azure resource's name, credentials and keys go; cleaning twice is cleaning once."""
-    assert hygiene.address(url) == kept
-    assert hygiene.address(kept) == kept
+    assert scrub.address(url) == kept
+    assert scrub.address(kept) == kept
 
 
 @given(st.binary())
@@ -66,14 +66,14 @@ def test_a_download_keeps_every_byte(content: bytes) -> None:
     for encoding, pack in packed.items():
         answers.append(_response(pack(content), content_type="application/octet-stream", content_encoding=encoding))
     for answer in answers:
-        kept = hygiene.response(answer)
+        kept = scrub.response(answer)
         assert kept["body"]["string"] == content
         assert "content-encoding" not in kept["headers"]
 
 
 def test_a_coding_that_nothing_here_reads_stays() -> None:
     """Another stays as it came, with its header, and is not written: nobody could look inside."""
-    kept = hygiene.response(_response(b"\x0b\x02\x80", content_encoding="zstd"))
+    kept = scrub.response(_response(b"\x0b\x02\x80", content_encoding="zstd"))
     assert (kept["body"]["string"], kept["headers"]["content-encoding"]) == (b"\x0b\x02\x80", ["zstd"])
     found: list[Leak] = []
     asked = SimpleNamespace(method="GET", uri=URL, headers={}, body=None)
@@ -87,38 +87,38 @@ def test_brotli_is_read_by_what_made_the_client_ask_for_it(monkeypatch: pytest.M
     packed = _response(b"packed", content_encoding="br")
     monkeypatch.setitem(sys.modules, "brotlicffi", None)
     monkeypatch.setitem(sys.modules, "brotli", None)
-    assert hygiene.response(packed)["headers"] == {"content-encoding": ["br"]}
+    assert scrub.response(packed)["headers"] == {"content-encoding": ["br"]}
     brotli = SimpleNamespace(decompress=lambda body: b"un" + body, error=ValueError)
     monkeypatch.setitem(sys.modules, "brotli", brotli)
-    kept = hygiene.response(packed)
+    kept = scrub.response(packed)
     assert (kept["body"]["string"], kept["headers"]) == (b"unpacked", {})
 
 
 def test_the_name_of_a_resource_is_not_in_a_sent_body_either() -> None:
     """An address within the JSON of a request is scrubbed as its own is, and cleaning twice is cleaning once."""
     sent = b'{"input": [{"image_url": "https://my-corp.blob.core.windows.net/pictures/1.png"}]}'
-    body, _ = hygiene.request_body(sent, "application/json")
+    body, _ = scrub.request_body(sent, "application/json")
     assert json.loads(body) == json.loads(sent.replace(b"my-corp", b"scrubbed"))
-    assert hygiene.request_body(body, "application/json")[0] == body
+    assert scrub.request_body(body, "application/json")[0] == body
 
 
 def test_forms_are_compared_without_their_boundary() -> None:
     """Two uploads of the same file are the same request."""
     bodies = [
-        hygiene.request_body(
+        scrub.request_body(
             f"--{boundary}\r\nContent-Disposition: form-data\r\n\r\nx\r\n--{boundary}--\r\n".encode(),
             f"multipart/form-data; boundary={boundary}",
         )
         for boundary in ("0123456789abcdef", "----WebKitFormBoundaryX")
     ]
     assert bodies[0] == bodies[1]
-    assert hygiene.request_body(*bodies[0]) == bodies[0]
+    assert scrub.request_body(*bodies[0]) == bodies[0]
 
 
 @given(st.recursive(st.none() | st.booleans() | st.text() | st.integers(), st.lists, max_leaves=5))
 def test_json_stays_the_same_value(value: object) -> None:
     """A body in JSON is written in lines, and means what it meant."""
-    body, _ = hygiene.request_body(json.dumps([value]).encode(), "application/json")
+    body, _ = scrub.request_body(json.dumps([value]).encode(), "application/json")
     assert json.loads(body) == [value]
 
 
@@ -134,20 +134,20 @@ CANCEL = ("POST", "https://api.openai.com/v1/responses/resp_1/cancel", b"{}")
 def test_looks_that_showed_nothing_new_are_folded(statuses: list[str]) -> None:
     """Each status is left once and in order, so whoever looks until the end comes there in as many looks or fewer."""
     exchanges = [POST, *map(_look, [*statuses, "completed"])]
-    kept = [exchanges[index] for index in hygiene.folded(exchanges)]
+    kept = [exchanges[index] for index in scrub.folded(exchanges)]
     assert kept == [POST, *map(_look, dict.fromkeys([*statuses, "completed"]))]
 
 
 def test_looks_before_a_cancellation_are_all_kept() -> None:
     """Who looked three times and then cancelled needs all three answers."""
     exchanges = [POST, *[_look("in_progress")] * 3, CANCEL, _look("cancelled")]
-    assert hygiene.folded(exchanges) == [0, 1, 2, 3, 4, 5]
+    assert scrub.folded(exchanges) == [0, 1, 2, 3, 4, 5]
 
 
 def test_other_requests_are_never_folded() -> None:
     """Two lists of the same files are two requests."""
     files = ("GET", "https://api.openai.com/v1/containers/cntr_1/files", b'{"data": []}')
-    assert hygiene.folded([files, files, ("GET", URL, b"event: x"), ("GET", URL, b"event: x")]) == [0, 1, 2, 3]
+    assert scrub.folded([files, files, ("GET", URL, b"event: x"), ("GET", URL, b"event: x")]) == [0, 1, 2, 3]
 
 
 @given(st.text())

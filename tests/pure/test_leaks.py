@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistants_compat.cassettes.leaks import leaks
+from assistants_compat.recordings.leaks import leaks
 
 WORD = string.ascii_letters + string.digits
 URL_SAFE = WORD + "_-"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from assistants_compat.names import safe_names
-from assistants_compat.store.saved import SavedDraft
+from assistants_compat.store.download_directory import SavedDraft
+from assistants_compat.wire.objects.filenames import safe_names
 
 NASTY = [
     "..",

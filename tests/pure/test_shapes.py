@@ -10,21 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistants_compat import shapes
-from assistants_compat.checks import Check
 from assistants_compat.errors import ApiError
-from assistants_compat.exchange import Call
+from assistants_compat.wire.objects import request_schemas
+from assistants_compat.wire.objects.checks import Check
+from assistants_compat.wire.objects.exchange import Call
 
 CHECKS = {
-    "CreateAssistantRequest": shapes.ASSISTANT_CREATE,
-    "ModifyAssistantRequest": shapes.ASSISTANT_UPDATE,
-    "CreateThreadRequest": shapes.THREAD_CREATE,
-    "ModifyThreadRequest": shapes.THREAD_UPDATE,
-    "CreateMessageRequest": shapes.MESSAGE_CREATE,
-    "ModifyMessageRequest": shapes.MESSAGE_UPDATE,
-    "CreateRunRequest": shapes.RUN_CREATE,
-    "ModifyRunRequest": shapes.RUN_UPDATE,
-    "CreateThreadAndRunRequest": shapes.THREAD_AND_RUN_CREATE,
+    "CreateAssistantRequest": request_schemas.ASSISTANT_CREATE,
+    "ModifyAssistantRequest": request_schemas.ASSISTANT_UPDATE,
+    "CreateThreadRequest": request_schemas.THREAD_CREATE,
+    "ModifyThreadRequest": request_schemas.THREAD_UPDATE,
+    "CreateMessageRequest": request_schemas.MESSAGE_CREATE,
+    "ModifyMessageRequest": request_schemas.MESSAGE_UPDATE,
+    "CreateRunRequest": request_schemas.RUN_CREATE,
+    "ModifyRunRequest": request_schemas.RUN_UPDATE,
+    "CreateThreadAndRunRequest": request_schemas.THREAD_AND_RUN_CREATE,
 }
 # Beyond the spec: the SDK sends reasoning_effort with create_and_run too.
 MORE = {
@@ -95,7 +95,7 @@ def test_any_json_is_accepted_or_refused_with_400(name: str, body: Any) -> None:
 def test_what_is_not_json_is_refused_in_the_services_words(body: bytes) -> None:
     """A body that cannot be read is a 400, never an exception of ours."""
     with pytest.raises(ApiError) as caught:
-        Call("POST", {}, body=body).json(shapes.THREAD_CREATE)
+        Call("POST", {}, body=body).json(request_schemas.THREAD_CREATE)
     assert caught.value.status == 400
     assert caught.value.message.startswith("We could not parse the JSON body of your request.")
 
@@ -104,14 +104,14 @@ def test_what_is_not_json_is_refused_in_the_services_words(body: bytes) -> None:
     ("check", "body", "message", "param", "code"),
     [
         (
-            shapes.MESSAGE_UPDATE,
+            request_schemas.MESSAGE_UPDATE,
             {"metadata": {"modified": True}},
             "Invalid type for 'metadata.modified': expected a string, but got a boolean instead.",  # recorded
             "metadata.modified",
             "invalid_type",
         ),
         (
-            shapes.ASSISTANT_CREATE,
+            request_schemas.ASSISTANT_CREATE,
             {"model": "m", "temperature": -1},
             # recorded in the Responses API: test_openai_responses_model_http_error.yaml
             "Invalid 'temperature': decimal below minimum value. Expected a value >= 0, but got -1 instead.",
@@ -119,7 +119,7 @@ def test_what_is_not_json_is_refused_in_the_services_words(body: bytes) -> None:
             "decimal_below_min_value",
         ),
         (
-            shapes.THREAD_CREATE,
+            request_schemas.THREAD_CREATE,
             {"metadata": {str(number): "" for number in range(17)}},
             # reported: BerriAI/litellm#4257
             (
@@ -130,7 +130,7 @@ def test_what_is_not_json_is_refused_in_the_services_words(body: bytes) -> None:
             "object_above_max_properties",
         ),
         (
-            shapes.ASSISTANT_CREATE,
+            request_schemas.ASSISTANT_CREATE,
             {"model": "m", "tools": [{"type": "function", "function": {"name": "f" * 66}}]},
             # reported: home-assistant/core#124440
             (
@@ -141,7 +141,7 @@ def test_what_is_not_json_is_refused_in_the_services_words(body: bytes) -> None:
             "string_above_max_length",
         ),
         (
-            shapes.THREAD_CREATE,
+            request_schemas.THREAD_CREATE,
             {"role": "user", "content": "Hi"},
             "Unknown parameter: 'role'.",  # reported: openai/openai-node#902
             "role",

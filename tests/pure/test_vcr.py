@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from assistants_compat import ids, sources
-from assistants_compat.cassettes import replay, vcr
+from assistants_compat.recordings import replay, vcr_yaml
+from assistants_compat.runtime import clock as sources
+from assistants_compat.wire.objects import ids
 
 pytest.importorskip("yaml", reason="PyYAML is not installed")
 
@@ -31,7 +32,7 @@ HEADERS = some.dictionaries(
     WORD.filter(lambda name: name != "content-encoding"), some.lists(VALUE, min_size=1, max_size=2), max_size=3
 )
 EXCHANGE = some.builds(
-    vcr.Exchange,
+    vcr_yaml.Exchange,
     method=some.sampled_from(["GET", "POST", "DELETE"]),
     uri=some.text(max_size=30),
     status=some.integers(100, 599),
@@ -45,27 +46,27 @@ EXCHANGE = some.builds(
 
 @settings(deadline=None)  # its first example loads PyYAML
 @given(some.lists(EXCHANGE, max_size=3))
-def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, exchanges: list[vcr.Exchange]) -> None:
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, exchanges: list[vcr_yaml.Exchange]) -> None:
     """Text, JSON and any bytes come back as they were, by way of a file."""
     path = tmp_path_factory.mktemp("cassettes") / "a.yaml"
-    document = vcr.document_from_interactions(map(vcr.interaction_from_exchange, exchanges), more={"a": 1})
-    path.write_text(vcr.dump(document), "utf-8")
-    loaded = vcr.load(path)
+    document = vcr_yaml.document_from_interactions(map(vcr_yaml.interaction_from_exchange, exchanges), more={"a": 1})
+    path.write_text(vcr_yaml.dump(document), "utf-8")
+    loaded = vcr_yaml.load(path)
     assert (loaded["version"], loaded["more"]) == (1, {"a": 1})
-    assert vcr.exchanges_from_document(loaded) == exchanges
+    assert vcr_yaml.exchanges_from_document(loaded) == exchanges
 
 
 @settings(deadline=None)  # its first example loads VCR.py
 @given(some.lists(EXCHANGE.filter(lambda each: each.uri.isascii()), min_size=1, max_size=2))
-def test_vcrpy_reads_what_is_written(exchanges: list[vcr.Exchange]) -> None:
+def test_vcrpy_reads_what_is_written(exchanges: list[vcr_yaml.Exchange]) -> None:
     """VCR.py itself sees the same requests and answers, and passes over keys that it does not know."""
     serialize = pytest.importorskip("vcr.serialize", reason="vcrpy is not installed")
     from vcr.serializers import yamlserializer  # noqa: PLC0415 - only where it is installed
 
-    document = vcr.document_from_interactions(
-        map(vcr.interaction_from_exchange, exchanges), assistants_compat={"ids": {}}
+    document = vcr_yaml.document_from_interactions(
+        map(vcr_yaml.interaction_from_exchange, exchanges), assistants_compat={"ids": {}}
     )
-    requests, responses = serialize.deserialize(vcr.dump(document), yamlserializer)
+    requests, responses = serialize.deserialize(vcr_yaml.dump(document), yamlserializer)
     assert [(each.method, each.uri, each.body or b"") for each in requests] == [
         (each.method, each.uri, each.request_body) for each in exchanges
     ]
@@ -92,7 +93,7 @@ REQUEST = {"method": "get", "uri": "https://example.com/v1/threads", "headers": 
 def test_bodies_in_other_forms(response: dict[str, Any], body: bytes) -> None:
     """Other serializers, older stubs and compressed answers are read too; single headers are lists of one."""
     encoded = {"headers": {"Content-Encoding": ["gzip"]}} if body == b"{}" else {}
-    exchange = vcr.exchange_from_interaction({"request": REQUEST, "response": {**response, **encoded}})
+    exchange = vcr_yaml.exchange_from_interaction({"request": REQUEST, "response": {**response, **encoded}})
     assert (exchange.method, exchange.status, exchange.body) == ("GET", 200, body)
     assert exchange.request_headers == {"a": ["b"]}
     assert "content-encoding" not in exchange.headers
@@ -102,7 +103,7 @@ def test_an_archive_that_was_downloaded_stays_compressed() -> None:
     """Bytes that only look compressed, without a header that says so, are somebody's file."""
     archive = gzip.compress(b"rows")
     response = {"status": {"code": 200}, "headers": {}, "body": {"string": archive}}
-    assert vcr.exchange_from_interaction({"request": REQUEST, "response": response}).body == archive
+    assert vcr_yaml.exchange_from_interaction({"request": REQUEST, "response": response}).body == archive
 
 
 def test_foreign_tags_are_plain_data(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_foreign_tags_are_plain_data(tmp_path: Path) -> None:
     path.write_text(
         "interactions: []\nnote: !!python/unicode 'text'\nmade: !!python/object/apply:os.system [ls]\n", "utf-8"
     )
-    assert vcr.load(path) == {"interactions": [], "note": "text", "made": ["ls"]}
+    assert vcr_yaml.load(path) == {"interactions": [], "note": "text", "made": ["ls"]}
 
 
 def test_ids_come_in_their_order_and_are_counted_afterwards() -> None:

@@ -18,7 +18,7 @@ from recorded_streams import BY_HAND, Event, events_of, frames_of
 
 from assistants_compat import Settings
 from assistants_compat.testing import Fault, StandIn, Turn
-from assistants_compat.testing.samples import sample_bytes
+from assistants_compat.testing.sample_files import sample_bytes
 from doors import KEY, Door
 
 Json = dict[str, Any]

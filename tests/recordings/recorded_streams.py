@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from assistants_compat.translate.events import RunEvents
 from assistants_compat.translate.run import run_from_request
+from assistants_compat.translate.run_events import RunEvents
 
 Json = dict[str, Any]
 Event = tuple[str, Any]

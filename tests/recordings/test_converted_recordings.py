@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from legacy_calls import ERAS
 
-from assistants_compat.cassettes import vcr as files
-from assistants_compat.conversion.comparison import Field, fields, told
-from assistants_compat.conversion.evidence import Evidence, Old, events_of
-from assistants_compat.conversion.play import Converted
+from assistants_compat.recordings import vcr_yaml as files
+from assistants_compat.recordings.convert.compare import Field, fields, told
+from assistants_compat.recordings.convert.evidence import Evidence, Old, events_of
+from assistants_compat.recordings.convert.play import Converted
 from converted import BASE, replayed, written
 from doors import Door
 

@@ -14,8 +14,8 @@ from legacy_calls import recorded_calls
 from platform_schemas import SCHEMA_OF_OBJECT
 
 from assistants_compat import Settings
-from assistants_compat.importing import import_objects
 from assistants_compat.testing import StandIn
+from assistants_compat.tools.transfer.import_objects import import_objects
 from doors import Door
 from legacy import raw
 

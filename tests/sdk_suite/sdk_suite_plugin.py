@@ -21,7 +21,8 @@ from sdk_suite_cases import AIOHTTP_MISSING, aiohttp_client, wants_a_waiting_run
 from sdk_suite_seed import seed_store, seed_upstream
 
 import assistants_compat
-from assistants_compat import Settings, carriers
+from assistants_compat import Settings
+from assistants_compat.doors import stream_readers
 from assistants_compat.testing import StandIn
 
 SPEC_VARIABLE = "SDK_SUITE_SPEC"
@@ -91,7 +92,7 @@ def _seeded(request: pytest.FixtureRequest, settings: Settings, loop: asyncio.Ab
     """
     seed_store(settings, waiting=wants_a_waiting_run(request.node.name))
     yield
-    for name, finish in (("client", carriers.finish), ("async_client", carriers.finish_async)):
+    for name, finish in (("client", stream_readers.finish), ("async_client", stream_readers.finish_async)):
         if name in request.fixturenames:
             waiting = finish(request.getfixturevalue(name)._client.__wrapped__)
             if waiting is not None:

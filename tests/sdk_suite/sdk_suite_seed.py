@@ -6,13 +6,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from assistants_compat.store import queries
-from assistants_compat.store.engine import Connection, transact
-from assistants_compat.store.places import database_url
+from assistants_compat.store.database import Connection, transact
+from assistants_compat.store.locations import database_url
 from assistants_compat.testing.state import StoredResponse
 from assistants_compat.translate.request import request_from_run
 from assistants_compat.translate.run import moved, run_from_request
 from assistants_compat.translate.thread import message_from_request
-from assistants_compat.wire import Run
+from assistants_compat.wire.objects.objects import Run
 
 if TYPE_CHECKING:
     from assistants_compat import Settings

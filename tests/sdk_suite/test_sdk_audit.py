@@ -10,7 +10,7 @@ import openai
 import pytest
 import sdk_suite_source as source
 
-from assistants_compat.audits import audit
+from assistants_compat.tools.audit import audit
 
 WORDS = re.compile(r"\.beta\.(?:threads|assistants)\.[\w.]+\(|\.beta\.(?:threads|assistants)\.with_\w+\.[\w.]+\(")
 # Calls of `beta.assistants` and `beta.threads`, by the SDK's version.

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from assistants_compat import Settings
-from assistants_compat.store import objects
+from assistants_compat.store import object_storage
 from content_places import Place, io_over
 from object_servers import NotThereError, ObjectServer, azure_server, s3_server
 
@@ -50,9 +50,9 @@ def no_clouds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if name.startswith(("AWS_", "AZURE_", "GOOGLE_")):
             monkeypatch.delenv(name)
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)  # without any certificate obstore makes no client
-    objects._opened.cache_clear()
+    object_storage._opened.cache_clear()
     yield
-    objects._opened.cache_clear()
+    object_storage._opened.cache_clear()
 
 
 def _place(server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Place:

@@ -16,8 +16,8 @@ import openai
 import pytest
 
 from assistants_compat import Settings, StoreError
-from assistants_compat.io import AsyncIO, BlockingIO, run
-from assistants_compat.store.files import PIECE
+from assistants_compat.engine.io import AsyncIO, BlockingIO, run
+from assistants_compat.store.content import PIECE
 from assistants_compat.testing import StandIn, Turn
 from content_places import ID, LONG, Place, loaded, pieces
 from doors import KEY, Door

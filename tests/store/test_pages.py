@@ -7,7 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from assistants_compat.store import queries
-from assistants_compat.store.engine import Connection, transact
+from assistants_compat.store.database import Connection, transact
 from assistants_compat.store.queries import Page
 
 

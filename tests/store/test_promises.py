@@ -18,11 +18,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from assistants_compat import Settings, workers
+from assistants_compat import Settings
 from assistants_compat.errors import StoreBusyError
-from assistants_compat.store import engine, queries
-from assistants_compat.store.engine import Connection, Promise, transact
-from assistants_compat.store.places import database_url
+from assistants_compat.runtime import workers
+from assistants_compat.store import database, queries
+from assistants_compat.store.database import Connection, Promise, transact
+from assistants_compat.store.locations import database_url
 
 
 def adding(name: str) -> Callable[[Connection], str]:
@@ -56,7 +57,7 @@ def test_whoever_asks_finds_what_was_promised(url: str, *, write: bool) -> None:
     assert [promise.done() for promise in promises] == [True, True, False]
     assert [promise.result() for promise in promises] == ["a", "b", "a"]
     assert there(other, "a")
-    assert not engine._promises
+    assert not database._promises
 
 
 def test_a_promise_is_kept_once(url: str) -> None:
@@ -170,7 +171,7 @@ def test_a_busy_store_is_waited_for_once(url: str) -> None:
     assert not there(url, "a")
     assert tried == ["busy"]
     assert [promise.done() for promise in promises] == [True, False, False]
-    engine.close(url)
+    database.close(url)
     assert tried == ["busy"] * 3
 
 
@@ -234,7 +235,7 @@ def test_what_nobody_came_to_is_kept_when_the_program_ends(url: str) -> None:
     program = """
 import sys
 from assistants_compat.store import queries
-from assistants_compat.store.engine import Promise
+from assistants_compat.store.database import Promise
 row = {"namespace": "n", "id": "a", "created_at": 1, "body": {}}
 Promise(sys.argv[1], lambda db: queries.add(db, "assistants", [row]), due=0)
 """
@@ -268,6 +269,6 @@ def test_any_order(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -
                 assert all(promise.done() for promise in promises)
         assert not there(url, "another")
         assert all(there(url, name) for name in names)
-        assert not any(promise.url == url for promise in engine._promises)
+        assert not any(promise.url == url for promise in database._promises)
     finally:
-        engine.close(url)
+        database.close(url)

@@ -20,8 +20,8 @@ import pytest
 
 import assistants_compat
 from assistants_compat import CompatError, Settings, SettingsError, StoreError
-from assistants_compat.io import run
-from assistants_compat.store import objects
+from assistants_compat.engine.io import run
+from assistants_compat.store import object_storage
 from assistants_compat.testing import StandIn, Turn
 from content_places import ID, LONG, Place, io_over, loaded, pieces
 from doors import Door
@@ -93,7 +93,7 @@ def test_storage_that_does_not_answer_loses_no_file(
     upstream: StandIn, storage: Place, storage_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run is not reported as ended: 503, which the SDK tries again; once the storage is back the file is there."""
-    monkeypatch.setitem(objects._RETRIES, "max_retries", 0)
+    monkeypatch.setitem(object_storage._RETRIES, "max_retries", 0)
     door = Door("sync")
     client = door.client(upstream, storage_settings)
     upstream.script(TURN)
@@ -187,7 +187,7 @@ def test_a_missing_extra_is_said_at_once(monkeypatch: pytest.MonkeyPatch, sqlite
             Settings(files="s3://bucket/prefix")
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(StoreError, match=r"pip install 'assistants-compat\[objects\]'"):
-        objects.ObjectFiles("s3://bucket/prefix").size(ID)
+        object_storage.ObjectFiles("s3://bucket/prefix").size(ID)
     assert run(io_over(sqlite_settings).size(ID)) is None
 
 
@@ -304,6 +304,6 @@ def test_google_signs_by_construction(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     account = {"client_email": "a@b.c", "private_key": key.decode(), "private_key_id": "1", "type": "service_account"}
     monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(account))
-    url = objects.ObjectFiles("gs://bucket/some/prefix").link(ID, 600)
+    url = object_storage.ObjectFiles("gs://bucket/some/prefix").link(ID, 600)
     assert url.startswith(f"https://storage.googleapis.com/bucket/some/prefix/{ID}?")
     assert "X-Goog-Expires=600" in url

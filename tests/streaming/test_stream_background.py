@@ -9,7 +9,8 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat import Settings, streaming
+from assistants_compat import Settings
+from assistants_compat.engine.runs import stream as streaming
 from assistants_compat.testing import StandIn, Turn
 from doors import Door
 from legacy import FUNCTION, look_at

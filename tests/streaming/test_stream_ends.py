@@ -9,7 +9,8 @@ from typing import Any
 import openai
 import pytest
 
-from assistants_compat import Settings, io
+from assistants_compat import Settings
+from assistants_compat.engine import io
 from assistants_compat.errors import StoreBusyError
 from assistants_compat.store import queries
 from doors import Door

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from assistants_compat import Settings, carriers
+from assistants_compat import Settings
+from assistants_compat.doors import stream_readers
 from doors import Door
 from legacy import make_assistant, make_thread
 from streams import (
@@ -201,7 +202,7 @@ def test_a_client_that_closes_waits_within_bounds(
     door: Door, client: Any, hand: ByHand, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An upstream that says nothing more does not keep a client from closing; the run has failed then, cleanly."""
-    monkeypatch.setattr(carriers, "_PATIENCE", 0.2)
+    monkeypatch.setattr(stream_readers, "_PATIENCE", 0.2)
     stream, run_id, _ = begun(door, client, hand)
     del stream
     started = time.monotonic()
@@ -390,5 +391,5 @@ def test_the_lease_is_renewed_while_nobody_says_anything(
 
 def hurry(monkeypatch: pytest.MonkeyPatch, lease: float) -> None:
     """Have a keeper with short beats; the one of earlier tests sleeps for as long as it thinks it may."""
-    monkeypatch.setattr(carriers, "LEASE", lease)
-    monkeypatch.setattr(carriers, "_keeper", carriers._Keeper())
+    monkeypatch.setattr(stream_readers, "LEASE", lease)
+    monkeypatch.setattr(stream_readers, "_keeper", stream_readers._Keeper())

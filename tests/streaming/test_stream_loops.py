@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from assistants_compat import Settings, carriers
+from assistants_compat import Settings
+from assistants_compat.doors import stream_readers
 from doors import Door
 from legacy import make_assistant, make_thread
 from streams import (
@@ -134,13 +135,13 @@ def test_a_loop_that_is_closed_with_its_tasks(hand: ByHand, settings: Settings) 
     door = Door("async", loop)
     client = door.client(hand, settings)
     stream, run_id, _ = begun(door, client, hand)
-    [carrier] = carriers._keeper.of(client._client.__wrapped__)
+    [carrier] = stream_readers._keeper.of(client._client.__wrapped__)
     loop.close()
     before = stored(settings, run_id)["lease_until"]
     carrier.renew()
     carrier.renew()
     assert stored(settings, run_id)["lease_until"] == before
-    assert carriers._keeper.of(client._client.__wrapped__) == []
+    assert stream_readers._keeper.of(client._client.__wrapped__) == []
     del stream, carrier
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # asyncio's own words about what the loop's owner left

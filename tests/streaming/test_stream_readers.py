@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from assistants_compat import Settings, carriers, rounds, streaming
-from assistants_compat.io import BlockingIO
-from assistants_compat.io import run as stepped
+from assistants_compat import Settings
+from assistants_compat.doors import stream_readers
+from assistants_compat.engine.io import BlockingIO
+from assistants_compat.engine.io import run as stepped
+from assistants_compat.engine.runs import finish
+from assistants_compat.engine.runs import stream as streaming
 from doors import Door
 from legacy import FUNCTION
 from streams import (
@@ -84,7 +87,7 @@ def test_a_client_that_is_closed_while_another_task_reads(hand: ByHand, settings
 
 def test_a_failure_while_it_was_read_ahead(hand: ByHand, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A consumer that comes back is told of a transport's failure that met who read for it, and not of an early end."""
-    monkeypatch.setattr(carriers, "_IDLE", 0.05)
+    monkeypatch.setattr(stream_readers, "_IDLE", 0.05)
     door = Door("sync")
     client = door.client(hand, settings)
     stream, _, _ = begun(door, client, hand)
@@ -92,7 +95,9 @@ def test_a_failure_while_it_was_read_ahead(hand: ByHand, settings: Settings, mon
     class OutOfOrderError(Exception):
         """A transport of the caller's own, whose wire was cut."""
 
-    carrier = next(carrier for carrier in carriers._keeper.all_sync() if carrier.owner is client._client.__wrapped__)
+    carrier = next(
+        carrier for carrier in stream_readers._keeper.all_sync() if carrier.owner is client._client.__wrapped__
+    )
 
     class Failing:
         def __aiter__(self) -> Any:
@@ -169,7 +174,7 @@ def test_a_reader_of_an_earlier_round_leaves_the_lease_alone(
         name = "nowhere"
 
     io = BlockingIO(settings, Nowhere(), set())  # type: ignore[arg-type]  # it is not asked
-    stepped(rounds.end_lease(io, before))
+    stepped(finish.end_lease(io, before))
     assert stored(settings, run.id)["lease_until"] == held
     hand.wire(1).send(*events(message(TEXT), id="resp_2")[CUT:], END)
     rest(Door("sync"), later)

@@ -18,9 +18,12 @@ import anyio.to_thread
 import openai
 import pytest
 
-from assistants_compat import Settings, carriers, io, streaming
+from assistants_compat import Settings
+from assistants_compat.doors import stream_readers
+from assistants_compat.engine import io
+from assistants_compat.engine.runs import stream as streaming
 from assistants_compat.errors import StoreBusyError
-from assistants_compat.store import engine, queries
+from assistants_compat.store import database, queries
 from doors import Door
 from legacy import FUNCTION, make_assistant
 from streams import (
@@ -116,8 +119,8 @@ def test_a_reader_that_wakes_up_in_a_later_round(
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks for nothing is taken for gone sooner than in life."""
-    assert carriers._IDLE <= 2
-    monkeypatch.setattr(carriers, "_IDLE", 0.1)
+    assert stream_readers._IDLE <= 2
+    monkeypatch.setattr(stream_readers, "_IDLE", 0.1)
 
 
 def looks(other: Any, run_id: str, thread_id: str) -> dict[str, Callable[[], Any]]:
@@ -330,7 +333,7 @@ def test_a_store_that_is_busy_for_a_while(
 ) -> None:
     """Another program locks the database (a backup): the words go on, and are saved when it is done."""
     monkeypatch.setattr(streaming, "_SAVED_EVERY", 0.0)
-    monkeypatch.setattr(engine, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0)
     client = door.client(hand, settings)
     stream, run_id, _ = begun(door, client, hand)
     until(door, stream, "thread.message.delta")

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from assistants_compat import Settings, io
-from assistants_compat.store import engine
+from assistants_compat import Settings
+from assistants_compat.engine import io
+from assistants_compat.store import database
 from doors import Door
 from streams import (
     CUT,
@@ -41,7 +42,7 @@ def told(door: Door, hand: ByHand, settings: Settings, monkeypatch: pytest.Monke
     hand.plan(*EVENTS[:CUT])
     stream = begin(door, client)
     found = until(door, stream, "thread.message.created")[-1].data
-    assert len(engine._promises) == 1
+    assert len(database._promises) == 1
     return client, stream, found
 
 
@@ -51,7 +52,7 @@ def test_a_handler_may_ask_for_what_it_was_told(door: Door, told: tuple[Any, Any
     assert door(client.beta.threads.messages.retrieve(message.id, thread_id=message.thread_id)).id == message.id
     [step] = door.all(client.beta.threads.runs.steps.list(message.run_id, thread_id=message.thread_id))
     assert step.step_details.message_creation.message_id == message.id
-    assert not engine._promises
+    assert not database._promises
 
 
 def test_so_may_anybody_else_in_this_process(told: tuple[Any, Any, Any], other: Any) -> None:
@@ -111,11 +112,11 @@ def test_an_interrupt_when_it_has_just_been_stored(
     """Nobody knows then what is there: the run's end writes each message and step once, wherever they were."""
     _client, stream, message = told
 
-    def interrupted(promise: engine.Promise[Any], _timeout: float | None = None) -> None:
+    def interrupted(promise: database.Promise[Any], _timeout: float | None = None) -> None:
         promise.keep()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine.Promise, "result", interrupted)
+    monkeypatch.setattr(database.Promise, "result", interrupted)
     hand.wire().send(*EVENTS[CUT:], END)
     with pytest.raises(KeyboardInterrupt):
         rest(door, stream)
@@ -166,7 +167,7 @@ def test_a_run_that_another_process_ends_then(
     set_ = "status = 'cancelled', body = json_set(body, '$.status', 'cancelled')"
     elsewhere.execute(f"UPDATE runs SET {set_} WHERE id = ?", (run.id,))  # noqa: S608 - words of this test
     elsewhere.execute("COMMIT")
-    eventually(lambda: not engine._promises, door)
+    eventually(lambda: not database._promises, door)
     hand.wire().send(EVENTS[CUT + 1])
     last: list[Any] = []
     while (event := following(door, stream)) is not None:

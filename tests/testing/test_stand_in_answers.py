@@ -8,7 +8,7 @@ import pytest
 
 from assistants_compat.testing import Turn
 from assistants_compat.testing.exchange import Refusal
-from assistants_compat.testing.spec import Spec
+from assistants_compat.testing.openapi_spec import Spec
 
 SPEC = Path(__file__).resolve().parents[3] / "shared" / "spec" / "openapi.json"
 PLAIN = {"model": "gpt-4o", "input": "Hello"}

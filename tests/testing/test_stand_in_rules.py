@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assistants_compat.testing import StandIn, Turn
-from assistants_compat.testing.schema import sdk_type
+from assistants_compat.testing.sdk_schema import sdk_type
 
 SPEC = Path(__file__).resolve().parents[3] / "shared" / "spec" / "openapi.json"
 PLAIN = {"model": "gpt-4o", "input": "Hello"}
@@ -90,7 +90,7 @@ def test_the_description_refuses_the_same_bodies(wrong, code, param, caller, mon
     pytest.importorskip("jsonschema", reason="checking against the description needs jsonschema")
     if not SPEC.exists():
         pytest.skip("the OpenAPI description (../shared) is not there")
-    monkeypatch.setattr("assistants_compat.testing.rules.sdk_type", lambda *_: None)
+    monkeypatch.setattr("assistants_compat.testing.request_rules.sdk_type", lambda *_: None)
     with StandIn(spec=SPEC) as upstream:
         assert caller(upstream)("POST /responses", {**PLAIN, **wrong}).status == 400
         assert caller(upstream)("POST /responses", PLAIN).status == 200

@@ -12,8 +12,8 @@ import pytest
 
 from assistants_compat.testing import StandIn, Turn
 from assistants_compat.testing.exchange import Refusal
-from assistants_compat.testing.schema import problem, sdk_type
-from assistants_compat.testing.spec import Spec
+from assistants_compat.testing.openapi_spec import Spec
+from assistants_compat.testing.sdk_schema import problem, sdk_type
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 RESPONSES = SHARED / "recordings" / "responses"

@@ -1,0 +1,275 @@
+"""Vector stores, their files and batches, and a search by shared words.
+
+Source: CanCreateGetAndDeleteVectorStores.json (store objects), test_openai_responses_model_file_search_tool.yaml (file
+objects, `in_progress` in the answer that adds them), the spec for batches, search and contents. A file is indexed by
+the time of the next look. The text of the 404 is recorded nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from . import files
+from .exchange import Answer, Refusal
+from .pagination import page
+from .state import VectorStore
+
+if TYPE_CHECKING:
+    from .exchange import Request
+    from .state import Json, State
+
+_DAY = 86_400
+_STATUSES = ("in_progress", "completed", "failed", "cancelled")
+# Source: test_openai_responses_model_file_search_tool.yaml; spec: `auto` means these sizes.
+_CHUNKING = {"type": "static", "static": {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}}
+
+
+def find(state: State, store_id: str) -> VectorStore:
+    """The store, with everything that it was given since the last look indexed."""
+    store = _stored(state, store_id)
+    for file in store.files.values():
+        if file["status"] == "in_progress":
+            file["status"] = "completed"
+            file["usage_bytes"] = len(state.files[file["id"]].content) if file["id"] in state.files else 0
+    _count(state, store)
+    return store
+
+
+def _stored(state: State, store_id: str) -> VectorStore:
+    if store_id not in state.vector_stores:
+        raise Refusal(404, f"Vector store with id '{store_id}' not found.")
+    return state.vector_stores[store_id]
+
+
+def _count(state: State, store: VectorStore) -> None:
+    wire = store.wire
+    wire["file_counts"] = _counts(list(store.files.values()))
+    wire["usage_bytes"] = sum(file["usage_bytes"] for file in store.files.values())
+    is_over = wire["expires_at"] is not None and state.now() > wire["expires_at"]
+    working = "in_progress" if wire["file_counts"]["in_progress"] else "completed"
+    wire["status"] = "expired" if is_over else working
+
+
+def _counts(held: list[Json]) -> Json:
+    counts: Json = {status: sum(file["status"] == status for file in held) for status in _STATUSES}
+    return {**counts, "total": len(held)}
+
+
+def create(state: State, request: Request) -> Answer:
+    """A new store; with files it is `in_progress` in this answer."""
+    body = request.json_object()
+    now = state.now()
+    wire: Json = {
+        "id": state.mint.new("vs_"),
+        "object": "vector_store",
+        "created_at": now,
+        "name": body.get("name"),
+        "description": body.get("description"),
+        "usage_bytes": 0,
+        "file_counts": _counts([]),
+        "status": "completed",
+        "expires_after": body.get("expires_after"),
+        "expires_at": _expiry(now, body.get("expires_after")),
+        "last_active_at": now,
+        "metadata": body.get("metadata") or {},
+    }
+    store = VectorStore(wire)
+    for file_id in body.get("file_ids") or []:
+        _add(state, store, {**body, "file_id": file_id})
+    _count(state, store)
+    state.vector_stores[wire["id"]] = store
+    return Answer.of_json(wire)
+
+
+def _expiry(now: int, expires_after: Json | None) -> int | None:
+    return None if expires_after is None else now + int(expires_after["days"]) * _DAY
+
+
+def _add(state: State, store: VectorStore, body: Json) -> Json:
+    files.find(state, body["file_id"])
+    chunking = body.get("chunking_strategy")
+    wire: Json = {
+        "id": body["file_id"],
+        "object": "vector_store.file",
+        "usage_bytes": 0,
+        "created_at": state.now(),
+        "vector_store_id": store.wire["id"],
+        "status": "in_progress",
+        "last_error": None,
+        "chunking_strategy": chunking if chunking and chunking["type"] == "static" else _CHUNKING,
+        "attributes": body.get("attributes") or {},
+    }
+    store.files[wire["id"]] = wire
+    store.wire["last_active_at"] = state.now()
+    return wire
+
+
+def list_stores(state: State, request: Request) -> Answer:
+    """Newest first."""
+    return page(request, [find(state, store_id).wire for store_id in state.vector_stores])
+
+
+def retrieve(state: State, _request: Request, store_id: str) -> Answer:
+    """The store."""
+    return Answer.of_json(find(state, store_id).wire)
+
+
+def update(state: State, request: Request, store_id: str) -> Answer:
+    """`name`, `metadata`, `expires_after`; what is not given stays."""
+    wire = find(state, store_id).wire
+    wire.update({key: value for key, value in request.json_object().items() if key in wire})
+    wire["expires_at"] = _expiry(wire["last_active_at"], wire["expires_after"])
+    return Answer.of_json(wire)
+
+
+def delete(state: State, _request: Request, store_id: str) -> Answer:
+    """`{id, object, deleted}`; the files themselves stay."""
+    _stored(state, store_id)
+    del state.vector_stores[store_id]
+    return Answer.of_json({"id": store_id, "object": "vector_store.deleted", "deleted": True})
+
+
+def create_file(state: State, request: Request, store_id: str) -> Answer:
+    """Add one file."""
+    return Answer.of_json(_add(state, _stored(state, store_id), request.json_object()))
+
+
+def list_files(state: State, request: Request, store_id: str) -> Answer:
+    """Newest first, also by status (`filter`)."""
+    return page(request, _with_status(request, list(find(state, store_id).files.values())))
+
+
+def _with_status(request: Request, held: list[Json]) -> list[Json]:
+    status = request.value("filter")
+    return [file for file in held if status in {None, file["status"]}]
+
+
+def _file(state: State, store_id: str, file_id: str) -> Json:
+    held = find(state, store_id).files
+    if file_id not in held:
+        raise Refusal(404, f"No file found with id '{file_id}' in vector store '{store_id}'.")
+    return held[file_id]
+
+
+def retrieve_file(state: State, _request: Request, store_id: str, file_id: str) -> Answer:
+    """The file in the store."""
+    return Answer.of_json(_file(state, store_id, file_id))
+
+
+def update_file(state: State, request: Request, store_id: str, file_id: str) -> Answer:
+    """Replace its attributes."""
+    wire = _file(state, store_id, file_id)
+    wire["attributes"] = request.json_object().get("attributes") or {}
+    return Answer.of_json(wire)
+
+
+def delete_file(state: State, _request: Request, store_id: str, file_id: str) -> Answer:
+    """Take it out of the store; the file itself stays."""
+    _file(state, store_id, file_id)
+    del state.vector_stores[store_id].files[file_id]
+    return Answer.of_json({"id": file_id, "object": "vector_store.file.deleted", "deleted": True})
+
+
+def file_content(state: State, _request: Request, store_id: str, file_id: str) -> Answer:
+    """What was read from it, as one chunk (Source: spec, VectorStoreFileContentResponse)."""
+    _file(state, store_id, file_id)
+    return Answer.of_json(
+        {
+            "object": "vector_store.file_content.page",
+            "data": [{"type": "text", "text": _text(state, file_id)}],
+            "has_more": False,
+            "next_page": None,
+        },
+    )
+
+
+def create_batch(state: State, request: Request, store_id: str) -> Answer:
+    """Add several files, given as `file_ids` or as `files` with their own attributes."""
+    store, body = _stored(state, store_id), request.json_object()
+    shared = {key: value for key, value in body.items() if key not in {"file_ids", "files"}}
+    wanted = body.get("files") or [{**shared, "file_id": file_id} for file_id in body.get("file_ids") or []]
+    added = [_add(state, store, each) for each in wanted]
+    batch: Json = {
+        "id": state.mint.new("vsfb_"),
+        "object": "vector_store.files_batch",
+        "created_at": state.now(),
+        "vector_store_id": store_id,
+        "status": "in_progress",
+        "file_counts": _counts(added),
+    }
+    store.batches[batch["id"]] = {**batch, "ids": [file["id"] for file in added]}
+    return Answer.of_json(batch)
+
+
+def _batch(store: VectorStore, batch_id: str) -> Json:
+    if batch_id not in store.batches:
+        raise Refusal(404, f"No batch found with id '{batch_id}'.")
+    return store.batches[batch_id]
+
+
+def _batch_files(store: VectorStore, batch: Json) -> list[Json]:
+    return [store.files[file_id] for file_id in batch["ids"] if file_id in store.files]
+
+
+def _batch_wire(store: VectorStore, batch: Json) -> Json:
+    counts = _counts(_batch_files(store, batch))
+    status = "completed" if batch["status"] == "in_progress" and not counts["in_progress"] else batch["status"]
+    batch.update(status=status, file_counts=counts)
+    return {key: value for key, value in batch.items() if key != "ids"}
+
+
+def retrieve_batch(state: State, _request: Request, store_id: str, batch_id: str) -> Answer:
+    """The batch."""
+    store = find(state, store_id)
+    return Answer.of_json(_batch_wire(store, _batch(store, batch_id)))
+
+
+def cancel_batch(state: State, _request: Request, store_id: str, batch_id: str) -> Answer:
+    """Stop what is not indexed yet."""
+    store = _stored(state, store_id)
+    batch = _batch(store, batch_id)
+    for file in _batch_files(store, batch):
+        if file["status"] == "in_progress":
+            file["status"] = batch["status"] = "cancelled"
+    return Answer.of_json(_batch_wire(store, batch))
+
+
+def list_batch_files(state: State, request: Request, store_id: str, batch_id: str) -> Answer:
+    """The files of one batch."""
+    store = find(state, store_id)
+    return page(request, _with_status(request, _batch_files(store, _batch(store, batch_id))))
+
+
+def search(state: State, request: Request, store_id: str) -> Answer:
+    """Files that share words with the query, best first; the score is the share of its words that were found."""
+    body = request.json_object()
+    queries = [body["query"]] if isinstance(body["query"], str) else body["query"]
+    words = set(re.findall(r"\w+", " ".join(queries).lower()))
+    hits = [_hit(state, file, words) for file in find(state, store_id).files.values()]
+    found = sorted((hit for hit in hits if hit["score"] > 0), key=lambda hit: -hit["score"])
+    return Answer.of_json(
+        {
+            "object": "vector_store.search_results.page",
+            "search_query": queries,
+            "data": found[: body.get("max_num_results") or 10],
+            "has_more": False,
+            "next_page": None,
+        },
+    )
+
+
+def _hit(state: State, file: Json, words: set[str]) -> Json:
+    text = _text(state, file["id"])
+    score = len(words & set(re.findall(r"\w+", text.lower()))) / max(1, len(words))
+    return {
+        "file_id": file["id"],
+        "filename": state.files[file["id"]].wire["filename"] if file["id"] in state.files else "",
+        "score": score,
+        "attributes": file["attributes"],
+        "content": [{"type": "text", "text": text}],
+    }
+
+
+def _text(state: State, file_id: str) -> str:
+    return state.files[file_id].content.decode("utf-8", "replace") if file_id in state.files else ""

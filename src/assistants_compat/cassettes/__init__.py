@@ -1,1 +1,0 @@
-"""Recordings as files: VCR.py's YAML, and what a converted recording says beside its exchanges."""
