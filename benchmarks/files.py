@@ -43,8 +43,8 @@ from assistants_compat import Settings
 from assistants_compat.engine.io import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from doors import Door
-from object_servers import NotThereError, azure_server, free_port, running, s3_server
+from kit.doors import Door
+from kit.object_servers import NotThereError, azure_server, free_port, running, s3_server
 
 try:
     import httpx2 as http

@@ -17,8 +17,8 @@ from assistants_compat import Settings
 from assistants_compat.settings import variables
 from assistants_compat.store import database
 from assistants_compat.testing import StandIn
-from doors import Door
-from streams import ByHand, by_hand
+from kit.doors import Door
+from kit.streams import ByHand, by_hand
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-import legacy_recordings as old
+from kit import legacy_recordings as old
 from assistants_compat.cli import app
 from assistants_compat.recordings import vcr_yaml
-from converted import document, interaction
-from legacy_recordings import ANSWER, ASSISTANT, QUESTION, THREAD
+from kit.converted_recordings import document, interaction
+from kit.legacy_recordings import ANSWER, ASSISTANT, QUESTION, THREAD
 
 NATIVE = interaction("POST", "/embeddings", {"input": "x"}, {"object": "list"})
 GONE = interaction("POST", "/threads/thread_gone/runs/run_gone/cancel", None, {"object": "other"})

@@ -18,9 +18,9 @@ from assistants_compat import Settings
 from assistants_compat.cli import app, doctor
 from assistants_compat.settings import variables
 from assistants_compat.testing import Fault, StandIn
-from doors import Door
-from identities import identities
-from legacy import make_assistant
+from kit.doors import Door
+from kit.identity_endpoints import identities
+from kit.legacy_code import make_assistant
 
 KEY = "sk-the-secret-key"
 AZURE = ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "OPENAI_API_VERSION")

@@ -12,7 +12,7 @@ import pytest
 import assistants_compat
 from assistants_compat import Settings
 from assistants_compat.testing import StandIn
-from doors import KEY, Door
+from kit.doors import KEY, Door
 
 
 @pytest.fixture(autouse=True)

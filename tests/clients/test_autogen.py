@@ -9,7 +9,7 @@ import pytest
 from audited import calls_in
 
 from assistants_compat.testing import StandIn, Turn
-from sent import bodies, outputs, said
+from kit.upstream_requests import bodies, outputs, said
 
 NOT_HERE = "AutoGen 0.2 has an environment of its own: make clients"
 autogen = pytest.importorskip("autogen", reason=NOT_HERE)

@@ -8,8 +8,8 @@ import pytest
 from audited import calls_in
 
 from assistants_compat.testing import StandIn, Turn
-from doors import Door
-from sent import bodies, outputs, said
+from kit.doors import Door
+from kit.upstream_requests import bodies, outputs, said
 
 NOT_HERE = "LangChain has an environment of its own: make clients"
 first = pytest.importorskip("langchain.agents.openai_assistant", reason=NOT_HERE)

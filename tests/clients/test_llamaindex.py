@@ -9,9 +9,9 @@ import pytest
 from audited import calls_in
 
 from assistants_compat.testing import StandIn, Turn
-from doors import Door
-from legacy import asked
-from sent import bodies, outputs, said
+from kit.doors import Door
+from kit.legacy_code import asked
+from kit.upstream_requests import bodies, outputs, said
 
 NOT_HERE = "LlamaIndex has an environment of its own: make clients"
 agent_module = pytest.importorskip("llama_index.agent.openai", reason=NOT_HERE)

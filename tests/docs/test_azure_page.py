@@ -9,7 +9,7 @@ import pytest
 from page import ROOT, Page
 
 from assistants_compat.testing import StandIn, Turn
-from identities import identities
+from kit.identity_endpoints import identities
 
 PAGE = Page("docs/azure.md")
 BLOCKS = PAGE.blocks()

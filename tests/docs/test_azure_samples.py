@@ -19,8 +19,8 @@ import openai
 import pytest
 
 from assistants_compat.testing import Fault, StandIn, Turn
-from files_of import PNG, contents
-from identities import Identities, identities
+from kit.files import PNG, contents
+from kit.identity_endpoints import Identities, identities
 
 SAMPLES = Path(__file__).resolve().parents[2] / "examples" / "azure"
 CONTENT = "GET /containers/*/content"

@@ -16,7 +16,7 @@ from assistants_compat import Settings
 from assistants_compat.settings import variables
 from assistants_compat.testing import StandIn, Turn
 from assistants_compat.translate.run import MOVES
-from doors import Door
+from kit.doors import Door
 
 PAGE = Page("README.md")
 ARCHITECTURE = ROOT / "docs" / "architecture.md"

@@ -18,7 +18,7 @@ from assistants_compat.engine.saved import assistants_file
 from assistants_compat.settings import variables
 from assistants_compat.testing import StandIn
 from assistants_compat.tools.transfer.export_objects import FILES
-from legacy import dump
+from kit.legacy_code import dump
 
 PAGE = Page("docs/moving_data.md")
 LINES = PAGE.lines()

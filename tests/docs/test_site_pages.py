@@ -19,7 +19,7 @@ import assistants_compat
 from assistants_compat import Settings
 from assistants_compat.cli import app
 from assistants_compat.testing import StandIn, Turn
-from doors import KEY
+from kit.doors import KEY
 
 CSV = Turn(text="[primes](sandbox:/mnt/data/primes.csv)", files={"primes.csv": b"2,3,5\n"})
 # The pages whose code is run, with what the model says and what is printed then.

@@ -11,8 +11,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugin"))
 
-import suites
-from old_recordings import Recording
+from kit import legacy_suites as suites
+from kit.old_recordings import Recording
 from page import Page
 
 PAGE = Page("docs/testing.md")

@@ -33,8 +33,8 @@ import assistants_compat
 from assistants_compat import Settings
 from assistants_compat.engine.io import IO
 from assistants_compat.testing import Fault, StandIn, Turn
-from doors import KEY, Door
-from legacy import dump, start_run
+from kit.doors import KEY, Door
+from kit.legacy_code import dump, start_run
 
 TTL = 600
 TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}

@@ -19,7 +19,7 @@ import pytest
 
 import assistants_compat
 from assistants_compat import Settings
-from doors import Door
+from kit.doors import Door
 
 NEEDED = ("bash", "curl", "setsid")
 MINORS = ("3.12", "3.13")

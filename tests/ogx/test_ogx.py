@@ -14,9 +14,9 @@ import pytest
 
 import assistants_compat
 from assistants_compat import Settings
-from doors import Door
-from legacy import dump, make_assistant, make_thread
-from streams import rest
+from kit.doors import Door
+from kit.legacy_code import dump, make_assistant, make_thread
+from kit.streams import rest
 
 # The first test waits for the installation.
 pytestmark = [pytest.mark.ogx, pytest.mark.timeout(900)]

@@ -8,8 +8,8 @@ import openai
 import pytest
 
 from assistants_compat import from_conversation, to_conversation
-from doors import Door
-from legacy import make_assistant, make_thread
+from kit.doors import Door
+from kit.legacy_code import make_assistant, make_thread
 
 # The first test waits for the installation.
 pytestmark = [pytest.mark.ogx, pytest.mark.timeout(900)]

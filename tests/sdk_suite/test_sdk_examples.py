@@ -14,7 +14,7 @@ import sdk_suite_source as source
 
 import assistants_compat
 from assistants_compat.testing import StandIn, Turn
-from legacy import asked
+from kit.legacy_code import asked
 
 WITH_EXAMPLES = "1.40.0"  # later distributions have no examples of the Assistants API; these run on every SDK
 EXAMPLES = ("assistant", "assistant_stream", "assistant_stream_helpers")

@@ -16,8 +16,8 @@ import pytest
 
 from assistants_compat import Settings
 from assistants_compat.store import object_storage
-from content_places import Place, io_over
-from object_servers import NotThereError, ObjectServer, azure_server, s3_server
+from kit.content_stores import Place, io_over
+from kit.object_servers import NotThereError, ObjectServer, azure_server, s3_server
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,9 @@ from assistants_compat import Settings, StoreError
 from assistants_compat.engine.io import AsyncIO, BlockingIO, run
 from assistants_compat.store.content import PIECE
 from assistants_compat.testing import StandIn, Turn
-from content_places import ID, LONG, Place, loaded, pieces
-from doors import KEY, Door
-from legacy import LINK, make_file
+from kit.content_stores import ID, LONG, Place, loaded, pieces
+from kit.doors import KEY, Door
+from kit.legacy_code import LINK, make_file
 
 pytestmark = pytest.mark.timeout(600)  # the first test of azurite installs it
 

@@ -23,9 +23,9 @@ from assistants_compat import CompatError, Settings, SettingsError, StoreError
 from assistants_compat.engine.io import run
 from assistants_compat.store import object_storage
 from assistants_compat.testing import StandIn, Turn
-from content_places import ID, LONG, Place, io_over, loaded, pieces
-from doors import Door
-from legacy import CODE, CSV, LINK, finish_run, look_at, make_file, start_run
+from kit.content_stores import ID, LONG, Place, io_over, loaded, pieces
+from kit.doors import Door
+from kit.legacy_code import CODE, CSV, LINK, finish_run, look_at, make_file, start_run
 
 pytestmark = pytest.mark.timeout(600)  # the first test of azurite installs it
 TURN = Turn(text=LINK, files={"sales.csv": CSV})

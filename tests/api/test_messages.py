@@ -1,0 +1,266 @@
+"""Messages: their shapes, their order, and what they do to their thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import pytest
+
+from assistants_compat.testing import StandIn, Turn
+from kit.doors import Door
+from kit.legacy_code import (
+    FUNCTION,
+    calling,
+    finish_run,
+    look_at,
+    make_assistant,
+    make_thread,
+    raw,
+    run_again,
+    submit,
+    waiting_run,
+)
+from kit.upstream_requests import bodies
+
+IMAGE = "https://example.com/image.png"
+
+
+def test_a_message_is_served_as_recorded(door: Door, client: Any) -> None:
+    """A user's message has the keys of the recorded stream, which are those that the spec requires."""
+    thread = door(client.beta.threads.create())
+    message = door(client.beta.threads.messages.create(thread.id, role="user", content="Hi", metadata={"a": "b"}))
+    assert list(raw(door, client, f"/threads/{thread.id}/messages/{message.id}").items()) == [
+        ("id", message.id),
+        ("object", "thread.message"),
+        ("created_at", message.created_at),
+        ("assistant_id", None),
+        ("thread_id", thread.id),
+        ("run_id", None),
+        ("status", "completed"),
+        ("incomplete_details", None),
+        ("incomplete_at", None),
+        ("completed_at", None),
+        ("role", "user"),
+        ("content", [{"type": "text", "text": {"value": "Hi", "annotations": []}}]),
+        ("attachments", []),
+        ("metadata", {"a": "b"}),
+    ]
+    assert door(client.beta.threads.messages.retrieve(message.id, thread_id=thread.id)) == message
+
+
+def test_image_parts_get_their_default_detail(door: Door, client: Any) -> None:
+    """An image's `detail` is served as `auto` where it was not given, and kept where it was."""
+    parts = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": IMAGE}},
+        {"type": "image_url", "image_url": {"url": IMAGE, "detail": "low"}},
+        {"type": "image_file", "image_file": {"file_id": "file-1"}},
+    ]
+    thread = door(client.beta.threads.create(messages=[{"role": "user", "content": parts}]))
+    [message] = raw(door, client, f"/threads/{thread.id}/messages")["data"]
+    assert message["content"] == [
+        {"type": "text", "text": {"value": "What is this?", "annotations": []}},
+        {"type": "image_url", "image_url": {"url": IMAGE, "detail": "auto"}},
+        {"type": "image_url", "image_url": {"url": IMAGE, "detail": "low"}},
+        {"type": "image_file", "image_file": {"file_id": "file-1", "detail": "auto"}},
+    ]
+
+
+def test_images_reach_the_model(door: Door, client: Any, upstream: StandIn) -> None:
+    """Text and image parts of a user's message are sent upstream as input parts."""
+    parts = [
+        {"type": "text", "text": "Look"},
+        {"type": "image_url", "image_url": {"url": IMAGE}},
+        {"type": "image_file", "image_file": {"file_id": "file-1", "detail": "high"}},
+    ]
+    assistant = make_assistant(door, client)
+    thread = door(client.beta.threads.create(messages=[{"role": "user", "content": parts}]))
+    upstream.script(Turn(text="A picture."))
+    door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id))
+    assert upstream.requests[0].json["input"] == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "input_text", "text": "Look"},
+                {"type": "input_image", "image_url": IMAGE, "detail": "auto"},
+                {"type": "input_image", "file_id": "file-1", "detail": "high"},
+            ],
+        }
+    ]
+
+
+def test_attachments_join_the_thread(door: Door, client: Any, upstream: StandIn) -> None:
+    """A file attached for the code interpreter joins the thread's, once; one attached for file search its store."""
+    zero, one, two = (upstream.put_file(name, b"1", "assistants") for name in ("0.txt", "1.txt", "2.txt"))
+    thread = door(client.beta.threads.create(tool_resources={"code_interpreter": {"file_ids": [zero]}}))
+    attachments = [
+        {"file_id": one, "tools": [{"type": "code_interpreter"}]},
+        {"file_id": one, "tools": [{"type": "file_search"}]},
+        {"file_id": two, "tools": [{"type": "file_search"}]},
+        {"file_id": zero, "tools": [{"type": "file_search"}, {"type": "code_interpreter"}]},
+    ]
+    message = door(client.beta.threads.messages.create(thread.id, role="user", content="Read", attachments=attachments))
+    # The same file with different tools stays two entries, as recorded (FileOnMessageWorksAsync.json).
+    assert message.to_dict()["attachments"] == attachments
+    resources = raw(door, client, f"/threads/{thread.id}")["tool_resources"]
+    [store] = upstream.vector_stores
+    assert resources == {
+        "code_interpreter": {"file_ids": [zero, one]},
+        "file_search": {"vector_store_ids": [store]},
+    }
+    assert set(upstream.vector_stores[store].files) == {zero, one, two}
+
+
+def test_attachments_at_the_creation_of_a_thread_join_it_too(door: Door, client: Any) -> None:
+    """The thread's first messages bring their files along."""
+    attachment = {"file_id": "file-1", "tools": [{"type": "code_interpreter"}]}
+    thread = door(client.beta.threads.create(messages=[{"role": "user", "content": "x", "attachments": [attachment]}]))
+    resources = raw(door, client, f"/threads/{thread.id}")["tool_resources"]
+    assert resources == {"code_interpreter": {"file_ids": ["file-1"]}}
+
+
+def test_messages_of_one_second_keep_their_order(door: Door, client: Any) -> None:
+    """Messages are listed in the order in which they were made, newest first unless asked otherwise."""
+    thread = door(client.beta.threads.create())
+    texts = [str(number) for number in range(12)]
+    for text in texts:
+        door(client.beta.threads.messages.create(thread.id, role="user", content=text))
+
+    def listed(**options: Any) -> list[str]:
+        messages = door.all(client.beta.threads.messages.list(thread.id, **options))
+        return [message.content[0].text.value for message in messages]
+
+    assert listed() == texts[::-1]
+    assert listed(order="asc") == texts
+    assert listed(limit=5) == texts[::-1]
+    assert listed(limit=1, order="asc") == texts
+
+
+def test_messages_page_by_cursors(door: Door, client: Any) -> None:
+    """`after` and `before` cut the list at a message, a deleted one too."""
+    thread = make_thread(door, client, *"abcde")
+    ids = [message.id for message in door.all(client.beta.threads.messages.list(thread.id, order="asc"))]
+
+    def page(**options: Any) -> list[str]:
+        return [entry.id for entry in door(client.beta.threads.messages.list(thread.id, order="asc", **options)).data]
+
+    assert page(after=ids[1], limit=2) == ids[2:4]
+    assert page(before=ids[2]) == ids[:2]
+    door(client.beta.threads.messages.delete(ids[2], thread_id=thread.id))
+    assert page(after=ids[2]) == ids[3:]
+    assert page(before=ids[2]) == ids[:2]
+
+
+def test_a_cursor_of_another_thread_names_no_place(door: Door, client: Any) -> None:
+    """A page after another thread's message is empty, so that no pager starts again at the top."""
+    one, other = make_thread(door, client, "a"), make_thread(door, client, "b")
+    [foreign] = door.all(client.beta.threads.messages.list(other.id))
+    assert door(client.beta.threads.messages.list(one.id, after=foreign.id)).data == []
+
+
+def test_run_id_keeps_the_messages_of_one_run(door: Door, client: Any, upstream: StandIn) -> None:
+    """`run_id` lists what one run said, and nothing for a run that said nothing."""
+    upstream.script(Turn(text="first"), Turn(text="second"))
+    run = finish_run(door, client)
+    door(client.beta.threads.messages.create(run.thread_id, role="user", content="And?"))
+    again = door(client.beta.threads.runs.create_and_poll(thread_id=run.thread_id, assistant_id=run.assistant_id))
+    for each, text in ((run, "first"), (again, "second")):
+        [message] = door.all(client.beta.threads.messages.list(run.thread_id, run_id=each.id))
+        assert message.content[0].text.value == text
+        assert (message.run_id, message.assistant_id, message.role) == (each.id, run.assistant_id, "assistant")
+    assert door.all(client.beta.threads.messages.list(run.thread_id, run_id="run_none")) == []
+    assert len(door.all(client.beta.threads.messages.list(run.thread_id))) == 4
+
+
+def test_an_update_of_a_message_changes_its_metadata_only(door: Door, client: Any) -> None:
+    """Metadata is replaced, and an update without it changes nothing."""
+    thread = door(client.beta.threads.create())
+    made = door(client.beta.threads.messages.create(thread.id, role="user", content="x", metadata={"a": "1"}))
+    updated = door(client.beta.threads.messages.update(made.id, thread_id=thread.id, metadata={"b": "2"}))
+    assert updated.to_dict() == {**made.to_dict(), "metadata": {"b": "2"}}
+    assert door(client.beta.threads.messages.update(made.id, thread_id=thread.id)) == updated
+    assert door(client.beta.threads.messages.retrieve(made.id, thread_id=thread.id)) == updated
+
+
+def test_a_deleted_message_is_gone_for_the_model_too(door: Door, client: Any, upstream: StandIn) -> None:
+    """A deleted message is 404, is not listed, and is not part of the next run's input."""
+    thread = make_thread(door, client, "secret", "public")
+    [public, secret] = door.all(client.beta.threads.messages.list(thread.id))
+    deleted = door(client.beta.threads.messages.delete(secret.id, thread_id=thread.id))
+    assert deleted.to_dict() == {"id": secret.id, "object": "thread.message.deleted", "deleted": True}
+    with pytest.raises(openai.NotFoundError) as caught:
+        door(client.beta.threads.messages.retrieve(secret.id, thread_id=thread.id))
+    # The text of this 404 is assumed on the pattern of the recorded one for run steps.
+    assert caught.value.body["message"] == f"No message found with id '{secret.id}'."  # type: ignore[index]
+    assert door.all(client.beta.threads.messages.list(thread.id)) == [public]
+    assistant = make_assistant(door, client)
+    door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id))
+    sent = upstream.requests[-1].json["input"]
+    assert sent == [{"role": "user", "content": [{"type": "input_text", "text": "public"}]}]
+
+
+def test_a_message_is_known_in_its_own_thread_only(door: Door, client: Any) -> None:
+    """A message asked for below another thread is 404 and is neither changed nor deleted there."""
+    one, other = make_thread(door, client, "a"), make_thread(door, client, "b")
+    [message] = door.all(client.beta.threads.messages.list(one.id))
+    messages = client.beta.threads.messages
+    for call in (messages.retrieve, messages.delete, messages.update):
+        with pytest.raises(openai.NotFoundError):
+            door(call(message.id, thread_id=other.id))
+    assert door(messages.retrieve(message.id, thread_id=one.id)) == message
+
+
+def kinds(body: Any) -> list[str]:
+    """The items of a request's input: the roles of messages and the types of the others."""
+    return [item.get("type") or item["role"] for item in body["input"]]
+
+
+CALL = ["function_call", "function_call_output"]
+
+
+@pytest.mark.parametrize(
+    ("deleted", "expected"),
+    [
+        (["Hello."], ["assistant", *CALL, "assistant"]),
+        (["Let me look."], ["user", *CALL, "assistant"]),
+        (["Found."], ["user", "assistant", *CALL]),
+        (["Let me look.", "Found."], ["user"]),
+        (["Hello.", "Let me look.", "Found."], []),
+    ],
+)
+def test_what_a_run_did_is_forgotten_with_what_it_said(
+    door: Door, client: Any, upstream: StandIn, deleted: list[str], expected: list[str]
+) -> None:
+    """Its calls go to later runs as long as one of its messages is there, and no longer."""
+    upstream.script(calling("call_1", text="Let me look."), Turn(text="Found.", polls=0))
+    run = finish_run(door, client, tools=[FUNCTION])
+    submit(door, client, run)
+    messages = client.beta.threads.messages
+    for message in door.all(messages.list(run.thread_id)):
+        if message.content[0].text.value in deleted:
+            door(messages.delete(message.id, thread_id=run.thread_id))
+    run_again(door, client, run, "And?")
+    assert kinds(bodies(upstream)[-1]) == [*expected, "user"]
+
+
+@pytest.mark.parametrize(("deleted", "expected"), [(False, ["user", *CALL]), (True, [])])
+def test_what_a_run_without_messages_did_is_forgotten_with_its_question(
+    door: Door,
+    client: Any,
+    upstream: StandIn,
+    deleted: bool,  # noqa: FBT001 - a value of the table
+    expected: list[str],
+) -> None:
+    """A run that was stopped before it said anything has only the message that it was asked."""
+    run = waiting_run(door, client, upstream)
+    upstream.script(calling("call_2"))
+    submit(door, client, run)
+    look_at(door, client, run)
+    door(client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id))
+    messages = client.beta.threads.messages
+    [question] = door.all(messages.list(run.thread_id))
+    if deleted:
+        door(messages.delete(question.id, thread_id=run.thread_id))
+    run_again(door, client, run, "And?")
+    assert kinds(bodies(upstream)[-1]) == [*expected, "user"]

@@ -1,0 +1,147 @@
+"""A caller that stops waiting, by asyncio's own cancellation or anyio's, at every stage of creating a run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import anyio
+import pytest
+
+from assistants_compat import Settings
+from assistants_compat.store import queries
+from assistants_compat.testing import Fault, StandIn, Turn
+from kit.doors import Door
+from kit.legacy_code import CODE, CSV, LINK, dump, make_assistant, make_thread, start_run
+
+
+@pytest.fixture
+def door() -> Any:
+    """The asynchronous door."""
+    opened = Door("async", asyncio.new_event_loop())
+    yield opened
+    opened.close()
+
+
+async def by_asyncio(call: Any, seconds: float) -> None:
+    """Stop waiting by `Task.cancel()`, as `wait_for` and most servers do."""
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(call, seconds)
+
+
+async def by_anyio(call: Any, seconds: float) -> None:
+    """Stop waiting by a cancel scope."""
+    with anyio.move_on_after(seconds) as scope:
+        await call
+    assert scope.cancelled_caught
+
+
+async def by_hand(call: Any, seconds: float) -> None:
+    """Cancel twice, as an impatient shutdown does."""
+    task = asyncio.ensure_future(call)
+    await asyncio.sleep(seconds)
+    task.cancel("first")
+    await asyncio.sleep(0)
+    task.cancel("second")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+WAYS = [by_asyncio, by_anyio, by_hand]
+
+
+def slow(function: Any) -> Any:
+    """A query that takes a while in its worker thread."""
+
+    def delayed(*arguments: Any, **options: Any) -> Any:
+        time.sleep(0.3)
+        return function(*arguments, **options)
+
+    return delayed
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("stage", ["reserving", "asking"])
+def test_a_cancelled_creation_leaves_no_run(
+    door: Door,
+    client: Any,
+    upstream: StandIn,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    way: Any,
+    stage: str,
+) -> None:
+    """Whether the run is being reserved or the upstream asked: nothing is left, and the thread is free at once."""
+    assistant, thread = make_assistant(door, client), make_thread(door, client)
+    before = dump(settings)
+    runs = client.beta.threads.runs
+    more = [{"role": "user", "content": "More."}]
+    with monkeypatch.context() as patch:
+        if stage == "reserving":
+            patch.setattr(queries, "reserve_run", slow(queries.reserve_run))
+        else:
+            upstream.fault(Fault("POST /responses", stall=1, times=2))
+        door(way(runs.create(thread.id, assistant_id=assistant.id, additional_messages=more), 0.15))
+        assert dump(settings) == before
+        door(way(client.beta.threads.create_and_run(assistant_id=assistant.id), 0.15))
+        assert dump(settings) == before
+    run = door(runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id))
+    assert run.status == "completed"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("stage", ["leasing", "copying"])
+def test_a_cancelled_look_holds_nothing_back(
+    door: Door,
+    client: Any,
+    upstream: StandIn,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    way: Any,
+    stage: str,
+) -> None:
+    """A poller that gives up while it leases the run or copies its file leaves the end to the next one."""
+    upstream.script(Turn(text=LINK, files={"sales.csv": CSV}, polls=0))
+    run = start_run(door, client, assistant={"tools": CODE})
+    before = dump(settings)
+    runs = client.beta.threads.runs
+    with monkeypatch.context() as patch:
+        if stage == "leasing":
+            patch.setattr(queries, "lease_run", slow(queries.lease_run))
+        else:
+            upstream.fault(Fault("GET /containers/*/content", stall=1))
+        door(way(runs.retrieve(run.id, thread_id=run.thread_id), 0.2))
+    assert dump(settings) == before
+    assert door(runs.retrieve(run.id, thread_id=run.thread_id)).status == "completed"
+    assert len(dump(settings)["files"]) == 1
+
+
+def test_a_timeout_of_python_is_still_one(door: Door, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancellation that waited for a transaction becomes the caller's `TimeoutError`, and comes once."""
+    monkeypatch.setattr(queries, "add", slow(queries.add))
+
+    async def caller() -> str:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(client.beta.threads.create(), 0.1)
+        await asyncio.sleep(0.01)  # a cancellation left over would end this
+        return "goes on"
+
+    assert door(caller()) == "goes on"
+
+
+def test_a_cancelled_download_can_be_made_again(door: Door, client: Any, upstream: StandIn) -> None:
+    """A download that is cancelled between two pieces harms no later one."""
+    content = b"0123456789" * 30_000
+    upstream.script(Turn(text=LINK, files={"sales.csv": content}, polls=0))
+    run = start_run(door, client, assistant={"tools": CODE})
+    [answer, _] = door.all(client.beta.threads.messages.list(run.thread_id))
+    file_id = answer.content[0].text.annotations[0].file_path.file_id
+
+    async def begun() -> None:
+        async with client.files.with_streaming_response.content(file_id) as response:
+            async for _piece in response.iter_bytes(10):
+                await asyncio.sleep(30)
+
+    door(by_asyncio(begun(), 0.2))
+    assert door(client.files.content(file_id)).read() == content

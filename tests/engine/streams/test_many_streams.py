@@ -1,0 +1,91 @@
+"""Many streams at once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+from assistants_compat import Settings
+from assistants_compat.doors import stream_readers
+from assistants_compat.testing import StandIn
+from kit.doors import Door
+from kit.legacy_code import dump
+from kit.streams import eventually
+
+MANY, THREADS = 200, 20
+
+
+def test_two_hundred_asynchronous_streams(upstream: StandIn, sqlite_settings: Settings) -> None:
+    """All at once over one client, a quarter of their consumers leave early: each run completes with its own words."""
+    door = Door("async", asyncio.new_event_loop())
+    client = door.client(upstream, sqlite_settings, timeout=60)
+
+    async def one(assistant_id: str, number: int) -> str | None:
+        thread = {"messages": [{"role": "user", "content": f"number {number}"}]}
+        stream = await client.beta.threads.create_and_run(assistant_id=assistant_id, thread=thread, stream=True)
+        text = ""
+        async for event in stream:
+            if event.event == "thread.message.delta":
+                text += event.data.delta.content[0].text.value
+                if number % 4 == 0:
+                    await stream.close()
+                    return None
+        return text
+
+    async def crowd() -> list[str | None]:
+        assistant = await client.beta.assistants.create(model="gpt-4o", instructions="Help.")
+        texts = await asyncio.gather(*(one(assistant.id, number) for number in range(MANY)))
+        await client.close()
+        return list(texts)
+
+    started = time.monotonic()
+    texts = door(crowd())
+    assert time.monotonic() - started < 45
+    assert texts == [None if number % 4 == 0 else f"You said: number {number}" for number in range(MANY)]
+    check_rows(sqlite_settings, [f"You said: number {number}" for number in range(MANY)])
+    assert len(upstream.requests) == MANY
+    assert door.loop is not None
+    assert asyncio.all_tasks(door.loop) == set()
+    door.close()
+
+
+def test_twenty_threads(upstream: StandIn, sqlite_settings: Settings) -> None:
+    """Each over the same synchronous client, twice; every other one breaks out of its loop."""
+    door = Door("sync")
+    client = door.client(upstream, sqlite_settings, timeout=60)
+    assistant = client.beta.assistants.create(model="gpt-4o", instructions="Help.")
+    trouble: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for turn in range(2):
+                thread = {"messages": [{"role": "user", "content": f"{number} {turn}"}]}
+                stream = client.beta.threads.create_and_run(assistant_id=assistant.id, thread=thread, stream=True)
+                for event in stream:
+                    if number % 2 and event.event == "thread.message.created":
+                        break
+        except BaseException as error:  # noqa: BLE001 - told by the test's own thread
+            trouble.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(40)
+    assert trouble == []
+    inner: Any = client._client
+    client.close()
+    assert stream_readers._keeper.of(inner.__wrapped__) == []
+    check_rows(sqlite_settings, [f"You said: {number} {turn}" for number in range(THREADS) for turn in range(2)])
+    assert len(upstream.requests) == 2 * THREADS
+
+
+def check_rows(settings: Settings, texts: list[str]) -> None:
+    """Every run has completed and left its message."""
+    eventually(lambda: {row["status"] for row in dump(settings)["runs"]} == {"completed"})
+    rows = dump(settings)
+    answers = [row["body"]["content"][0]["text"]["value"] for row in rows["messages"] if row["run_id"]]
+    assert sorted(answers) == sorted(texts)
+    assert {row["lease_until"] for row in rows["runs"]} == {0}

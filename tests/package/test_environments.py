@@ -1,0 +1,331 @@
+"""What is around the library: imports, other event loops, other HTTP clients, logs, and its own mistakes."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import openai
+import pytest
+
+import assistants_compat
+from assistants_compat import Settings, UnsupportedSdkError
+from assistants_compat.doors import sdk_internals
+from assistants_compat.store import queries
+from assistants_compat.testing import Fault, StandIn, Turn
+from kit.doors import KEY, Door
+from kit.legacy_code import CODE, CSV, LINK, dump, finish_run, make_assistant, make_file, make_thread, start_run
+
+VERSION = tuple(int(part) for part in openai.__version__.split(".")[:2])
+
+MEASURE = """
+import time
+import openai
+start = time.perf_counter()
+import assistants_compat
+assistants_compat.wrap
+spent = time.perf_counter() - start
+import json, sys
+print(json.dumps({"spent": spent, "loaded": sorted(set(sys.modules) & set(sys.argv[1:]))}))
+"""
+HEAVY = [
+    "sqlalchemy",
+    "anyio.to_thread",
+    "platformdirs",
+    "sqlite3",
+    "assistants_compat.api.app",
+    "assistants_compat.testing",
+]
+
+
+def test_the_import_is_cheap() -> None:
+    """After `import openai`, the import and reaching for `wrap` cost under 50 ms and load no SQLAlchemy."""
+    results = []
+    for _ in range(12):  # the least of several: a busy machine makes one slower, never faster
+        command = [sys.executable, "-c", MEASURE, *HEAVY]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        results.append(json.loads(done.stdout))
+        if results[-1]["spent"] < 0.05:
+            break
+    assert "sqlalchemy" not in results[0]["loaded"]
+    assert "assistants_compat.api.app" not in results[0]["loaded"]
+    assert min(result["spent"] for result in results) < 0.05
+
+
+def test_wrapping_and_passing_through_load_no_database() -> None:
+    """A wrapped client that makes no Assistants call never pays for SQLAlchemy."""
+    program = """
+import sys, openai, assistants_compat
+client = assistants_compat.wrap(openai.OpenAI(api_key="sk", base_url="http://127.0.0.1:9", max_retries=0))
+try:
+    client.models.retrieve("gpt-4o")
+except openai.APIConnectionError:
+    pass
+assert "sqlalchemy" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# Extras and the tools of developers; the first two are what a store on PostgreSQL and a spec check would need.
+EXTRAS = ["psycopg", "jsonschema", "pytest", "yaml", "vcr", "starlette", "uvicorn", "obstore", "typer", "rich", "azure"]
+
+
+def test_everything_works_without_extras(sqlite_settings: Settings) -> None:
+    """With no optional package importable, a conversation over the stand-in ends with its download."""
+    program = f"""
+import sys
+for name in {EXTRAS!r}:
+    sys.modules[name] = None
+import openai, assistants_compat
+from assistants_compat.testing import StandIn, Turn
+settings = assistants_compat.Settings(store=sys.argv[1], files=sys.argv[2], poll_after_ms=1)
+with StandIn() as upstream:
+    upstream.script(Turn(text="sandbox:/mnt/data/a.csv", files={{"a.csv": b"a"}}))
+    client = assistants_compat.wrap(openai.OpenAI(api_key="sk", base_url=upstream.base_url), settings)
+    assistant = client.beta.assistants.create(model="gpt-4o", tools=[{{"type": "code_interpreter"}}])
+    thread = client.beta.threads.create(messages=[{{"role": "user", "content": "x"}}])
+    run = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id)
+    [message, _] = client.beta.threads.messages.list(thread.id)
+    file_id = message.content[0].text.annotations[0].file_path.file_id
+    assert client.files.content(file_id).read() == b"a"
+    elsewhere = assistants_compat.Settings(store="postgresql+psycopg://localhost/x")
+    try:
+        assistants_compat.wrap(client, elsewhere).beta.threads.create()
+    except openai.InternalServerError as error:
+        assert "pip install 'assistants-compat[postgres]'" in str(error), error
+    else:
+        raise AssertionError
+"""
+    arguments = [str(sqlite_settings.store), str(sqlite_settings.files)]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_sdk_without_threads_is_refused(
+    door: Door, upstream: StandIn, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the SDK has dropped `beta.threads`, `wrap` says which versions have it, and changes nothing."""
+    client = door.raw_client(upstream)
+    inner = client._client
+    monkeypatch.setitem(sys.modules, "openai.resources.beta.threads.threads", None)
+    with pytest.raises(UnsupportedSdkError) as caught:
+        assistants_compat.wrap(client, sqlite_settings)
+    assert str(caught.value) == (
+        f"openai {openai.__version__} has no client.beta.threads, which assistants_compat needs: "
+        "install a version that has it, 'openai>=1.40,<4' for example."
+    )
+    assert client._client is inner
+    assert isinstance(caught.value, assistants_compat.CompatError)
+
+
+def test_a_method_that_somebody_instrumented_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tracing libraries replace methods of the SDK's resources; theirs stay in place."""
+    from openai.resources.beta.threads import threads  # noqa: PLC0415 - to be instrumented
+
+    class Traced:
+        __deprecated__ = "as wrapt's function wrappers show it"
+
+        def __call__(self) -> str:
+            return "traced"
+
+    traced = Traced()
+    monkeypatch.setattr(threads.Threads, "create", traced)
+    sdk_internals.prepare(lambda _client: True)
+    assert vars(threads.Threads)["create"] is traced
+
+
+# --- other surroundings
+
+
+def test_a_sync_client_inside_a_running_loop(upstream: StandIn, settings: Settings) -> None:
+    """In a notebook: a whole conversation works, and the loop's own hooks for generators are as they were."""
+    door = Door("sync")
+    client = door.client(upstream, settings)
+
+    async def cell() -> tuple[bytes, bool]:
+        before = sys.get_asyncgen_hooks()
+        made = make_file(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}))
+        content = client.files.content(made).read()
+        with client.files.with_streaming_response.content(made) as response:
+            assert b"".join(response.iter_bytes()) == CSV
+        return content, sys.get_asyncgen_hooks() == before
+
+    assert asyncio.run(cell()) == (CSV, True)
+    door.close()
+
+
+def test_clients_in_several_loops(upstream: StandIn, settings: Settings) -> None:
+    """One client for each loop, one loop after the other, over one store."""
+    for _ in range(3):
+        door = Door("async", asyncio.new_event_loop())
+        assert finish_run(door, door.client(upstream, settings)).status == "completed"
+        door.close()
+    assert len(dump(settings)["runs"]) == 3
+
+
+@pytest.mark.skipif(importlib.util.find_spec("aiohttp") is None, reason="the SDK's aiohttp extra is not installed")
+def test_the_aiohttp_client_of_the_sdk(upstream: StandIn, settings: Settings) -> None:
+    """The asynchronous client over aiohttp has a conversation with a file, a fault and a stream."""
+    door = Door("async", asyncio.new_event_loop())
+
+    async def make() -> Any:
+        return openai.DefaultAioHttpClient()
+
+    client = door.client(upstream, settings, http_client=door(make()))
+    made = make_file(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}))
+    assert door(client.files.content(made)).read() == CSV
+    upstream.fault(Fault("POST /responses", status=429))
+    with pytest.raises(openai.RateLimitError):
+        start_run(door, client)
+    before = dump(settings)
+    upstream.fault(Fault("POST /responses", drop=True))
+    assistant, thread = make_assistant(door, client), make_thread(door, client)
+    with pytest.raises(openai.APIConnectionError):
+        door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id))
+    assert dump(settings)["runs"] == before["runs"]
+    door.close()
+
+
+@pytest.mark.skipif(
+    VERSION < (3, 0) or importlib.util.find_spec("httpx") is None, reason="needs openai 3 and a legacy httpx beside it"
+)
+def test_a_legacy_httpx_client_under_openai_3(door: Door, upstream: StandIn, settings: Settings) -> None:
+    """Openai 3 accepts a client of the old httpx; the answers are then of that library."""
+    import httpx  # noqa: PLC0415 - not always there
+
+    client = door.client(upstream, settings, http_client=httpx.Client() if door.kind == "sync" else httpx.AsyncClient())
+    made = make_file(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}))
+    content = door(client.files.content(made))
+    assert content.read() == CSV
+    assert isinstance(content.response, httpx.Response)
+
+
+def test_trio(upstream: StandIn, sqlite_settings: Settings) -> None:
+    """The asynchronous client under trio, which the HTTP library supports too."""
+    trio = pytest.importorskip("trio", reason="trio is not installed")
+
+    async def main() -> str:
+        plain = openai.AsyncOpenAI(base_url=upstream.base_url, api_key=KEY, max_retries=0)
+        async with assistants_compat.wrap(plain, sqlite_settings) as client:
+            assistant = await client.beta.assistants.create(model="gpt-4o")
+            thread = await client.beta.threads.create(messages=[{"role": "user", "content": "Hi"}])
+            run = await client.beta.threads.runs.create(thread.id, assistant_id=assistant.id)
+            while run.status in {"queued", "in_progress"}:
+                run = await client.beta.threads.runs.retrieve(run.id, thread_id=thread.id)
+            return str(run.status)
+
+    assert trio.run(main) == "completed"
+
+
+# --- our own mistakes, and what the log says
+
+
+def test_a_bug_of_ours_is_one_500_and_one_line_of_log(
+    door: Door,
+    upstream: StandIn,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is answered with `x-should-retry: false`, so the SDK repeats nothing; the log says where, not what."""
+    client = door.client(upstream, settings, max_retries=2)
+    thread = make_thread(door, client)
+    calls: list[str] = []
+
+    def broken(*_arguments: Any, **_options: Any) -> None:
+        calls.append("called")
+        message = "the text of a private message"
+        raise ZeroDivisionError(message)
+
+    monkeypatch.setattr(queries, "page", broken)
+    with (
+        caplog.at_level(logging.DEBUG, logger="assistants_compat"),
+        pytest.raises(openai.InternalServerError) as caught,
+    ):
+        door(client.beta.threads.messages.list(thread.id))
+    assert calls == ["called"]
+    assert caught.value.response.headers["x-should-retry"] == "false"
+    assert caught.value.response.json() == {
+        "error": {
+            "message": "assistants_compat failed: ZeroDivisionError. This is a bug; its log has the details.",
+            "type": "server_error",
+            "param": None,
+            "code": "compat_error",
+        }
+    }
+    [record] = [each for each in caplog.records if each.name == "assistants_compat"]
+    assert record.levelno == logging.ERROR
+    assert "ZeroDivisionError" in record.getMessage()
+    assert __file__ in caplog.text
+    assert "private" not in caplog.text
+
+
+def test_a_bug_leaves_nothing_behind(
+    door: Door, client: Any, upstream: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction that fails half-way is undone, and an asked-for run is taken back."""
+    assistant, thread = make_assistant(door, client), make_thread(door, client)
+    before = dump(settings)
+
+    def broken(*_arguments: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queries, "reserve_run", broken)
+        more = [{"role": "user", "content": "x"}]
+        with pytest.raises(openai.InternalServerError):
+            door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id, additional_messages=more))
+        with pytest.raises(openai.InternalServerError):
+            door(client.beta.threads.create_and_run(assistant_id=assistant.id))
+    assert dump(settings) == before
+    assert upstream.requests == []
+
+
+def test_the_log_holds_no_secret_and_no_text(
+    door: Door,
+    client: Any,
+    upstream: StandIn,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At DEBUG, through success, faults, refusals and bugs: no key, no header, no word of a message, no bytes."""
+    monkeypatch.setattr("assistants_compat.engine.generated_files._FIRST_PAUSE", 0.001)
+    secret = "xyzzy"  # in every place where something private could be
+    private = client.with_options(api_key=f"sk-{secret}", default_headers={"x-token": secret})
+    caplog.set_level(logging.DEBUG, logger="assistants_compat")
+    link = f"sandbox:/mnt/data/{secret}.csv"
+    upstream.script(Turn(text=f"{secret} {link}", files={f"{secret}.csv": secret.encode()}, code=secret, logs=secret))
+    upstream.fault(Fault("GET /containers/*/content", status=500, times=9, body={"error": {"message": secret}}))
+    assistant = make_assistant(door, private, tools=CODE, instructions=secret, name=secret, metadata={"a": secret})
+    thread = make_thread(door, private, secret)
+    runs = private.beta.threads.runs
+    run = door(runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id))
+    assert run.status == "completed"
+    for trouble in ({"status": 500, "body": {"error": {"message": secret}}}, {"drop": True}, {"html": True}):
+        upstream.fault(Fault("POST /responses", **trouble))
+        with pytest.raises(openai.OpenAIError):
+            door(runs.create(thread.id, assistant_id=assistant.id))
+    upstream.fault(Fault("GET /responses/*", status=500, body={"error": {"message": secret}}))
+    working = door(runs.create(thread.id, assistant_id=assistant.id))
+    door.all(private.beta.threads.messages.list(thread.id))  # looks, and the look fails
+    door(runs.poll(working.id, thread_id=thread.id))
+    with StandIn(background_refused=True) as refusing:
+        other = door.client(refusing, replace(settings, namespace=f"{settings.namespace}-2"), api_key=f"sk-{secret}")
+        assert finish_run(door, other).status == "completed"
+
+    def broken(*_arguments: Any, **_options: Any) -> None:
+        raise ValueError(secret)
+
+    monkeypatch.setattr(queries, "page", broken)
+    with pytest.raises(openai.InternalServerError):
+        door(private.beta.threads.messages.list(thread.id))
+    ours = [record for record in caplog.records if record.name.startswith("assistants_compat")]
+    assert len(ours) >= 4  # the file, the look, the fallback, the bug
+    assert all(secret not in logging.Formatter().format(record) for record in ours)

@@ -1,0 +1,91 @@
+"""Saved objects as the old API served them, and what tests of import and export do with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from assistants_compat import Settings
+from assistants_compat.tools.transfer.export_objects import export
+from assistants_compat.tools.transfer.import_objects import Imported, import_objects
+from kit.files import contents
+from kit.legacy_code import dump
+
+ASSISTANT = {
+    "id": "asst_old", "object": "assistant", "created_at": 1_700_000_000, "name": "Old", "description": None,
+    "model": "gpt-4o", "instructions": "Help.", "tools": [{"type": "code_interpreter"}], "top_p": 1.0,
+    "temperature": 1.0, "reasoning_effort": None, "tool_resources": {"code_interpreter": {"file_ids": []}},
+    "metadata": {"team": "a"}, "response_format": "auto",
+}  # fmt: skip
+THREAD = {
+    "id": "thread_old", "object": "thread", "created_at": 1_700_000_001, "metadata": {"user": "7"},
+    "tool_resources": {"code_interpreter": {"file_ids": ["file-old"]}},
+}  # fmt: skip
+RUN = {
+    "id": "run_old", "object": "thread.run", "created_at": 1_700_000_003, "assistant_id": "asst_old",
+    "thread_id": "thread_old", "status": "completed", "started_at": 1_700_000_003, "expires_at": None,
+    "cancelled_at": None, "failed_at": None, "completed_at": 1_700_000_009, "required_action": None,
+    "last_error": None, "model": "gpt-4o", "instructions": "Help.", "tools": [{"type": "code_interpreter"}],
+    "tool_resources": {}, "metadata": {}, "temperature": 1.0, "top_p": 1.0, "reasoning_effort": None,
+    "max_completion_tokens": None, "max_prompt_tokens": None,
+    "truncation_strategy": {"type": "auto", "last_messages": None}, "incomplete_details": None,
+    "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7,
+              "prompt_token_details": {"cached_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 0}},
+    "response_format": "auto", "tool_choice": "auto", "parallel_tool_calls": True,
+}  # fmt: skip
+STEP = {
+    "id": "step_old", "object": "thread.run.step", "created_at": 1_700_000_004, "run_id": "run_old",
+    "assistant_id": "asst_old", "thread_id": "thread_old", "type": "message_creation", "status": "completed",
+    "cancelled_at": None, "completed_at": 1_700_000_009, "expires_at": None, "failed_at": None, "last_error": None,
+    "step_details": {"type": "message_creation", "message_creation": {"message_id": "msg_2"}},
+    "usage": None, "expired_at": None, "metadata": {},
+}  # fmt: skip
+
+
+def message(number: int, **more: Any) -> dict[str, Any]:
+    """A saved message of the thread `thread_old`; even ones are the assistant's."""
+    told = {"value": f"Text {number}.", "annotations": []}
+    return {
+        "id": f"msg_{number}", "object": "thread.message", "created_at": 1_700_000_002 + number,
+        "assistant_id": None, "thread_id": "thread_old", "run_id": None, "status": "completed",
+        "incomplete_details": None, "incomplete_at": None, "completed_at": None,
+        "role": "user" if number % 2 else "assistant", "content": [{"type": "text", "text": told}],
+        "attachments": [], "metadata": {}, **more,
+    }  # fmt: skip
+
+
+MESSAGES = [message(1), message(2, run_id="run_old", assistant_id="asst_old"), message(3)]
+ALL = [ASSISTANT, THREAD, *MESSAGES, RUN, STEP]
+
+
+def page(objects: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """A page as the old API served it, of objects that are newest first."""
+    data = list(objects)
+    return {"object": "list", "data": data, "first_id": data[0]["id"], "last_id": data[-1]["id"], "has_more": False}
+
+
+def lines(path: Path, objects: Iterable[Any]) -> Path:
+    """A file of JSON lines."""
+    path.write_text("".join(json.dumps(each) + "\n" for each in objects), encoding="utf-8")
+    return path
+
+
+def take(settings: Settings, *paths: Path, **options: Any) -> tuple[Imported, list[str]]:
+    """What an import did, and the lines about what it could not take."""
+    told: list[str] = []
+    done = import_objects(settings, paths, lambda place, why: told.append(f"{Path(place).name}: {why}"), **options)
+    return done, told
+
+
+def rows(settings: Settings) -> dict[str, list[dict[str, Any]]]:
+    """What the store holds, in its order, without the numbers of that order."""
+    return {name: [{**row, "seq": 0, "namespace": ""} for row in rows] for name, rows in dump(settings).items()}
+
+
+def exported(settings: Settings, directory: Path) -> dict[str, bytes]:
+    """An export, file by file, the bytes of generated files too."""
+    export(settings, directory)
+    files = {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+    return {**files, **contents(directory / "files")}
