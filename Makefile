@@ -16,7 +16,7 @@ export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test record check docs ogx matrix clients lock wheel clean
+.PHONY: help demo test record chart check rooms pages docs ogx matrix clients lock wheel clean
 
 ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
   PY := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -39,7 +39,10 @@ help:
 	@echo 'make demo     run examples/data_analyst.py over a recording      ARGS=--live for the real service'
 	@echo 'make test     run the tests against the built wheel              ARGS="-k name", JOBS=0 for one process, COV=1'
 	@echo 'make record   make the recordings in cassettes/ anew                RECORD_LIVE=1 with OPENAI_API_KEY for the real service'
+	@echo 'make chart    draw the chart of the demo anew; then make record'
 	@echo 'make check    lint, format, types, layers'
+	@echo 'make rooms    print the figures of the layout that docs/architecture.md describes'
+	@echo 'make pages    write the parts of the documentation that come from the code'
 	@echo 'make docs     build the documentation into site/, strictly: a link that leads nowhere fails'
 	@echo 'make ogx      the same runs on OGX, an independent Responses server (needs ../shared and Python 3.12)'
 	@echo 'make matrix   the contract tests on pinned pairs of Python and openai SDK'
@@ -104,6 +107,11 @@ test: .venv/test/wheel-$(PY)
 record: .venv/test/wheel-$(PY)
 	@.venv/test/bin/pytest cassettes --record-mode=rewrite $(ARGS)
 
+# The code of the recorded run makes the demo's files: a real chart needs a plotting library, which nothing else here does.
+chart: $(UV_READY)
+	@cd assistants_compat/cli/demo_files && MPLBACKEND=agg SOURCE_DATE_EPOCH=0 "$(UV)" run -q --no-project \
+	  -p $(CURDIR)/.venv/uv/bin/python --with matplotlib==3.10.8 python $(CURDIR)/cassettes/sales_by_region.py
+
 ogx: .venv/test/wheel-$(PY)
 	@.venv/test/bin/pytest -m ogx tests/ogx $(ARGS)
 
@@ -128,6 +136,13 @@ check: .venv/check/$(READY)
 	.venv/check/bin/mypy
 	.venv/check/bin/mypy --allow-untyped-defs --allow-incomplete-defs --allow-untyped-calls --allow-untyped-decorators tests
 	.venv/check/bin/pyright --warnings --pythonpath .venv/check/bin/python
+
+rooms:
+	@$(PYTHON) tests/docs/rooms.py
+
+# The parts of the documentation that come from the code; tests compare them with what is there.
+pages: .venv/test/wheel-$(PY)
+	@PYTHONPATH=tests:tests/docs .venv/test/bin/python tests/docs/tables.py
 
 # --- docs: one lock for every Python
 

@@ -71,3 +71,8 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f".{_LATER[name]}", __name__), name)
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    """Return the public names alone: the rooms of the package are importable, but not meant for users."""
+    return __all__

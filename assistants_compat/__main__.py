@@ -1,35 +1,40 @@
-"""`python -m assistants_compat`: see `cli`, or hear in one line what to install for it."""
+"""`python -m assistants_compat` and the console command `assistants-compat`: run the command line of `cli`."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-_INTERRUPTED = 130  # as shells have it for Ctrl-C
+_INTERRUPTED = 130  # what shells report for Ctrl-C
+_CONSOLE_COMMAND = "assistants-compat"
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C ends it without a word, also while it is still being imported."""
+    """Run the command line; Ctrl-C ends it without a traceback, also while it is still being imported."""
     try:
-        _command()
+        _run_command()
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
 
 
-def _command() -> None:
-    """Exits with 2 where the extra `cli` is not installed.  `run` does without it."""
+def _run_command() -> None:
+    """Run one command; exit with 2 if the packages of the extra `cli` are missing. `run` does not need them."""
     if sys.argv[1:2] == ["run"]:
-        from .doors.run_program import run  # noqa: PLC0415 - the other commands have no need of it
+        from .doors.run_program import run  # noqa: PLC0415 - the other commands do not need it
 
         run(sys.argv[2:])
     try:
-        import rich  # noqa: F401, PLC0415 - asked for here so that an error of ours is not taken for its absence
+        import rich  # noqa: F401, PLC0415 - imported here so that an ImportError of our own is not taken for its absence
         import typer  # noqa: F401, PLC0415 - as above
     except ImportError:
-        sys.stderr.write("The command line needs an extra: pip install 'assistants-compat[cli]'\n")
+        sys.stderr.write("The command line needs the packages typer and rich: pip install typer rich\n")
         sys.exit(2)
-    from .cli import app  # noqa: PLC0415 - needs what was looked for above
+    from .cli import app  # noqa: PLC0415 - needs the packages above
 
-    app(prog_name="python -m assistants_compat")
+    # Shells complete the name of a command, which `python -m assistants_compat` is not.
+    completes = sys.argv[1:2] in (["--install-completion"], ["--show-completion"])
+    is_console_command = Path(sys.argv[0]).stem == _CONSOLE_COMMAND
+    app(prog_name=_CONSOLE_COMMAND if completes or is_console_command else "python -m assistants_compat")
 
 
 if __name__ == "__main__":

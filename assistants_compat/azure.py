@@ -1,10 +1,10 @@
-"""Wrapped Azure OpenAI clients for whoever is signed in to Azure: Entra tokens from azure-identity, kept fresh.
+"""Wrapped Azure OpenAI clients that sign in with Microsoft Entra ID, through azure-identity.
 
 ::
 
     client = assistants_compat.azure.client("https://my-resource.openai.azure.com")
 
-Needs the extra `azure`.  With an API key nothing of this is needed: `wrap(openai.AzureOpenAI(...))`.
+Needs the extra `azure`. A client with an API key does not need this module: `wrap(openai.AzureOpenAI(...))`.
 """
 
 from __future__ import annotations
@@ -17,47 +17,47 @@ from typing import Any, cast
 
 import openai
 
-from .doors.sdk_internals import keep_token, no_key
+from .doors.sdk_internals import azure_key_placeholder, set_azure_ad_token
 from .doors.wrap import wrap
 from .errors import CompatError, SignInError
 from .settings import Settings
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
-"""The scope that legacy Azure OpenAI code asked for."""
+"""The token scope that legacy Azure OpenAI code requests."""
 
-API_VERSION = "2024-05-01-preview"  # the first with Assistants v2; what we ask of the Responses API goes without it
+API_VERSION = "2024-05-01-preview"  # the first with Assistants v2; Responses requests do not carry it
 
 
 class _AzureClient(openai.AzureOpenAI):
-    """`AzureOpenAI`, asking by its credential only, and closing the one that was made for it."""
+    """`AzureOpenAI` that sends its provider's tokens only, and closes the credential that was created for it."""
 
-    credential: Any = None
+    own_credential: Any = None
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        keep_token(self, options.get("azure_ad_token"))
+        set_azure_ad_token(self, options.get("azure_ad_token"))
 
     def close(self) -> None:
-        """Close the connections, and the credential if it is ours."""
+        """Close the connections, and the credential that was created for this client."""
         super().close()
-        if self.credential is not None:
-            self.credential.close()
+        if self.own_credential is not None:
+            self.own_credential.close()
 
 
 class _AsyncAzureClient(openai.AsyncAzureOpenAI):
-    """`AsyncAzureOpenAI`, asking by its credential only, and closing the one that was made for it."""
+    """`AsyncAzureOpenAI` that sends its provider's tokens only, and closes the credential that was created for it."""
 
-    credential: Any = None
+    own_credential: Any = None
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        keep_token(self, options.get("azure_ad_token"))
+        set_azure_ad_token(self, options.get("azure_ad_token"))
 
     async def close(self) -> None:
-        """Close the connections, and the credential if it is ours."""
+        """Close the connections, and the credential that was created for this client."""
         await super().close()
-        if self.credential is not None:
-            await self.credential.close()
+        if self.own_credential is not None:
+            await self.own_credential.close()
 
 
 def client(
@@ -68,26 +68,34 @@ def client(
     settings: Settings | None = None,
     **options: Any,
 ) -> openai.AzureOpenAI:
-    """A wrapped `AzureOpenAI` for an Azure resource, with the tokens of a credential.
+    """Return a wrapped `AzureOpenAI` client that sends the tokens of a credential.
 
-    `endpoint` is the resource's, `https://NAME.openai.azure.com` or `https://NAME.services.ai.azure.com`; default:
-    the variable `AZURE_OPENAI_ENDPOINT`.  `credential` is one of azure-identity, or whatever has its `get_token`;
-    without one it is a `DefaultAzureCredential`, which looks for environment variables, a workload or managed
-    identity, and for who is signed in with `az login`.  Tokens are kept, and renewed five minutes before their end.
+    `endpoint` is the URL of the Azure resource, `https://NAME.openai.azure.com` or
+    `https://NAME.services.ai.azure.com`; the default is the variable `AZURE_OPENAI_ENDPOINT`. `credential` comes from
+    azure-identity, or is any object with the same `get_token`. The default is a `DefaultAzureCredential`, which tries
+    environment variables, a workload or managed identity, and the account signed in with `az login`. Tokens are cached,
+    and renewed five minutes before they expire.
 
-    `scope` is what a token is asked for.  Microsoft's pages disagree: some have
-    `https://cognitiveservices.azure.com/.default`, the default here because legacy code has it, and others
-    `https://ai.azure.com/.default`.  Where the service answers 401 to a good token, try the other one.
+    `scope` is the scope of the token. Microsoft's pages disagree about it: some name
+    `https://cognitiveservices.azure.com/.default`, the default here because legacy code uses it, others
+    `https://ai.azure.com/.default`. If the service answers 401 to a valid token, try the other one.
 
-    `settings` go to `wrap`, every other option to the SDK's constructor.  Closing the client closes the credential that
-    was made for it; a given one is its owner's to close.
+    `settings` are passed to `wrap`, all other options to the SDK's constructor. Closing the client closes the default
+    credential; close a credential of your own yourself.
 
-    Raises `CompatError` without the extra `azure`, and `SettingsError` when a setting cannot be used.  A call of the
-    client raises `SignInError` when no token is to be had.
+    Raises `CompatError` without the extra `azure`, and `SettingsError` for an invalid setting. A call of the client
+    raises `SignInError` if it gets no token.
+
+    Example::
+
+        client = assistants_compat.azure.client(
+            "https://my-resource.openai.azure.com"
+        )
+        assistant = client.beta.assistants.create(model="my-deployment")
     """
-    identity = _identity("azure.identity")
-    made = identity.DefaultAzureCredential() if credential is None else None
-    provider = identity.get_bearer_token_provider(made or credential, scope or SCOPE)
+    identity = _import_identity("azure.identity")
+    own_credential = identity.DefaultAzureCredential() if credential is None else None
+    provider = identity.get_bearer_token_provider(own_credential or credential, scope or SCOPE)
 
     def token() -> str:
         try:
@@ -95,9 +103,9 @@ def client(
         except _azure_error() as error:
             raise _sign_in_error(error) from None
 
-    new = _AzureClient(**_constructed(endpoint, options), azure_ad_token_provider=token)
-    new.credential = made
-    return wrap(new, settings)
+    sdk_client = _AzureClient(**_constructor_options(endpoint, options), azure_ad_token_provider=token)
+    sdk_client.own_credential = own_credential
+    return wrap(sdk_client, settings)
 
 
 def async_client(
@@ -108,19 +116,24 @@ def async_client(
     settings: Settings | None = None,
     **options: Any,
 ) -> openai.AsyncAzureOpenAI:
-    """A wrapped `AsyncAzureOpenAI`; as `client`, with a credential of `azure.identity.aio`.
+    """Return a wrapped `AsyncAzureOpenAI` client; as `client`, but with a credential of `azure.identity.aio`.
 
     Raises `TypeError` for a credential that is not asynchronous.
+
+    Example::
+
+        client = assistants_compat.azure.async_client()
+        assistant = await client.beta.assistants.create(model="my-deployment")
     """
     if credential is not None and not inspect.iscoroutinefunction(credential.get_token):
         message = (
-            f"async_client() takes a credential of azure.identity.aio, not a blocking {type(credential).__name__}."
+            f"async_client() needs a credential of azure.identity.aio, not a blocking {type(credential).__name__}."
         )
         raise TypeError(message)
-    identity = _identity("azure.identity.aio")
-    made = identity.DefaultAzureCredential() if credential is None else None
+    identity = _import_identity("azure.identity.aio")
+    own_credential = identity.DefaultAzureCredential() if credential is None else None
     provider: Callable[[], Awaitable[str]]
-    provider = identity.get_bearer_token_provider(made or credential, scope or SCOPE)
+    provider = identity.get_bearer_token_provider(own_credential or credential, scope or SCOPE)
 
     async def token() -> str:
         try:
@@ -128,18 +141,18 @@ def async_client(
         except _azure_error() as error:
             raise _sign_in_error(error) from None
 
-    new = _AsyncAzureClient(**_constructed(endpoint, options), azure_ad_token_provider=token)
-    new.credential = made
-    return wrap(new, settings)
+    sdk_client = _AsyncAzureClient(**_constructor_options(endpoint, options), azure_ad_token_provider=token)
+    sdk_client.own_credential = own_credential
+    return wrap(sdk_client, settings)
 
 
-def _identity(module: str) -> Any:
+def _import_identity(module: str) -> Any:
     try:
         return import_module(module)
     except ImportError:
         message = (
-            f"assistants_compat.azure needs an extra ({module}): pip install 'assistants-compat[azure]'. "
-            "A client with a key (AZURE_OPENAI_API_KEY) needs none."
+            f"assistants_compat.azure needs {module}: pip install azure-identity aiohttp. "
+            "A client with an API key (AZURE_OPENAI_API_KEY) does not need it."
         )
         raise CompatError(message) from None
 
@@ -148,15 +161,16 @@ def _azure_error() -> type[Exception]:
     return cast("type[Exception]", import_module("azure.core.exceptions").AzureError)
 
 
-def _constructed(endpoint: str | None, options: dict[str, Any]) -> dict[str, Any]:
+def _constructor_options(endpoint: str | None, options: dict[str, Any]) -> dict[str, Any]:
     version = os.environ.get("OPENAI_API_VERSION") or API_VERSION
-    return {"azure_endpoint": endpoint, "api_version": version, "api_key": no_key(), **options}
+    # The caller's options come last: an `api_key` of theirs replaces the placeholder.
+    return {"azure_endpoint": endpoint, "api_version": version, "api_key": azure_key_placeholder(), **options}
 
 
 def _sign_in_error(error: Exception) -> SignInError:
-    """What to do, and what azure-identity said in one line; it holds no secret."""
+    """Return an error that says what to do, with azure-identity's own message in one line; that holds no secret."""
     return SignInError(
-        "Azure gave no token: nobody is signed in, or whoever is may not. Run `az login`, set AZURE_TENANT_ID, "
-        "AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or give the machine an identity. "
+        "Azure issued no token: no identity is signed in, or it lacks permission. Run `az login`, set AZURE_TENANT_ID, "
+        "AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or assign a managed identity to the machine. "
         f"azure-identity says: {' '.join(str(error).split())}"
     )

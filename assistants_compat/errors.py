@@ -1,20 +1,21 @@
-"""Everything that can go wrong, as a tree.
+"""All exceptions, and the factories for the error bodies of the API.
 
 ::
 
-    CompatError              raised at the programmer, never sent
-    |-- SettingsError        a setting or variable that cannot be used
-    |-- SignInError          Azure gave no token
+    CompatError              raised to the programmer, never sent over the wire
+    |-- DownloadError        some files could not be downloaded
+    |-- SettingsError        a setting or variable has an invalid value
+    |-- SignInError          Azure issued no token
     |-- UnsupportedSdkError  the installed openai package has no Assistants resources
-    `-- StoreError           the store cannot be opened; one sentence that says why and what to do
-        `-- StoreBusyError   the store did not answer in time or went away; another try may help
-    ApiError                 answered on the wire: {"error": {"message", "type", "param", "code"}}
-    UpstreamError            what the Responses service answered with status >= 400, passed on as it is
-    UnreachableError         a connection failure or timeout; carries the HTTP client's own exception through the core
-    ForeignError             what the caller's own code raised while a stream was read (a signal's handler, a transport)
+    `-- StoreError           the store cannot be used; the message says why and what to do
+        `-- StoreBusyError   the store did not answer in time or went away; a retry may help
+    ApiError                 answered over the wire: {"error": {"message", "type", "param", "code"}}
+    UpstreamError            an answer of the Responses service with status >= 400, passed on unchanged
+    UnreachableError         a connection failure or timeout; carries the HTTP client's exception through the core
+    CallerCodeError          an exception of the caller's own code during a stream (a signal handler, a transport)
 
-Texts are byte-exact where a recording or a report has them (platform.md section 12; client code matches them, some by
-regular expression).  A text that no source has is built on the same pattern and says "assumed" here.
+A text of the API is byte-exact if a recording or a report has it (platform.md section 12), because client code matches
+these texts, some of it by regular expression. A text without a source follows the same pattern and is marked "assumed".
 """
 
 from __future__ import annotations
@@ -31,45 +32,97 @@ log = logging.getLogger("assistants_compat")
 
 
 class CompatError(Exception):
-    """The root of what this library raises at the programmer."""
+    """Base class of the exceptions that this library raises to the programmer.
+
+    Example::
+
+        try:
+            assistants_compat.settle(client)
+        except assistants_compat.CompatError as error:
+            print("settle failed:", error)
+    """
 
 
 class SettingsError(CompatError, ValueError):
-    """A setting or an `ASSISTANTS_COMPAT_*` variable has a value that cannot be used."""
+    """A setting or an `ASSISTANTS_COMPAT_*` variable has an invalid value.
+
+    Example::
+
+        try:
+            settings = assistants_compat.Settings(mode="fast")
+        except assistants_compat.SettingsError as error:
+            print(error)
+    """
 
 
 class UnsupportedSdkError(CompatError):
-    """The installed openai package no longer has (or never had) `client.beta.threads`."""
+    """The installed openai package has no `client.beta.threads`, because it is too old or too new.
+
+    Example::
+
+        try:
+            client = assistants_compat.wrap(openai.OpenAI())
+        except assistants_compat.UnsupportedSdkError as error:
+            print(error)
+    """
 
 
 class SignInError(CompatError):
-    """Azure gave no token for a client of `assistants_compat.azure`; the message says what to do."""
+    """Azure issued no token for a client of `assistants_compat.azure`; the message says what to do.
+
+    Example::
+
+        try:
+            assistant = client.beta.assistants.create(model="gpt-4.1")
+        except assistants_compat.SignInError as error:
+            print("Sign in to Azure first:", error)
+    """
 
 
 class StoreError(CompatError):
-    """The store cannot be opened; the message is one sentence that says why and what to do."""
+    """The store cannot be used; the message says in one sentence why and what to do.
+
+    Example::
+
+        try:
+            settled = assistants_compat.settle(client)
+        except assistants_compat.StoreError as error:
+            print("The store cannot be used:", error)
+    """
 
 
 class StoreBusyError(StoreError):
-    """The store is there but did not answer: locked for too long, or its server went away."""
+    """The store exists but did not answer: it was locked for too long, or its server went away."""
 
 
 class DownloadError(CompatError):
-    """Some files could not be downloaded: `failed` says why, by their ids; `paths` are those of the others."""
+    """Some files could not be downloaded.
+
+    `failed` maps their ids to the reasons; `paths` lists the files that were downloaded.
+
+    Example::
+
+        try:
+            paths = assistants_compat.download_files(client, run)
+        except assistants_compat.DownloadError as error:
+            paths = error.paths
+            print("missing:", error.failed)
+    """
 
     def __init__(self, failed: Mapping[str, str], paths: Sequence[Path]) -> None:
-        """Name the first of them."""
-        [(file_id, why), *more] = failed.items()
-        others = f", and {len(more)} more" if more else ""
-        super().__init__(f"{file_id} could not be downloaded: {why}{others}")
+        """The message gives the first failure and the number of the others."""
+        [(file_id, reason), *other_failures] = failed.items()
+        others = f", and {len(other_failures)} more" if other_failures else ""
+        super().__init__(f"{file_id} could not be downloaded: {reason}{others}")
         self.failed = dict(failed)
         self.paths = list(paths)
 
 
 class ApiError(Exception):
-    """An error that is answered on the wire in the service's own shape.
+    """An error that is answered over the wire in the service's own shape.
 
-    `status` is the HTTP status; the rest are the four recorded keys of `error`, in their recorded order.
+    `status` is the HTTP status. `message`, `kind` (the key `type`), `param` and `code` are the four recorded keys of
+    `error`. `headers` are sent with the answer.
     """
 
     def __init__(  # noqa: PLR0913 - the four keys of the wire shape, the status and the retry hint
@@ -82,7 +135,7 @@ class ApiError(Exception):
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Keep the wire's own words: `kind` is the key `type`."""
+        """`kind` becomes the key `type`, whose name is a builtin in Python."""
         super().__init__(message)
         self.status = status
         self.message = message
@@ -92,22 +145,31 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def body(self) -> dict[str, Any]:
-        """The recorded shape, keys in their recorded order (recordings.md section 5, "Error bodies")."""
+        """The error body with its keys in the recorded order (recordings.md section 5, "Error bodies")."""
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
 
+class NotFoundError(ApiError):
+    """404 for an object that the store does not have; `noun` and `id` say which."""
+
+    def __init__(self, noun: str, id_: str) -> None:
+        """Take the text that `not_found` describes."""
+        super().__init__(404, f"No {noun} found with id '{id_}'.")
+        self.noun, self.id = noun, id_
+
+
 class UpstreamError(Exception):
-    """The Responses service answered with an error: its status, body and retry headers are our answer."""
+    """The Responses service answered with an error; its status, body and retry headers are passed on."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Take the answer as it came; nothing is rewritten."""
+        """Keep the answer unchanged."""
         super().__init__(f"the upstream answered {status}")
         self.status = status
         self.headers = headers
         self.body = body
 
     def error(self) -> dict[str, Any]:
-        """The `error` object of the body, or an empty one where the body is not the service's JSON."""
+        """The `error` object of the body, or an empty object if the body is not the service's JSON."""
         try:
             error: object = json.loads(self.body)["error"]
         except (ValueError, KeyError, TypeError):
@@ -116,95 +178,98 @@ class UpstreamError(Exception):
 
 
 class UnreachableError(Exception):
-    """The caller's own HTTP client raised: the upstream could not be reached or did not answer in full.
+    """The caller's HTTP client raised: the upstream was unreachable or its answer was incomplete.
 
-    `original` is its exception: the door raises it again, so that the SDK sees what the service would have caused.
+    `original` is that exception. The client proxy raises it again, so that the SDK sees what it would see without us.
     """
 
     def __init__(self, original: Exception) -> None:
-        """Carry the HTTP library's exception through a core that knows no HTTP library."""
+        """Carry the HTTP library's exception through a core that does not import that library."""
         super().__init__(type(original).__name__)
         self.original = original
 
 
-class ForeignError(Exception):
-    """The caller's own code raised while a stream was read: `original` goes back to it as it is."""
+class CallerCodeError(Exception):
+    """The caller's own code raised while a stream was read; `original` is raised to the caller unchanged."""
 
     def __init__(self, original: Exception) -> None:
-        """Carry it past what answers our own failures."""
+        """Carry the exception past the code that turns our own failures into error bodies."""
         super().__init__(type(original).__name__)
         self.original = original
 
 
-# Matched on the message, because the code is null (platform.md section 4).  The text for one that is deleted is not
-# known: any that says so of a container will do.
-_GONE = re.compile(r"Container is expired|\bcontainer\b.*\b(?:expired|not found|not exist)", re.IGNORECASE | re.DOTALL)
+# Match the message, because the code is null (platform.md section 4). The text for a deleted container is not known, so
+# accept any message that says that a container was not found.
+_CONTAINER_GONE = re.compile(
+    r"Container is expired|\bcontainer\b.*\b(?:expired|not found|not exist)", re.IGNORECASE | re.DOTALL
+)
 
 
 def container_is_gone(error: object) -> bool:
-    """Whether an error of the upstream says that a container is not there any more."""
-    said = cast("dict[str, object]", error).get("message") if isinstance(error, dict) else None
-    return bool(_GONE.search(str(said)))
+    """Whether an upstream error says that a container has expired or was deleted."""
+    message = cast("dict[str, object]", error).get("message") if isinstance(error, dict) else None
+    return bool(_CONTAINER_GONE.search(str(message)))
 
 
-UNANSWERED = (UpstreamError, UnreachableError, ApiError)
-"""What asking the upstream raises, where its answer is a help and not what the caller waits for."""
+UPSTREAM_FAILURES = (UpstreamError, UnreachableError, ApiError)
+"""The exceptions of an upstream request; for callers that can go on without its answer."""
 
 
-def not_found(noun: str, id_: str) -> ApiError:
-    """404 `No thread found with id 'thread_x'.`: recorded for run steps, reported for assistants and threads.
+def not_found(noun: str, id_: str) -> NotFoundError:
+    """404 with a text like `No thread found with id 'thread_x'.` for a missing object.
 
-    The texts for runs and messages are assumed on the same pattern (platform.md section 12).
+    Recorded for run steps, reported for assistants and threads, assumed for runs and messages (platform.md section 12).
     """
-    return ApiError(404, f"No {noun} found with id '{id_}'.")
+    return NotFoundError(noun, id_)
 
 
-def no_response(run_id: str) -> ApiError:
-    """404 for a run that is there, whose response is not there upstream."""
+def response_not_found(run_id: str) -> ApiError:
+    """404 for an existing run whose response no longer exists upstream."""
     text = f"The response of run '{run_id}' was not found: it was deleted, or belongs to another project."
     return ApiError(404, text, code="no_response")
 
 
 def no_such_file(id_: str, reason: str | None = None) -> ApiError:
-    """404 `No such File object: file-x`, as recorded; `reason` says why bytes that once were ours are not here."""
+    """404 `No such File object: file-x` (recorded); `reason` says why we no longer have the bytes of a known file."""
     text = f"No such File object: {id_}" + (f" ({reason})" if reason else "")
     return ApiError(404, text, param="id")
 
 
 def no_such_range(id_: str, size: int) -> ApiError:
-    """416 for a `Range` behind a file's end (assumed text; the header is RFC 9110's)."""
+    """416 for a `Range` beyond the end of a file (assumed text; RFC 9110 defines the header)."""
     text = f"The requested range is not satisfiable: file {id_} has {size} bytes."
     return ApiError(416, text, headers={"content-range": f"bytes */{size}"})
 
 
-def active_run(thread_id: str, run_id: str) -> ApiError:
-    """400 for a second run on a thread (reported text; never 409, which the SDK would try again)."""
+def run_already_active(thread_id: str, run_id: str) -> ApiError:
+    """400 for a second run on a thread (reported text). Never 409, which the SDK would retry."""
     return ApiError(400, f"Thread {thread_id} already has an active run {run_id}.")
 
 
-def locked(thread_id: str, run_id: str) -> ApiError:
+def thread_locked(thread_id: str, run_id: str) -> ApiError:
     """400 for a new message while a run is active (reported text, openai/openai-python#1023)."""
     return ApiError(400, f"Can't add messages to {thread_id} while a run {run_id} is active.")
 
 
-def bad_upstream(what: str) -> ApiError:
-    """502 for a success that is not the service's JSON: a proxy's page, say.  The SDK tries a 502 again."""
-    return ApiError(502, f"The upstream's answer was not understood: {what}.", kind="server_error", code="bad_upstream")
+def bad_upstream(problem: str) -> ApiError:
+    """502 for a successful answer that is not the service's JSON, for example a proxy's page. The SDK retries a 502."""
+    text = f"The upstream's answer was not understood: {problem}."
+    return ApiError(502, text, kind="server_error", code="bad_upstream")
 
 
-def api_error(error: Exception) -> ApiError:
-    """Any error as the wire knows it.  Only what may pass by itself is left for the SDK to try again."""
-    final = {"x-should-retry": "false"}
+def api_error_from(error: Exception) -> ApiError:
+    """Any exception as an `ApiError`. The SDK may retry only errors that can pass by themselves."""
+    no_retry = {"x-should-retry": "false"}  # the SDK retries every 5xx without this header
     if isinstance(error, ApiError):
         return error
     if isinstance(error, StoreBusyError):
         return ApiError(503, str(error), kind="server_error", code="store_busy")
     if isinstance(error, StoreError):
-        return ApiError(500, str(error), kind="server_error", code="store_error", headers=final)
+        return ApiError(500, str(error), kind="server_error", code="store_error", headers=no_retry)
     if isinstance(error, SettingsError):
-        return ApiError(500, str(error), kind="server_error", code="settings_error", headers=final)
-    # Where, not what: an exception's own words may hold a message's text.
-    where = "".join(traceback.format_tb(error.__traceback__))
-    log.error("assistants_compat failed: %s\n%s", type(error).__name__, where)
+        return ApiError(500, str(error), kind="server_error", code="settings_error", headers=no_retry)
+    # Log where it happened, but not the exception's text, which may contain the text of a message.
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    log.error("assistants_compat failed: %s\n%s", type(error).__name__, stack)
     text = f"assistants_compat failed: {type(error).__name__}. This is a bug; its log has the details."
-    return ApiError(500, text, kind="server_error", code="compat_error", headers=final)
+    return ApiError(500, text, kind="server_error", code="compat_error", headers=no_retry)

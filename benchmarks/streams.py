@@ -1,15 +1,15 @@
-"""What the shim adds to a stream: `python benchmarks/streams.py [--events 2000] [--rounds 30] [--deltas 200000]`.
+"""Measures what the library adds to a stream: `python benchmarks/streams.py [--events 2000] [--rounds 30]`.
 
-Side by side in one process, round by round, so that a busy machine slows both:
+The floor and the library run alternately in one process, so that a busy machine slows both:
 
 - the floor: the same SDK call (`runs.create(stream=True)`) answered from memory by a stub in `client._client.send`,
   plus the bytes of one upstream stream, read raw through the same HTTP library;
-- the shim: a wrapped client whose upstream is those bytes, from memory too, one event a chunk.
+- the library: a wrapped client whose upstream is those bytes, from memory too, one event a chunk.
 
-Printed are medians: the time to the first text delta, the time for each event, and what the shim adds; then the memory
-of a long stream: what is held when its last word has come, beyond the text itself, and the peaks beside the floor's.
-Exit code 1 when more is added than the project allows itself: the limits are those of the machine that they were set
-on, where the floor took 75 µs an event, and grow with the floor of this one.
+It prints medians: the time to the first text delta, the time for each event, and what the library adds. Then it prints
+the memory of a long stream: what is held after its last delta, beyond the text itself, and the peaks beside the
+floor's. The exit code is 1 if the library adds more than the limits. The limits were set on a machine where the floor
+took 75 µs an event, and grow with the floor of this machine.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ except ImportError:
 FIRST_DELTA_MS = 2.0
 EVENT_US = 30.0
 FLOOR_US = 75.0  # an event of the old service's stream from memory, on openai 3.54 and the machine of these limits
-HELD_BYTES = 4.0  # a delta, beyond its own text, which has to be held
+HELD_BYTES = 4.0  # for each delta, beyond its text, which has to be held
 _WORD = "word "
 
 
 def response_events(deltas: int) -> Iterator[bytes]:
-    """The upstream's stream of one message (order and keys of StreamingResponses.json)."""
+    """Yield the upstream's stream of one message (order and keys of StreamingResponses.json)."""
     response: dict[str, Any] = {"id": "resp_1", "object": "response", "status": "in_progress", "output": []}
     where = {"item_id": "msg_1", "output_index": 0}
     item: dict[str, Any] = {
@@ -65,10 +65,12 @@ def response_events(deltas: int) -> Iterator[bytes]:
     delta = _frame("response.output_text.delta", **where, content_index=0, delta=_WORD, obfuscation="aZbYcXdWeVf")
     for _ in range(deltas):
         yield delta
-    done = {**item, "status": "completed", "content": [{**part, "text": _WORD * deltas}]}
-    yield _frame("response.output_item.done", item=done, output_index=0)
+    completed_item = {**item, "status": "completed", "content": [{**part, "text": _WORD * deltas}]}
+    yield _frame("response.output_item.done", item=completed_item, output_index=0)
     usage = {"input_tokens": 1, "output_tokens": deltas, "total_tokens": deltas + 1}
-    yield _frame("response.completed", response={**response, "status": "completed", "output": [done], "usage": usage})
+    yield _frame(
+        "response.completed", response={**response, "status": "completed", "output": [completed_item], "usage": usage}
+    )
 
 
 def _frame(type_: str, **fields: Any) -> bytes:
@@ -76,7 +78,7 @@ def _frame(type_: str, **fields: Any) -> bytes:
 
 
 class _Chunks(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[misc]  # a library known at run time only
-    """A body from memory, a chunk at a time, for both kinds of clients."""
+    """A body from memory, one chunk at a time, for both kinds of clients."""
 
     def __init__(self, chunks: Callable[[], Iterator[bytes]]) -> None:
         self._chunks = chunks
@@ -95,39 +97,39 @@ def _answer(request: Any, chunks: Callable[[], Iterator[bytes]]) -> Any:
 
 @dataclass
 class Bench:
-    """Clients of one kind (sync or async) over the same bytes, and the legacy stream that the shim makes of them."""
+    """Clients of one kind over the same bytes, and the legacy stream that the library makes of them."""
 
     asynchronous: bool
     deltas: int
     settings: Settings
 
     def __post_init__(self) -> None:
-        """Make the clients, and record what the shim says, for the stub."""
+        """Create the clients, and record the library's stream for the stub."""
         self.upstream = list(response_events(self.deltas))
-        self.shim = self.client()
-        assistants_compat.wrap(self.shim, self.settings)
+        self.library = self.client()
+        assistants_compat.wrap(self.library, self.settings)
         helper = openai.OpenAI(api_key="k", http_client=self.http_client(asynchronous=False))
         self.helper = assistants_compat.wrap(helper, self.settings)
         self.assistant = helper.beta.assistants.create(model="gpt-4o", instructions="Say much.").id
         runs = helper.beta.threads.runs.with_streaming_response
-        with runs.create(self.new_thread(), assistant_id=self.assistant, stream=True) as said:
-            frames = b"".join(said.iter_bytes()).split(b"\n\n")
+        with runs.create(self.new_thread(), assistant_id=self.assistant, stream=True) as response:
+            frames = b"".join(response.iter_bytes()).split(b"\n\n")
         self.legacy = [frame + b"\n\n" for frame in frames if frame]
         self.stub = self.client()
         sender = self._stub_async if self.asynchronous else self._stub
         self.stub._client.send = sender  # type: ignore[method-assign]  # noqa: SLF001 - the floor answers there
 
     def new_thread(self) -> str:
-        """The thread of one run: in one that grew with each round, the rounds would measure the thread."""
+        """Return the thread of one run: one thread for all rounds would grow and be measured too."""
         return self.helper.beta.threads.create(messages=[{"role": "user", "content": "Go on."}]).id
 
     def http_client(self, *, asynchronous: bool) -> Any:
-        """An HTTP client whose network is memory."""
+        """Return an HTTP client that is answered from memory."""
         transport = http.MockTransport(lambda request: _answer(request, lambda: iter(self.upstream)))
         return (http.AsyncClient if asynchronous else http.Client)(transport=transport)
 
     def client(self) -> Any:
-        """An SDK client over that."""
+        """Return an SDK client over that HTTP client."""
         kind: Any = openai.AsyncOpenAI if self.asynchronous else openai.OpenAI
         return kind(api_key="k", http_client=self.http_client(asynchronous=self.asynchronous))
 
@@ -139,88 +141,91 @@ class Bench:
 
     # --- what is measured: seconds to the first text delta, and to the end
 
-    def streamed(self, client: Any) -> tuple[float, float]:
-        """One run, streamed through this client."""
+    def stream_run(self, client: Any) -> tuple[float, float]:
+        """Stream one run through this client."""
         create, thread = client.beta.threads.runs.create, self.new_thread()
-        begun = time.perf_counter()
+        started = time.perf_counter()
         first = 0.0
         for event in create(thread, assistant_id=self.assistant, stream=True):
             if not first and event.event == "thread.message.delta":
-                first = time.perf_counter() - begun
-        return first, time.perf_counter() - begun
+                first = time.perf_counter() - started
+        return first, time.perf_counter() - started
 
-    async def streamed_async(self, client: Any) -> tuple[float, float]:
-        """The same for an asynchronous client."""
-        await _quiet()
+    async def stream_run_async(self, client: Any) -> tuple[float, float]:
+        """Stream one run through this asynchronous client."""
+        await _close_last_stream()
         create, thread = client.beta.threads.runs.create, self.new_thread()
-        begun = time.perf_counter()
+        started = time.perf_counter()
         first = 0.0
         async for event in await create(thread, assistant_id=self.assistant, stream=True):
             if not first and event.event == "thread.message.delta":
-                first = time.perf_counter() - begun
-        return first, time.perf_counter() - begun
+                first = time.perf_counter() - started
+        return first, time.perf_counter() - started
 
-    def raw(self) -> tuple[float, float]:
-        """The upstream's bytes, through the HTTP library alone."""
-        begun, first = time.perf_counter(), 0.0
+    def read_raw(self) -> tuple[float, float]:
+        """Read the upstream's bytes with the HTTP library alone."""
+        started, first = time.perf_counter(), 0.0
         with self.http_client(asynchronous=False).stream("POST", "http://upstream/v1/responses") as response:
             for number, _ in enumerate(response.iter_bytes()):
                 if number == _FIRST_DELTA:
-                    first = time.perf_counter() - begun
-        return first, time.perf_counter() - begun
+                    first = time.perf_counter() - started
+        return first, time.perf_counter() - started
 
-    async def raw_async(self) -> tuple[float, float]:
-        """The same, asynchronously."""
-        await _quiet()
-        begun, first, number = time.perf_counter(), 0.0, 0
+    async def read_raw_async(self) -> tuple[float, float]:
+        """Read the upstream's bytes with the asynchronous HTTP library alone."""
+        await _close_last_stream()
+        started, first, number = time.perf_counter(), 0.0, 0
         async with self.http_client(asynchronous=True).stream("POST", "http://upstream/v1/responses") as response:
             async for _ in response.aiter_bytes():
                 if number == _FIRST_DELTA:
-                    first = time.perf_counter() - begun
+                    first = time.perf_counter() - started
                 number += 1
-        return first, time.perf_counter() - begun
+        return first, time.perf_counter() - started
 
-    async def a_round(self) -> tuple[list[tuple[float, float]], ...]:
-        """Floor and shim, once each."""
+    async def run_round(self) -> tuple[list[tuple[float, float]], ...]:
+        """Measure floor and library once each."""
         if self.asynchronous:
-            floor = [await self.streamed_async(self.stub), await self.raw_async()]
-            return floor, [await self.streamed_async(self.shim)]
-        return [self.streamed(self.stub), self.raw()], [self.streamed(self.shim)]
+            floor = [await self.stream_run_async(self.stub), await self.read_raw_async()]
+            return floor, [await self.stream_run_async(self.library)]
+        return [self.stream_run(self.stub), self.read_raw()], [self.stream_run(self.library)]
 
 
 _FIRST_DELTA = 4  # the chunk that holds it
 
 
-async def _quiet() -> None:
-    """Let the loop close what the last stream has left.
+async def _close_last_stream() -> None:
+    """Let the event loop close what the last stream left.
 
-    It would do so in the first pause of the next one, and of those that are measured only the shim's has any.
+    Otherwise it would do so in the first pause of the next stream, and only the library's streams pause.
     """
     for _ in range(20):
         await asyncio.sleep(0)
 
 
-async def measured(bench: Bench, rounds: int) -> bool:
-    """Print the medians; whether what the shim adds to the first delta and to each event is within the limits."""
+async def measure_times(bench: Bench, rounds: int) -> bool:
+    """Print the medians; return whether the added times to the first delta and for each event are within the limits."""
     firsts: list[tuple[float, float]] = []
     events: list[tuple[float, float]] = []
     stubs: list[float] = []
     for number in range(rounds + 2):
-        floor, shim = await bench.a_round()
+        floor, library = await bench.run_round()
         if number >= 2:  # noqa: PLR2004 - two rounds to warm up
-            firsts.append((sum(first for first, _ in floor), shim[0][0]))
-            events.append((sum(whole for _, whole in floor), shim[0][1]))
+            firsts.append((sum(first for first, _ in floor), library[0][0]))
+            events.append((sum(total for _, total in floor), library[0][1]))
             stubs.append(floor[0][1])
     count = len(bench.legacy)
-    first_floor, first_shim = (statistics.median(column) * 1e3 for column in zip(*firsts, strict=True))
-    event_floor, event_shim = (statistics.median(column) * 1e6 / count for column in zip(*events, strict=True))
-    added_first = statistics.median((shim - floor) * 1e3 for floor, shim in firsts)
-    added_event = statistics.median((shim - floor) * 1e6 / count for floor, shim in events)
+    first_floor, first_library = (statistics.median(column) * 1e3 for column in zip(*firsts, strict=True))
+    event_floor, event_library = (statistics.median(column) * 1e6 / count for column in zip(*events, strict=True))
+    added_first = statistics.median((library - floor) * 1e3 for floor, library in firsts)
+    added_event = statistics.median((library - floor) * 1e6 / count for floor, library in events)
     kind = "async" if bench.asynchronous else "sync"
-    print(f"{kind:5}  first delta  floor {first_floor:6.2f} ms  shim {first_shim:6.2f} ms  added {added_first:6.2f} ms")
     print(
-        f"{kind:5}  each event   floor {event_floor:6.1f} µs  shim {event_shim:6.1f} µs  added {added_event:6.1f} µs"
-        f"  ratio {event_shim / event_floor:.2f}"
+        f"{kind:5}  first delta  floor {first_floor:6.2f} ms  library {first_library:6.2f} ms"
+        f"  added {added_first:6.2f} ms"
+    )
+    print(
+        f"{kind:5}  each event   floor {event_floor:6.1f} µs  library {event_library:6.1f} µs"
+        f"  added {added_event:6.1f} µs  ratio {event_library / event_floor:.2f}"
     )
     scale = max(1.0, statistics.median(stubs) * 1e6 / count / FLOOR_US)
     print(f"{kind:5}  limits       {FIRST_DELTA_MS * scale:.2f} ms and {EVENT_US * scale:.1f} µs: {scale:.2f} times")
@@ -231,13 +236,13 @@ async def measured(bench: Bench, rounds: int) -> bool:
 class Memory:
     """Bytes for each delta of a stream."""
 
-    held: float  # at its last delta, since its first
-    while_said: float  # the most meanwhile: what is said is saved once a second
-    at_all: float  # the most to its end, where the whole text comes at once
+    held: float  # growth from the first delta to the last
+    peak_of_deltas: float  # the peak until then; the text is saved once a second
+    peak: float  # the peak to the end of the stream, where the complete text comes at once
 
 
-async def memory(bench: Bench, client: Any) -> Memory:
-    """What one stream through a client takes, the client and its first delta left aside."""
+async def measure_memory(bench: Bench, client: Any) -> Memory:
+    """Return the memory of one stream through a client, without the client and the first delta."""
     thread, count, marks = bench.new_thread(), 0, [0, 0, 0]
 
     def mark(event: Any) -> None:
@@ -258,10 +263,11 @@ async def memory(bench: Bench, client: Any) -> Memory:
     else:
         for event in stream:
             mark(event)
-    _, most = tracemalloc.get_traced_memory()
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    begun, held, said = marks
-    return Memory(*(each / bench.deltas for each in (held - begun, said - begun, most - begun)))
+    at_first, at_last, peak_of_deltas = marks
+    sizes = (at_last - at_first, peak_of_deltas - at_first, peak - at_first)
+    return Memory(*(size / bench.deltas for size in sizes))
 
 
 async def main() -> int:
@@ -269,7 +275,7 @@ async def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--events", type=int, default=2000, help="deltas of a stream that is timed")
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--deltas", type=int, default=200_000, help="deltas of a stream whose memory is watched")
+    parser.add_argument("--deltas", type=int, default=200_000, help="deltas of a stream whose memory is measured")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # the floor's client is not wrapped
     print(f"openai {openai.__version__}, Py {sys.version.split()[0]}, {options.events} deltas, {options.rounds} rounds")
@@ -277,15 +283,15 @@ async def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(store=str(Path(folder) / "store.db"))
         for asynchronous in (False, True):
-            ok = await measured(Bench(asynchronous, options.events, settings), options.rounds) and ok
+            ok = await measure_times(Bench(asynchronous, options.events, settings), options.rounds) and ok
         for asynchronous in (False, True):
             bench = Bench(asynchronous, options.deltas, settings)
-            floor, shim = await memory(bench, bench.stub), await memory(bench, bench.shim)
-            kind, beyond = "async" if asynchronous else "sync", shim.held - floor.held - len(_WORD)
+            floor, library = await measure_memory(bench, bench.stub), await measure_memory(bench, bench.library)
+            kind, beyond = "async" if asynchronous else "sync", library.held - floor.held - len(_WORD)
             print(
                 f"{kind:5}  memory, bytes a delta of {len(_WORD)} characters, {options.deltas} deltas:"
-                f"  held beyond its text {beyond:.1f}, most while it is said {shim.while_said:.1f}"
-                f" (floor {floor.while_said:.1f}), to its end {shim.at_all:.1f} (floor {floor.at_all:.1f})"
+                f"  held beyond its text {beyond:.1f}, peak of the deltas {library.peak_of_deltas:.1f}"
+                f" (floor {floor.peak_of_deltas:.1f}), peak to its end {library.peak:.1f} (floor {floor.peak:.1f})"
             )
             ok = ok and beyond <= HELD_BYTES
     print("within the limits" if ok else "MORE THAN THE PROJECT ALLOWS ITSELF")

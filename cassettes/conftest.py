@@ -1,4 +1,4 @@
-"""What the recordings of this folder are made with: `make record`, against the stand-in, or live with RECORD_LIVE=1."""
+"""Fixtures that record this folder: `make record` uses the stand-in, or the service with RECORD_LIVE=1."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ IS_LIVE = os.environ.get("RECORD_LIVE") == "1"
 
 @pytest.fixture
 def upstream(record_mode: str) -> Iterator[StandIn | None]:
-    """The stand-in that is recorded from; None where a recording plays, or the real service is recorded."""
+    """The stand-in to record from; None while a recording plays, or when the real service is recorded."""
     if record_mode == "none" or IS_LIVE:
         yield None
         return
-    with StandIn(seed=0) as standin:
-        standin.clock = lambda: 1_790_000_000.0  # the same bytes on every recording
-        yield standin
+    with StandIn(seed=0) as stand_in:
+        stand_in.clock = lambda: 1_790_000_000.0  # so that every recording has the same bytes
+        yield stand_in
 
 
 @pytest.fixture
 def client(upstream: StandIn | None) -> Iterator[openai.OpenAI]:
-    """A client of what is recorded, or of the service's address where a recording plays."""
+    """A client of the server that is recorded, or of the service's address while a recording plays."""
     base_url = upstream.base_url if upstream else SERVICE
     key = os.environ["OPENAI_API_KEY"] if IS_LIVE else "no-key-is-needed"
     with openai.OpenAI(base_url=base_url, api_key=key, max_retries=0) as client:
@@ -39,21 +39,21 @@ def client(upstream: StandIn | None) -> Iterator[openai.OpenAI]:
 
 @pytest.fixture(scope="module")
 def vcr_cassette_dir() -> str:
-    """Recordings lie beside this file, each called as its test is."""
+    """Keep recordings beside this file, each named as its test."""
     return str(HERE)
 
 
 @pytest.fixture
 def vcr_config(upstream: StandIn | None) -> dict[str, Any]:
-    """Write the service's address for the stand-in's, and label what did not come from the service."""
+    """Replace the stand-in's address by the service's, and label what did not come from the service."""
 
-    def as_the_service(request: Any) -> Any:
+    def use_service_address(request: Any) -> Any:
         if upstream is not None:
             request.uri = request.uri.replace(upstream.base_url, SERVICE)
         return request
 
-    def labelled(response: Any) -> Any:
+    def add_label(response: Any) -> Any:
         label = {} if upstream is None else {"x-recorded-against": ["stand-in"]}
         return {**response, "headers": {**response["headers"], **label}}
 
-    return {"before_record_request": as_the_service, "before_record_response": labelled}
+    return {"before_record_request": use_service_address, "before_record_response": add_label}

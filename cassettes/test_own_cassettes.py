@@ -1,10 +1,9 @@
-"""The conversations of the recordings in this folder: they play with `make test`, and `make record` makes them anew."""
+"""The conversations recorded in this folder: `make test` replays them, and `make record` records them again."""
 
 from __future__ import annotations
 
-import struct
 import sys
-import zlib
+from importlib import resources
 from pathlib import Path
 
 import openai
@@ -18,7 +17,7 @@ import data_analyst
 
 pytestmark = [pytest.mark.vcr, pytest.mark.assistants_compat]
 
-COUNT = {
+COUNT_TOOL = {
     "type": "function",
     "function": {
         "name": "count",
@@ -27,17 +26,9 @@ COUNT = {
     },
 }
 
-SALES = {"north": 120, "south": 80, "east": 150, "west": 95}
-CSV = "region,sales\n" + "".join(f"{region},{sales}\n" for region, sales in SALES.items())
-CODE = """import pandas as pd
-import matplotlib.pyplot as plt
-
-sales = pd.DataFrame({"region": ["north", "south", "east", "west"], "sales": [120, 80, 150, 95]})
-sales.to_csv("/mnt/data/sales_by_region.csv", index=False)
-sales.plot.bar(x="region", y="sales")
-plt.savefig("/mnt/data/sales_by_region.png")
-plt.show()
-print(sales["sales"].sum())"""
+# The code of the scripted Code Interpreter call, and the files that it wrote when `make chart` ran it.
+CODE = (Path(__file__).parent / "sales_by_region.py").read_text(encoding="utf-8")
+GENERATED_FILES = resources.files("assistants_compat.cli") / "demo_files"
 ANSWER = (
     "The four regions sold 445 in all; east leads with 150.\n\n"
     "- [The table](sandbox:/mnt/data/sales_by_region.csv)\n"
@@ -45,31 +36,13 @@ ANSWER = (
 )
 
 
-def bar_chart(values: list[int], width: int = 360, height: int = 240) -> bytes:
-    """Draw a PNG of bars: white ground, one blue bar for each value."""
-    ground, bar = b"\xff\xff\xff", b"\x1f\x77\xb4"
-    slot = width // len(values)
-    rows = []
-    for y in range(height, 0, -1):
-        row = b"".join(
-            (bar if value * (height - 20) >= y * max(values) else ground) * (slot * 3 // 5) + ground * (slot * 2 // 5)
-            for value in values
-        )
-        rows.append(b"\x00" + row.ljust(width * 3, b"\xff"))
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(b"".join(rows), 9)), (b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
-
-
 @pytest.mark.default_cassette("data_analyst.yaml")
 def test_data_analyst(client: openai.OpenAI, upstream: StandIn | None, tmp_path: Path) -> None:
-    """The example asks for a table and a chart, and downloads them."""
+    """The example downloads a table and a chart."""
     if upstream is not None:
-        chart = bar_chart(list(SALES.values()))
-        files = {"sales_by_region.csv": CSV.encode(), "sales_by_region.png": chart}
-        upstream.script(Turn(text=ANSWER, code=CODE, logs="445\n", files=files, images=[chart]))
+        files = {name: (GENERATED_FILES / name).read_bytes() for name in ("sales_by_region.csv", "sales_by_region.png")}
+        images = [files["sales_by_region.png"]]
+        upstream.script(Turn(text=ANSWER, code=CODE, logs="445\n", files=files, images=images))
     saved = data_analyst.analyse(client, tmp_path)
     assert {path.suffix for path in saved} == {".csv", ".png"}
     assert all(path.stat().st_size for path in saved)
@@ -77,25 +50,25 @@ def test_data_analyst(client: openai.OpenAI, upstream: StandIn | None, tmp_path:
 
 @pytest.mark.default_cassette("streamed_answer.yaml")
 def test_streamed_answer(client: openai.OpenAI, upstream: StandIn | None) -> None:
-    """A streamed run tells its text in pieces, and ends completed."""
+    """A streamed run sends its text in deltas and ends completed."""
     if upstream is not None:
         upstream.script(Turn(text="Red, green and blue."))
     assistant = client.beta.assistants.create(model="gpt-4.1", instructions="Answer in one sentence.")
     thread = client.beta.threads.create(messages=[{"role": "user", "content": "Name three colours."}])
     with client.beta.threads.runs.stream(thread_id=thread.id, assistant_id=assistant.id) as stream:
-        told = "".join(stream.text_deltas)
+        text = "".join(stream.text_deltas)
         run = stream.current_run
     assert run is not None
-    assert (run.status, bool(told)) == ("completed", True)
+    assert (run.status, bool(text)) == ("completed", True)
 
 
 @pytest.mark.default_cassette("function_round.yaml")
 def test_function_round(client: openai.OpenAI, upstream: StandIn | None) -> None:
-    """A run asks for a function's output, and answers with it."""
+    """A run waits for a function's output, and completes with it."""
     if upstream is not None:
         call = {"name": "count", "arguments": '{"what":"apples"}'}
         upstream.script(Turn(function_calls=[call]), Turn(text="There are 3 apples."))
-    assistant = client.beta.assistants.create(model="gpt-4.1", tools=[COUNT])  # type: ignore[list-item]
+    assistant = client.beta.assistants.create(model="gpt-4.1", tools=[COUNT_TOOL])  # type: ignore[list-item]
     run = client.beta.threads.create_and_run_poll(
         assistant_id=assistant.id,
         thread={"messages": [{"role": "user", "content": "How many apples are in the basket?"}]},

@@ -1,10 +1,10 @@
-"""A legacy Assistants script: it asks for a table and a chart, and downloads what Code Interpreter made.
+"""A legacy Assistants script: ask for a table and a chart, and download the files that Code Interpreter made.
 
-    python examples/data_analyst.py           over a recording (cassettes/data_analyst.yaml), without network or key
-    python examples/data_analyst.py --live    against the real service, with OPENAI_API_KEY, or with
+    python examples/data_analyst.py           replays cassettes/data_analyst.yaml; needs no network and no key
+    python examples/data_analyst.py --live    calls the real service; needs OPENAI_API_KEY, or
                                               AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_API_KEY
 
-`analyse` is code as it was written for the Assistants API; not a line of it knows that the service is gone.
+`analyse` was written for the Assistants API and is unchanged.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import sys
 from pathlib import Path, PurePosixPath
 
 import openai
@@ -25,11 +26,11 @@ QUESTION = (
 )
 
 
-# --- legacy code: everything in this part was written for the Assistants API
+# --- legacy code, unchanged
 
 
 def analyse(client: openai.OpenAI, directory: Path) -> list[Path]:
-    """Ask the question and download every file of the answer; the paths."""
+    """Ask the question, download every file of the answer and return the paths."""
     assistant = client.beta.assistants.create(
         model=os.environ.get("OPENAI_MODEL", "gpt-4.1"),
         name="Data analyst",
@@ -61,47 +62,50 @@ def analyse(client: openai.OpenAI, directory: Path) -> list[Path]:
 
 
 def download(client: openai.OpenAI, file_id: str, directory: Path, name: str) -> Path:
-    """Save a generated file; only the last part of the name that the model chose is used."""
+    """Save a generated file under the base name of the path that the model chose."""
     target = directory / PurePosixPath(name).name
     client.files.content(file_id).write_to_file(target)
     print(f"saved      {target} ({target.stat().st_size} bytes, from {file_id})")
     return target
 
 
-# --- the two-line change: import assistants_compat, and wrap the client
+# --- the change: import assistants_compat, and wrap the client
 
 
 def main() -> None:
-    """Run the script over the recording, or with --live against the service."""
+    """Run the script on the recording, or with --live against the service."""
     parser = argparse.ArgumentParser(description="Ask an assistant for a table and a chart, and download them.")
-    parser.add_argument("--live", action="store_true", help="talk to the real service instead of the recording")
+    parser.add_argument("--live", action="store_true", help="call the real service instead of the recording")
     parser.add_argument("--to", type=Path, default=Path("downloads"), help="where the files go (default: downloads)")
     options = parser.parse_args()
     options.to.mkdir(parents=True, exist_ok=True)
 
     if options.live:
         client = assistants_compat.wrap(client_from_environment())
-        place: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        upstream: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
     else:
-        print(f"over the recording {CASSETTE.name}, made against a stand-in; --live talks to the service")
-        # Nothing of the demo stays in the user's own store.
+        print(f"replaying {CASSETTE.name}, recorded from a stand-in; use --live to call the real service")
+        # A store in memory, so that the demo leaves nothing in the user's own store.
         in_memory = assistants_compat.Settings(store="sqlite://")
         client = assistants_compat.wrap(openai.OpenAI(api_key="no-key-is-needed", max_retries=0), in_memory)
-        place = recording()
-    with place:
+        upstream = recording()
+    with upstream:
         saved = analyse(client, options.to)
     print(f"done       {len(saved)} files in {options.to}")
 
 
 def client_from_environment() -> openai.OpenAI:
-    """An Azure client where the Azure variables are set, else an OpenAI one."""
-    if os.environ.get("AZURE_OPENAI_ENDPOINT"):
-        return openai.AzureOpenAI(api_version="2024-05-01-preview")
-    return openai.OpenAI()
+    """Return an Azure client if AZURE_OPENAI_ENDPOINT is set, else an OpenAI client; exit if there is no key."""
+    try:
+        if os.environ.get("AZURE_OPENAI_ENDPOINT"):
+            return openai.AzureOpenAI(api_version="2024-05-01-preview")
+        return openai.OpenAI()
+    except openai.OpenAIError:
+        sys.exit("--live needs OPENAI_API_KEY, or AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_API_KEY.")
 
 
 def recording() -> contextlib.AbstractContextManager[object]:
-    """Play the cassette: every request has to be the recorded one, its body included."""
+    """Replay the cassette; every request must match the recorded one, body included."""
     import vcr  # noqa: PLC0415 - the live script does not need it
 
     return vcr.VCR(record_mode="none", match_on=["method", "uri", "body"]).use_cassette(str(CASSETTE))

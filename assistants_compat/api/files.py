@@ -1,4 +1,7 @@
-"""`/files/{file_id}` for generated files.  Any other file is the upstream's: the handler answers None."""
+"""`/files` for generated files, which the store keeps.
+
+The upstream answers for every other file: then a handler returns None.
+"""
 
 from __future__ import annotations
 
@@ -9,101 +12,106 @@ from ..engine.uploads import delete_copies
 from ..runtime import clock
 from ..store import queries
 from ..store.database import Connection
-from ..store.queries import Found
+from ..store.queries import Row
 from ..translate.file import file_from_row
 from ..wire.exchange import Call, Reply, json_reply
-from ..wire.headers import UnsatisfiableError, asked_part, disposition
-from ..wire.objects import File, objects
+from ..wire.headers import UnsatisfiableRangeError, content_disposition, requested_range
+from ..wire.objects import File, as_object_list
 from .paging import list_reply, page_from_call
 
-_WHOLE, _PART = 200, 206
+_OK, _PARTIAL_CONTENT = 200, 206
 _PURPOSE = "assistants_output"
-_MOST = 10_000  # files in a page, which is also the default (spec)
+_MAX_LIMIT = 10_000  # files in a page; also the default (spec)
 
 
 async def retrieve(io: IO, call: Call) -> Reply | None:
-    """GET one."""
-    row = await _get(io, call)
+    """Retrieve a file: GET /files/{file_id}."""
+    row = await _read_row(io, call)
     return None if row is None else json_reply(file_from_row(row))
 
 
 async def list_(io: IO, call: Call) -> Reply | None:
-    """GET all: the pages of ours first, then the upstream's as they are.
+    """List files: GET /files. The pages of generated files come first, then the upstream's pages, unchanged.
 
-    A cursor of ours asks for what comes after it here, and behind our last file for the upstream's first page.  So our
-    last page says that there is more, which only the upstream knows.
+    A cursor that names a generated file is answered from the store, and after the last one with the upstream's first
+    page. So the last page of generated files says `has_more`, although only the upstream knows.
     """
-    if call.parameter("purpose") not in (None, "", _PURPOSE):
+    if call.query_value("purpose") not in (None, "", _PURPOSE):
         return None
-    cursor = call.parameter("after") or ""
-    if cursor and not clock.current().owns(cursor):
+    cursor = call.query_value("after") or ""
+    if cursor and not clock.current().may_be_generated_file(cursor):
         return None
-    page = page_from_call(call, most=_MOST, default=_MOST)
+    page = page_from_call(call, max_limit=_MAX_LIMIT, default_limit=_MAX_LIMIT)
     namespace = io.settings.namespace
 
-    def work(db: Connection) -> tuple[list[Found], bool]:
-        rows, _ = queries.page(db, "files", namespace, page)
-        return rows, bool(cursor) and queries.has_place(db, "files", namespace, cursor)
+    def read_page(db: Connection) -> tuple[list[Row], bool]:
+        rows, _ = queries.get_page(db, "files", namespace, page)
+        return rows, bool(cursor) and queries.cursor_exists(db, "files", namespace, cursor)
 
-    rows, is_ours = await io.read(work)
-    ours = [file_from_row(row) for row in rows]
-    if ours and not call.reads_on:
-        return await _with_upstream(io, ours)
-    if ours:
-        return list_reply(ours, has_more=True)
-    return await _first_of_upstream(io, call) if is_ours else None
-
-
-async def _with_upstream(io: IO, ours: list[File]) -> Reply:
-    """Ours and the upstream's in one page, for a caller that asks for no other."""
-    theirs = await io.ask(Request("GET", "/files"))
-    return json_reply({**theirs, "data": [*ours, *objects(theirs.get("data"))], "first_id": ours[0]["id"]})
+    rows, cursor_is_known = await io.read(read_page)
+    generated = [file_from_row(row) for row in rows]
+    if generated and not call.reads_all_pages:
+        return await _merged_with_upstream(io, generated)
+    if generated:
+        return list_reply(generated, has_more=True)
+    return await _upstream_first_page(io, call) if cursor_is_known else None
 
 
-async def _first_of_upstream(io: IO, call: Call) -> Reply:
-    """The upstream's first page, byte for byte: the same question without our cursor."""
-    kept = tuple((key, value) for key, value in call.query if key in ("limit", "order"))
-    answer = await io.upstream.send(Request("GET", "/files", query=kept))
-    headers = {name: answer.headers[name] for name in ("content-type", "x-request-id") if name in answer.headers}
-    return Reply(answer.status, answer.body, headers)
+async def _merged_with_upstream(io: IO, generated: list[File]) -> Reply:
+    """Return generated files and the upstream's in one page, for an SDK that reads only the first page."""
+    page = await io.ask(Request("GET", "/files"))
+    files = [*generated, *as_object_list(page.get("data"))]
+    return json_reply({**page, "data": files, "first_id": generated[0]["id"]})
+
+
+async def _upstream_first_page(io: IO, call: Call) -> Reply:
+    """Return the upstream's first page, byte for byte; the upstream does not know the caller's cursor."""
+    query = tuple((key, value) for key, value in call.query if key in ("limit", "order"))
+    response = await io.upstream.send(Request("GET", "/files", query=query))
+    headers = {name: response.headers[name] for name in ("content-type", "x-request-id") if name in response.headers}
+    return Reply(response.status, response.body, headers)
 
 
 async def content(io: IO, call: Call) -> Reply | None:
-    """GET its bytes, or those that a `Range` header asks for; 416 when it has none of them."""
-    row = await _get(io, call)
+    """Download a file: GET /files/{file_id}/content, with a `Range` header a part of it.
+
+    A range outside the file is refused with 416.
+    """
+    row = await _read_row(io, call)
     if row is None:
         return None
-    row = await generated_files.at_hand(io, row)
+    row = await generated_files.ensure_stored(io, row)
     size, etag = row["body"]["bytes"], f'"{row["sha256"]}"'
     try:
-        part = asked_part(call.headers, size, etag)
-    except UnsatisfiableError:
+        requested = requested_range(call.headers, size, etag)
+    except UnsatisfiableRangeError:
         raise errors.no_such_range(row["id"], size) from None
-    wanted = range(size) if part is None else part
+    byte_range = range(size) if requested is None else requested
     headers = {
         "content-type": "application/octet-stream",  # for every file, as recorded
-        "content-disposition": disposition(row["body"]["filename"]),
-        "content-length": str(len(wanted)),
+        "content-disposition": content_disposition(row["body"]["filename"]),
+        "content-length": str(len(byte_range)),
         "accept-ranges": "bytes",
         "etag": etag,
     }
-    if part is not None:
-        headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
-    return Reply(_WHOLE if part is None else _PART, headers=headers, chunks=io.load(row["id"], wanted))
+    if requested is not None:
+        headers["content-range"] = f"bytes {requested.start}-{requested.stop - 1}/{size}"
+    status = _OK if requested is None else _PARTIAL_CONTENT
+    return Reply(status, headers=headers, chunks=io.load_content(row["id"], byte_range))
 
 
 async def delete(io: IO, call: Call) -> Reply | None:
-    """DELETE one, with its bytes, and in its container while that may live."""
-    row = await _get(io, call)
+    """Delete a file: DELETE /files/{file_id}. Its bytes, its upstream copies and the container's file go with it."""
+    row = await _read_row(io, call)
     if row is None:
         return None
-    # The bytes first: when their place does not answer, the next try still knows the file.
-    await io.forget(row["id"])
-    await io.write(lambda db: queries.bury(db, "files", io.settings.namespace, row["id"]))
-    await containers.remove_file(io, row)
+    # The bytes first: if their storage fails, the row is still there and the caller can retry.
+    await io.delete_content(row["id"])
+    await io.write(lambda db: queries.mark_deleted(db, "files", io.settings.namespace, row["id"]))
+    await containers.delete_file_in_container(io, row)
     await delete_copies(io, row)
     return json_reply({"object": "file", "id": row["id"], "deleted": True})
 
 
-async def _get(io: IO, call: Call) -> Found | None:
-    return await io.read(lambda db: queries.get(db, "files", io.settings.namespace, call.parts["file_id"]))
+async def _read_row(io: IO, call: Call) -> Row | None:
+    return await io.read(lambda db: queries.get(db, "files", io.settings.namespace, call.path_params["file_id"]))

@@ -1,8 +1,8 @@
-"""`Settings(only=...)`: which calls are answered here and which are left to an upstream that still has the old API.
+"""`Settings(only=...)`: decides which calls are answered here, and which go to an upstream that still has the old API.
 
-Two rules: the setting says which assistants are ours, and the store which threads.  A thread is where it was made,
-until a run of one of our assistants takes it over: it is copied with its messages, under its ids, and is here from then
-on.  The upstream's own copy stays as it was.
+The setting selects the assistants, the store decides about threads: the calls of a stored thread are answered here. A
+thread belongs to the side that created it until a run of a selected assistant takes it over. Then it is copied with its
+messages, under the same ids, and its calls are answered here from then on. The upstream's own copy stays unchanged.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..engine.io import IO, Request
-from ..errors import ApiError, UpstreamError, active_run
+from ..errors import ApiError, UpstreamError, run_already_active
 from ..store import queries
 from ..store.database import Connection
 from ..store.tables import ACTIVE
@@ -24,116 +24,133 @@ _ASSISTANT, _THREAD, _RUNS = "/assistants/{assistant_id}", "/threads/{thread_id}
 _NOT_FOUND = 404
 
 
-async def is_ours(io: IO, call: Call, route: str) -> bool:
-    """Whether a call is answered here; what it needs from the upstream has been copied then.
+async def is_answered_here(io: IO, call: Call, route: str) -> bool:
+    """Whether a call is answered here; if so, the assistant and thread that it needs have been copied.
 
-    Raises what asking the upstream does, and `ApiError` for a run that neither of the two could make.
+    Raises what a request to the upstream raises, and `ApiError` for a run that neither side can create.
     """
-    thread_id = call.parts.get("thread_id")
+    thread_id = call.path_params.get("thread_id")
     if route.startswith("/assistants"):
-        id_ = call.parts.get("assistant_id")
-        return id_ is not None and _named(io, id_) and await _with_assistant(io, id_, taking=call.method != "DELETE")
-    if thread_id is None:  # a thread is made where its run's assistant is, and without one upstream
-        id_ = _assistant_of(call)
-        return id_ is not None and _named(io, id_) and await _with_assistant(io, id_)
+        assistant_id = call.path_params.get("assistant_id")
+        return (
+            assistant_id is not None
+            and _is_selected(io, assistant_id)
+            and await _copy_assistant_if_unknown(io, assistant_id, copy=call.method != "DELETE")
+        )
+    if thread_id is None:  # /threads/runs creates the thread where the assistant is; /threads creates it upstream
+        assistant_id = _assistant_id_in_body(call)
+        return (
+            assistant_id is not None
+            and _is_selected(io, assistant_id)
+            and await _copy_assistant_if_unknown(io, assistant_id)
+        )
     if not route.startswith("/threads"):
         return True
-    here = await io.read(lambda db: queries.get(db, "threads", io.settings.namespace, thread_id)) is not None
+    is_stored = await io.read(lambda db: queries.get(db, "threads", io.settings.namespace, thread_id)) is not None
     if (call.method, route) != ("POST", _RUNS):
-        return here and await _has_run(io, call)
-    id_ = _assistant_of(call)
-    if id_ is None or not _named(io, id_):
-        if here and id_ is not None:
-            raise _neither(thread_id, id_)
-        return here
-    return await _with_assistant(io, id_) and (here or await _with_thread(io, thread_id))
+        return is_stored and await _has_named_run(io, call)
+    assistant_id = _assistant_id_in_body(call)
+    if assistant_id is None or not _is_selected(io, assistant_id):
+        if is_stored and assistant_id is not None:
+            raise _unservable_run_error(thread_id, assistant_id)
+        return is_stored
+    return await _copy_assistant_if_unknown(io, assistant_id) and (is_stored or await _copy_thread(io, thread_id))
 
 
-def is_upstreams_too(call: Call, route: str) -> bool:
-    """Whether the upstream is to hear of a call that was answered here: what is deleted is deleted in both."""
+def is_also_sent_upstream(call: Call, route: str) -> bool:
+    """Whether a call that was answered here also goes upstream: assistants and threads are deleted on both sides."""
     return call.method == "DELETE" and route in {_ASSISTANT, _THREAD}
 
 
-def _named(io: IO, assistant_id: str) -> bool:
+def _is_selected(io: IO, assistant_id: str) -> bool:
     only = io.settings.only
     return only is None or (bool(only(assistant_id)) if callable(only) else assistant_id in only)
 
 
-def _assistant_of(call: Call) -> str | None:
+def _assistant_id_in_body(call: Call) -> str | None:
     try:
         body: Any = json.loads(call.body)
-    except ValueError:
+    except ValueError:  # the side that answers the call refuses it
         return None
-    id_ = body.get("assistant_id") if isinstance(body, dict) else None
-    return id_ if isinstance(id_, str) else None
+    assistant_id = body.get("assistant_id") if isinstance(body, dict) else None
+    return assistant_id if isinstance(assistant_id, str) else None
 
 
-async def _has_run(io: IO, call: Call) -> bool:
-    """Whether a run that a call names is here: one from before the thread was taken over is the upstream's."""
-    run_id = call.parts.get("run_id")
+async def _has_named_run(io: IO, call: Call) -> bool:
+    """Whether the run that a call names is stored here, if it names one.
+
+    A run that was created before its thread was taken over exists only upstream.
+    """
+    run_id = call.path_params.get("run_id")
     if run_id is None:
         return True
     return await io.read(lambda db: queries.get(db, "runs", io.settings.namespace, run_id)) is not None
 
 
-async def _with_assistant(io: IO, id_: str, *, taking: bool = True) -> bool:
-    """Copy an assistant of ours that is not here yet; False where only the upstream can answer for it."""
-    if await io.read(lambda db: queries.has_place(db, "assistants", io.settings.namespace, id_)):
+async def _copy_assistant_if_unknown(io: IO, assistant_id: str, *, copy: bool = True) -> bool:
+    """Copy a selected assistant from upstream unless the store has it, deleted or not.
+
+    Returns False if the upstream must answer the call: it has no such assistant either, or `copy` is false.
+    """
+    if await io.read(lambda db: queries.cursor_exists(db, "assistants", io.settings.namespace, assistant_id)):
         return True
-    if not taking:
+    if not copy:
         return False
-    served = await _asked(io, f"/assistants/{quote(id_, safe='')}")
-    if served is None:
+    legacy_object = await _get_upstream(io, f"/assistants/{quote(assistant_id, safe='')}")
+    if legacy_object is None:
         return False
-    row = _row(io, "assistant", served)
-    await io.write(lambda db: queries.add_new(db, "assistants", row))
+    row = _row_from_upstream(io, "assistant", legacy_object)
+    await io.write(lambda db: queries.insert_if_absent(db, "assistants", row))
     return True
 
 
-async def _with_thread(io: IO, id_: str) -> bool:
-    """Copy a thread and its messages; False where only the upstream can answer for it."""
-    path = f"/threads/{quote(id_, safe='')}"
-    served = await _asked(io, path)
-    if served is None:
+async def _copy_thread(io: IO, thread_id: str) -> bool:
+    """Copy a thread and its messages; False if the upstream has no such thread."""
+    path = f"/threads/{quote(thread_id, safe='')}"
+    legacy_object = await _get_upstream(io, path)
+    if legacy_object is None:
         return False
-    await _is_idle(io, id_, path)
-    messages = await _messages(io, path, None)
-    thread = _row(io, "thread", served)
+    await _require_idle_thread(io, thread_id, path)
+    messages = await _upstream_message_rows(io, path, None)
+    thread = _row_from_upstream(io, "thread", legacy_object)
 
-    def work(db: Connection) -> bool:
-        new = queries.add_new(db, "threads", thread)  # another call may have been quicker
-        if new:
-            queries.add(db, "messages", messages)
-        return new
+    def insert_thread(db: Connection) -> bool:
+        is_new = queries.insert_if_absent(db, "threads", thread)  # a concurrent call may have copied it first
+        if is_new:
+            queries.insert_rows(db, "messages", messages)
+        return is_new
 
-    if await io.write(work) and (later := await _messages(io, path, messages[-1]["id"] if messages else None)):
-        # What came while we read; whoever writes from now on finds the thread here.
-        await io.write(lambda db: queries.add(db, "messages", later))
+    if await io.write(insert_thread) and (
+        later := await _upstream_message_rows(io, path, messages[-1]["id"] if messages else None)
+    ):
+        # Messages added upstream during the copy. From now on every call finds the thread here.
+        await io.write(lambda db: queries.insert_rows(db, "messages", later))
     return True
 
 
-async def _is_idle(io: IO, id_: str, path: str) -> None:
-    runs = await _asked(io, f"{path}/runs", ("limit", "100"))
+async def _require_idle_thread(io: IO, thread_id: str, path: str) -> None:
+    """Raise the recorded error if a run of the thread is active upstream: it would add messages after the copy."""
+    runs = await _get_upstream(io, f"{path}/runs", ("limit", "100"))
     for run in (runs or {}).get("data", ()):
         if run.get("status") in ACTIVE:
-            raise active_run(id_, run["id"])
+            raise run_already_active(thread_id, run["id"])
 
 
-async def _messages(io: IO, path: str, after: str | None) -> list[Json]:
-    """The rows of a thread's messages."""
-    found: list[Json] = []
+async def _upstream_message_rows(io: IO, path: str, after: str | None) -> list[Json]:
+    """Return the rows of a thread's messages upstream, oldest first, from the message after `after` on."""
+    rows: list[Json] = []
     while True:
         cursor = (("after", after),) if after else ()
-        page = await _asked(io, f"{path}/messages", ("limit", "100"), ("order", "asc"), *cursor)
+        page = await _get_upstream(io, f"{path}/messages", ("limit", "100"), ("order", "asc"), *cursor)
         data = (page or {}).get("data") or []
-        found += [_row(io, "thread.message", message) for message in data]
+        rows += [_row_from_upstream(io, "thread.message", message) for message in data]
         if not data or not (page or {}).get("has_more"):
-            return found
+            return rows
         after = data[-1]["id"]
 
 
-async def _asked(io: IO, path: str, *query: tuple[str, str]) -> Json | None:
-    """What the old API answers; None where it knows nothing of the kind."""
+async def _get_upstream(io: IO, path: str, *query: tuple[str, str]) -> Json | None:
+    """Return an object or list of the old API; None if it answers 404."""
     try:
         return await io.ask(Request("GET", path, query=query, legacy=True))
     except UpstreamError as error:
@@ -142,11 +159,11 @@ async def _asked(io: IO, path: str, *query: tuple[str, str]) -> Json | None:
         raise
 
 
-def _row(io: IO, kind: str, served: Json) -> Json:
-    return {"namespace": io.settings.namespace, **row_from_served(kind, served)}
+def _row_from_upstream(io: IO, kind: str, legacy_object: Json) -> Json:
+    return {"namespace": io.settings.namespace, **row_from_served(kind, legacy_object)}
 
 
-def _neither(thread_id: str, assistant_id: str) -> ApiError:
+def _unservable_run_error(thread_id: str, assistant_id: str) -> ApiError:
     text = (
         f"Thread {thread_id} is kept by assistants_compat, and assistant {assistant_id} is not among those that "
         "Settings(only=...) names: its run can be made neither here nor upstream."

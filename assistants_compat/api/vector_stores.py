@@ -1,6 +1,6 @@
-"""`/vector_stores` where a request names a generated file: the upstream gets its copy there.
+"""`/vector_stores` requests that name a generated file: they go upstream with the id of the file's upstream copy.
 
-Any other request is the upstream's: the handlers answer None, and it goes on untouched.
+For any other request a handler returns None, and the request goes upstream unchanged.
 """
 
 from __future__ import annotations
@@ -9,89 +9,96 @@ import json
 from urllib.parse import quote
 
 from ..engine.io import IO, Request
-from ..engine.uploads import mapped, uploads_of
+from ..engine.uploads import ensure_uploaded, upstream_copies
 from ..engine.vector_stores import store_path
 from ..store import queries
-from ..wire.exchange import Call, Reply, passed_on
+from ..wire.exchange import Call, Reply, forwarded_headers
 from ..wire.objects import Json, as_object
 
 
 async def create(io: IO, call: Call) -> Reply | None:
-    """POST a store with files."""
-    return await _added(io, call, "/vector_stores")
+    """Create a vector store with files: POST /vector_stores."""
+    return await _add_files(io, call, "/vector_stores")
 
 
 async def add_file(io: IO, call: Call) -> Reply | None:
-    """POST one file into a store."""
-    return await _added(io, call, f"{store_path(call.parts['store_id'])}/files")
+    """Add a file to a vector store: POST /vector_stores/{store_id}/files."""
+    return await _add_files(io, call, f"{store_path(call.path_params['store_id'])}/files")
 
 
 async def add_batch(io: IO, call: Call) -> Reply | None:
-    """POST several."""
-    return await _added(io, call, f"{store_path(call.parts['store_id'])}/file_batches")
+    """Add several files to a vector store: POST /vector_stores/{store_id}/file_batches."""
+    return await _add_files(io, call, f"{store_path(call.path_params['store_id'])}/file_batches")
 
 
 async def file(io: IO, call: Call) -> Reply | None:
-    """GET, POST or DELETE one that is in a store; without a copy upstream it is in none."""
-    ours = call.parts["file_id"]
-    row = await io.read(lambda db: queries.get(db, "files", io.settings.namespace, ours))
-    copy = None if row is None else uploads_of(row).get("assistants")
+    """Retrieve, update or delete a file of a vector store: GET, POST or DELETE .../files/{file_id}.
+
+    A generated file without an upstream copy is in no vector store; the upstream then answers for the unknown id.
+    """
+    file_id = call.path_params["file_id"]
+    row = await io.read(lambda db: queries.get(db, "files", io.settings.namespace, file_id))
+    copy = None if row is None else upstream_copies(row).get("assistants")
     if copy is None:
         return None
-    path = f"{store_path(call.parts['store_id'])}/files/{quote(copy, safe='')}{call.parts.get('rest', '')}"
-    body = _object(call) if call.method == "POST" else None
-    return await _answer(io, Request(call.method, path, body), {ours: copy})
+    path = f"{store_path(call.path_params['store_id'])}/files/{quote(copy, safe='')}{call.path_params.get('rest', '')}"
+    body = _body_of(call) if call.method == "POST" else None
+    return await _forward(io, Request(call.method, path, body), {file_id: copy})
 
 
 async def file_content(io: IO, call: Call) -> Reply | None:
-    """GET what was read from one that is in a store."""
-    return await file(io, Call(call.method, {**call.parts, "rest": "/content"}, call.query, call.body, call.headers))
+    """Retrieve the parsed content of a file of a vector store: GET .../files/{file_id}/content."""
+    return await file(
+        io, Call(call.method, {**call.path_params, "rest": "/content"}, call.query, call.body, call.headers)
+    )
 
 
-def _object(call: Call) -> Json:
-    """The body, which the upstream checks."""
+def _body_of(call: Call) -> Json:
+    """Return the request's JSON object, unchecked: the upstream checks it."""
     try:
         return as_object(json.loads(call.body))
-    except ValueError:
+    except ValueError:  # it names no file
         return {}
 
 
-async def _added(io: IO, call: Call, path: str) -> Reply | None:
-    body = _object(call)
-    known = await mapped(io, _named(body))
-    return await _answer(io, Request("POST", path, _with(body, known)), known) if known else None
+async def _add_files(io: IO, call: Call, path: str) -> Reply | None:
+    body = _body_of(call)
+    copies = await ensure_uploaded(io, _file_ids(body))
+    return await _forward(io, Request("POST", path, _with_upstream_ids(body, copies)), copies) if copies else None
 
 
-def _named(body: Json) -> list[str]:
-    """The files that a request names."""
+def _file_ids(body: Json) -> list[str]:
+    """Return the ids of the files that a request names, in `file_id`, `file_ids` or `files`."""
     files = body.get("files")
-    entries = [body, *(each for each in (files if isinstance(files, list) else ()) if isinstance(each, dict))]
-    several = body.get("file_ids")
-    ids = [*(entry.get("file_id") for entry in entries), *(several if isinstance(several, list) else ())]
+    entries = [body, *(entry for entry in (files if isinstance(files, list) else ()) if isinstance(entry, dict))]
+    file_ids = body.get("file_ids")
+    ids = [*(entry.get("file_id") for entry in entries), *(file_ids if isinstance(file_ids, list) else ())]
     return [id_ for id_ in ids if isinstance(id_, str)]
 
 
-def _with(body: Json, known: dict[str, str]) -> Json:
-    """The same request with the upstream's ids."""
+def _with_upstream_ids(body: Json, copies: dict[str, str]) -> Json:
+    """Return the request with the ids of upstream copies in place of those of generated files."""
     changed = dict(body)
     if isinstance(body.get("file_id"), str):
-        changed["file_id"] = known.get(body["file_id"], body["file_id"])
+        changed["file_id"] = copies.get(body["file_id"], body["file_id"])
     if isinstance(body.get("file_ids"), list):
-        changed["file_ids"] = [known.get(id_, id_) if isinstance(id_, str) else id_ for id_ in body["file_ids"]]
+        changed["file_ids"] = [copies.get(id_, id_) if isinstance(id_, str) else id_ for id_ in body["file_ids"]]
     if isinstance(body.get("files"), list):
-        changed["files"] = [_with(each, known) if isinstance(each, dict) else each for each in body["files"]]
+        changed["files"] = [
+            _with_upstream_ids(entry, copies) if isinstance(entry, dict) else entry for entry in body["files"]
+        ]
     return changed
 
 
-async def _answer(io: IO, request: Request, known: dict[str, str]) -> Reply:
-    """The upstream's answer, in which the file has our id."""
-    answer = await io.upstream.send(request)
-    headers = passed_on(answer.headers)
-    ours = {copy: id_ for id_, copy in known.items()}
+async def _forward(io: IO, request: Request, copies: dict[str, str]) -> Reply:
+    """Send a request and return the upstream's response, with the generated file's own id in it."""
+    response = await io.upstream.send(request)
+    headers = forwarded_headers(response.headers)
+    generated_ids = {copy: id_ for id_, copy in copies.items()}
     try:
-        told = json.loads(answer.body)
-    except ValueError:
-        told = None
-    if isinstance(told, dict) and told.get("id") in ours:
-        return Reply(answer.status, json.dumps({**told, "id": ours[told["id"]]}).encode(), headers)
-    return Reply(answer.status, answer.body, headers)
+        body = json.loads(response.body)
+    except ValueError:  # an error page of a gateway, for example
+        body = None
+    if isinstance(body, dict) and body.get("id") in generated_ids:
+        return Reply(response.status, json.dumps({**body, "id": generated_ids[body["id"]]}).encode(), headers)
+    return Reply(response.status, response.body, headers)

@@ -1,11 +1,14 @@
-"""The command line, `python -m assistants_compat`: what operators do beside the program that holds the client.
+"""The command line, `python -m assistants_compat`.
 
-What was asked for goes to stdout, as lines or with `--json`; everything else goes to stderr.  Exit codes: 0 when all of
-it was done, 1 when something could not be, 2 for wrong use.  A user's mistake is a line, never a traceback.
-One file a command; none imports another, all speak by `terminal`.
+Results go to stdout, as lines or with `--json`; everything else goes to stderr. Exit codes: 0 for success, 1 if
+something failed, 2 for wrong arguments or settings. A user's mistake is one line, never a traceback. Each command has a
+file of its own; no command imports another, and all of them print through `terminal`. Start reading at `terminal.py`.
 """
 
 from __future__ import annotations
+
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -13,14 +16,31 @@ from . import audit, cassettes, cassettes_check, demo, doctor, download, export,
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Files and runs of the Assistants API over the Responses API.\n\n"
-    "Settings come from ASSISTANTS_COMPAT_* variables. The client is made from OPENAI_API_KEY (and OPENAI_BASE_URL), "
-    "or from AZURE_OPENAI_API_KEY where AZURE_OPENAI_ENDPOINT is set; "
-    "without that key it asks with the tokens of who is signed in to Azure.",
+    help="Run, check and migrate code for the Assistants API over the Responses API.\n\n"
+    "Settings come from ASSISTANTS_COMPAT_* variables. The client uses OPENAI_API_KEY and OPENAI_BASE_URL. "
+    "If AZURE_OPENAI_ENDPOINT is set, it uses AZURE_OPENAI_API_KEY, or without that key your Azure sign-in.",
 )
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001 - Typer calls it so
+    if value:
+        typer.echo(f"assistants_compat {metadata.version('assistants_compat')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
 app.add_typer(audit.commands)
 app.add_typer(demo.commands)
 app.add_typer(doctor.commands)

@@ -1,4 +1,4 @@
-"""`audit`: where a code base uses the Assistants API, and what becomes of each use."""
+"""`audit`: lists where a code base uses the Assistants API, and what this library does with each use."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ import typer
 from ..tools import audit as audits
 from ..tools.audit import report
 from ..tools.audit.findings import SEVERITY
-from .terminal import NOT_DONE, WRONG_USE, AsJson, examples, say, show, stop
+from .terminal import (
+    EXIT_FAILURE,
+    EXIT_USAGE,
+    JsonOption,
+    examples,
+    exit_with_error,
+    print_result,
+    print_to_stderr,
+    quantity,
+)
 
 commands = typer.Typer(rich_markup_mode=None)
-_FAILS = {"any": SEVERITY, "differs": SEVERITY[1:], "unsupported": SEVERITY[-1:], "never": ()}
+_FAILING_VERDICTS = {"any": SEVERITY, "differs": SEVERITY[1:], "unsupported": SEVERITY[-1:], "never": ()}
 
 
 @commands.command(
@@ -22,34 +31,36 @@ _FAILS = {"any": SEVERITY, "differs": SEVERITY[1:], "unsupported": SEVERITY[-1:]
     )
 )
 def audit(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Folders and files, Python and notebooks.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Folders, Python files and notebooks to read.")],
     *,
-    form: Annotated[
-        Literal["text", "json", "markdown"], typer.Option("--format", help="How it is written to stdout.")
+    output_format: Annotated[
+        Literal["text", "json", "markdown"], typer.Option("--format", help="The output format.")
     ] = "text",
     fail_on: Annotated[
         Literal["any", "differs", "unsupported", "never"],
-        typer.Option(help="Exit with 1 for any use, for what does not simply work, for what needs an edit, or never."),
+        typer.Option(
+            help="Which uses make the exit code 1: any use, uses that do not work unchanged (differs), "
+            "uses that need an edit (unsupported), or never."
+        ),
     ] = "any",
-    everything: Annotated[
-        bool, typer.Option("--all", help="Read environments, caches and what .gitignore names, too.")
+    read_all: Annotated[
+        bool, typer.Option("--all", help="Also read virtual environments, caches and files that .gitignore names.")
     ] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """List every use of the Assistants API by file and line, what becomes of it here, and the native call.
+    """List every use of the Assistants API by file and line, what this library does with it, and the native call.
 
-    The code is parsed and never run. The exit code is 0 when nothing is found, and 1 when there are uses
-    (see --fail-on).
+    The code is parsed and never run. By default the exit code is 1 if there is any use, else 0.
     """
     for path in paths:
         if not path.exists():
-            stop(f"{path} does not exist", WRONG_USE)
-    done = audits.audit(paths, everything=everything)
-    if done.skipped:
-        say(f"assistants_compat: {len(done.skipped)} folders and files passed over (--all reads them)")
-    if as_json or form == "json":
-        show([], report.as_json(done))
+            exit_with_error(f"{path} does not exist", EXIT_USAGE)
+    result = audits.audit(paths, include_ignored=read_all)
+    if result.skipped:
+        print_to_stderr(f"assistants_compat: skipped {quantity(len(result.skipped), 'path')} (--all reads everything)")
+    if as_json or output_format == "json":
+        print_result([], report.as_json(result))
     else:
-        show(report.text(done) if form == "text" else report.markdown(done), None)
-    if any(found.verdict in _FAILS[fail_on] for found in done.uses):
-        raise typer.Exit(NOT_DONE)
+        print_result(report.text(result) if output_format == "text" else report.markdown(result), None)
+    if any(use.verdict in _FAILING_VERDICTS[fail_on] for use in result.uses):
+        raise typer.Exit(EXIT_FAILURE)

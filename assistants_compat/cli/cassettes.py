@@ -1,4 +1,4 @@
-"""`cassettes`: what is done with recordings of a test suite."""
+"""`cassettes`: shows recordings of a test suite, and converts them to the Responses API."""
 
 from __future__ import annotations
 
@@ -12,92 +12,118 @@ import typer
 
 from ..recordings import check, vcr_yaml
 from ..recordings.convert import play
-from ..recordings.show import lines
-from .terminal import NOT_DONE, WRONG_USE, AsJson, examples, say, show, stop
-
-commands = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, help="Recordings of a test suite (VCR.py's YAML, extra `pytest`)."
+from ..recordings.show import summary_lines
+from .terminal import (
+    EXIT_FAILURE,
+    EXIT_USAGE,
+    JsonOption,
+    examples,
+    exit_with_error,
+    no_recordings_message,
+    print_result,
+    print_to_stderr,
+    quantity,
 )
 
-File = Annotated[Path, typer.Argument(help="A recording.", show_default=False)]
-Files = Annotated[list[Path], typer.Argument(help="Recordings, or directories of them.", show_default=False)]
+commands = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Check, convert and show recordings, the VCR.py cassettes of a test suite (needs the extra `pytest`).",
+)
+
+RecordingArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A recording (YAML).", show_default=False)]
+RecordingsArgument = Annotated[
+    list[Path],
+    typer.Argument(metavar="PATH", help="Recordings (YAML), or directories that contain them.", show_default=False),
+]
 
 
-@commands.command(name="show", epilog=examples("cassettes show tests/cassettes/test_chat/test_answer.yaml"))
-def show_one(cassette: File, *, as_json: AsJson = False) -> None:
-    """Write one recording to stdout as lines that a person reads: no headers, no secrets, streams as counts."""
-    told = list(lines(read(cassette)))
-    show(told, {"lines": told} if as_json else None)
+@commands.command(name="show", epilog=examples("cassettes show tests/cassettes/chat.yaml"))
+def show(path: RecordingArgument, *, as_json: JsonOption = False) -> None:
+    """Print a recording in readable form, without headers and secrets, and with counts of streamed events."""
+    shown = list(summary_lines(read_recording(path)))
+    print_result(shown, {"lines": shown} if as_json else None)
 
 
-@commands.command(epilog=examples("cassettes convert tests/cassettes --to tests/cassettes-responses"))
+@commands.command(epilog=examples("cassettes convert tests/cassettes --to converted"))
 def convert(
-    old: Files,
-    to: Annotated[Path, typer.Option("--to", help="Where the new recordings go.", show_default=False)],
+    paths: RecordingsArgument,
+    to: Annotated[Path, typer.Option("--to", help="Directory for the new recordings.", show_default=False)],
     *,
-    partly: Annotated[bool, typer.Option("--partly", help="Write also what could not be converted whole.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
-    as_json: AsJson = False,
+    partly: Annotated[
+        bool, typer.Option("--partly", help="Also write recordings with calls that could not be converted.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Turn recordings of the Assistants API into recordings of the Responses API, for the same tests.
+    """Convert recordings of the Assistants API into recordings of the Responses API, for the same tests.
 
-    The old calls are played through assistants_compat over an upstream that answers as recorded; nothing is sent
-    anywhere. What is not known, what cannot be converted and what a test will see differently is said line by line.
-    A recording without such calls is copied; what is no recording is said and left out.
+    It plays the old calls through assistants_compat against an upstream that answers as recorded; nothing is sent over
+    the network. It prints one line for each thing that is unknown, that cannot be converted or that a test will see
+    differently. It copies recordings without Assistants calls, and reports and skips files that are not recordings.
     """
-    logging.getLogger("assistants_compat").addHandler(logging.NullHandler())  # what it would say is in the report
+    # The report has what the log would say; without a handler Python prints warnings on stderr.
+    logging.getLogger("assistants_compat").addHandler(logging.NullHandler())
     report: dict[str, Any] = {}
-    told: list[str] = []
+    summaries: list[str] = []
     failed = False
-    for path, target in _targets(old, to, force=force).items():
+    for path, target in _target_paths(paths, to, force=force).items():
         try:
-            converted = play.convert(vcr_yaml.load(path))
+            conversion = play.convert(vcr_yaml.load(path))
         except (vcr_yaml.CassetteError, OSError) as error:
-            if path in old:
-                stop(_trouble(path, error), WRONG_USE)
+            if path in paths:  # named by the user, not just found in a directory
+                exit_with_error(_error_message(path, error), EXIT_USAGE)
             failed = True
-            say(f"left out: {_trouble(path, error)}")
-            report[str(path)] = {"to": None, "unreadable": _trouble(path, error)}
+            print_to_stderr(f"skipped: {_error_message(path, error)}")
+            report[str(path)] = {"to": None, "unreadable": _error_message(path, error)}
             continue
-        is_whole = not converted.refused
-        failed = failed or not is_whole
-        if is_whole or partly:
-            _write(target, vcr_yaml.dump(converted.document))
-            for leak in dict.fromkeys(check.found_in(converted.document, ())):
-                say(f"{path}: kept from the old recording: {leak}")
-        for line in _unlike(converted):
-            say(f"{path}: {line}")
-        report[str(path)] = _as_json(converted, target if is_whole or partly else None)
-        told.append(f"{path}: {_in_words(converted)}" + (f" -> {target}" if is_whole or partly else ", not written"))
-    if not told:
-        stop("there is no recording", WRONG_USE)
-    show(told, report if as_json else None)
+        is_complete = not conversion.refused
+        failed = failed or not is_complete
+        if is_complete or partly:
+            _write(target, vcr_yaml.dump(conversion.document))
+            for leak in dict.fromkeys(check.leaks_in_document(conversion.document, ())):
+                print_to_stderr(f"{path}: copied from the old recording, check it: {leak}")
+        for line in _difference_lines(conversion):
+            print_to_stderr(f"{path}: {line}")
+        report[str(path)] = _as_json(conversion, target if is_complete or partly else None)
+        outcome = f" -> {target}" if is_complete or partly else ", not written"
+        summaries.append(f"{path}: {_summary(conversion)}{outcome}")
+    if not summaries:
+        exit_with_error(no_recordings_message(paths), EXIT_USAGE)
+    print_result(summaries, report if as_json else None)
     if failed:
-        raise typer.Exit(NOT_DONE)
+        raise typer.Exit(EXIT_FAILURE)
 
 
-def _targets(given: list[Path], to: Path, *, force: bool) -> dict[Path, Path]:
-    """Where each recording goes; what would be written over is wrong use before anything is written."""
-    found = dict(_found(given))
-    if not found:
-        stop("there is no recording", WRONG_USE)
-    targets = {path: to / name for path, name in found.items()}
+def _target_paths(paths: list[Path], to: Path, *, force: bool) -> dict[Path, Path]:
+    """Return the new path of each recording; exits before anything is written if a file would be overwritten."""
+    recordings = dict(_find_recordings(paths))
+    if not recordings:
+        exit_with_error(no_recordings_message(paths), EXIT_USAGE)
+    targets = {path: to / name for path, name in recordings.items()}
     for target, count in Counter(targets.values()).items():
         if count > 1:
-            stop(f"{target} would be written {count} times: convert these apart.", WRONG_USE)
+            exit_with_error(
+                f"{target} would be written {count} times: convert these directories separately.", EXIT_USAGE
+            )
         if target.exists() and not force:
-            stop(f"{target} is there already (--force writes over it).", WRONG_USE)
+            exit_with_error(
+                f"{target} exists already: choose another directory, or use --force to overwrite it.", EXIT_USAGE
+            )
         if target.suffix == ".json":
-            stop(f"{target} would hold YAML, which is what is written: save it as YAML first.", WRONG_USE)
+            exit_with_error(
+                f"{target} would contain YAML, the only format that is written: save the recording as .yaml first.",
+                EXIT_USAGE,
+            )
     return targets
 
 
-def _found(given: list[Path]) -> Iterator[tuple[Path, Path]]:
-    """Each recording, and its name below what was given."""
-    for path in given:
+def _find_recordings(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
+    """Yield each recording and its path relative to the directory in which it was found."""
+    for path in paths:
         if path.is_dir():
-            for found in check.files([path]):
-                yield found, found.relative_to(path)
+            for recording in check.yaml_files([path]):
+                yield recording, recording.relative_to(path)
         else:
             yield path, Path(path.name)
 
@@ -107,57 +133,69 @@ def _write(target: Path, text: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, "utf-8")
     except OSError as error:
-        stop(f"{target}: {error.strerror}")
+        exit_with_error(f"{target}: {error.strerror}")
 
 
-def _in_words(converted: play.Converted) -> str:
-    if not converted.is_old:
-        return "no Assistants traffic, copied"
-    same, every = converted.share()
-    calls = [each for each in converted.outcomes if each.kind != "copied"]
-    return f"{len(calls) - len(converted.refused)} of {len(calls)} calls, {same} of {every} fields as recorded"
+def _summary(conversion: play.Conversion) -> str:
+    if not conversion.has_legacy_calls:
+        return "no Assistants calls, copied"
+    same, total = conversion.count_fields()
+    calls = [outcome for outcome in conversion.outcomes if outcome.kind != "copied"]
+    converted = len(calls) - len(conversion.refused)
+    return f"{converted} of {quantity(len(calls), 'call')} converted, {same} of {quantity(total, 'field')} as recorded"
 
 
-def _unlike(converted: play.Converted) -> Iterator[str]:
-    """What is not known, not converted, or not as recorded; fields that are only new, and times, are counted."""
-    yield from converted.troubles
+def _difference_lines(conversion: play.Conversion) -> Iterator[str]:
+    """Yield what is unknown, not converted, or not as recorded.
+
+    New fields are left out, and times that differ are only counted.
+    """
+    yield from conversion.warnings
     times = 0
-    for outcome in converted.outcomes:
-        where = f"interaction {outcome.number} ({outcome.call})"
+    for outcome in conversion.outcomes:
+        interaction = f"interaction {outcome.number} ({outcome.call})"
         if outcome.kind == "refused":
-            yield f"{where} cannot be converted: {outcome.reason}"
-        for each in outcome.differing:
-            times += each.is_time
-            if not (each.is_new or each.is_time):
-                yield f"{where}: {each}"
+            yield f"{interaction} cannot be converted: {outcome.reason}"
+        for difference in outcome.differences:
+            times += difference.is_time
+            if not (difference.is_new or difference.is_time):
+                yield f"{interaction}: {difference}"
     if times:
-        yield f"{times} recorded time(s) differ: a run's messages and steps have the time of the call that showed them"
+        changed = "1 recorded time differs" if times == 1 else f"{times} recorded times differ"
+        yield f"{changed}: a run's messages and steps get the time of the call that first returned them"
 
 
-def _as_json(converted: play.Converted, target: Path | None) -> dict[str, Any]:
-    same, every = converted.share()
+def _as_json(conversion: play.Conversion, target: Path | None) -> dict[str, Any]:
+    same, total = conversion.count_fields()
     return {
         "to": None if target is None else str(target),
-        "fields": every,
+        "fields": total,
         "same": same,
-        "unknown": converted.troubles,
-        "refused": [{"number": each.number, "call": each.call, "reason": each.reason} for each in converted.refused],
+        "unknown": conversion.warnings,
+        "refused": [
+            {"number": outcome.number, "call": outcome.call, "reason": outcome.reason} for outcome in conversion.refused
+        ],
         "differs": [
-            {"number": outcome.number, "field": each.where, "recorded": each.recorded, "now": each.now}
-            for outcome in converted.outcomes
-            for each in outcome.differing
+            {
+                "number": outcome.number,
+                "field": difference.path,
+                "recorded": difference.recorded,
+                "now": difference.current,
+            }
+            for outcome in conversion.outcomes
+            for difference in outcome.differences
         ],
     }
 
 
-def read(cassette: Path) -> list[vcr_yaml.Exchange]:
-    """The exchanges of a file; one that cannot be read is wrong use."""
+def read_recording(path: Path) -> list[vcr_yaml.Exchange]:
+    """Return the exchanges of a recording; a file that cannot be read is a usage error."""
     try:
-        return vcr_yaml.exchanges_from_document(vcr_yaml.load(cassette))
+        return vcr_yaml.exchanges_from_document(vcr_yaml.load(path))
     except (vcr_yaml.CassetteError, OSError) as error:
-        stop(_trouble(cassette, error), WRONG_USE)
+        exit_with_error(_error_message(path, error), EXIT_USAGE)
 
 
-def _trouble(cassette: Path, error: vcr_yaml.CassetteError | OSError) -> str:
-    said = str(error) if isinstance(error, vcr_yaml.CassetteError) else str(error.strerror)
-    return said if str(cassette) in said else f"{cassette}: {said}"
+def _error_message(path: Path, error: vcr_yaml.CassetteError | OSError) -> str:
+    message = str(error) if isinstance(error, vcr_yaml.CassetteError) else str(error.strerror)
+    return message if str(path) in message else f"{path}: {message}"

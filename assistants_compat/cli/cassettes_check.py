@@ -1,4 +1,4 @@
-"""`cassettes check`: recordings that hold secrets, or requests that no test plays."""
+"""`cassettes check`: finds secrets in recordings, and requests that no test plays."""
 
 from __future__ import annotations
 
@@ -10,82 +10,101 @@ import typer
 
 from ..recordings import check as checking
 from ..recordings import vcr_yaml
-from .terminal import NOT_DONE, WRONG_USE, AsJson, examples, say, show, stop
+from .terminal import (
+    EXIT_FAILURE,
+    EXIT_USAGE,
+    JsonOption,
+    examples,
+    exit_with_error,
+    no_recordings_message,
+    print_result,
+    print_to_stderr,
+    quantity,
+)
 
 commands = typer.Typer(rich_markup_mode=None)
 
-Places = Annotated[list[Path], typer.Argument(help="Recordings, or folders of them.", show_default=False)]
+RecordingsArgument = Annotated[
+    list[Path],
+    typer.Argument(metavar="PATH", help="Recordings (YAML), or directories that contain them.", show_default=False),
+]
 
 
 @commands.command(
     epilog=examples(
         "cassettes check tests/cassettes",
-        "cassettes check tests --played played.json    # after: pytest --assistants-compat-played=played.json",
+        "cassettes check tests --played played.json",
     ),
 )
 def check(
-    places: Places,
+    paths: RecordingsArgument,
     *,
     played: Annotated[
-        Path | None, typer.Option(help="What `pytest --assistants-compat-played=FILE` wrote, over the whole suite.")
+        Path | None,
+        typer.Option(help="The file that `pytest --assistants-compat-played=FILE` wrote in a run of the whole suite."),
     ] = None,
     harmless: Annotated[
-        list[str] | None, typer.Option(help="A regular expression of what looks like a secret and is none.")
+        list[str] | None,
+        typer.Option(help="A regular expression for text that looks like a secret but is harmless; can be repeated."),
     ] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Look for secrets in recordings, and with --played for requests that no test plays.
+    """Find secrets in recordings and, with --played, requests that no test plays.
 
-    What is found is a line each; the exit code is 1 then. No secret is shown, only its first four characters.
+    It prints one line for each problem, with at most the first four characters of a secret. The exit code is 1 if there
+    is a problem.
     """
-    known = _patterns(harmless or [])
-    unplayed = None if played is None else _played(played)
+    harmless_patterns = _compile_patterns(harmless or [])
+    unplayed_by_path = None if played is None else _read_unplayed(played)
     lines: list[str] = []
-    counted = old = 0
-    for path in checking.files(places):
+    recordings = with_legacy_calls = 0
+    for path in checking.yaml_files(paths):
         try:
             document = vcr_yaml.load(path)
         except OSError as error:
-            stop(f"{path}: {error.strerror}", WRONG_USE)
+            exit_with_error(f"{path}: {error.strerror}", EXIT_USAGE)
         except vcr_yaml.CassetteError as error:
-            if path in places:
-                stop(str(error), WRONG_USE)
-            continue  # a folder of tests has other YAML too
+            if path in paths:
+                exit_with_error(str(error), EXIT_USAGE)
+            continue  # a directory of tests may contain other YAML
         try:
-            found = [f"{path}: {leak}" for leak in checking.found_in(document, known)]
-            if unplayed is not None:
-                found += [f"{path}: {said}" for said in _unplayed(checking.calls(document), path, unplayed)]
-            old += checking.is_of_the_old_service(document)
-        except vcr_yaml.CassetteError as error:  # whatever it holds was not looked at
-            found = [f"{path}: {error}"]
-        counted += 1
-        lines += dict.fromkeys(found)
-    if not counted:
-        stop("there is no recording", WRONG_USE)
-    say(f"{counted} recordings, {old} of the old service: {len(lines) or 'nothing'} found")
-    show(lines, {"recordings": counted, "old": old, "found": lines} if as_json else None)
+            problems = [f"{path}: {leak}" for leak in checking.leaks_in_document(document, harmless_patterns)]
+            if unplayed_by_path is not None:
+                requests = checking.request_lines(document)
+                problems += [f"{path}: {line}" for line in _unplayed_lines(requests, path, unplayed_by_path)]
+            with_legacy_calls += checking.has_legacy_requests(document)
+        except vcr_yaml.CassetteError as error:  # it was not checked, so it must not look clean
+            problems = [f"{path}: {error}"]
+        recordings += 1
+        lines += dict.fromkeys(problems)
+    if not recordings:
+        exit_with_error(no_recordings_message(paths), EXIT_USAGE)
+    found = quantity(len(lines), "problem") if lines else "no problems"
+    print_to_stderr(f"{quantity(recordings, 'recording')}, {with_legacy_calls} with Assistants calls: {found} found")
+    print_result(lines, {"recordings": recordings, "old": with_legacy_calls, "found": lines} if as_json else None)
     if lines:
-        raise typer.Exit(NOT_DONE)
+        raise typer.Exit(EXIT_FAILURE)
 
 
-def _unplayed(calls: list[str], path: Path, unplayed: dict[str, list[int]]) -> list[str]:
-    left = unplayed.get(str(path.resolve()))
-    if left is None:
-        return ["no test opens it"]
-    return [f"{index + 1}. {calls[index]} is played by no test" for index in left if index < len(calls)]
+def _unplayed_lines(requests: list[str], path: Path, unplayed_by_path: dict[str, list[int]]) -> list[str]:
+    unplayed = unplayed_by_path.get(str(path.resolve()))
+    if unplayed is None:
+        return ["no test opens this recording"]
+    # The file can be older than the recording, so an index may be too large.
+    return [f"{index + 1}. no test plays {requests[index]}" for index in unplayed if index < len(requests)]
 
 
-def _patterns(given: list[str]) -> list[re.Pattern[str]]:
+def _compile_patterns(expressions: list[str]) -> list[re.Pattern[str]]:
     try:
-        return [re.compile(pattern) for pattern in given]
+        return [re.compile(expression) for expression in expressions]
     except re.error as error:
-        stop(f"--harmless is no regular expression: {error}", WRONG_USE)
+        exit_with_error(f"--harmless {error.pattern!r} is not a valid regular expression: {error}", EXIT_USAGE)
 
 
-def _played(file: Path) -> dict[str, list[int]]:
+def _read_unplayed(file: Path) -> dict[str, list[int]]:
     try:
-        return checking.played(file)
+        return checking.unplayed_requests(file)
     except OSError as error:
-        stop(f"{file}: {error.strerror}", WRONG_USE)
+        exit_with_error(f"{file}: {error.strerror}", EXIT_USAGE)
     except ValueError as error:
-        stop(f"{file}: {error}", WRONG_USE)
+        exit_with_error(f"{file}: {error}", EXIT_USAGE)

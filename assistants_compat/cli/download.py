@@ -1,4 +1,4 @@
-"""`download`: every generated file of a run, a message, a thread or a response."""
+"""`download`: saves the generated files of a run, message, thread or response."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import typer
 
 from ..errors import DownloadError
 from ..tools.downloads import download_files
-from .terminal import WRONG_USE, AsJson, client_from_environment, examples, say_failed, show, stop, troubles_said
+from .terminal import (
+    EXIT_USAGE,
+    JsonOption,
+    client_from_environment,
+    examples,
+    exit_with_error,
+    print_result,
+    report_errors,
+    report_failures,
+)
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -19,37 +28,42 @@ commands = typer.Typer(rich_markup_mode=None)
     epilog=examples("download thread_abc", "download thread_abc --run run_abc --to reports", "download resp_abc --json")
 )
 def download(  # noqa: PLR0913 - one for each option
-    thing: Annotated[str | None, typer.Argument(help="A thread (thread_...) or a native response (resp_...).")] = None,
+    id_: Annotated[
+        str | None, typer.Argument(metavar="ID", help="A thread (thread_...) or a native response (resp_...).")
+    ] = None,
     *,
-    thread: Annotated[str | None, typer.Option(help="The thread, if it is not the argument.")] = None,
+    thread: Annotated[str | None, typer.Option(help="The thread, instead of ID.")] = None,
     run: Annotated[str | None, typer.Option(help="Only the files of this run of the thread.")] = None,
     message: Annotated[str | None, typer.Option(help="Only the files of this message of the thread.")] = None,
-    to: Annotated[Path, typer.Option("--to", help="The directory; it is made if it is not there.")] = Path("downloads"),
-    as_json: AsJson = False,
+    to: Annotated[Path, typer.Option("--to", help="Directory for the files; created if missing.")] = Path("downloads"),
+    as_json: JsonOption = False,
 ) -> None:
-    """Download every file that Code Interpreter made, and write their paths.
+    """Download every file that Code Interpreter generated, and print the paths.
 
-    Nothing that is in the directory is overwritten.
+    Existing files are never overwritten.
     """
-    given = thing or thread
-    if given is None or (thing is not None and thread is not None):
-        stop("one thread or response is needed: download thread_..., or download resp_...", WRONG_USE)
-    is_thread = given.startswith("thread_")
-    if not is_thread and (run is not None or message is not None or not given.startswith("resp_")):
-        stop(f"{given} is no thread: give --thread thread_... for a run or a message of it", WRONG_USE)
+    source_id = id_ or thread
+    if source_id is None or (id_ is not None and thread is not None):
+        exit_with_error("give exactly one thread or response: download thread_... or download resp_...", EXIT_USAGE)
+    is_thread = source_id.startswith("thread_")
+    if not is_thread and (run is not None or message is not None or not source_id.startswith("resp_")):
+        exit_with_error(
+            f"{source_id} is not a thread id: give thread_..., or resp_... without --run and --message",
+            EXIT_USAGE,
+        )
     if run is not None and message is not None:
-        stop("--run and --message exclude each other", WRONG_USE)
+        exit_with_error("give --run or --message, not both", EXIT_USAGE)
     failed: Mapping[str, str] = {}
-    with troubles_said(), client_from_environment() as client:
-        wanted: Any = given
+    with report_errors(), client_from_environment() as client:
+        source: Any = source_id
         if run is not None:
-            wanted = client.beta.threads.runs.retrieve(run, thread_id=given)
+            source = client.beta.threads.runs.retrieve(run, thread_id=source_id)
         elif message is not None:
-            wanted = client.beta.threads.messages.retrieve(message, thread_id=given)
+            source = client.beta.threads.messages.retrieve(message, thread_id=source_id)
         try:
-            paths = download_files(client, wanted, to)
+            paths = download_files(client, source, to)
         except DownloadError as error:
             paths, failed = error.paths, error.failed
-    shown = [str(path) for path in paths]
-    show(shown, {"files": shown, "failed": dict(failed)} if as_json else None)
-    say_failed(failed)
+    saved = [str(path) for path in paths]
+    print_result(saved, {"files": saved, "failed": dict(failed)} if as_json else None)
+    report_failures(failed)

@@ -1,4 +1,4 @@
-"""`export`: everything in the store as the old API served it."""
+"""`export`: writes everything in the store, in the shapes of the Assistants API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import typer
 
 from ..settings import Settings
 from ..tools.transfer import export_objects
-from .terminal import WRONG_USE, AsJson, examples, say_failed, show, stop, troubles_said
+from .terminal import (
+    EXIT_USAGE,
+    JsonOption,
+    examples,
+    exit_with_error,
+    print_result,
+    quantity,
+    report_errors,
+    report_failures,
+)
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -18,21 +27,22 @@ commands = typer.Typer(rich_markup_mode=None)
 @commands.command(epilog=examples("export --to backup", "export --to backup --json"))
 def export(
     *,
-    to: Annotated[Path, typer.Option("--to", help="A directory that is not there yet, or empty.")],
-    as_json: AsJson = False,
+    to: Annotated[Path, typer.Option("--to", help="A new or empty directory.")],
+    as_json: JsonOption = False,
 ) -> None:
-    """Write all assistants, threads, messages, runs, run steps and generated files of the namespace.
+    """Export all assistants, threads, messages, runs, run steps and generated files of the namespace.
 
-    JSON lines in the shapes of the old API, and the bytes of the files; import takes them back, into any database.
+    The output is JSON lines in the shapes of the Assistants API, and the bytes of the files. Use import to read it into
+    any database.
     """
     try:
-        with troubles_said():
-            done = export_objects.export(Settings(), to)
-    except export_objects.TakenDirectoryError:
-        stop(f"{to} is not an empty directory: choose another", WRONG_USE)
-    words = ", ".join(f"{number} {name}" for name, number in done.written.items())
-    show(
-        [f"{to}: {words}, {done.bytes} bytes of files"],
-        {**dataclasses.asdict(done), "to": str(to)} if as_json else None,
+        with report_errors():
+            result = export_objects.export(Settings(), to)
+    except export_objects.DirectoryNotEmptyError:
+        exit_with_error(f"{to} is not an empty directory: choose a new or empty one", EXIT_USAGE)
+    counts = [quantity(number, name.removesuffix("s").replace("_", " ")) for name, number in result.written.items()]
+    print_result(
+        [f"{to}: {', '.join(counts)} ({quantity(result.bytes, 'byte')})"],
+        {**dataclasses.asdict(result), "to": str(to)} if as_json else None,
     )
-    say_failed(done.failed)
+    report_failures(result.failed)

@@ -1,4 +1,4 @@
-"""`import`: saved objects of the old API into the store."""
+"""`import`: reads saved objects of the Assistants API, and files of assistants, into the store."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from ..engine.saved.assistants_file import Applied
+from ..engine.saved.assistants_file import ApplyReport
 from ..settings import Settings
-from ..tools.transfer.import_objects import Imported, import_assistants, import_objects
-from .terminal import NOT_DONE, AsJson, examples, say, show, troubles_said
+from ..tools.transfer.import_objects import ImportResult, import_assistants, import_objects
+from .terminal import EXIT_FAILURE, JsonOption, examples, print_result, print_to_stderr, quantity, report_errors
 
 commands = typer.Typer(rich_markup_mode=None)
 
-_DECLARING = (".toml", ".yaml", ".yml")
-_SHOWN = 20  # ids of a kind; all are in --json
+_ASSISTANTS_FILE_SUFFIXES = (".toml", ".yaml", ".yml")
+_MAX_SHOWN_IDS = 20  # in a line of output; --json has all
 
 
 @commands.command(
@@ -30,69 +30,81 @@ _SHOWN = 20  # ids of a kind; all are in --json
 )
 def import_(
     paths: Annotated[
-        list[Path], typer.Argument(help="Files (.json, .jsonl, .ndjson), directories of them, .toml, .yaml.")
+        list[Path],
+        typer.Argument(
+            metavar="PATH", help="Files (.json, .jsonl, .ndjson), directories of these, or .toml and .yaml files."
+        ),
     ],
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be taken, and write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be imported, and write nothing.")
+    ] = False,
     oldest_first: Annotated[
         bool,
         typer.Option(
-            "--oldest-first", help="Lists whose times do not tell begin with the oldest, not the newest as served."
+            "--oldest-first",
+            help="If the times of a list do not show its order, read it as oldest first. The default is newest first, "
+            "as the API sent it.",
         ),
     ] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Take saved assistants, threads, messages, runs and run steps into the store, with their ids and times.
+    """Import saved assistants, threads, messages, runs and run steps with their ids and times.
 
-    Lists as the old API served them, JSON lines, or what export wrote. What is there already stays as it is, so the
-    same command goes on after an interruption. A .toml or .yaml file is one of assistants as code: it is applied as a
-    whole, and with --dry-run it is said where the store is otherwise. A line to stderr for each object that
-    could not be taken.
+    The input is lists as the Assistants API sent them, JSON lines, or the output of export. Objects that are already in
+    the store do not change, so you can run an interrupted import again. A .toml or .yaml file describes assistants: it
+    is applied as a whole, and --dry-run prints where the store differs. Import prints one line on stderr for each
+    object it cannot import.
     """
-    files = [path for path in paths if path.suffix.lower() in _DECLARING]
-    saved = [path for path in paths if path not in files]
-    with troubles_said():
+    assistants_files = [path for path in paths if path.suffix.lower() in _ASSISTANTS_FILE_SUFFIXES]
+    saved_paths = [path for path in paths if path not in assistants_files]
+    with report_errors():
         settings = Settings()
-        applied = [(path, import_assistants(settings, path, dry_run=dry_run)) for path in files]
-        done = import_objects(settings, saved, _refused, dry_run=dry_run, oldest_first=oldest_first)
-    lines = [line for path, each in applied for line in _applied_in_words(path, each, dry_run=dry_run)]
-    as_one = {
-        "declared": {str(path): dataclasses.asdict(each) for path, each in applied},
-        **_as_json(done, dry_run=dry_run),
+        applied = [(path, import_assistants(settings, path, dry_run=dry_run)) for path in assistants_files]
+        result = import_objects(settings, saved_paths, _print_refusal, dry_run=dry_run, oldest_first=oldest_first)
+    lines = [line for path, report in applied for line in _assistants_file_lines(path, report, dry_run=dry_run)]
+    json_object = {
+        "declared": {str(path): dataclasses.asdict(report) for path, report in applied},
+        **_as_json(result, dry_run=dry_run),
     }
-    show([*lines, *(_in_words(done, dry_run=dry_run) if saved else [])], as_one if as_json else None)
-    if done.refused or any(each.deleted for _, each in applied):
-        raise typer.Exit(NOT_DONE)
+    print_result(
+        [*lines, *(_summary_lines(result, dry_run=dry_run) if saved_paths else [])], json_object if as_json else None
+    )
+    if result.refused or any(report.deleted for _, report in applied):
+        raise typer.Exit(EXIT_FAILURE)
 
 
-def _applied_in_words(path: Path, done: Applied, *, dry_run: bool) -> list[str]:
-    verb = "would be" if dry_run else "was"
-    lines = [f"{id_}: {verb} made" for id_ in done.new]
-    lines += [f"{id_}: {verb} changed: {', '.join(names)}" for id_, names in done.changed.items()]
-    lines += [f"{id_}: was deleted here, and stays so" for id_ in done.deleted]
-    return [*lines, f"{path}: {done.same} assistants as they are there"]
+def _assistants_file_lines(path: Path, report: ApplyReport, *, dry_run: bool) -> list[str]:
+    would_be = "would be " if dry_run else ""
+    lines = [f"{id_}: {would_be}created" for id_ in report.new]
+    lines += [f"{id_}: {would_be}changed: {', '.join(names)}" for id_, names in report.changed.items()]
+    lines += [f"{id_}: not created, because it was deleted in the store" for id_ in report.deleted]
+    return [*lines, f"{path}: {quantity(report.same, 'assistant')} unchanged"]
 
 
-def _refused(place: str, why: str) -> None:
-    say(f"{place}: {why}")
+def _print_refusal(location: str, reason: str) -> None:
+    print_to_stderr(f"{location}: {reason}")
 
 
-def _as_json(done: Imported, *, dry_run: bool) -> dict[str, Any]:
-    return {**dataclasses.asdict(done), "dry_run": dry_run}
+def _as_json(result: ImportResult, *, dry_run: bool) -> dict[str, Any]:
+    return {**dataclasses.asdict(result), "dry_run": dry_run}
 
 
-def _in_words(done: Imported, *, dry_run: bool) -> list[str]:
-    verb = "would be taken" if dry_run else "taken"
-    taken = ", ".join(f"{number} {word}" for word, number in done.taken.items()) or "nothing"
-    lines = [f"{taken} {verb}", f"{done.there} already there, {done.refused} not taken"]
+def _summary_lines(result: ImportResult, *, dry_run: bool) -> list[str]:
+    would_be = "would be " if dry_run else ""
+    counts = [quantity(number, kind.removesuffix("s")) for kind, number in result.taken.items()]
+    lines = [
+        f"{', '.join(counts) or 'nothing'} {would_be}imported",
+        f"{result.there} already in the store, {result.refused} not imported",
+    ]
     for ids, what in (
-        (done.kept, "differ in the store and were left as they are there"),
-        (done.made, "threads were made for their messages and runs"),
-        (done.ended, "runs were unfinished, and have expired"),
+        (result.kept, "different in the store, not changed"),
+        (result.made, f"threads {would_be}created for messages or runs without a saved thread"),
+        (result.ended, f"unfinished runs {would_be}imported as expired or cancelled"),
     ):
         if ids:
-            more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
-            lines.append(f"{len(ids)} {what}: {', '.join(ids[:_SHOWN])}{more}")
-    if done.upstream:
-        lines.append(f"{done.upstream} uploaded files are still kept upstream, under the same ids")
+            more = f" and {len(ids) - _MAX_SHOWN_IDS} more" if len(ids) > _MAX_SHOWN_IDS else ""
+            lines.append(f"{what}: {', '.join(ids[:_MAX_SHOWN_IDS])}{more}")
+    if result.upstream:
+        lines.append(f"uploaded files that need no import, because the upstream keeps them: {result.upstream}")
     return lines

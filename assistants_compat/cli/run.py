@@ -1,4 +1,4 @@
-"""`run`: a program whose clients are covered without an edit.  `__main__` runs it, so that it needs no extra."""
+"""`run`: starts a program with every client wrapped. `__main__` handles the command, so that it needs no extra."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ commands = typer.Typer(rich_markup_mode=None)
 
 
 @commands.command(
-    add_help_option=False,  # `running` has its own, and the program's is the program's
+    add_help_option=False,  # `run_program` prints its own help, and later --help options belong to the program
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog=examples("run app.py --port 8000", "run -m gunicorn app:app"),
 )
 def run(context: typer.Context) -> None:
-    """Run a program, FILE or -m MODULE, whose Assistants calls are answered over the Responses API."""
+    """Run an unchanged program (FILE or -m MODULE) and answer its Assistants calls over the Responses API."""
     run_program.run(context.args)

@@ -1,4 +1,4 @@
-"""`settle`: finish runs that nobody polls, once or as a service."""
+"""`settle`: finishes runs that no program polls, once or as a service."""
 
 from __future__ import annotations
 
@@ -13,65 +13,70 @@ import openai
 import typer
 
 from ..tools import settle as settling
-from ..tools.upstream import TROUBLES, reason
-from .terminal import AsJson, client_from_environment, examples, say, say_failed, show, troubles_said
+from ..tools.upstream import REQUEST_ERRORS, describe_error
+from .terminal import (
+    JsonOption,
+    client_from_environment,
+    examples,
+    print_result,
+    print_to_stderr,
+    quantity,
+    report_errors,
+    report_failures,
+)
 
 commands = typer.Typer(rich_markup_mode=None)
 
 
 @commands.command(
-    epilog=examples("settle", "settle --watch --every 120    # a service beside programs that do not poll"),
+    epilog=examples("settle", "settle --watch --every 120"),
 )
 def settle(
     *,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until SIGINT or SIGTERM.")] = False,
-    every: Annotated[float, typer.Option(min=1, help="Seconds between two rounds of --watch.")] = 60,
-    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until SIGINT or SIGTERM.")] = False,
+    every: Annotated[float, typer.Option(min=1, help="Seconds to wait between two passes of --watch.")] = 60,
+    as_json: JsonOption = False,
 ) -> None:
-    """Finish runs that nobody polls, and copy files that could not be copied, before their container dies.
+    """Finish runs that no program polls, and retry failed file copies, before their containers expire.
 
-    A container dies after 20 idle minutes: call it at least every ten.
+    A container expires after 20 idle minutes, so run this at least every ten minutes.
     """
     if not watch:
-        with troubles_said(), client_from_environment() as client:
+        with report_errors(), client_from_environment() as client:
             settled = settling.settle(client)
-        show([_in_words(settled)], dataclasses.asdict(settled) if as_json else None)
-        say_failed(settled.failed)
+        print_result([_summary(settled)], dataclasses.asdict(settled) if as_json else None)
+        report_failures(settled.failed)
         return
-    signal.signal(signal.SIGTERM, _leave)
-    with troubles_said(), client_from_environment() as client:
+    signal.signal(signal.SIGTERM, _interrupt)
+    with report_errors(), client_from_environment() as client:
         try:
             while True:
-                _round(client, as_json=as_json)
+                _settle_and_report(client, as_json=as_json)
                 time.sleep(every)
         except KeyboardInterrupt:
-            raise typer.Exit(0) from None  # that is how it ends
+            raise typer.Exit(0) from None  # an interrupt is the normal end of --watch
 
 
-def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
-    """As Ctrl-C: what was begun is undone."""
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Treat SIGTERM like Ctrl-C, so that open transactions are rolled back."""
     raise KeyboardInterrupt
 
 
-def _round(client: openai.OpenAI, *, as_json: bool) -> None:
-    """One round of `--watch`: quiet when nothing came of it, and a failure is not its end."""
+def _settle_and_report(client: openai.OpenAI, *, as_json: bool) -> None:
+    """Make one pass of `--watch`: print only results and failures, and continue after an error."""
     try:
         settled = settling.settle(client)
-    except (*TROUBLES, OSError) as error:
-        say(f"assistants_compat: {reason(error)}")
+    except (*REQUEST_ERRORS, OSError) as error:
+        print_to_stderr(f"assistants_compat: {describe_error(error)}")
         return
     if settled.finished or settled.recovered:
-        show([_in_words(settled)], dataclasses.asdict(settled) if as_json else None)
-        sys.stdout.flush()  # a log shows it now
-    for id_, why in settled.failed.items():
-        say(f"{id_}: {why}")
+        print_result([_summary(settled)], dataclasses.asdict(settled) if as_json else None)
+        sys.stdout.flush()  # a log file should show it at once
+    for id_, reason in settled.failed.items():
+        print_to_stderr(f"{id_}: {reason}")
 
 
-def _in_words(settled: settling.Settled) -> str:
-    counted = [
-        (settled.finished, "runs finished"),
-        (settled.active, "still active"),
-        (settled.recovered, "files recovered"),
-        (settled.failed, "failed"),
-    ]
-    return ", ".join(f"{len(ids)} {what}" for ids, what in counted)
+def _summary(settled: settling.Settled) -> str:
+    finished = f"{quantity(len(settled.finished), 'run')} finished"
+    recovered = f"{quantity(len(settled.recovered), 'file')} recovered"
+    return f"{finished}, {len(settled.active)} still active, {recovered}, {len(settled.failed)} failed"

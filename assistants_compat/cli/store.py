@@ -1,4 +1,4 @@
-"""`store`: what the store keeps."""
+"""`store`: maintains the store."""
 
 from __future__ import annotations
 
@@ -10,40 +10,49 @@ from typing import Annotated
 import typer
 
 from ..settings import Settings
-from ..tools.retention import collect
-from .terminal import AsJson, examples, say_failed, show, troubles_said
+from ..tools.retention import remove_old_files
+from .terminal import JsonOption, examples, print_result, quantity, report_errors, report_failures
 
-commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What the store keeps.")
+commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Maintain the store.")
 
-_AGE = re.compile(r"(\d{1,6})([hdw])\Z", re.ASCII)
-_SECONDS = {"h": 3600, "d": 86_400, "w": 604_800}
+_AGE_PATTERN = re.compile(r"(\d{1,6})([hdw])\Z", re.ASCII)
+_SECONDS_PER_UNIT = {"h": 3600, "d": 86_400, "w": 604_800}
 
 
-def _age(text: str) -> int:
-    """`30d` in seconds."""
-    found = _AGE.match(text)
-    if found is None:
-        message = f"{text!r} is no age; 12h, 30d or 8w are"
+def _age_in_seconds(text: str) -> int:
+    """Return an age such as `30d` in seconds."""
+    match = _AGE_PATTERN.match(text)
+    if match is None:
+        message = f"{text!r} is not a valid age; use for example 12h, 30d or 8w."
         raise typer.BadParameter(message)
-    return int(found[1]) * _SECONDS[found[2]]
+    return int(match[1]) * _SECONDS_PER_UNIT[match[2]]
 
 
 @commands.command(epilog=examples("store gc --older-than 30d --dry-run", "store gc --older-than 8w"))
 def gc(
     *,
-    older_than: Annotated[int, typer.Option(parser=_age, metavar="AGE", help="Age in hours, days or weeks: 30d.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
-    as_json: AsJson = False,
+    older_than: Annotated[
+        int,
+        typer.Option(
+            parser=_age_in_seconds, metavar="AGE", help="Age in hours, days or weeks, such as 12h, 30d or 8w."
+        ),
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be removed, and remove nothing.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Remove generated files that are older than an age: their bytes and what the store says of them.
+    """Remove generated files that are older than AGE: their bytes and their data in the store.
 
-    Messages keep their text and annotations; a download answers 404 then. The files of the namespace only.
+    Messages keep their text and annotations, but downloads of these files return 404. Only files of the namespace are
+    removed.
     """
-    with troubles_said():
-        done = collect(Settings(), before=int(time.time()) - older_than, dry_run=dry_run)
-    verb = "would be removed" if dry_run else "removed"
-    show(
-        [*done.removed, f"{len(done.removed)} files, {done.bytes} bytes {verb}"],
-        {**dataclasses.asdict(done), "dry_run": dry_run} if as_json else None,
+    with report_errors():
+        result = remove_old_files(Settings(), before=int(time.time()) - older_than, dry_run=dry_run)
+    would_be = "would be " if dry_run else ""
+    total = f"{quantity(len(result.removed), 'file')}, {quantity(result.bytes, 'byte')} {would_be}removed"
+    print_result(
+        [*result.removed, total],
+        {**dataclasses.asdict(result), "dry_run": dry_run} if as_json else None,
     )
-    say_failed(done.failed)
+    report_failures(result.failed)

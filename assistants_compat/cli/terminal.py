@@ -1,4 +1,4 @@
-"""What all commands share: a client from the environment, what is said and where, and how a command fails."""
+"""What all commands share: output to stdout and stderr, exit codes, and a client from the environment."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import errno
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import openai
@@ -17,76 +18,90 @@ from .. import azure
 from ..doors.wrap import wrap
 from ..errors import CompatError, SettingsError
 from ..runtime.switch import is_off
-from ..tools.upstream import TROUBLES, reason
+from ..tools.upstream import REQUEST_ERRORS, describe_error
 
-NOT_DONE, WRONG_USE = 1, 2
-_AZURE_CREDENTIALS = ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")  # of the SDK's own
+EXIT_FAILURE, EXIT_USAGE = 1, 2  # something failed; wrong arguments or settings
+AZURE_CREDENTIAL_VARIABLES = ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")  # the SDK reads these
 
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 
 
 def examples(*commands: str) -> str:
-    """For `--help`, a line each (the first character says so)."""
+    """Return the epilog of a command's `--help`; the backspace keeps click from joining its lines."""
     return "\n".join(["\b", "Examples:", *(f"  python -m assistants_compat {command}" for command in commands)])
 
 
 @contextmanager
-def troubles_said() -> Iterator[None]:
-    """Say what went wrong in a line; wrong settings and no key are wrong use."""
+def report_errors() -> Iterator[None]:
+    """End the command with one line instead of a traceback; a wrong setting is a usage error."""
     try:
         yield
     except SettingsError as error:
-        stop(str(error), WRONG_USE)
-    except (*TROUBLES, OSError) as error:
-        stop(reason(error))
+        exit_with_error(str(error), EXIT_USAGE)
+    except (*REQUEST_ERRORS, OSError) as error:
+        exit_with_error(describe_error(error))
 
 
-def stop(said: str, code: int = NOT_DONE) -> NoReturn:
-    """End the command with a line to stderr."""
-    say(f"assistants_compat: {said}")
+def exit_with_error(message: str, code: int = EXIT_FAILURE) -> NoReturn:
+    """Print a message to stderr and end the command."""
+    print_to_stderr(f"assistants_compat: {message}")
     raise typer.Exit(code)
 
 
-def say(line: str) -> None:
-    """Write a line to stderr: whatever was not asked for."""
+def print_to_stderr(line: str) -> None:
+    """Print a line that is not part of the result."""
     typer.echo(line, err=True)
 
 
-def show(lines: list[str], as_json: Mapping[str, Any] | None) -> None:
-    """Write what was asked for to stdout, as lines or as one JSON object."""
+def print_result(lines: list[str], as_json: Mapping[str, Any] | None) -> None:
+    """Print the result to stdout: the JSON object if there is one, else the lines."""
     try:
         typer.echo("\n".join(lines) if as_json is None else json.dumps(as_json), nl=bool(lines) or as_json is not None)
     except OSError as error:
-        if error.errno == errno.EPIPE:  # whoever read has enough; Typer ends in silence
+        if error.errno == errno.EPIPE:  # the reader of the pipe has closed it; Typer exits without a message
             raise
-        stop(f"stdout cannot be written: {error.strerror}")
+        exit_with_error(f"cannot write to stdout: {error.strerror}")
 
 
-def say_failed(failed: Mapping[str, str]) -> None:
-    """Say each failure by its id; the command ends with 1 if there was one."""
-    for id_, why in failed.items():
-        say(f"{id_}: {why}")
+def quantity(number: int, noun: str) -> str:
+    """Return for example `1 file` or `2 files`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def no_recordings_message(paths: Iterable[Path]) -> str:
+    """Return the error of a command that needs recordings and finds none."""
+    return f"no recordings found in {', '.join(map(str, paths))}: expected VCR.py cassettes (.yaml or .yml)"
+
+
+def report_failures(failed: Mapping[str, str]) -> None:
+    """Print each failure with its id to stderr, and exit with 1 if there is one."""
+    for id_, reason in failed.items():
+        print_to_stderr(f"{id_}: {reason}")
     if failed:
-        raise typer.Exit(NOT_DONE)
+        raise typer.Exit(EXIT_FAILURE)
 
 
 def client_from_environment() -> openai.OpenAI:
-    """A wrapped client from the environment; one that cannot be made is wrong use."""
+    """Return a wrapped client from the environment; a client that cannot be created is a usage error."""
     try:
-        return client_made()
+        return make_client()
     except (openai.OpenAIError, CompatError, ValueError) as error:
-        stop(reason(error), WRONG_USE)
+        exit_with_error(describe_error(error), EXIT_USAGE)
 
 
-def client_made() -> openai.OpenAI:
-    """A wrapped client from the environment; raises what the SDK and we do where none can be made."""
+def make_client() -> openai.OpenAI:
+    """Return a wrapped client from the environment.
+
+    Raises `openai.OpenAIError`, `CompatError` or `ValueError` if no client can be created.
+    """
     if is_off():
-        message = "ASSISTANTS_COMPAT=off leaves every client as it is: unset it for this command."
+        message = "ASSISTANTS_COMPAT=off switches the library off, but this command needs it: unset the variable."
         raise SettingsError(message)
     if not os.environ.get("AZURE_OPENAI_ENDPOINT"):
         return wrap(openai.OpenAI())
-    if any(os.environ.get(name) for name in _AZURE_CREDENTIALS):
+    if any(os.environ.get(name) for name in AZURE_CREDENTIAL_VARIABLES):
         version = os.environ.get("OPENAI_API_VERSION") or azure.API_VERSION
         return wrap(openai.AzureOpenAI(api_version=version))
-    logging.getLogger("azure").addHandler(logging.NullHandler())  # it would say on stderr what SignInError says
+    # Without a handler azure-identity prints on stderr what SignInError says already.
+    logging.getLogger("azure").addHandler(logging.NullHandler())
     return azure.client()

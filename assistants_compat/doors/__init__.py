@@ -1,6 +1,5 @@
-"""How a program's calls get in and its answers get out: the proxy on an OpenAI client.
+"""The proxies on OpenAI clients: they intercept a program's Assistants calls and return the responses.
 
-The only room, with `engine.io`, that knows an HTTP library, and the only one that knows the SDK's internals
-(`sdk_internals.py`).  It knows no endpoint: everything it accepts goes to `api.app`.  Start reading at `wrap.py`, then
-`transport.py`.
+Only this package and `engine.io` know an HTTP library, and only `sdk_internals.py` knows the SDK's internals. No module
+here knows an endpoint: every intercepted call goes to `api.app`. Start reading at `wrap.py`, then `transport.py`.
 """

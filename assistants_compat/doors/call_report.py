@@ -1,6 +1,7 @@
-"""`Settings(report=...)`: which Assistants calls a program still makes, by method and route, never by what is in them.
+"""`Settings(report=...)`: counts the Assistants calls that a program still makes, by method and route only.
 
-A file gets lines of JSON that add up: many processes may write one, and a line says what came since the last.
+A report file holds lines of JSON, and several processes may append to it. Each line counts the calls since the previous
+line of its process, so a reader adds the lines up. The content of a call is never recorded.
 """
 
 from __future__ import annotations
@@ -19,78 +20,78 @@ from ..settings import LegacyCall, Report
 
 log = logging.getLogger("assistants_compat")
 
-_EVERY = 10  # seconds between two lines of a process whose kinds of calls are known
+_WRITE_INTERVAL = 10  # seconds between two lines of a process that only repeats known kinds of calls
 _lock = threading.Lock()
-if hasattr(os, "register_at_fork"):  # a child must not get a lock that nobody there will open
+if hasattr(os, "register_at_fork"):  # a forked child must not inherit a lock held by another thread
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
-_files: dict[str, _File] = {}
-_process: list[int] = []
+_pending_by_path: dict[str, _PendingCounts] = {}
+_counting_pid: list[int] = []  # the process that the counts belong to; empty before the first call
 
 
-class _File:
-    """What this process has counted for one file and not written yet."""
+class _PendingCounts:
+    """Calls that this process has counted for one file and has not written yet."""
 
     def __init__(self) -> None:
-        self.seen: set[LegacyCall] = set()
-        self.counted: Counter[LegacyCall] = Counter()
-        self.written = 0.0
+        self.written_kinds: set[LegacyCall] = set()
+        self.counts: Counter[LegacyCall] = Counter()
+        self.written_at = 0.0
 
 
-def count(report: Report, call: LegacyCall) -> None:
-    """Tell a function of a call, or count it for a file; what goes wrong is logged and harms nothing."""
+def count_call(report: Report, call: LegacyCall) -> None:
+    """Pass a call to the report function, or count it for the report file; a failure is only logged."""
     try:
         if callable(report):
             report(call)
         else:
-            _count(report, call)
-    except Exception as error:  # noqa: BLE001 - counting must not fail what is counted
+            _count_in_file(report, call)
+    except Exception as error:  # noqa: BLE001 - a failing report must not fail the call
         log.warning("Settings(report=...) failed: %s", type(error).__name__)
 
 
-def _count(path: str, call: LegacyCall) -> None:
+def _count_in_file(path: str, call: LegacyCall) -> None:
     with _lock:
-        if _process != [os.getpid()]:
-            _begin()
-        file = _files.setdefault(path, _File())
-        file.counted[call] += 1
-        # A kind of call that is new is written at once: it is known even if the process is killed.
-        if call not in file.seen or time.monotonic() - file.written >= _EVERY:
-            file.seen.add(call)
-            _write(path, file)
+        if _counting_pid != [os.getpid()]:
+            _start_counting()
+        pending = _pending_by_path.setdefault(path, _PendingCounts())
+        pending.counts[call] += 1
+        # A new kind of call is written at once, so that the file shows it even if the process is killed.
+        if call not in pending.written_kinds or time.monotonic() - pending.written_at >= _WRITE_INTERVAL:
+            pending.written_kinds.add(call)
+            _write(path, pending)
 
 
-def _begin() -> None:
-    """Start to count in this process; what a parent has counted is the parent's to write."""
-    _files.clear()
-    _process[:] = [os.getpid()]
-    atexit.register(_finish)
-    if (util := sys.modules.get("multiprocessing.util")) is not None:  # its children leave without atexit
-        util.Finalize(None, _finish, exitpriority=0)
+def _start_counting() -> None:
+    """Start counting in this process; after a fork, the parent writes what it has counted itself."""
+    _pending_by_path.clear()
+    _counting_pid[:] = [os.getpid()]
+    atexit.register(_write_all)
+    if (util := sys.modules.get("multiprocessing.util")) is not None:  # its children exit without running atexit
+        util.Finalize(None, _write_all, exitpriority=0)
 
 
-def _finish() -> None:
+def _write_all() -> None:
     with _lock:
-        for path, file in _files.items():
-            _write_at_last(path, file)
+        for path, pending in _pending_by_path.items():
+            _write_logging_errors(path, pending)
 
 
-def _write_at_last(path: str, file: _File) -> None:
+def _write_logging_errors(path: str, pending: _PendingCounts) -> None:
     try:
-        _write(path, file)
+        _write(path, pending)
     except OSError as error:
         log.warning("Settings(report=...) failed: %s", type(error).__name__)
 
 
-def _write(path: str, file: _File) -> None:
-    if not file.counted:
+def _write(path: str, pending: _PendingCounts) -> None:
+    if not pending.counts:
         return
     calls = [
-        {"method": call.method, "route": call.route, "answered": call.answered, "calls": number}
-        for call, number in file.counted.items()
+        {"method": call.method, "route": call.route, "answered": call.answered, "calls": count}
+        for call, count in pending.counts.items()
     ]
     line = json.dumps({"process": os.getpid(), "at": int(time.time()), "counted": calls}) + "\n"
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="ascii") as opened:  # noqa: PTH123 - one write, at the end of whatever is there
-        opened.write(line)
-    file.counted.clear()
-    file.written = time.monotonic()
+    with open(path, "a", encoding="ascii") as report_file:  # noqa: PTH123 - one appending write
+        report_file.write(line)
+    pending.counts.clear()
+    pending.written_at = time.monotonic()

@@ -1,6 +1,6 @@
-"""`install` and `uninstall`: every client of a process at once, whoever makes it and whenever the SDK is imported.
+"""`install` and `uninstall`: wraps every OpenAI client of the process, whenever the program imports the SDK.
 
-Only wrapt is loaded here; what needs the SDK waits until the program imports that.
+This module itself imports only wrapt. What needs the SDK is imported once the program has imported the SDK.
 """
 
 from __future__ import annotations
@@ -13,157 +13,173 @@ from typing import Any
 
 import wrapt
 
+from ..runtime import logs
 from ..runtime.switch import is_off
 from ..settings import Settings
 
 _lock = threading.Lock()
-_covered: list[_Covered] = []  # one at most, between install() and uninstall()
+_installations: list[_Installation] = []  # holds at most one, from install() to uninstall()
 
 
 def install(settings: Settings | None = None) -> None:
-    """Let the Assistants calls of all clients in this process be answered over the Responses API.
+    """Answer the Assistants calls of every client in this process over the Responses API.
 
-    It does for each client what `wrap` does for one: for `OpenAI`, `AsyncOpenAI`, `AzureOpenAI`, `AsyncAzureOpenAI` and
-    their subclasses, for the module-level client (`openai.beta.threads`), for copies with another `http_client`, and
-    for clients that were made before.  It may be called before `import openai`, which it does not do itself, or after.
-    A client that is given to `wrap` keeps the settings from there.
+    `install` does for each client what `wrap` does for one. It covers `OpenAI`, `AsyncOpenAI`, `AzureOpenAI`,
+    `AsyncAzureOpenAI` and their subclasses, the module-level client (`openai.beta.threads`), copies with another
+    `http_client`, and clients made earlier. Call it before or after `import openai`; it does not import the SDK itself.
+    A client passed to `wrap` keeps the settings passed there.
 
-    Without `settings` they are read from the environment when the first client is used.  Calling it twice is calling
-    it once, but covers the module-level client anew after `importlib.reload(openai)`; given other settings the second
-    time, those count from then on.  Does nothing under `ASSISTANTS_COMPAT=off`.
+    Without `settings`, they are read from the environment when the first client is used. A second call with other
+    settings replaces the first ones; without settings it only covers the module-level client again after
+    `importlib.reload(openai)`. Under `ASSISTANTS_COMPAT=off` it does nothing.
 
-    Raises `UnsupportedSdkError` when the installed SDK has no `beta.threads`; where that is not imported yet, the
-    program's first client does.
+    Raises `UnsupportedSdkError` if the installed SDK has no `beta.threads`. If the SDK is not imported yet, the
+    program's first client raises it instead.
+
+    Example::
+
+        assistants_compat.install()
+        client = openai.OpenAI()
+        thread = client.beta.threads.create()
     """
+    logs.set_up_from_environment()
     if is_off():
         return
     with _lock:
-        if not _covered:
-            _covered.append(_Covered(settings))
-        covered = _covered[0]
+        if not _installations:
+            _installations.append(_Installation(settings))
+        installation = _installations[0]
         if settings is not None:
-            covered.settings = settings
+            installation.settings = settings
     if "openai" in sys.modules:
-        import_module("openai")  # another thread may still be at it
-        covered.prepare_once()  # clients may have been made already; those to come see to it themselves
-    wrapt.register_post_import_hook(_place, "openai")  # places at once, where it is imported
+        import_module("openai")  # waits for another thread that may still be importing it
+        installation.patch_sdk_once()  # for clients made earlier; later ones do it when they are made
+    wrapt.register_post_import_hook(_patch_imported_sdk, "openai")  # runs at once if the SDK is imported
 
 
 def uninstall() -> None:
-    """Take back what `install` did: every client has its own HTTP client again, and those to come keep theirs.
+    """Undo `install`: every client, present or future, uses its own HTTP client directly.
 
-    Clients that were given to `wrap` stay wrapped, and streams that are being read go on.
+    Clients passed to `wrap` stay wrapped, and open streams continue.
+
+    Example::
+
+        assistants_compat.uninstall()
     """
     with _lock:
-        _take_back()
+        _remove_installation()
 
 
-def _take_back() -> None:
-    while _covered:
-        _covered.pop().remove()
+def _remove_installation() -> None:
+    while _installations:
+        _installations.pop().restore_classes()
 
 
-def _place(sdk: ModuleType) -> None:
-    """The SDK is there: cover its classes, if that is still wanted.
+def _patch_imported_sdk(sdk: ModuleType) -> None:
+    """Patch the SDK's client classes right after its import, unless `uninstall` was called meanwhile.
 
-    Nothing is imported here: whoever imports the SDK holds its lock, for which an import of ours may wait elsewhere.
+    It imports nothing, because an import here could deadlock: this thread holds the SDK's import lock, and another
+    thread may wait for that lock while it imports a module of this package.
     """
     with _lock:
-        for covered in _covered:
-            covered.place(sdk)
+        for installation in _installations:
+            installation.patch_classes(sdk)
 
 
-class _Covered:
-    """What one `install` has changed: the SDK's classes show a door on every client, which keeps its HTTP client.
+class _Installation:
+    """The changes of one `install`: a descriptor on the SDK's classes returns a proxy as each client's `_client`.
 
-    So nothing has to be found when it begins, and nothing to be restored when it ends.
+    The clients keep their HTTP clients. So `install` need not find existing clients, and `uninstall` need not restore
+    them.
     """
 
     def __init__(self, settings: Settings | None) -> None:
-        """Nothing is changed yet; `settings` are read at the first client where none are given."""
+        """Change nothing yet; without `settings`, they are read from the environment for the first client."""
         self.settings = settings
-        self.prepared = False
-        self.without_background: set[str] = set()  # for all: copies are made for a call, and must know it
-        self.classes: list[tuple[type, Any]] = []
+        self.is_sdk_patched = False
+        # Shared by all clients: programs copy a client for a single call (`with_options`), and the copy must know it.
+        self.upstreams_without_background: set[str] = set()
+        self.classes: list[tuple[type, Any]] = []  # each patched class and its own `_client` property, if it has one
 
-    def place(self, sdk: ModuleType) -> None:
-        """Change the classes, each once; a module that was loaded anew has another one for its client."""
-        names, changed = vars(sdk), {class_ for class_, _ in self.classes}
-        for class_ in (names["OpenAI"], names["AsyncOpenAI"], names.get("_ModuleClient")):
-            if class_ is not None and class_ not in changed:
-                before = vars(class_).get(_CLIENT)
-                self.classes.append((class_, before))
-                setattr(class_, _CLIENT, _Cover(self, before))
+    def patch_classes(self, sdk: ModuleType) -> None:
+        """Patch each client class once; a reloaded SDK has a new class for its module-level client."""
+        namespace, patched = vars(sdk), {class_ for class_, _ in self.classes}
+        for class_ in (namespace["OpenAI"], namespace["AsyncOpenAI"], namespace.get("_ModuleClient")):
+            if class_ is not None and class_ not in patched:
+                original = vars(class_).get(_CLIENT_ATTRIBUTE)
+                self.classes.append((class_, original))
+                setattr(class_, _CLIENT_ATTRIBUTE, _ClientDescriptor(self, original))
 
-    def remove(self) -> None:
-        """Give the classes back what they had."""
-        for class_, before in self.classes:
-            if before is None:
-                delattr(class_, _CLIENT)
+    def restore_classes(self) -> None:
+        """Remove the descriptors, and put back the properties that they replaced."""
+        for class_, original in self.classes:
+            if original is None:
+                delattr(class_, _CLIENT_ATTRIBUTE)
             else:
-                setattr(class_, _CLIENT, before)
+                setattr(class_, _CLIENT_ATTRIBUTE, original)
 
-    def prepare_once(self) -> None:
-        """Prepare the SDK when its first client is made: it is slow to load what has to be changed."""
-        if not self.prepared and not is_off():
-            _doors().prepare()
-            self.prepared = True
+    def patch_sdk_once(self) -> None:
+        """Patch the SDK's resources when its first client is made: importing them is slow."""
+        if not self.is_sdk_patched and not is_off():
+            _wrap_module().patch_sdk()
+            self.is_sdk_patched = True
 
-    def shown(self, client: Any, inner: Any) -> Any:
-        """The client's door before `inner`: the one that it had the last time, or a new one."""
-        settings, known = self.settings, vars(client).get(_DOOR)
-        if known is not None and known[0] is settings and known[1].__wrapped__ is inner:
-            return known[1]
+    def proxy_for(self, client: Any, inner: Any) -> Any:
+        """Return the client's proxy of `inner`: the cached one if settings and `inner` are the same, or a new one."""
+        settings, cached = self.settings, vars(client).get(_PROXY_ATTRIBUTE)
+        if cached is not None and cached[0] is settings and cached[1].__wrapped__ is inner:
+            return cached[1]
         if is_off():
             return inner
         if settings is None:
             settings = self.settings = Settings()
-        door = _doors().installed_door(client, inner, settings, self.without_background)
-        if door is not inner:
-            vars(client)[_DOOR] = settings, door
-        return door
+        proxy = _wrap_module().installed_proxy(client, inner, settings, self.upstreams_without_background)
+        if proxy is not inner:
+            vars(client)[_PROXY_ATTRIBUTE] = settings, proxy
+        return proxy
 
 
-class _Cover:
-    """In the place of `_client` on one of the SDK's client classes: shows a door before the HTTP client that is kept.
+class _ClientDescriptor:
+    """The attribute `_client` of one of the SDK's client classes: stores an HTTP client, returns a proxy of it.
 
-    The SDK's copies hand on the door that they see; what is kept is always the HTTP client, or a door of `wrap`.
+    The SDK's copies pass on the proxy that they read. So setting the attribute removes a proxy of `install` first, and
+    stores the HTTP client or a proxy of `wrap`.
     """
 
-    def __init__(self, covered: _Covered, before: Any) -> None:
-        """`before` is the property that the class has had there itself, as that of the module-level client has."""
-        self.covered, self.before = covered, before
+    def __init__(self, installation: _Installation, original: Any) -> None:
+        """`original` is the property that the class defines itself, as the module-level client's does; else None."""
+        self.installation, self.original = installation, original
 
     def __get__(self, client: Any, owner: type | None = None) -> Any:
-        if self.before is not None:
-            inner = self.before.__get__(client, owner)
-        elif client is not None and _CLIENT in vars(client):
-            inner = vars(client)[_CLIENT]
-        else:  # as without us
-            message = f"{type(client).__name__!r} object has no attribute {_CLIENT!r}"
+        if self.original is not None:
+            inner = self.original.__get__(client, owner)
+        elif client is not None and _CLIENT_ATTRIBUTE in vars(client):
+            inner = vars(client)[_CLIENT_ATTRIBUTE]
+        else:  # as Python answers without this descriptor
+            message = f"{type(client).__name__!r} object has no attribute {_CLIENT_ATTRIBUTE!r}"
             raise AttributeError(message)
-        return inner if client is None else self.covered.shown(client, inner)
+        return inner if client is None else self.installation.proxy_for(client, inner)
 
     def __set__(self, client: Any, value: Any) -> None:
-        self.covered.prepare_once()
-        inner = _doors().without_installed_door(value)
-        if self.before is None:
-            vars(client)[_CLIENT] = inner
+        self.installation.patch_sdk_once()
+        inner = _wrap_module().without_installed_proxy(value)
+        if self.original is None:
+            vars(client)[_CLIENT_ATTRIBUTE] = inner
         else:
-            self.before.__set__(client, inner)
+            self.original.__set__(client, inner)
 
     def __delete__(self, client: Any) -> None:
-        if self.before is None:
-            del vars(client)[_CLIENT]
+        if self.original is None:
+            del vars(client)[_CLIENT_ATTRIBUTE]
         else:
-            self.before.__delete__(client)
+            self.original.__delete__(client)
 
 
-_CLIENT, _DOOR = "_client", "_assistants_compat_door"
+_CLIENT_ATTRIBUTE, _PROXY_ATTRIBUTE = "_client", "_assistants_compat_proxy"
 
 
-def _doors() -> Any:
-    """`intercept`, which imports the SDK."""
-    from . import wrap  # noqa: PLC0415 - once a client is there
+def _wrap_module() -> Any:
+    """Import `wrap`, which imports the SDK, only when it is needed."""
+    from . import wrap  # noqa: PLC0415 - once there is a client, the SDK is imported anyway
 
     return wrap

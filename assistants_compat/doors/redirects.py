@@ -1,6 +1,7 @@
-"""Redirects without keys: of what proves a caller, httpx takes only `Authorization` off when one leads elsewhere.
+"""Follows redirects without sending API keys to another origin.
 
-New SDKs take Azure's `api-key` off too, none that of a gateway.  So requests with such a key are sent on from here.
+On a redirect to another origin httpx removes only `Authorization`. New SDKs remove Azure's `api-key` too, but no SDK
+removes a gateway's key. So this module follows the redirects of every request that carries such a key.
 """
 
 from __future__ import annotations
@@ -9,54 +10,55 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-_KEYS = ("api-key", "ocp-apim-subscription-key")  # Azure OpenAI's, and API Management's
+_KEY_HEADERS = ("api-key", "ocp-apim-subscription-key")  # of Azure OpenAI, and of Azure API Management
 
 
-def send(inner: Any, request: Any, options: Mapping[str, Any], *, stream: bool) -> Any:
-    """The answer to a request; for redirects to another origin without the keys."""
-    if not _guards(inner, request, options):
-        return inner.send(request, stream=stream, **options)
+def send(http_client: Any, request: Any, options: Mapping[str, Any], *, stream: bool) -> Any:
+    """Send a request, follow its redirects, and return the response; a request to another origin carries no key."""
+    if not _redirects_with_key(http_client, request, options):
+        return http_client.send(request, stream=stream, **options)
     options, hops = {**options, "follow_redirects": False}, 0
-    response = inner.send(request, stream=stream, **options)
-    while (following := _onward(inner, response, hops)) is not None:
+    response = http_client.send(request, stream=stream, **options)
+    while (next_request := _next_request(http_client, response, hops)) is not None:
         response.read()
-        options, hops = {**options, "auth": None}, hops + 1  # it has been applied, as far as it goes along
-        response = inner.send(following, stream=stream, **options)
+        # The library has copied `Authorization` to the next request where the origin allows it; add it nowhere else.
+        options, hops = {**options, "auth": None}, hops + 1
+        response = http_client.send(next_request, stream=stream, **options)
     return response
 
 
-async def send_async(inner: Any, request: Any, options: Mapping[str, Any], *, stream: bool) -> Any:
-    """`send`, by an asynchronous client."""
-    if not _guards(inner, request, options):
-        return await inner.send(request, stream=stream, **options)
+async def send_async(http_client: Any, request: Any, options: Mapping[str, Any], *, stream: bool) -> Any:
+    """Send a request with an async client, as `send` does with a sync one."""
+    if not _redirects_with_key(http_client, request, options):
+        return await http_client.send(request, stream=stream, **options)
     options, hops = {**options, "follow_redirects": False}, 0
-    response = await inner.send(request, stream=stream, **options)
-    while (following := _onward(inner, response, hops)) is not None:
+    response = await http_client.send(request, stream=stream, **options)
+    while (next_request := _next_request(http_client, response, hops)) is not None:
         await response.aread()
-        options, hops = {**options, "auth": None}, hops + 1  # as above
-        response = await inner.send(following, stream=stream, **options)
+        options, hops = {**options, "auth": None}, hops + 1  # as in `send`
+        response = await http_client.send(next_request, stream=stream, **options)
     return response
 
 
-def _guards(inner: Any, request: Any, options: Mapping[str, Any]) -> bool:
-    has_key = any(key in request.headers for key in _KEYS)
-    return has_key and bool(options.get("follow_redirects", inner.follow_redirects))
+def _redirects_with_key(http_client: Any, request: Any, options: Mapping[str, Any]) -> bool:
+    has_key = any(key in request.headers for key in _KEY_HEADERS)
+    return has_key and bool(options.get("follow_redirects", http_client.follow_redirects))
 
 
-def _onward(inner: Any, response: Any, hops: int) -> Any:
-    """The request that a redirect leads to; None where none is."""
-    following = response.next_request
-    if following is None:
+def _next_request(http_client: Any, response: Any, hops: int) -> Any:
+    """Return the request that a redirect leads to; None if the response is no redirect."""
+    next_request = response.next_request
+    if next_request is None:
         return None
     request = response.request
-    if hops == inner.max_redirects:
+    if hops == http_client.max_redirects:
         message = "Exceeded maximum allowed redirects."
         library: Any = sys.modules[type(request).__module__.partition(".")[0]]  # httpx or httpx2
         raise library.TooManyRedirects(message, request=request)
-    if _origin(following.url) != _origin(request.url):
-        for key in _KEYS:
-            following.headers.pop(key, None)
-    return following
+    if _origin(next_request.url) != _origin(request.url):
+        for key in _KEY_HEADERS:
+            next_request.headers.pop(key, None)
+    return next_request
 
 
 def _origin(url: Any) -> tuple[str, str, int | None]:

@@ -1,8 +1,8 @@
-"""`python -m assistants_compat run ...`: a program as Python runs it, with `install()` called before its first line.
+"""`python -m assistants_compat run ...`: runs a program unchanged, with `install()` called before its first line.
 
-The program gets a Python of its own in the place of this process, so that nothing of ours is around it: not in its
-`__main__`, its arguments, its tracebacks, its signals or its exit code.  A `sitecustomize` of ours on PYTHONPATH calls
-`install()`, there and in every Python that the program starts: workers, reloaders, processes of multiprocessing.
+A fresh Python replaces this process and runs the program, so that its `__main__`, arguments, tracebacks, signals and
+exit code are its own. PYTHONPATH leads that Python to `start/sitecustomize.py`, which calls `install()`. So does every
+Python that the program starts: workers, reloaders, multiprocessing.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ Usage: python -m assistants_compat run FILE [ARGS]...
        python -m assistants_compat run -m MODULE [ARGS]...
        python -m assistants_compat run -c CODE [ARGS]...
 
-Run a program whose Assistants calls are answered over the Responses API, without an edit.
+Run an unchanged program and answer its Assistants calls over the Responses API.
 
-What follows is given to Python as it stands, also --help. Options of Python's own go before -m assistants_compat.
-Pythons that the program starts are covered too, but for those with -E, -I or -S. Settings come from
-ASSISTANTS_COMPAT_* variables; with ASSISTANTS_COMPAT=off the program runs as it is.
+All arguments after `run` go to Python unchanged, --help included. Put Python's
+own options before -m assistants_compat. Python processes that the program
+starts are covered too, unless they run with -E, -I or -S. Settings come from
+ASSISTANTS_COMPAT_* variables; ASSISTANTS_COMPAT=off leaves the clients of the
+program as they are.
 
 Examples:
   python -m assistants_compat run app.py --port 8000
@@ -35,61 +37,72 @@ Examples:
   python -X dev -m assistants_compat run app.py
 """
 
-_WRONG_USE = 2
-_START = Path(__file__).with_name("start")
+_USAGE_ERROR = 2  # the exit code of Python and of most commands for wrong arguments
+_START_DIRECTORY = Path(__file__).with_name("start")
+_PACKAGE = str(__package__).partition(".")[0]
 
 
 def run(arguments: Sequence[str]) -> NoReturn:
-    """Become `python ARGUMENTS`; exits with 2 for wrong use."""
+    """Replace this process by `python ARGUMENTS`; exits with 2 for wrong arguments."""
     if arguments[:1] in (["--help"], ["-h"]):
         sys.stdout.write(USAGE)
         sys.exit(0)
     first = arguments[0] if arguments else ""
     if not first or (first.startswith("-") and first not in {"-", "-m", "-c"}):
         sys.stderr.write(USAGE)
-        sys.exit(_WRONG_USE)
+        sys.exit(_USAGE_ERROR)
     try:
-        off = is_off()
+        is_switched_off = is_off()
     except SettingsError as error:
-        _refuse(str(error))
-    if not off:
+        _exit_with_error(str(error))
+    if not is_switched_off:
         if sys.flags.ignore_environment or sys.flags.no_site:
-            _refuse("Python's -E, -I and -S keep `run` from working; call assistants_compat.install() in the program.")
-        os.environ["PYTHONPATH"] = os.pathsep.join(_places())
-    _become([sys.executable, *_options(), *arguments])
+            _exit_with_error(
+                "`run` needs PYTHONPATH and sitecustomize, which Python's -E, -I and -S switch off. "
+                "Drop these options, or call assistants_compat.install() in the program."
+            )
+        os.environ["PYTHONPATH"] = os.pathsep.join(_python_path())
+    _replace_process([sys.executable, *_python_options(), *arguments])
 
 
-def _refuse(said: str) -> NoReturn:
-    sys.stderr.write(f"assistants_compat: {said}\n")
-    sys.exit(_WRONG_USE)
+def _exit_with_error(message: str) -> NoReturn:
+    sys.stderr.write(f"assistants_compat: {message}\n")
+    sys.exit(_USAGE_ERROR)
 
 
-def _places() -> list[str]:
-    """PYTHONPATH with our start in front; with this package too, where only the current directory has it."""
-    given = os.environ.get("PYTHONPATH")
-    places = given.split(os.pathsep) if given else []
-    package = str(Path(__file__).parents[1])
-    if package not in sys.path[1:]:
-        places.append(package)
-    start = str(_START)
-    return [start, *(place for place in places if place != start)]
+def _python_path() -> list[str]:
+    """Return the directories of PYTHONPATH with `start/` first.
+
+    The parent of this package is added if only the current directory provides the package: the program's `sys.path`
+    starts with its own directory instead.
+    """
+    variable = os.environ.get("PYTHONPATH")
+    directories = variable.split(os.pathsep) if variable else []
+    package_parent = str(Path(__file__).parents[2])
+    if package_parent not in sys.path[1:]:
+        directories.append(package_parent)
+    start = str(_START_DIRECTORY)
+    return [start, *(directory for directory in directories if directory != start)]
 
 
-def _options() -> list[str]:
-    """Python's own options, as they stand before `-m assistants_compat` in the command line."""
+def _python_options() -> list[str]:
+    """Return Python's own options: what stands before `-m assistants_compat` in the command line.
+
+    `-m` may be joined to the module's name or to other options (`-massistants_compat`, `-Bm assistants_compat`).
+    """
     options = list(sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1])
     last = options.pop() if options else ""
-    if last == __package__ and options:
+    if last == _PACKAGE and options:
         last = options.pop()
-    last = last.removesuffix(str(__package__)).removesuffix("m")
+    last = last.removesuffix(_PACKAGE).removesuffix("m")
     return [*options, last] if last not in {"", "-"} else options
 
 
-def _become(command: list[str]) -> NoReturn:
+def _replace_process(command: list[str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if os.name != "nt":
         os.execv(command[0], command)  # noqa: S606 - the same Python, with the user's own arguments
-    # Windows has no exec that keeps the console: wait, and leave Ctrl-C to the program, which gets it as well.
+    # On Windows exec does not keep the console. Wait for a child instead, and ignore Ctrl-C, which the child gets too.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(subprocess.call(command))  # noqa: S603 - as above

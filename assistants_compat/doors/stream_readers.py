@@ -1,16 +1,16 @@
-"""Streams that are read to their end, whoever leaves.
+"""Reads a run's upstream stream to the end even if the consumer stops early.
 
-A run goes on when its consumer stops reading, as it did when the service kept it.  So what the SDK holds is a small
-body; the core's generator, and with it the upstream's connection, is held here:
+The service never ended a run because its consumer stopped reading. So the SDK holds only a small body object, and a
+reader in this module holds the engine's generator and with it the upstream connection:
 
-- for a synchronous client the consumer's own thread steps it, and once the consumer has left (closed the stream, broken
-  out of the loop, closed the client, ended the program) a daemon thread reads the rest; one that only asks for nothing
-  for some seconds may have left without a word, and finds what was read when it comes back;
-- for an asynchronous one a task reads from the start, a little ahead, and the consumer only ever reads a buffer: so
-  that its cancellation never reaches the upstream's connection.
+- Sync: the consumer's own thread steps the generator. When the consumer leaves (closes the stream, breaks out of the
+  loop, closes the client, ends the program), a daemon thread reads the rest. A consumer that is idle for a second may
+  have left unnoticed: such a thread then reads ahead into a buffer, which the consumer finds if it comes back.
+- Async: a task reads from the start, a little ahead, and the consumer reads a buffer. A cancelled consumer therefore
+  never cancels a read on the upstream connection.
 
-One daemon thread, the keeper, lives while there are streams: it renews their leases, and starts the readers, because a
-garbage collector may call from any place and may not start a thread there.
+One daemon thread, the registry's, lives while streams are open. It renews their leases and starts the reading threads.
+The garbage collector may abandon a stream at any point in a program, where starting a thread is not safe.
 """
 
 from __future__ import annotations
@@ -29,313 +29,327 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from ..engine.io import LEASE, step
+from ..engine.io import LEASE_SECONDS, next_item
 
 log = logging.getLogger("assistants_compat")
 
-_IDLE = 1.0  # seconds after which a consumer that asks for nothing is read ahead for
-_PATIENCE = 30.0  # seconds that a closing client waits for streams that are still read
-_LAST_PATIENCE = 10.0  # seconds that an ending program waits
-_LAST = b"data: [DONE]\n\n"
-_DRAIN = 0.5  # seconds that either waits for a stream that has told everything, and only has its connection to end
-_TURN = 0.00025  # seconds for which an asynchronous reader goes on without a pause, once a stream is under way
-_TURNS = 32  # pauses until then, each one later than the last: the first words are not to wait
-_AHEAD = 64 * 1024  # bytes that are read before the consumer asks for them
+# All times are in seconds.
+_IDLE_SECONDS = 1.0  # the library reads ahead for a consumer that has not read for this long
+_CLOSE_TIMEOUT = 30.0  # how long closing a client waits for its open streams
+_EXIT_TIMEOUT = 10.0  # how long the end of the program waits for all open streams
+_DONE_EVENT = b"data: [DONE]\n\n"
+_DONE_TIMEOUT = 0.5  # how long either waits for a stream after [DONE], when only its connection is left to end
+# An async reader yields to the event loop at growing intervals: at first after each chunk, so that the consumer gets
+# the first events at once, then less and less often, because each pause costs throughput.
+_MAX_PAUSE_INTERVAL = 0.00025
+_PAUSE_INTERVAL_STEPS = 32  # pauses until the interval has reached its maximum
+_READ_AHEAD_BYTES = 64 * 1024  # an async reader stops while its buffer holds this much
 
 
-class _Keeper:
-    """Knows the streams of this process that are alive."""
+class _StreamRegistry:
+    """The open streams of this process, and the thread that looks after them."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self._alive: set[_Carrier] = set()
+        self._readers: set[_StreamReader] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._left: queue.SimpleQueue[SyncCarrier] = queue.SimpleQueue()  # its put() may interrupt itself
+        self._abandoned: queue.SimpleQueue[SyncStreamReader] = queue.SimpleQueue()  # its put() is reentrant
 
-    def add(self, carrier: _Carrier) -> None:
+    def add(self, reader: _StreamReader) -> None:
         with self._lock:
-            self._alive.add(carrier)
+            self._readers.add(reader)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._keep, name="assistants-compat-streams", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="assistants-compat-streams", daemon=True)
                 self._thread.start()
 
-    def remove(self, carrier: _Carrier) -> None:
+    def remove(self, reader: _StreamReader) -> None:
         with self._lock:
-            self._alive.discard(carrier)
+            self._readers.discard(reader)
 
-    def leave(self, carrier: SyncCarrier) -> None:
-        """Have the rest read; called from anywhere, also by the garbage collector."""
-        self._left.put(carrier)
+    def read_abandoned(self, reader: SyncStreamReader) -> None:
+        """Let the registry's thread start reading the rest; safe to call from the garbage collector."""
+        self._abandoned.put(reader)
 
-    def of(self, owner: object) -> list[_Carrier]:
+    def owned_by(self, owner: object) -> list[_StreamReader]:
         with self._lock:
-            return [carrier for carrier in self._alive if carrier.owner is owner]
+            return [reader for reader in self._readers if reader.owner is owner]
 
-    def all_sync(self) -> list[SyncCarrier]:
+    def sync_readers(self) -> list[SyncStreamReader]:
         with self._lock:
-            return [carrier for carrier in self._alive if isinstance(carrier, SyncCarrier)]
+            return [reader for reader in self._readers if isinstance(reader, SyncStreamReader)]
 
-    def _keep(self) -> None:
-        due = time.monotonic() + LEASE / 3
+    def _run(self) -> None:
+        renewal_due = time.monotonic() + LEASE_SECONDS / 3
         while True:
             try:
-                self._left.get(timeout=_IDLE / 2).read_behind()
+                self._abandoned.get(timeout=_IDLE_SECONDS / 2).read_in_background()
                 continue
             except queue.Empty:
                 pass
-            for idle in self.all_sync():
-                idle.read_ahead_if_idle()
-            if time.monotonic() < due:
+            for sync_reader in self.sync_readers():
+                sync_reader.read_ahead_if_idle()
+            if time.monotonic() < renewal_due:
                 continue
-            due = time.monotonic() + LEASE / 3
+            renewal_due = time.monotonic() + LEASE_SECONDS / 3
             with self._lock:
-                alive = list(self._alive)
-                if not alive and self._left.empty():
+                open_readers = list(self._readers)
+                # Decided under the lock: `add` either sees this thread alive or starts a new one.
+                if not open_readers and self._abandoned.empty():
                     self._thread = None
                     return
-            for carrier in alive:
-                carrier.renew()
+            for reader in open_readers:
+                reader.renew()
 
 
-_keeper = _Keeper()
+_registry = _StreamRegistry()
 
 
 def _forget_streams() -> None:
-    """In a forked child: the streams are the parent's."""
-    global _keeper  # noqa: PLW0603 - one keeper a process
-    _keeper = _Keeper()
+    """Start an empty registry in a forked child: the open streams belong to the parent."""
+    global _registry  # noqa: PLW0603 - one registry a process
+    _registry = _StreamRegistry()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_streams)
 
 
-class _Carrier:
-    """A stream that is alive, its lease, and the client that it belongs to."""
+class _StreamReader:
+    """An open stream, the function that renews its run's lease, and the HTTP client that owns it."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], hold: Callable[[], None], owner: object) -> None:
-        self.chunks, self.hold, self.owner = chunks, hold, owner
-        self.left = False
-        self.told = False  # its last event was read
-        self.heard = False  # and by the consumer
-        self.keeper = _keeper
+    def __init__(self, chunks: AsyncIterator[bytes], renew_lease: Callable[[], None], owner: object) -> None:
+        self.chunks, self.renew_lease, self.owner = chunks, renew_lease, owner
+        self.abandoned = False  # the consumer has left
+        self.done_received = False  # the generator has yielded [DONE]
+        self.done_delivered = False  # the consumer has read [DONE]
+        self.registry = _registry
 
     def renew(self) -> None:
         try:
-            self.hold()
-        except Exception as error:  # noqa: BLE001 - the next beat tries again, before the lease has lapsed
-            log.warning("a streamed run's lease could not be renewed: %s", type(error).__name__)
+            self.renew_lease()
+        except Exception as error:  # noqa: BLE001 - the registry retries before the lease lapses
+            log.warning("Could not renew the lease of a streamed run: %s. Retrying soon.", type(error).__name__)
 
 
 # --- synchronous
 
 
-class SyncCarrier(_Carrier):
-    """A stream that is stepped by whoever reads it: one at a time."""
+class SyncStreamReader(_StreamReader):
+    """A stream that the consumer's thread or a background thread steps, never both at once."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], hold: Callable[[], None], owner: object) -> None:
-        """Hold it from now on."""
-        super().__init__(chunks, hold, owner)
-        self._step = threading.Lock()
-        self._ahead: deque[bytes] = deque()  # what was read before the consumer asked for it
-        self._asked_at = time.monotonic()
-        self._is_read = False  # by a thread of ours
-        self._is_wanted = False  # by the consumer, who waits for it
-        self._is_closing = False  # its client: what is left is read at once, and kept
-        self._error: Exception | None = None  # that ended it while nobody waited
+    def __init__(self, chunks: AsyncIterator[bytes], renew_lease: Callable[[], None], owner: object) -> None:
+        """Register the stream; reading starts with the consumer."""
+        super().__init__(chunks, renew_lease, owner)
+        self._step_lock = threading.Lock()
+        self._buffer: deque[bytes] = deque()  # chunks that a background thread read for the consumer
+        self._last_read_at = time.monotonic()
+        self._has_read_thread = False
+        self._consumer_is_waiting = False  # tells the background thread to give way
+        self._client_is_closing = False
+        self._error: Exception | None = None  # met by a background thread, raised at the consumer's next read
         self.ended = threading.Event()
-        self.keeper.add(self)
+        self.registry.add(self)
 
     def read(self) -> bytes | None:
-        """The next bytes, or None after the last, for a consumer that has left, and in a forked child."""
-        if self.left or self.heard or self.keeper is not _keeper:
+        """Return the next bytes; None at the end, once the consumer has left, and in a forked child."""
+        if self.abandoned or self.done_delivered or self.registry is not _registry:
             return None
-        chunk = self._ahead.popleft() if self._ahead else self._waited_for()
-        self.heard = chunk is not None and chunk.endswith(_LAST)
-        self._asked_at = time.monotonic()
+        chunk = self._buffer.popleft() if self._buffer else self._next_chunk()
+        self.done_delivered = chunk is not None and chunk.endswith(_DONE_EVENT)
+        self._last_read_at = time.monotonic()
         return chunk
 
-    def _waited_for(self) -> bytes | None:
-        """The next bytes from upstream; who reads ahead may be waiting for them already, and stops then."""
-        self._is_wanted = True
-        with self._step:
-            self._is_wanted = False
-            return self._ahead.popleft() if self._ahead else self._stepped()
+    def _next_chunk(self) -> bytes | None:
+        """Return the next bytes from upstream, waiting for a background thread that is reading them already."""
+        self._consumer_is_waiting = True
+        with self._step_lock:
+            self._consumer_is_waiting = False
+            # The background thread may have filled the buffer while this one waited for the lock.
+            return self._buffer.popleft() if self._buffer else self._step_upstream()
 
-    def _stepped(self) -> bytes | None:
+    def _step_upstream(self) -> bytes | None:
         if self.ended.is_set():
             error, self._error = self._error, None
             if error is not None:
                 raise error
             return None
         try:
-            chunk = step(self.chunks)
+            chunk = next_item(self.chunks)
         except StopAsyncIteration:
-            self._end()
+            self._mark_ended()
             return None
         except BaseException:
-            self._end()
+            self._mark_ended()
             raise
-        # The connection may still be open, and for long: its end is read by whoever comes next, not before this.
-        self.told = self.told or chunk.endswith(_LAST)
+        # After [DONE] the connection may stay open for long. Return the chunk at once; the next step reads the end.
+        self.done_received = self.done_received or chunk.endswith(_DONE_EVENT)
         return chunk
 
-    def _end(self) -> None:
+    def _mark_ended(self) -> None:
         self.ended.set()
-        self.keeper.remove(self)
+        self.registry.remove(self)
 
-    def leave(self) -> None:
-        """The consumer is gone: nothing happens here, because the garbage collector may be calling."""
-        if not (self.left or self.ended.is_set()):
-            self.left = True
-            self.keeper.leave(self)
+    def abandon(self) -> None:
+        """Note that the consumer has left.
 
-    def hurry(self) -> None:
-        """Its client closes: the rest is read now, and kept for a consumer that may still be there, in a thread."""
-        self._is_closing = True
-        self.read_behind()
+        The garbage collector may be the caller, so this starts no thread and reads nothing; the registry does.
+        """
+        if not (self.abandoned or self.ended.is_set()):
+            self.abandoned = True
+            self.registry.read_abandoned(self)
+
+    def drain(self) -> None:
+        """Read the rest in a thread because the client is closing, and keep it for a consumer that is still there."""
+        self._client_is_closing = True
+        self.read_in_background()
 
     def read_ahead_if_idle(self) -> None:
-        """Read on for a consumer that has asked for nothing for some time, and is not waiting either."""
-        if time.monotonic() - self._asked_at > _IDLE and not (self._is_read or self._step.locked()):
-            self.read_behind()
+        """Start reading ahead if the consumer has not read for a while and is not waiting for a chunk."""
+        is_idle = time.monotonic() - self._last_read_at > _IDLE_SECONDS
+        if is_idle and not (self._has_read_thread or self._step_lock.locked()):
+            self.read_in_background()
 
-    def read_behind(self) -> None:
-        """Read the rest in a thread of its own, or in this one where none can be had (a program that ends, 3.12)."""
-        if self._is_read:
+    def read_in_background(self) -> None:
+        """Read the rest in a daemon thread, or in this one if no thread can start (Python 3.12 at exit)."""
+        if self._has_read_thread:
             return
-        self._is_read = True
+        self._has_read_thread = True
         try:
-            threading.Thread(target=self._rest, name="assistants-compat-stream", daemon=True).start()
+            threading.Thread(target=self._read_rest, name="assistants-compat-stream", daemon=True).start()
         except RuntimeError:
-            self._rest()
+            self._read_rest()
 
-    def _rest(self) -> None:
-        while not self.ended.is_set() and (self.left or self._is_closing or not self._is_wanted):
-            with self._step:
+    def _read_rest(self) -> None:
+        while not self.ended.is_set() and (self.abandoned or self._client_is_closing or not self._consumer_is_waiting):
+            with self._step_lock:
                 try:
-                    chunk = self._stepped()
-                except Exception as error:  # noqa: BLE001 - raised where the consumer comes back; it may never do so
+                    chunk = self._step_upstream()
+                except Exception as error:  # noqa: BLE001 - raised again if the consumer comes back
                     self._error = error
-                    log.warning("the rest of a stream could not be read: %s", type(error).__name__)
+                    log.warning("Could not read the rest of a run's stream: %s", type(error).__name__)
                     return
-                if chunk is not None and not self.left:
-                    self._ahead.append(chunk)
-        self._is_read = False  # the consumer has come back, and reads by itself
-        if (self.left or self._is_closing) and not self.ended.is_set():
-            self.keeper.leave(self)
+                if chunk is not None and not self.abandoned:
+                    self._buffer.append(chunk)
+        self._has_read_thread = False  # the consumer has come back and reads by itself
+        # It may have left again before the line above: then no thread was started for the rest, so ask for one.
+        if (self.abandoned or self._client_is_closing) and not self.ended.is_set():
+            self.registry.read_abandoned(self)
 
 
 class SyncBody:
-    """What the SDK holds: always the same iterator, so that reading on after `[DONE]` never starts again."""
+    """The iterator that the SDK holds; always the same one, so that reading past `[DONE]` does not start over."""
 
-    def __init__(self, carrier: SyncCarrier) -> None:
-        """Watch for the day when nobody holds this any more: a consumer may simply have broken out of its loop."""
-        self._carrier = carrier
-        weakref.finalize(self, carrier.leave).atexit = False
+    def __init__(self, reader: SyncStreamReader) -> None:
+        """Abandon the stream when this object is collected: a consumer may break out of its loop without closing."""
+        self._reader = reader
+        weakref.finalize(self, reader.abandon).atexit = False
 
     def __iter__(self) -> Iterator[bytes]:
-        """Itself."""
+        """Return this object."""
         return self
 
     def __next__(self) -> bytes:
-        """The next bytes."""
-        chunk = self._carrier.read()
+        """Return the next bytes."""
+        chunk = self._reader.read()
         if chunk is None:
             raise StopIteration
         return chunk
 
     def close(self) -> None:
-        """Leave."""
-        self._carrier.leave()
+        """Abandon the stream; the rest is read in the background."""
+        self._reader.abandon()
 
 
-def carry(chunks: AsyncIterator[bytes], hold: Callable[[], None], owner: object) -> SyncBody:
-    """A run's stream for a synchronous client; `hold` renews its lease, `owner` is the HTTP client that reads it."""
-    return SyncBody(SyncCarrier(chunks, hold, owner))
+def sync_stream_body(chunks: AsyncIterator[bytes], renew_lease: Callable[[], None], owner: object) -> SyncBody:
+    """Return a run's stream as a response body of the sync HTTP client `owner`."""
+    return SyncBody(SyncStreamReader(chunks, renew_lease, owner))
 
 
-def finish(owner: object) -> None:
-    """Before a client closes: read what is still open to its end, or as far as patience goes."""
-    _wait([carrier for carrier in _keeper.of(owner) if isinstance(carrier, SyncCarrier)], _PATIENCE)
+def finish_streams(owner: object) -> None:
+    """Read a closing client's open streams to their end, for at most `_CLOSE_TIMEOUT` seconds."""
+    readers = [reader for reader in _registry.owned_by(owner) if isinstance(reader, SyncStreamReader)]
+    _wait_for_readers(readers, _CLOSE_TIMEOUT)
 
 
-def _wait(carriers: list[SyncCarrier], patience: float) -> None:
+def _wait_for_readers(readers: list[SyncStreamReader], timeout: float) -> None:
     started = time.monotonic()
-    for carrier in carriers:
-        carrier.hurry()
-    for carrier in sorted(carriers, key=lambda carrier: carrier.told):
-        until = started + (min(patience, _DRAIN) if carrier.told else patience)
-        carrier.ended.wait(max(0.0, until - time.monotonic()))
+    for reader in readers:
+        reader.drain()
+    # Unfinished streams first: meanwhile the connections of the finished ones have time to end.
+    for reader in sorted(readers, key=lambda reader: reader.done_received):
+        until = started + (min(timeout, _DONE_TIMEOUT) if reader.done_received else timeout)
+        reader.ended.wait(max(0.0, until - time.monotonic()))
 
 
 @atexit.register
-def _at_exit() -> None:
-    if _keeper.pid == os.getpid():
-        _wait(_keeper.all_sync(), _LAST_PATIENCE)
+def _finish_at_exit() -> None:
+    # A fork made in C skips the hook above and leaves the child a copy of its parent's registry.
+    if _registry.pid == os.getpid():
+        _wait_for_readers(_registry.sync_readers(), _EXIT_TIMEOUT)
 
 
 # --- asynchronous
 
 
-class AsyncCarrier(_Carrier):
-    """A stream that a task reads, a little ahead of its consumer."""
+class AsyncStreamReader(_StreamReader):
+    """A stream that a task reads into a buffer, a little ahead of the consumer."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], hold: Callable[[], None], owner: object) -> None:
-        """Begin to read."""
-        super().__init__(chunks, hold, owner)
+    def __init__(self, chunks: AsyncIterator[bytes], renew_lease: Callable[[], None], owner: object) -> None:
+        """Register the stream and start the task that reads it."""
+        super().__init__(chunks, renew_lease, owner)
         self._loop = asyncio.get_running_loop()
         self._buffer: deque[bytes] = deque()
         self._size = 0
         self._error: BaseException | None = None
-        self._is_closing = False  # its client: what is left is read at once, and kept
-        self._readable: asyncio.Future[None] | None = None
-        self._room: asyncio.Future[None] | None = None
+        self._client_is_closing = False
+        self._readable: asyncio.Future[None] | None = None  # the consumer waits on it
+        self._room_freed: asyncio.Future[None] | None = None  # the task waits on it while the buffer is full
         self.ended = False
-        self.keeper.add(self)
+        self.registry.add(self)
         self.task = self._loop.create_task(self._read(), name="assistants-compat-stream")
 
     def renew(self) -> None:
-        """Renew the lease, unless the loop was closed and took the reader with it: then the next look ends the run."""
+        """Renew the lease unless the event loop is closed; then the task is dead and the next poll ends the run."""
         if self._loop.is_closed():
-            self.keeper.remove(self)
+            self.registry.remove(self)
         else:
             super().renew()
 
     async def _read(self) -> None:
-        turn_at = turn = 0.0
+        pause_due = pause_interval = 0.0
         try:
             async for chunk in self.chunks:
-                self.told = self.told or chunk.endswith(_LAST)
-                if self.left:
+                self.done_received = self.done_received or chunk.endswith(_DONE_EVENT)
+                if self.abandoned:
                     continue
                 self._buffer.append(chunk)
                 self._size += len(chunk)
-                _wake(self._readable)
-                if time.monotonic() >= turn_at:
-                    # An upstream that never lets us wait would keep the consumer, and others, from their turns.
+                _resolve(self._readable)
+                if time.monotonic() >= pause_due:
+                    # If every chunk is there already, the loop above never suspends and starves the consumer.
                     await asyncio.sleep(0)
-                    turn_at = time.monotonic() + turn
-                    turn = min(turn + _TURN / _TURNS, _TURN)
-                while self._size >= _AHEAD and not self._is_hurried():
-                    self._room = self._loop.create_future()
-                    await self._room
+                    pause_due = time.monotonic() + pause_interval
+                    step = _MAX_PAUSE_INTERVAL / _PAUSE_INTERVAL_STEPS
+                    pause_interval = min(pause_interval + step, _MAX_PAUSE_INTERVAL)
+                while self._size >= _READ_AHEAD_BYTES and not self._ignores_buffer_limit():
+                    self._room_freed = self._loop.create_future()
+                    await self._room_freed
         except BaseException as error:
             self._error = error
             if not isinstance(error, Exception):
                 raise
-            if self.left:
-                log.warning("the rest of a stream could not be read: %s", type(error).__name__)
+            if self.abandoned:
+                log.warning("Could not read the rest of a run's stream: %s", type(error).__name__)
         finally:
             self.ended = True
-            self.keeper.remove(self)
-            _wake(self._readable)
+            self.registry.remove(self)
+            _resolve(self._readable)
 
     async def read(self) -> bytes | None:
-        """All bytes that have come since the last time, or None at the end, and for a consumer that has left."""
+        """Return all bytes that have arrived since the last read; None at the end and once the consumer has left."""
         while not self._buffer:
-            if self.left or self.heard:
+            if self.abandoned or self.done_delivered:
                 return None
             if self.ended:
                 error, self._error = self._error, None
@@ -345,87 +359,91 @@ class AsyncCarrier(_Carrier):
             self._readable = self._loop.create_future()
             await self._readable
         data = b"".join(self._buffer)
-        self.heard = data.endswith(_LAST)
+        self.done_delivered = data.endswith(_DONE_EVENT)
         self._buffer.clear()
         self._size = 0
-        _wake(self._room)
+        _resolve(self._room_freed)
         return data
 
-    def leave(self) -> None:
-        """The consumer is gone: the task reads on, and keeps nothing; the garbage collector may be calling."""
-        if self.left or self.ended:
+    def abandon(self) -> None:
+        """Note that the consumer has left; the task reads on and drops what it reads.
+
+        The garbage collector may be the caller, in any thread, so only the loop itself touches the futures.
+        """
+        if self.abandoned or self.ended:
             return
-        self.left = True
+        self.abandoned = True
         self._buffer.clear()
         self._size = 0
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._wake_all)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._resolve_futures)
 
-    def _is_hurried(self) -> bool:
-        return self.left or self._is_closing
+    def _ignores_buffer_limit(self) -> bool:
+        return self.abandoned or self._client_is_closing
 
-    def hurry(self) -> None:
-        """Its client closes: the rest is read now, and kept for a consumer that may still be there, in a task."""
-        self._is_closing = True
-        _wake(self._room)
+    def drain(self) -> None:
+        """Let the task read the rest because the client is closing, and keep it for a consumer that is still there."""
+        self._client_is_closing = True
+        _resolve(self._room_freed)
 
-    def _wake_all(self) -> None:
-        _wake(self._room)
-        _wake(self._readable)
+    def _resolve_futures(self) -> None:
+        _resolve(self._room_freed)
+        _resolve(self._readable)
 
 
-def _wake(future: asyncio.Future[None] | None) -> None:
+def _resolve(future: asyncio.Future[None] | None) -> None:
     if future is not None and not future.done():
         future.set_result(None)
 
 
 class AsyncBody:
-    """What the SDK holds: always the same iterator."""
+    """The asynchronous iterator that the SDK holds; always the same one."""
 
-    def __init__(self, carrier: AsyncCarrier) -> None:
-        """Watch for the day when nobody holds this any more."""
-        self._carrier = carrier
-        weakref.finalize(self, carrier.leave).atexit = False
+    def __init__(self, reader: AsyncStreamReader) -> None:
+        """Abandon the stream when this object is collected."""
+        self._reader = reader
+        weakref.finalize(self, reader.abandon).atexit = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Itself."""
+        """Return this object."""
         return self
 
     async def __anext__(self) -> bytes:
-        """The next bytes."""
-        chunk = await self._carrier.read()
+        """Return the next bytes."""
+        chunk = await self._reader.read()
         if chunk is None:
             raise StopAsyncIteration
         return chunk
 
     async def aclose(self) -> None:
-        """Leave."""
-        self._carrier.leave()
+        """Abandon the stream; the task reads the rest."""
+        self._reader.abandon()
 
 
-def carry_async(chunks: AsyncIterator[bytes], hold: Callable[[], None], owner: object) -> Any:
-    """A run's stream for an asynchronous client.
+def async_stream_body(chunks: AsyncIterator[bytes], renew_lease: Callable[[], None], owner: object) -> Any:
+    """Return a run's stream as a response body of the async HTTP client `owner`.
 
-    Under trio there is no task that could outlive its nursery: there the consumer reads by itself, and ends the run
-    when it leaves (docs/differences.md).
+    Under trio no task can outlive its nursery. There the consumer reads the generator itself and ends the run when it
+    leaves (docs/differences.md).
     """
     if "trio" in sys.modules:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return chunks
-    return AsyncBody(AsyncCarrier(chunks, hold, owner))
+    return AsyncBody(AsyncStreamReader(chunks, renew_lease, owner))
 
 
-async def finish_async(owner: object) -> None:
-    """`finish`, for an asynchronous client."""
-    carriers = [carrier for carrier in _keeper.of(owner) if isinstance(carrier, AsyncCarrier)]
-    if not carriers:  # under trio there never are any
+async def finish_streams_async(owner: object) -> None:
+    """Read a closing async client's open streams to their end, for at most `_CLOSE_TIMEOUT` seconds."""
+    readers = [reader for reader in _registry.owned_by(owner) if isinstance(reader, AsyncStreamReader)]
+    if not readers:  # always so under trio, which has no asyncio loop
         return
     loop = asyncio.get_running_loop()
-    mine = [carrier for carrier in carriers if carrier.task.get_loop() is loop]
-    for carrier in mine:
-        carrier.hurry()
-    for told, patience in ((False, _PATIENCE), (True, min(_PATIENCE, _DRAIN))):
-        if tasks := [carrier.task for carrier in mine if carrier.told is told and not carrier.ended]:
-            await asyncio.wait(tasks, timeout=patience)
+    # A client may have been used in several loops; only tasks of this one can be awaited here.
+    own_readers = [reader for reader in readers if reader.task.get_loop() is loop]
+    for reader in own_readers:
+        reader.drain()
+    for is_done, timeout in ((False, _CLOSE_TIMEOUT), (True, min(_CLOSE_TIMEOUT, _DONE_TIMEOUT))):
+        if tasks := [reader.task for reader in own_readers if reader.done_received is is_done and not reader.ended]:
+            await asyncio.wait(tasks, timeout=timeout)

@@ -1,18 +1,20 @@
-"""How the doors speak HTTP: answers in the client's own library, and upstream requests as siblings of the legacy one.
+"""Turns HTTP requests into calls of `api.app`, its replies into HTTP responses, and sends upstream requests.
 
-A sibling has the origin, credentials, organisation, project, extra headers and timeout of the request that is being
-answered, and is sent by the same inner client (DESIGN.md, "Upstream calls").  So a key never goes to a host that the
-caller did not send it to, and proxies, gateways and recordings keep their meaning.
+Each upstream request is derived from the legacy request that is being answered. It has the same origin, credentials,
+organisation, project, extra headers and timeout, and the same HTTP client sends it (docs/architecture.md). So a key
+never goes to a host that the caller did not send it to, and the caller's proxies, gateways and recordings keep working.
 
-Whatever that client raises (a lost connection, but also a hook of the caller's own) goes back to the SDK as it is.
+What that client raises, a lost connection or an error in a hook of the caller's, reaches the SDK unchanged.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import secrets
 import sys
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, MutableSet
 from contextlib import aclosing, closing
 from dataclasses import dataclass
@@ -21,18 +23,18 @@ from functools import cache
 from typing import Any, Literal, cast
 
 from ..api import app
-from ..engine.io import Answer, AsyncIO, BlockingIO, Request, Upload, iterate, run
-from ..errors import ForeignError, UnreachableError
-from ..runtime import clock
+from ..engine.io import AsyncIO, BlockingIO, BufferedResponse, Request, Upload, iterate, run
+from ..errors import CallerCodeError, UnreachableError
+from ..runtime import clock, logs
 from ..settings import LegacyCall, Settings
-from ..wire.exchange import HEADERS, Call, Reply
+from ..wire.exchange import REQUEST_HEADERS, Call, Reply
 from . import call_report, redirects, sdk_internals
-from .stream_readers import carry, carry_async
+from .stream_readers import async_stream_body, sync_stream_body
 
 _DEPLOYMENT = re.compile(r"/deployments/[^/]+\Z")
 
-# Of a legacy request's headers, what does not belong to its sibling.
-_DROPPED = frozenset(
+# Headers of the legacy request that an upstream request does not copy.
+_DROPPED_HEADERS = frozenset(
     {
         "accept",
         "content-length",
@@ -47,31 +49,35 @@ _DROPPED = frozenset(
         "x-stainless-raw-response",
     }
 )
-_OF_CLIENT = ("host", "cookie")  # of these the sibling has what the HTTP client itself says, for a gateway
-# Query parameters of the old API; any other (a gateway's own) is kept.
-_LEGACY_QUERY = re.compile(r"(?:after|before|include(?:\[\])?|limit|order|run_id|api-version)\Z")
+_CLIENT_HEADERS = ("host", "cookie")  # taken from the HTTP client's own headers instead, which a gateway may need
+# Query parameters of the old API. Any other belongs to a gateway and is kept.
+_LEGACY_QUERY_PARAMS = re.compile(r"(?:after|before|include(?:\[\])?|limit|order|run_id|api-version)\Z")
 
 
 @dataclass(frozen=True)
-class Passage:
-    """A legacy request that is ours, on its way through the application."""
+class LegacyRequest:
+    """A legacy request that is answered here, with everything that answering it needs."""
 
-    match: app.Match
+    match: app.RouteMatch
     call: Call
     request: Any  # httpx.Request or httpx2.Request
-    base: str  # of the upstream's Responses API
-    legacy_base: str
-    version: str | None  # its `api-version`
+    responses_base: str  # path of the upstream's Responses API
+    legacy_base: str  # path of the old API, as the client sent it
+    api_version: str | None  # the query parameter `api-version` of upstream requests, for Azure
     settings: Settings
-    without_background: MutableSet[str]
+    upstreams_without_background: MutableSet[str]
 
-    def answer(self, inner: Any, options: Mapping[str, Any], *, stream: bool) -> Any:
-        """The answer as a response of the client's library; None when it is the upstream's to give."""
-        upstream = SyncUpstream(inner, self, options)
-        io = BlockingIO(self.settings, upstream, self.without_background)
+    def answer(self, http_client: Any, options: Mapping[str, Any], *, stream: bool) -> Any:
+        """Return the response, made by the client's HTTP library; None if the upstream must answer the request.
+
+        `http_client` is the client inside the proxy. `options` and `stream` are what the SDK passed to its `send`.
+        """
+        upstream = SyncUpstream(http_client, self, options)
+        io = BlockingIO(self.settings, upstream, self.upstreams_without_background)
         try:
             reply = run(app.answer(self.match, self.call, io))
         except UnreachableError as error:
+            # The caller sees the HTTP library's own exception, with its own cause, as without this package.
             raise error.original from error.original.__cause__
         self._report(reply)
         if reply is None:
@@ -79,23 +85,26 @@ class Passage:
         body: Any = None
         if reply.chunks is not None:
             run_id = reply.run_id
-            body = iterate(reply.chunks) if run_id is None else carry(reply.chunks, lambda: io.hold(run_id), inner)
-        response = _response(self.request, reply, body)
+            if run_id is None:
+                body = iterate(reply.chunks)
+            else:
+                body = sync_stream_body(reply.chunks, lambda: io.renew_lease(run_id), http_client)
+        response = _http_response(self.request, reply, body)
         if not stream:
             response.read()
         return response
 
     def _report(self, reply: Reply | None) -> None:
-        """Count the call, if that is wanted; files are the upstream's own API, and count where they are ours."""
+        """Report the call if the settings ask for it; a call of the Files API counts only if it was answered here."""
         report = self.settings.report
-        if report is not None and (reply is not None or self.match.legacy):
+        if report is not None and (reply is not None or self.match.is_assistants_api):
             answered: Literal["here", "upstream"] = "upstream" if reply is None else "here"
-            call_report.count(report, LegacyCall(self.call.method, self.match.route, answered))
+            call_report.count_call(report, LegacyCall(self.call.method, self.match.route, answered))
 
-    async def answer_async(self, inner: Any, options: Mapping[str, Any], *, stream: bool) -> Any:
-        """`answer`, for an asynchronous client."""
-        upstream = AsyncUpstream(inner, self, options)
-        io = AsyncIO(self.settings, upstream, self.without_background)
+    async def answer_async(self, http_client: Any, options: Mapping[str, Any], *, stream: bool) -> Any:
+        """Return the response of an async client, as `answer` does for a sync one."""
+        upstream = AsyncUpstream(http_client, self, options)
+        io = AsyncIO(self.settings, upstream, self.upstreams_without_background)
         try:
             reply = await app.answer(self.match, self.call, io)
         except UnreachableError as error:
@@ -106,73 +115,78 @@ class Passage:
         body: Any = reply.chunks
         if reply.chunks is not None and reply.run_id is not None:
             run_id = reply.run_id
-            body = carry_async(reply.chunks, lambda: io.hold(run_id), inner)
-        response = _response(self.request, reply, body, asynchronous=True)
+            body = async_stream_body(reply.chunks, lambda: io.renew_lease(run_id), http_client)
+        response = _http_response(self.request, reply, body, asynchronous=True)
         if not stream:
             await response.aread()
         return response
 
 
-def passage_from_request(  # noqa: PLR0913 - the request, its two halves, and what the door knows
+def legacy_request_from_http(  # noqa: PLR0913 - the request, the two parts of its path, and what the proxy knows
     request: Any,
     base: str,
     route: str,
     settings: Settings,
-    without_background: MutableSet[str],
+    upstreams_without_background: MutableSet[str],
     *,
     azure: bool,
-) -> Passage | None:
-    """The legacy request as a call of the application; None where the old API had no such route."""
-    matched = app.match(request.method, route)
+) -> LegacyRequest | None:
+    """Return the HTTP request as a `LegacyRequest`; None if the old API had no such route.
+
+    `base` and `route` are the two parts of its path.
+    """
+    matched = app.match_route(request.method, route)
     if matched is None:
         return None
-    clock.current().begins(request.method, route)
-    headers = {name: request.headers[name] for name in HEADERS if name in request.headers}
+    clock.current().on_legacy_request(request.method, route)
+    headers = {name: request.headers[name] for name in REQUEST_HEADERS if name in request.headers}
     query = tuple(request.url.params.multi_items())
-    call = Call(
-        request.method, matched.parts, query, request.content, headers, reads_on=sdk_internals.reads_pages_of_files()
+    reads_all_pages = sdk_internals.paginates_file_lists()
+    call = Call(request.method, matched.path_params, query, request.content, headers, reads_all_pages=reads_all_pages)
+    responses_base, azure = _responses_base(request, base, azure=azure)
+    api_version = settings.azure_api_version if azure else None
+    return LegacyRequest(
+        matched, call, request, responses_base, base, api_version, settings, upstreams_without_background
     )
-    native, azure = _upstream_base(request, base, azure=azure)
-    version = settings.azure_api_version if azure else None
-    return Passage(matched, call, request, native, base, version, settings, without_background)
 
 
-def _upstream_base(request: Any, base: str, *, azure: bool) -> tuple[str, bool]:
-    """Where the Responses API is, beside the legacy path: `/openai/v1` for Azure clients, else the same base.
+def _responses_base(request: Any, base: str, *, azure: bool) -> tuple[str, bool]:
+    """Return the path of the Responses API, and whether the upstream is Azure.
 
-    An Azure client is known by its type, its `api-version` or `deployments` in the path, or by the whole of Azure's v1
-    base, never by a path's end alone.  The second value says whether it is one.
+    For Azure clients that path is `/openai/v1`, for any other client its own base. Signs of an Azure client are
+    its type, `api-version` in the query, `deployments` in the path, and the exact base `/openai/v1`. A longer base that
+    only ends like that may belong to another service.
     """
     azure = azure or _DEPLOYMENT.search(base) is not None or "api-version" in request.url.params
-    return (v1_base(base) if azure else base), azure or base == "/openai/v1"
+    return (azure_v1_base(base) if azure else base), azure or base == "/openai/v1"
 
 
-def v1_base(base: str) -> str:
-    """The base of Azure's v1 routes beside that of a client, which may name a deployment or be that base already."""
-    without = _DEPLOYMENT.sub("", base)
-    return without if without.endswith("/v1") else f"{without}/v1"
+def azure_v1_base(base: str) -> str:
+    """Return the base of Azure's v1 routes for a client's base, which may name a deployment or end in `/v1` already."""
+    without_deployment = _DEPLOYMENT.sub("", base)
+    return without_deployment if without_deployment.endswith("/v1") else f"{without_deployment}/v1"
 
 
-# --- answers
+# --- responses
 
 
-def _library(request: Any) -> Any:
-    """The library that made the request, httpx or httpx2: it makes the response too."""
+def _http_library_of(request: Any) -> Any:
+    """Return the library that made the request, httpx or httpx2; the response must come from the same one."""
     return sys.modules[type(request).__module__.partition(".")[0]]
 
 
-def _response(request: Any, reply: Reply, body: Any, *, asynchronous: bool = False) -> Any:
-    """A response that is still to be read, as any is that was sent for with `stream=True`."""
-    library = _library(request)
+def _http_response(request: Any, reply: Reply, body: Any, *, asynchronous: bool = False) -> Any:
+    """Return an unread response, as the library itself returns one for `stream=True`."""
+    library = _http_library_of(request)
     headers = dict(reply.headers)
     if body is None:
-        # As `content` the body would be read and closed already, which `with_streaming_response` shows to its caller.
+        # Passed as `content`, the body would count as read and closed, which `with_streaming_response` exposes.
         stream = library.ByteStream(reply.body)
         headers["content-length"] = str(len(reply.body))
     else:
         stream = (_async_stream if asynchronous else _sync_stream)(library)(body)
     response = library.Response(reply.status, headers=headers, request=request, stream=stream)
-    response.elapsed = timedelta(0)  # instrumentation reads it, and it raises where nobody set it
+    response.elapsed = timedelta(0)  # instrumentation reads it, and an unset one raises
     return response
 
 
@@ -183,7 +197,7 @@ def _sync_stream(library: Any) -> Any:
             self._body = body
 
         def __iter__(self) -> Iterator[bytes]:
-            # Always the same one: some SDKs read on after `[DONE]`, and must not start again.
+            # Always the same iterator: some SDK versions iterate again after `[DONE]` and must not start over.
             return cast("Iterator[bytes]", self._body)
 
         def close(self) -> None:
@@ -207,60 +221,66 @@ def _async_stream(library: Any) -> Any:
     return Stream
 
 
-# --- siblings
+# --- upstream requests
 
 
-class _Siblings:
-    """Makes upstream requests from the legacy request that is being answered."""
+class _RequestBuilder:
+    """Builds upstream requests from the legacy request that is being answered."""
 
-    def __init__(self, inner: Any, passage: Passage, options: Mapping[str, Any]) -> None:
-        self.inner, self.request, self.base = inner, passage.request, passage.base
-        self.legacy_base = passage.legacy_base
-        self.version = (("api-version", passage.version),) if passage.version else ()
-        self.library = _library(self.request)
+    def __init__(self, http_client: Any, legacy_request: LegacyRequest, options: Mapping[str, Any]) -> None:
+        self.http_client, self.request, self.base = http_client, legacy_request.request, legacy_request.responses_base
+        self.legacy_base = legacy_request.legacy_base
+        self.version_params = (("api-version", legacy_request.api_version),) if legacy_request.api_version else ()
+        self.library = _http_library_of(self.request)
         self.options = options
 
     @property
     def name(self) -> str:
-        """The origin and base of this upstream."""
+        """The URL of this upstream's Responses API, which identifies the upstream."""
         url = self.request.url
         return f"{url.scheme}://{url.netloc.decode('ascii')}{self.base}"
 
-    def sibling(self, wanted: Request, form: _Form | None = None, content: Any = None) -> Any:
-        """The upstream request: same origin and credentials, another path; `content` are the bytes of its form."""
+    def build_request(self, upstream_request: Request, form: _MultipartForm | None = None, content: Any = None) -> Any:
+        """Return the HTTP request: same origin and credentials, another path.
+
+        `content` yields the encoded bytes of `form`.
+        """
         legacy = self.request
-        kept = [(key, value) for key, value in legacy.url.params.multi_items() if not _LEGACY_QUERY.match(key)]
-        headers = [(key, value) for key, value in legacy.headers.multi_items() if key.lower() not in _DROPPED]
+        legacy_params = legacy.url.params.multi_items()
+        kept_params = [(key, value) for key, value in legacy_params if not _LEGACY_QUERY_PARAMS.match(key)]
+        headers = [(key, value) for key, value in legacy.headers.multi_items() if key.lower() not in _DROPPED_HEADERS]
         if form is not None:
             headers += form.headers
-        elif wanted.json is not None:
-            content = json.dumps(wanted.json).encode("ascii")
+        elif upstream_request.json is not None:
+            content = json.dumps(upstream_request.json).encode("ascii")
             headers.append(("Content-Type", "application/json"))
-        headers.append(("Accept", wanted.accept))
-        base, version = self.base, self.version
-        if wanted.legacy:
+        headers.append(("Accept", upstream_request.accept))
+        base, version_params = self.base, self.version_params
+        if upstream_request.legacy:
             headers.append(("OpenAI-Beta", legacy.headers.get("openai-beta", "assistants=v2")))
             base = self.legacy_base
-            version = tuple(item for item in legacy.url.params.multi_items() if item[0] == "api-version")
-        # Not by the client's `build_request`: its defaults are in the legacy request already, but for what was dropped.
-        headers += [(name, self.inner.headers[name]) for name in _OF_CLIENT if name in self.inner.headers]
+            version_params = tuple(item for item in legacy_params if item[0] == "api-version")
+        # Not made by the client's `build_request`: the legacy request has the client's defaults already. Only those
+        # that were dropped above are added again.
+        defaults = self.http_client.headers
+        headers += [(name, defaults[name]) for name in _CLIENT_HEADERS if name in defaults]
         return self.library.Request(
-            wanted.method,
-            legacy.url.copy_with(raw_path=f"{base}{wanted.path}".encode("ascii")),
-            params=[*kept, *version, *wanted.query] or None,
+            upstream_request.method,
+            legacy.url.copy_with(raw_path=f"{base}{upstream_request.path}".encode("ascii")),
+            params=[*kept_params, *version_params, *upstream_request.query] or None,
             headers=headers,
-            cookies=self.inner.cookies,
+            cookies=self.http_client.cookies,
             content=content,
             extensions=dict(legacy.extensions),
         )
 
 
-class _Form:
-    """A form with one file, as `multipart/form-data`: its length is known, and its bytes are read as they are sent."""
+class _MultipartForm:
+    """A `multipart/form-data` body with one file; its length is known, and the file is read while it is sent."""
 
     def __init__(self, upload: Upload) -> None:
         boundary = secrets.token_hex(16)
-        # The escapes that HTML prescribes for a name; what cannot be said as UTF-8 is a question mark.
+        # The escapes that the HTML standard prescribes for a file name; a lone surrogate becomes a question mark.
         name = upload.filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A").encode("utf-8", "replace")
         self._upload = upload
         fields = "".join(
@@ -272,108 +292,138 @@ class _Form:
             + b"Content-Type: application/octet-stream\r\n\r\n"
         )
         self._tail = b"\r\n--%b--\r\n" % boundary.encode()
-        # With its length the body is not sent in chunks, which not every gateway takes.
+        # Without a length the library would use chunked encoding, which some gateways refuse.
         self.headers = [
             ("Content-Type", f"multipart/form-data; boundary={boundary}"),
             ("Content-Length", str(len(self._head) + upload.size + len(self._tail))),
         ]
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The whole body."""
+        """Yield the bytes of the body."""
         yield self._head
         async for chunk in self._upload.chunks:
             yield chunk
         yield self._tail
 
 
-class _Arriving:
-    """An upstream answer whose bytes are still to come."""
+class _StreamedResponse:
+    """An upstream response whose body has not been read."""
 
     def __init__(self, response: Any, library: Any) -> None:
         self.response, self.library = response, library
         self.status: int = response.status_code
-        self.headers = _lower(response.headers)
+        self.headers = _lowercase_names(response.headers)
 
 
-class _SyncArriving(_Arriving):
+class _SyncStreamedResponse(_StreamedResponse):
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The bytes."""
+        """Yield the bytes of the body."""
         try:
             for chunk in self.response.iter_bytes():
                 yield chunk
         except (self.library.RequestError, self.library.StreamError) as error:
             raise UnreachableError(error) from error
         except Exception as error:
-            raise ForeignError(error) from error
+            raise CallerCodeError(error) from error
 
     async def aclose(self) -> None:
-        """Close the connection."""
+        """Close the response and with it the connection."""
         self.response.close()
 
 
-class _AsyncArriving(_Arriving):
+class _AsyncStreamedResponse(_StreamedResponse):
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The bytes."""
+        """Yield the bytes of the body."""
         try:
             async for chunk in self.response.aiter_bytes():
                 yield chunk
         except (self.library.RequestError, self.library.StreamError) as error:
             raise UnreachableError(error) from error
         except Exception as error:
-            raise ForeignError(error) from error
+            raise CallerCodeError(error) from error
 
     async def aclose(self) -> None:
-        """Close the connection."""
+        """Close the response and with it the connection."""
         await self.response.aclose()
 
 
-class SyncUpstream(_Siblings):
-    """Sends through a synchronous client; the methods are `async` and never suspend."""
+class _RequestLog:
+    """Logs one upstream request (DEBUG): method, path, status or kind of failure, and milliseconds."""
 
-    async def send(self, request: Request) -> Answer:
-        """Send and read the whole answer."""
-        response = self._sent(request)
-        return Answer(response.status_code, _lower(response.headers), response.content)
+    def __init__(self, request: Request) -> None:
+        self.request, self.response = request, None
+        self.started_at = time.monotonic()
 
-    async def open(self, request: Request) -> _SyncArriving:
-        """Send and leave the body to be read."""
-        return _SyncArriving(self._sent(request, stream=True), self.library)
+    def __enter__(self) -> _RequestLog:  # noqa: PYI034 - typing.Self needs Python 3.11
+        return self
 
-    def _sent(self, request: Request, *, stream: bool = False) -> Any:
-        form = None if request.upload is None else _Form(request.upload)
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if logs.requests.isEnabledFor(logging.DEBUG):
+            outcome = type(error.__cause__ or error).__name__ if error else getattr(self.response, "status_code", None)
+            milliseconds = round((time.monotonic() - self.started_at) * 1000)
+            path = logs.loggable_path(self.request.path)
+            logs.requests.debug("%s %s -> %s in %s ms", self.request.method, path, outcome, milliseconds)
+
+
+class SyncUpstream(_RequestBuilder):
+    """Sends upstream requests with a sync HTTP client; its methods are `async` but never suspend."""
+
+    async def send(self, request: Request) -> BufferedResponse:
+        """Send a request and read the whole response."""
+        response = self._send(request)
+        return BufferedResponse(response.status_code, _lowercase_names(response.headers), response.content)
+
+    async def open(self, request: Request) -> _SyncStreamedResponse:
+        """Send a request and return the response unread."""
+        return _SyncStreamedResponse(self._send(request, stream=True), self.library)
+
+    def _send(self, request: Request, *, stream: bool = False) -> Any:
+        with _RequestLog(request) as log_line:
+            log_line.response = response = self._send_unlogged(request, stream=stream)
+        return response
+
+    def _send_unlogged(self, request: Request, *, stream: bool) -> Any:
+        form = None if request.upload is None else _MultipartForm(request.upload)
         try:
             if form is None:
-                return redirects.send(self.inner, self.sibling(request), self.options, stream=stream)
+                return redirects.send(self.http_client, self.build_request(request), self.options, stream=stream)
             with closing(iterate(form.chunks())) as content:
-                sibling = self.sibling(request, form, content)
-                return redirects.send(self.inner, sibling, self.options, stream=stream)
+                http_request = self.build_request(request, form, content)
+                return redirects.send(self.http_client, http_request, self.options, stream=stream)
         except Exception as error:
             raise UnreachableError(error) from error
 
 
-class AsyncUpstream(_Siblings):
-    """Sends through an asynchronous client."""
+class AsyncUpstream(_RequestBuilder):
+    """Sends upstream requests with an async HTTP client."""
 
-    async def send(self, request: Request) -> Answer:
-        """Send and read the whole answer."""
-        response = await self._sent(request)
-        return Answer(response.status_code, _lower(response.headers), response.content)
+    async def send(self, request: Request) -> BufferedResponse:
+        """Send a request and read the whole response."""
+        response = await self._send(request)
+        return BufferedResponse(response.status_code, _lowercase_names(response.headers), response.content)
 
-    async def open(self, request: Request) -> _AsyncArriving:
-        """Send and leave the body to be read."""
-        return _AsyncArriving(await self._sent(request, stream=True), self.library)
+    async def open(self, request: Request) -> _AsyncStreamedResponse:
+        """Send a request and return the response unread."""
+        return _AsyncStreamedResponse(await self._send(request, stream=True), self.library)
 
-    async def _sent(self, request: Request, *, stream: bool = False) -> Any:
-        form = None if request.upload is None else _Form(request.upload)
+    async def _send(self, request: Request, *, stream: bool = False) -> Any:
+        with _RequestLog(request) as log_line:
+            log_line.response = response = await self._send_unlogged(request, stream=stream)
+        return response
+
+    async def _send_unlogged(self, request: Request, *, stream: bool) -> Any:
+        form = None if request.upload is None else _MultipartForm(request.upload)
         try:
             if form is None:
-                return await redirects.send_async(self.inner, self.sibling(request), self.options, stream=stream)
+                return await redirects.send_async(
+                    self.http_client, self.build_request(request), self.options, stream=stream
+                )
             async with aclosing(form.chunks()) as content:
-                sibling = self.sibling(request, form, content)
-                return await redirects.send_async(self.inner, sibling, self.options, stream=stream)
+                http_request = self.build_request(request, form, content)
+                return await redirects.send_async(self.http_client, http_request, self.options, stream=stream)
         except Exception as error:
             raise UnreachableError(error) from error
 
 
-def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+def _lowercase_names(headers: Mapping[str, str]) -> dict[str, str]:
     return {key.lower(): value for key, value in headers.items()}

@@ -1,11 +1,8 @@
-"""The doors inside a client: transparent proxies in the place of `client._client`.
+"""`wrap`: puts a transparent proxy in the place of an OpenAI client's HTTP client, `client._client`.
 
-Every call of the SDK, in every version, ends in `self._client.send(request, ...)`.  The proxy answers the requests that
-the service no longer answers and hands every other one on, untouched.
-
-The application, and with it SQLAlchemy, is loaded when the first request is ours (see `transport`), not before.
-
-`wrap` puts a door into one client; `installing` shows one on every client.
+Every call of the SDK, in every version, ends in `self._client.send(request, ...)`. The proxy answers the requests that
+the service no longer answers and passes every other one on, untouched. `install.py` does the same for every client of
+the process. This module decides which requests to answer; the first of them loads `transport`, and with it SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -19,262 +16,276 @@ import openai
 import wrapt
 from openai.lib.azure import BaseAzureClient
 
-from ..runtime import clock, overrides
+from ..runtime import clock, logs, overrides
 from ..runtime.switch import is_off
 from ..settings import Settings
 from . import redirects, sdk_internals
 
 if TYPE_CHECKING:
-    from .transport import Passage
+    from .transport import LegacyRequest
 
 log = logging.getLogger("assistants_compat")
 
 Client = TypeVar("Client", bound="openai.OpenAI | openai.AsyncOpenAI")
 
-_OURS = re.compile(r"/(?:assistants|threads)(?:/.+)?\Z")
-_OURS_BELOW = re.compile(rf"(?P<base>.*)(?P<route>{_OURS.pattern})")  # the last one: a base may have such a name too
-_FILE = re.compile(r"/files/(?P<id>[^/]+)(?:/content)?\Z")
-_FILES = "/files"
-_STORES = re.compile(r"/vector_stores(?:/[^/]+/(?:files|file_batches))?\Z")
-_IN_STORE = re.compile(r"/vector_stores/[^/]+/files/(?P<id>[^/]+)(?:/content)?\Z")
-_OTHER_FILES = re.compile(r"/(?:vector_stores|containers|environments)/[^/]+\Z")
+_ASSISTANTS_PATH = re.compile(r"/(?:assistants|threads)(?:/.+)?\Z")
+# Greedy, so that the route starts at the last match: a base may itself contain /threads.
+_ASSISTANTS_PATH_UNDER_BASE = re.compile(rf"(?P<base>.*)(?P<route>{_ASSISTANTS_PATH.pattern})")
+_FILE_PATH = re.compile(r"/files/(?P<id>[^/]+)(?:/content)?\Z")
+_FILES_ROUTE = "/files"
+_VECTOR_STORES_PATH = re.compile(r"/vector_stores(?:/[^/]+/(?:files|file_batches))?\Z")
+_VECTOR_STORE_FILE_PATH = re.compile(r"/vector_stores/[^/]+/files/(?P<id>[^/]+)(?:/content)?\Z")
+_PARENT_WITH_OWN_FILES = re.compile(r"/(?:vector_stores|containers|environments)/[^/]+\Z")
 
 
 def wrap(client: Client, settings: Settings | None = None) -> Client:
-    """Let a client's Assistants calls be answered over the Responses API, and return that same client.
+    """Answer a client's Assistants calls over the Responses API; returns the same client.
 
-    `client` is an `OpenAI`, `AsyncOpenAI`, `AzureOpenAI` or `AsyncAzureOpenAI`, or of a subclass; it is changed in
-    place and keeps its type.  The `openai` module itself may be given for its module-level client.  `with_options` and
-    `copy` keep the effect; a copy with another `http_client` has to be wrapped again.  Wrapping twice is wrapping once;
-    given other settings the second time, those count from then on.  Under `ASSISTANTS_COMPAT=off` the client is
-    returned as it is.
+    `client` is an `OpenAI`, `AsyncOpenAI`, `AzureOpenAI` or `AsyncAzureOpenAI`, or an instance of a subclass. It is
+    changed in place and keeps its type. Pass the `openai` module itself to wrap its module-level client. Copies made by
+    `with_options` and `copy` are wrapped too; wrap a copy with another `http_client` again. A second call with the same
+    settings, or without any, does nothing; with other settings it replaces the first ones. Under
+    `ASSISTANTS_COMPAT=off` the client is returned unchanged.
 
-    Raises `TypeError` for anything else, `UnsupportedSdkError` when the installed SDK has no `beta.threads`, and
-    `SettingsError` when a setting cannot be used.
+    Raises `TypeError` for anything that is not an OpenAI client, `UnsupportedSdkError` if the installed SDK has no
+    `beta.threads`, and `SettingsError` for an invalid setting.
+
+    Example::
+
+        client = assistants_compat.wrap(openai.OpenAI())
+        thread = client.beta.threads.create()
     """
-    given: Any = client_of(client)
-    if not isinstance(given, (openai.OpenAI, openai.AsyncOpenAI)):
-        message = f"wrap() takes an OpenAI client or its asynchronous twin, not {type(given).__name__}."
+    sdk_client: Any = resolve_client(client)
+    if not isinstance(sdk_client, (openai.OpenAI, openai.AsyncOpenAI)):
+        type_name = type(sdk_client).__name__
+        message = f"wrap() expects an OpenAI or AsyncOpenAI client, or the openai module, not {type_name}."
         raise TypeError(message)
+    logs.set_up_from_environment()
     if is_off():
         return client
-    prepare()
-    inner: Any = given._client  # noqa: SLF001 - the one place where every version keeps it
-    if isinstance(inner, _Door):
-        installed = isinstance(inner.entrance(), _InstalledEntrance)
-        if not installed and (settings is None or settings == inner.settings_of_door()):
+    patch_sdk()
+    inner: Any = sdk_client._client  # noqa: SLF001 - the one place where every version keeps it
+    if isinstance(inner, _ClientProxy):
+        is_installed = isinstance(inner.request_router(), _InstalledRouter)
+        if not is_installed and (settings is None or settings == inner.client_settings()):
             return client
-        settings = settings or inner.settings_of_door()
+        settings = settings or inner.client_settings()
         inner = inner.__wrapped__
-    given._client = cast("Any", _door(given, inner, _entrance(given, settings or Settings())))  # noqa: SLF001 - as above
+    router = _make_router(sdk_client, settings or Settings())
+    sdk_client._client = cast("Any", _make_proxy(sdk_client, inner, router))  # noqa: SLF001 - as above
     return client
 
 
-def client_of(given: object) -> object:
-    """What was given in the place of a client: itself, or for the `openai` module its module-level client."""
-    if given is openai:
+def resolve_client(client: object) -> object:
+    """Return the argument itself, or for the `openai` module its module-level client."""
+    if client is openai:
         return cast("Any", openai)._load_client()  # noqa: SLF001 - it has no public name
-    return given
+    return client
 
 
-def prepare() -> None:
-    """Change the SDK's classes as `sdk.prepare` says."""
-    sdk_internals.prepare(is_wrapped)
+def patch_sdk() -> None:
+    """Patch the SDK's classes (see `sdk_internals.patch_classes`); the patches act on wrapped clients only."""
+    sdk_internals.patch_classes(is_wrapped)
 
 
-def _entrance(client: Any, settings: Settings, *, class_: type[Entrance] | None = None) -> Entrance:
+def _make_router(client: Any, settings: Settings, *, class_: type[RequestRouter] | None = None) -> RequestRouter:
     azure = isinstance(client, BaseAzureClient)
     if azure and settings.stream == "background":
         # Microsoft lists "performance issues when background mode is used with streaming" (platform.md section 5).
-        log.warning("Settings(stream='background') on Azure is slow, by Microsoft's own word; 'direct' is the default.")
-    return (class_ or Entrance)(settings, base=client.base_url.raw_path.decode("ascii"), azure=azure)
+        log.warning("Settings(stream='background') is slow on Azure, according to Microsoft; 'direct' is the default.")
+    return (class_ or RequestRouter)(settings, base=client.base_url.raw_path.decode("ascii"), azure=azure)
 
 
-def _door(client: Any, inner: Any, entrance: Entrance) -> _Door:
-    return (SyncDoor if isinstance(client, openai.OpenAI) else AsyncDoor)(inner, entrance)
+def _make_proxy(client: Any, inner: Any, router: RequestRouter) -> _ClientProxy:
+    return (SyncClientProxy if isinstance(client, openai.OpenAI) else AsyncClientProxy)(inner, router)
 
 
 def is_wrapped(client: object) -> bool:
-    """Whether a client's requests pass through one of our doors."""
-    return isinstance(getattr(client, "_client", None), _Door)
+    """Whether a client's requests pass through a proxy, of `wrap` or of `install`."""
+    return isinstance(getattr(client, "_client", None), _ClientProxy)
 
 
 def settings_of(client: object) -> Settings:
-    """The settings that a client was wrapped with; raises `TypeError` for one that was not."""
+    """Return the settings in effect for a wrapped client; raises `TypeError` for an unwrapped one."""
     inner = getattr(client, "_client", None)
-    if not isinstance(inner, _Door):
-        why = " ASSISTANTS_COMPAT=off leaves every client as it is." if is_off() else ""
-        message = f"A client that went through wrap() is needed, not {type(client).__name__}.{why}"
+    if not isinstance(inner, _ClientProxy):
+        hint = "ASSISTANTS_COMPAT=off leaves every client as it is." if is_off() else "Call wrap() on the client first."
+        message = f"Expected a client that went through wrap(), not an unwrapped {type(client).__name__}. {hint}"
         raise TypeError(message)
-    given = inner.settings_of_door()
-    return overrides.settings(given) or given
+    settings = inner.client_settings()
+    return overrides.effective_settings(settings) or settings
 
 
-def refusing_background(client: object) -> set[str]:
-    """The upstreams of which a client's doors know that they refuse background responses; none without a door."""
+def upstreams_without_background(client: object) -> set[str]:
+    """Return the upstreams that refused a background response of this client; an empty set if it is not wrapped."""
     inner = getattr(client, "_client", None)
-    return inner.refusing_background() if isinstance(inner, _Door) else set()
+    return inner.upstreams_without_background() if isinstance(inner, _ClientProxy) else set()
 
 
-class Entrance:
-    """What the doors of one client and its copies share: the settings, and which requests are ours."""
+class RequestRouter:
+    """Decides which requests are answered here; shared by the proxies of one client and of its copies."""
 
     def __init__(self, settings: Settings, *, base: str, azure: bool) -> None:
-        """Remember the settings and the path of the API's base; nothing is opened.
+        """Keep the settings and `base`, the path of the client's base URL; nothing is opened.
 
-        `without_background` is for the upstreams that refused that mode.
+        `upstreams_without_background` collects the names of upstreams that refused background mode.
         """
         self.settings = settings
         self.base = base.rstrip("/")
         self.azure = azure
-        self.without_background: set[str] = set()
+        self.upstreams_without_background: set[str] = set()
 
-    def passage(self, request: Any) -> Passage | None:
-        """The request as one of ours, or None for the upstream to answer."""
-        settings = overrides.settings(self.settings)
+    def intercept(self, request: Any) -> LegacyRequest | None:
+        """Return the request if it is answered here, else None: then the upstream answers it."""
+        settings = overrides.effective_settings(self.settings)
         if settings is None:
             return None
         path = request.url.raw_path.partition(b"?")[0].decode("ascii")
-        found = _ours(path, self.base, request.headers.get("openai-beta"))
-        if found is None and request.method == "GET" and path == f"{self.base}{_FILES}" and _has_store(settings):
-            found = self.base, _FILES
-        if found is None:
-            found = _of_a_store(request, path)
-        if found is None:
+        base_and_route = _match_legacy_path(path, self.base, request.headers.get("openai-beta"))
+        if base_and_route is None:
+            is_file_list = request.method == "GET" and path == f"{self.base}{_FILES_ROUTE}"
+            if is_file_list and _has_store(settings):
+                base_and_route = self.base, _FILES_ROUTE
+        if base_and_route is None:
+            base_and_route = _match_vector_store_request(request, path)
+        if base_and_route is None:
             return None
-        from .transport import passage_from_request  # noqa: PLC0415 - loads SQLAlchemy, so only for a request of ours
+        from .transport import legacy_request_from_http  # noqa: PLC0415 - loads SQLAlchemy, so only when it is needed
 
-        refused = self.without_background if settings is self.settings else overrides.without_background(settings)
-        return passage_from_request(request, *found, settings, refused, azure=self.azure)
+        upstreams = self.upstreams_without_background
+        if settings is not self.settings:  # a test's own settings; what it learns must not affect other tests
+            upstreams = overrides.upstreams_without_background(settings)
+        return legacy_request_from_http(request, *base_and_route, settings, upstreams, azure=self.azure)
 
 
 def _has_store(settings: Settings) -> bool:
-    """Whether generated files may be listed: a program without a store gets none by asking for its files."""
-    from ..store.locations import has_store  # noqa: PLC0415 - as above, though it does not load SQLAlchemy
+    """Whether there may be generated files to list. Listing files must not create a store where there is none."""
+    from ..store.locations import store_may_exist  # noqa: PLC0415 - as above, though it does not load SQLAlchemy
 
-    return has_store(settings.store)
+    return store_may_exist(settings.store)
 
 
-def _ours(path: str, base: str, beta: str | None) -> tuple[str, str] | None:
-    """The base and the route of a path, if it is an Assistants path or that of a file that we may have made.
+def _match_legacy_path(path: str, base: str, beta: str | None) -> tuple[str, str] | None:
+    """Split an Assistants path, or the path of a possibly generated file, into base and route; None for any other.
 
-    Other APIs have paths with the same ends (`/chatkit/threads`); they announce themselves in `OpenAI-Beta`, as the SDK
-    does on every Assistants call.  Below a base that is not the wrapped client's own (a copy with another `base_url`, a
-    deployment's path in old Azure clients), only that header tells.
+    Other APIs have paths with the same end (`/chatkit/threads`). The SDK sends the header `OpenAI-Beta` with their
+    calls, as with every Assistants call, but with another value. Under a base other than the wrapped client's own, only
+    that header distinguishes them. Copies with another `base_url` have such a base, and so have the deployment paths of
+    old Azure clients.
     """
     route = path[len(base) :] if path.startswith(f"{base}/") else None
-    assistants = beta is not None and "assistants=" in beta
-    if route is not None and (assistants or beta is None) and _OURS.fullmatch(route):
+    has_assistants_header = beta is not None and "assistants=" in beta
+    if route is not None and (has_assistants_header or beta is None) and _ASSISTANTS_PATH.fullmatch(route):
         return base, route
-    if assistants and (found := _OURS_BELOW.fullmatch(path)):
-        return found["base"], found["route"]
-    if (file := _FILE.search(path)) and clock.current().owns(file["id"]):
+    if has_assistants_header and (match := _ASSISTANTS_PATH_UNDER_BASE.fullmatch(path)):
+        return match["base"], match["route"]
+    if (file := _FILE_PATH.search(path)) and clock.current().may_be_generated_file(file["id"]):
         base = path[: file.start()]
-        return None if _OTHER_FILES.search(base) else (base, file[0])
+        return None if _PARENT_WITH_OWN_FILES.search(base) else (base, file[0])
     return None
 
 
-def _of_a_store(request: Any, path: str) -> tuple[str, str] | None:
-    """The base and the route of a request that names, below `/vector_stores`, a file that we may have made."""
-    if (file := _IN_STORE.search(path)) and clock.current().owns(file["id"]):
+def _match_vector_store_request(request: Any, path: str) -> tuple[str, str] | None:
+    """Split the path of a vector store request that names a possibly generated file; None for any other request."""
+    if (file := _VECTOR_STORE_FILE_PATH.search(path)) and clock.current().may_be_generated_file(file["id"]):
         return path[: file.start()], file[0]
-    if request.method == "POST" and (stores := _STORES.search(path)) and _names_ours(request):
+    if request.method == "POST" and (stores := _VECTOR_STORES_PATH.search(path)) and _mentions_generated_file(request):
         return path[: stores.start()], stores[0]
     return None
 
 
-def _names_ours(request: Any) -> bool:
+def _mentions_generated_file(request: Any) -> bool:
     try:
-        return clock.current().are_named_in(request.content)
-    except RuntimeError:  # a body that is still to be read: no JSON of the SDK's
+        return clock.current().mentions_generated_file(request.content)
+    except RuntimeError:  # a streamed body, so not one of the SDK's JSON bodies
         return False
 
 
-class _Door(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic in wrapt's stubs only
-    """An HTTP client that answers some requests itself.  `send` is all that differs from the one inside."""
+class _ClientProxy(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic in wrapt's stubs only
+    """An HTTP client that answers some requests itself; only `send` and closing differ from the client inside."""
 
-    def __init__(self, inner: Any, entrance: Entrance) -> None:
+    def __init__(self, inner: Any, router: RequestRouter) -> None:
         super().__init__(inner)
-        self._self_entrance = entrance
+        self._self_router = router
 
-    def entrance(self) -> Entrance:
-        """What it shares with the doors of the client's copies."""
-        return self._self_entrance
+    def request_router(self) -> RequestRouter:
+        """Return the router that this proxy shares with those of the client's copies."""
+        return self._self_router
 
-    def settings_of_door(self) -> Settings:
-        """The settings that it was wrapped with."""
-        return self._self_entrance.settings
+    def client_settings(self) -> Settings:
+        """Return the settings that the client was wrapped with."""
+        return self._self_router.settings
 
-    def refusing_background(self) -> set[str]:
-        """What its entrance has learnt of the upstreams."""
-        return self._self_entrance.without_background
+    def upstreams_without_background(self) -> set[str]:
+        """Return the upstreams that refused background mode so far."""
+        return self._self_router.upstreams_without_background
 
-    def __copy__(self) -> _Door:
-        """Share the inner client, as the SDK's own copies do."""
-        return type(self)(self.__wrapped__, self._self_entrance)
+    def __copy__(self) -> _ClientProxy:
+        """Return a proxy of the same HTTP client: the SDK's copies share it too."""
+        return type(self)(self.__wrapped__, self._self_router)
 
 
-class SyncDoor(_Door):
-    """In the place of an `httpx.Client`."""
+class SyncClientProxy(_ClientProxy):
+    """The proxy of a sync client, in the place of its `httpx.Client`."""
 
     def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
-        """Answer the request, or let the client inside send it."""
-        passage = self._self_entrance.passage(request)
-        if passage is not None:
-            response = passage.answer(self.__wrapped__, options, stream=stream)
+        """Answer the request, or send it with the HTTP client inside."""
+        legacy_request = self._self_router.intercept(request)
+        if legacy_request is not None:
+            response = legacy_request.answer(self.__wrapped__, options, stream=stream)
             if response is not None:
                 return response
         return redirects.send(self.__wrapped__, request, options, stream=stream)
 
     def close(self) -> None:
-        """Read open streams of runs to their end, within bounds, and close the client inside."""
-        if (carriers := _carriers()) is not None:
-            carriers.finish(self.__wrapped__)
+        """Read open streams of runs to their end, for a bounded time, then close the HTTP client inside."""
+        if (readers := _loaded_stream_readers()) is not None:
+            readers.finish_streams(self.__wrapped__)
         self.__wrapped__.close()
 
 
-class AsyncDoor(_Door):
-    """In the place of an `httpx.AsyncClient`."""
+class AsyncClientProxy(_ClientProxy):
+    """The proxy of an async client, in the place of its `httpx.AsyncClient`."""
 
     async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
-        """Answer the request, or let the client inside send it."""
-        passage = self._self_entrance.passage(request)
-        if passage is not None:
-            response = await passage.answer_async(self.__wrapped__, options, stream=stream)
+        """Answer the request, or send it with the HTTP client inside."""
+        legacy_request = self._self_router.intercept(request)
+        if legacy_request is not None:
+            response = await legacy_request.answer_async(self.__wrapped__, options, stream=stream)
             if response is not None:
                 return response
         return await redirects.send_async(self.__wrapped__, request, options, stream=stream)
 
     async def aclose(self) -> None:
-        """Read open streams of runs to their end, within bounds, and close the client inside."""
-        if (carriers := _carriers()) is not None:
-            await carriers.finish_async(self.__wrapped__)
+        """Read open streams of runs to their end, for a bounded time, then close the HTTP client inside."""
+        if (readers := _loaded_stream_readers()) is not None:
+            await readers.finish_streams_async(self.__wrapped__)
         await self.__wrapped__.aclose()
 
 
-# --- every client of the process (see `installing`)
+# --- proxies of `install`
 
 
-class _InstalledEntrance(Entrance):
-    """That of a door which stands only as long as `install` does."""
+class _InstalledRouter(RequestRouter):
+    """The router of a proxy made by `install`; its type tells such a proxy from one made by `wrap`."""
 
 
-def installed_door(client: Any, inner: Any, settings: Settings, without_background: set[str]) -> Any:
-    """The door to show before a client's HTTP client, or what stands there already: a door of `wrap`."""
-    if isinstance(inner, _Door):
+def installed_proxy(client: Any, inner: Any, settings: Settings, upstreams_without_background: set[str]) -> Any:
+    """Return a proxy of the HTTP client `inner`, or `inner` itself if it is a proxy of `wrap`."""
+    if isinstance(inner, _ClientProxy):
         return inner
-    entrance = _entrance(client, settings, class_=_InstalledEntrance)
-    entrance.without_background = without_background
-    return _door(client, inner, entrance)
+    router = _make_router(client, settings, class_=_InstalledRouter)
+    router.upstreams_without_background = upstreams_without_background
+    return _make_proxy(client, inner, router)
 
 
-def without_installed_door(inner: Any) -> Any:
-    """The HTTP client, or the door of `wrap`, behind what is shown."""
-    if isinstance(inner, _Door) and isinstance(inner.entrance(), _InstalledEntrance):
+def without_installed_proxy(inner: Any) -> Any:
+    """Return what a proxy of `install` wraps; anything else, a proxy of `wrap` included, as it is."""
+    if isinstance(inner, _ClientProxy) and isinstance(inner.request_router(), _InstalledRouter):
         return inner.__wrapped__
     return inner
 
 
-def _carriers() -> Any:
-    """The module that holds streams, if anything was ever answered."""
-    return sys.modules.get(f"{__package__}.carriers")
+def _loaded_stream_readers() -> Any:
+    """Return the module `stream_readers` if some request has loaded it, else None: then no stream is open."""
+    return sys.modules.get(f"{__package__}.stream_readers")

@@ -1,4 +1,8 @@
-"""Generated files: copied out of their container while it lives, and served from our own store afterwards."""
+"""Generated files: copied from their container while it lives, served from our own content store afterwards.
+
+Lists what a container holds, copies content with retries and size checks, and repeats a failed copy on demand. What
+becomes of the copies in messages and steps is decided in `translate`.
+"""
 
 from __future__ import annotations
 
@@ -12,53 +16,57 @@ from .. import errors
 from ..settings import StoredFile
 from ..store import queries
 from ..store.database import Connection
-from ..store.queries import Found
-from ..translate.output import Generated
-from ..translate.uncited_files import has_links, made_files, place_of
-from ..wire.headers import disposition, expected_size
-from ..wire.objects import Json, Run, objects
-from .io import IO, Body, Request
+from ..store.queries import Row
+from ..translate.output import GeneratedFile
+from ..translate.uncited_files import files_made_by_model, has_links, location_of_file
+from ..wire.headers import content_disposition, expected_size
+from ..wire.objects import Json, Run, as_object_list
+from .io import IO, Request, StreamedResponse
 
 log = logging.getLogger("assistants_compat")
 
-_PAGES = 50  # of a hundred files each
-_TRIES = 3
-_FIRST_PAUSE = 0.5  # seconds; doubled after each try
-_OK, _SERVER_ERROR = 200, 500
-_TRANSIENT = frozenset({408, 409, 429})
-_LONGEST_ERROR = 64 * 1024  # bytes; no error of the service's is so long
+_MAX_PAGES = 50  # of 100 files each
+_MAX_ATTEMPTS = 3
+_FIRST_RETRY_DELAY = 0.5  # seconds; doubled after each attempt
+_HTTP_OK, _HTTP_SERVER_ERROR = 200, 500
+_TRANSIENT_STATUSES = frozenset({408, 409, 429})
+_MAX_ERROR_BYTES = 64 * 1024  # larger than any error body of the service
 
 
 class NotCopiedError(Exception):
-    """The bytes could not be had; `again` says whether another try may help."""
+    """A file could not be copied from its container; `retryable` tells whether another attempt may succeed."""
 
-    def __init__(self, reason: str, *, again: bool) -> None:
-        """Say why in words that a caller may read."""
+    def __init__(self, reason: str, *, retryable: bool) -> None:
+        """Set the reason, which is served to callers as the file's `status_details`."""
         super().__init__(reason)
-        self.again = again
+        self.retryable = retryable
 
 
-async def found_files(io: IO, container_ids: Sequence[str], minted: Mapping[str, list[str]]) -> list[Json]:
-    """The files that the model made in these containers, without those that an earlier round has left already.
+async def list_new_files(io: IO, container_ids: Sequence[str], assigned_ids: Mapping[str, list[str]]) -> list[Json]:
+    """Return the files that the model made in these containers, except those that an earlier round has recorded.
 
-    `minted` are the ids of this round.  A container that cannot be listed loses nothing that is cited.
+    `assigned_ids` are the ids that this round has given out, by kind. If a container cannot be listed, its cited files
+    are still copied.
     """
     if not container_ids:
         return []
-    files = [file for container_id in container_ids for file in made_files(await _listed(io, container_id))]
-    known = await io.read(lambda db: queries.places(db, io.settings.namespace, container_ids))
-    ours = {None, *minted.get("file", ())}
-    return [file for file in files if known.get(place_of(file)) in ours]
+    files = [
+        file for container_id in container_ids for file in files_made_by_model(await _list_container(io, container_id))
+    ]
+    known = await io.read(lambda db: queries.generated_file_ids(db, io.settings.namespace, container_ids))
+    # None: not recorded yet. An id of this round: recorded earlier in the same round, so the file belongs to it.
+    own_ids = {None, *assigned_ids.get("file", ())}
+    return [file for file in files if known.get(location_of_file(file)) in own_ids]
 
 
 async def earlier_files(io: IO, run: Run, items: Sequence[Json]) -> list[Json]:
-    """The files that the thread has already, newest first, as a container lists them and with our ids as `ours`.
+    """Return the thread's existing files, newest first, in the shape of a container's list with our id as `ours`.
 
-    They are for links that have no citation: nothing is looked up where these output items have no link at all.
+    They serve links without a citation, so the result is empty when these output items contain no link.
     """
     if not has_links(items):
         return []
-    rows = await io.read(lambda db: queries.of_thread(db, "files", io.settings.namespace, run["thread_id"]))
+    rows = await io.read(lambda db: queries.rows_of_thread(db, "files", io.settings.namespace, run["thread_id"]))
     return [
         {
             "id": row["container_file_id"],
@@ -70,31 +78,31 @@ async def earlier_files(io: IO, run: Run, items: Sequence[Json]) -> list[Json]:
     ]
 
 
-async def _listed(io: IO, container_id: str) -> list[Json]:
+async def _list_container(io: IO, container_id: str) -> list[Json]:
     path, after, files = f"/containers/{quote(container_id, safe='')}/files", "", []
     try:
-        for _ in range(_PAGES):
+        for _ in range(_MAX_PAGES):
             query = (("limit", "100"), ("order", "asc"), *((("after", after),) if after else ()))
             page = await io.ask(Request("GET", path, query=query))
-            # A page names its container in each file (spec); servers that do not are helped.
-            files += [{"container_id": container_id, **file} for file in objects(page.get("data"))]
+            # By the spec each file names its container; some servers omit it.
+            files += [{"container_id": container_id, **file} for file in as_object_list(page.get("data"))]
             after = str(page.get("last_id") or "")
             if not (page.get("has_more") and after):
                 break
-    except errors.UNANSWERED as error:
-        log.warning("container %s could not be listed: %s", container_id, type(error).__name__)
+    except errors.UPSTREAM_FAILURES as error:
+        log.warning("could not list the files of container %s: %s", container_id, type(error).__name__)
     return files
 
 
-async def keep_all(io: IO, files: Sequence[Generated], run: Run) -> list[Json]:
-    """Copy files into our store, several at a time; their rows, in the same order."""
-    return await io.together([partial(keep, io, file, run) for file in files])
+async def copy_files(io: IO, files: Sequence[GeneratedFile], run: Run) -> list[Json]:
+    """Copy files into our store, several at a time, and return their rows in the same order."""
+    return await io.gather([partial(copy_file, io, file, run) for file in files])
 
 
-async def keep(io: IO, file: Generated, run: Run) -> Json:
-    """Copy one file into our store; its row for the table of files.
+async def copy_file(io: IO, file: GeneratedFile, run: Run) -> Json:
+    """Copy one file into our store and return its row for the `files` table.
 
-    A file that cannot be had does not fail the run: its row says why, and a download tries again.
+    If the copy fails, the run does not: the row records the reason, and a download retries the copy.
     """
     row: Json = {
         "namespace": io.settings.namespace,
@@ -108,127 +116,130 @@ async def keep(io: IO, file: Generated, run: Run) -> Json:
         "stored": False,
     }
     try:
-        size, sha256 = await _copied(io, row, file.data, file.size)
-    except NotCopiedError as trouble:
-        log.warning("file %s of run %s could not be copied: %s", file.id, run["id"], trouble)
-        return {**row, "trouble": str(trouble)}
+        size, sha256 = await _copy_content(io, row, file.data, file.size)
+    except NotCopiedError as error:
+        log.warning("could not copy file %s of run %s: %s", file.id, run["id"], error)
+        return {**row, "trouble": str(error)}
     return {**row, "stored": True, "sha256": sha256, "body": {"filename": file.filename, "bytes": size}}
 
 
-async def at_hand(io: IO, row: Found) -> Found:
-    """The row of a file whose bytes are here, all of them; raises `ApiError` (404) when they are gone.
+async def ensure_stored(io: IO, row: Row) -> Row:
+    """Make sure that a file's content is stored here, complete, and return the file's row.
 
-    Those that are not (another machine copied them, say) are asked of the container once more, while it lives.
+    If it is not (for example because another machine copied it), the file is copied from its container while that
+    lives. Raises `ApiError` (404) when the content is gone.
     """
-    if row["stored"] and await io.size(row["id"]) == row["body"]["bytes"]:
+    if row["stored"] and await io.content_size(row["id"]) == row["body"]["bytes"]:
         return row
-    changes = await recovered(io, row)
+    changes = await retry_copy(io, row)
     if changes is None:
         raise errors.no_such_file(row["id"], row["trouble"] or "its bytes are no longer kept here")
-    now_stored: Found = {**row, **changes}
+    now_stored: Row = {**row, **changes}
 
-    def work(db: Connection) -> bool:
+    def save_row(db: Connection) -> bool:
         before = queries.get(db, "files", io.settings.namespace, row["id"], lock=True)
-        queries.change(db, "files", io.settings.namespace, row["id"], **changes)
+        queries.update_row(db, "files", io.settings.namespace, row["id"], **changes)
         return before is not None and not before["stored"]
 
-    # Of several that tried at once one was first; and what only lay on another machine was told of there.
-    if await io.write(work):
-        await tell(io, [now_stored])
+    # Of several concurrent copies only the first is reported. A file that another machine stored was reported there.
+    if await io.write(save_row):
+        await report_stored(io, [now_stored])
     return now_stored
 
 
-async def tell(io: IO, rows: Sequence[Json]) -> None:
-    """Say of which files the bytes are kept now; for whoever has just committed these rows, and for nobody else."""
+async def report_stored(io: IO, rows: Sequence[Json]) -> None:
+    """Call `on_file` for each row whose content is stored; only the code that has just committed the rows does so."""
     for row in rows:
         if row["stored"]:
             body = row["body"]
-            await io.tell(StoredFile(row["id"], body["filename"], body["bytes"], row["thread_id"], row["run_id"]))
+            await io.call_on_file(
+                StoredFile(row["id"], body["filename"], body["bytes"], row["thread_id"], row["run_id"])
+            )
 
 
-async def recovered(io: IO, row: Found) -> Json | None:
-    """Try once more to copy a file that could not be had; the changes for its row, or None."""
+async def retry_copy(io: IO, row: Row) -> Json | None:
+    """Repeat the copy of a file and return the changes for its row, or None if the copy failed again."""
     if row["container_id"] is None:
         return None
     try:
-        size, sha256 = await _copied(io, row, None)
+        size, sha256 = await _copy_content(io, row, None)
     except NotCopiedError:
         return None
     return {"stored": True, "sha256": sha256, "trouble": None, "body": {**row["body"], "bytes": size}}
 
 
-async def _copied(io: IO, row: Found, data: bytes | None, expected: int | None = None) -> tuple[int, str]:
-    """Keep the bytes of a row: those that are at hand, or the container's; their number and their SHA-256."""
+async def _copy_content(io: IO, row: Row, data: bytes | None, expected: int | None = None) -> tuple[int, str]:
+    """Store the content of a file, from `data` or else from its container, and return its size and SHA-256."""
     if data is not None:
-        return await io.save(row["id"], _whole(data), disposition(row["body"]["filename"]))
-    request = Request("GET", f"{_place(row)}/content", accept="*/*")
-    pause = _FIRST_PAUSE
-    for left in reversed(range(_TRIES)):
+        return await io.save_content(row["id"], _single_chunk(data), content_disposition(row["body"]["filename"]))
+    request = Request("GET", f"{_file_path(row)}/content", accept="*/*")
+    delay = _FIRST_RETRY_DELAY
+    for attempts_left in reversed(range(_MAX_ATTEMPTS)):
         try:
-            return await _fetched(io, row, request, expected)
-        except NotCopiedError as trouble:
-            if not (left and trouble.again):
+            return await _download(io, row, request, expected)
+        except NotCopiedError as error:
+            if not (attempts_left and error.retryable):
                 raise
-        await io.sleep(pause)
-        pause *= 2
-    raise AssertionError  # pragma: no cover - the last try returns or raises
+        await io.sleep(delay)
+        delay *= 2
+    raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
 
-async def _fetched(io: IO, row: Found, request: Request, expected: int | None) -> tuple[int, str]:
+async def _download(io: IO, row: Row, request: Request, expected: int | None) -> tuple[int, str]:
     try:
-        async with aclosing(await io.upstream.open(request)) as body:
-            if body.status != _OK:
-                raise await _refused(body)
-            return await _checked(io, row, body, expected)
+        async with aclosing(await io.upstream.open(request)) as response:
+            if response.status != _HTTP_OK:
+                raise await _refusal_error(response)
+            return await _save_checked(io, row, response, expected)
     except errors.UnreachableError:
         reason = "the connection to the container was lost"
-        raise NotCopiedError(reason, again=True) from None
+        raise NotCopiedError(reason, retryable=True) from None
 
 
-async def _refused(body: Body) -> NotCopiedError:
-    """Why a container gives no bytes, in words of ours: its own hold ids of the upstream's."""
-    said = b""
-    async with aclosing(body.chunks()) as chunks:
+async def _refusal_error(response: StreamedResponse) -> NotCopiedError:
+    """Return the reason why a container refused a download, without the upstream's text: it contains upstream ids."""
+    body = b""
+    async with aclosing(response.chunks()) as chunks:
         async for chunk in chunks:
-            said += chunk
-            if len(said) > _LONGEST_ERROR:
+            body += chunk
+            if len(body) > _MAX_ERROR_BYTES:
                 break
-    if errors.container_is_gone(errors.UpstreamError(body.status, body.headers, said).error()):
-        return NotCopiedError("its container has expired or was deleted", again=False)
-    again = body.status >= _SERVER_ERROR or body.status in _TRANSIENT
-    return NotCopiedError(f"the container answered {body.status}", again=again)
+    if errors.container_is_gone(errors.UpstreamError(response.status, response.headers, body).error()):
+        return NotCopiedError("its container has expired or was deleted", retryable=False)
+    retryable = response.status >= _HTTP_SERVER_ERROR or response.status in _TRANSIENT_STATUSES
+    return NotCopiedError(f"the container answered {response.status}", retryable=retryable)
 
 
-async def _checked(io: IO, row: Found, body: Body, expected: int | None) -> tuple[int, str]:
-    """Keep the bytes only if they are as many as the container's list or the answer's header says.
+async def _save_checked(io: IO, row: Row, response: StreamedResponse, expected: int | None) -> tuple[int, str]:
+    """Store the content if its size is what the container's list or the response's header announced.
 
-    So an error body with status 200 is no file.  Where the list was not read (on a later try, or when it could not
-    be) the container is asked for the number.
+    This rejects an error body that comes with status 200. Without a size from the list (`expected` is None: on a later
+    attempt, or when the list failed) the container is asked for it.
     """
-    size, sha256 = await io.save(row["id"], body.chunks(), disposition(row["body"]["filename"]))
-    known = await _listed_size(io, row) if expected is None else expected
-    expected = expected_size(body.headers, size, known)
+    size, sha256 = await io.save_content(row["id"], response.chunks(), content_disposition(row["body"]["filename"]))
+    announced = await _size_in_container(io, row) if expected is None else expected
+    expected = expected_size(response.headers, size, announced)
     if expected is not None and expected != size:
-        await io.forget(row["id"])
+        await io.delete_content(row["id"])
         reason = f"the container sent {size} of {expected} bytes"
-        raise NotCopiedError(reason, again=True)
+        raise NotCopiedError(reason, retryable=True)
     return size, sha256
 
 
-async def _listed_size(io: IO, row: Found) -> int | None:
-    """How many bytes a file has in its container; None where that is not said."""
+async def _size_in_container(io: IO, row: Row) -> int | None:
+    """Return the size that the container reports for a file, or None if it reports none."""
     try:
-        size = (await io.ask(Request("GET", _place(row)))).get("bytes")
-    except errors.UNANSWERED:
+        size = (await io.ask(Request("GET", _file_path(row)))).get("bytes")
+    except errors.UPSTREAM_FAILURES:
         return None
     return size if isinstance(size, int) else None
 
 
-def _place(row: Found) -> str:
-    """Where the file is upstream."""
+def _file_path(row: Row) -> str:
+    """Return the upstream path of a file in its container."""
     container, file = (quote(str(row[name]), safe="") for name in ("container_id", "container_file_id"))
     return f"/containers/{container}/files/{file}"
 
 
-async def _whole(data: bytes) -> AsyncIterator[bytes]:
+async def _single_chunk(data: bytes) -> AsyncIterator[bytes]:
     yield data

@@ -1,8 +1,9 @@
-"""The only I/O of the core, and how one `async def` core serves a blocking caller and an asynchronous one.
+"""All I/O of the core: database, upstream requests, stored content, clock and sleep.
 
-The core awaits methods of `IO` and nothing else.  `BlockingIO` has methods that never suspend, so `run` can step a
-coroutine of the core by hand; `AsyncIO` does the same work in a worker thread and with the caller's own event loop.
-Only this module, `workers` and the doors know threads, clocks and sleeping; only the doors know an HTTP library.
+The core is written once, as `async def` functions that await methods of `IO` and nothing else. The methods of
+`BlockingIO` never suspend, so `run` can drive such a coroutine for a synchronous client. `AsyncIO` moves blocking work
+to worker threads and runs in the caller's event loop. Other modules of `engine` and `api` may not use threads, a clock
+or sleep. No module of theirs, this one included, imports an HTTP library: only `doors` does.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from ..runtime import clock, workers
 from ..settings import Settings, StoredFile
 from ..store import locations, queries
 from ..store.content import Draft
-from ..store.database import Promise, transact
+from ..store.database import DeferredWrite, transact
 from ..wire import ids
 from ..wire.objects import Json
 
@@ -51,16 +52,16 @@ T = TypeVar("T")
 
 log = logging.getLogger("assistants_compat")
 
-LEASE = 45  # seconds for which a stream holds its run; it is renewed three times in that time
+LEASE_SECONDS = 45  # for which a stream holds its run; the stream renews it three times in that time
 BAD_REQUEST = 400
-_SEVERAL = 2
-_AT_ONCE = 4
-_DELAY = 0.002  # seconds between a promise and its keeping
+_MIN_CONCURRENT = 2  # a single task runs in the caller's own thread or task
+_MAX_CONCURRENT = 4
+_DEFERRED_WRITE_DELAY = 0.002  # seconds between `write_later` and the write
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file to send as the field `file` of a form, behind other `fields`; its `chunks` are read once."""
+    """A file to upload: the form sends `fields` first, then `chunks` as the field `file`. `chunks` can be read once."""
 
     filename: str
     size: int  # in bytes
@@ -70,28 +71,28 @@ class Upload:
 
 @dataclass(frozen=True)
 class Request:
-    """A request to the upstream; `path` is relative to the API's base and built of checked, encoded parts."""
+    """A request to the upstream; `path` is relative to the API's base URL and consists of encoded parts."""
 
     method: str
     path: str
     json: Mapping[str, Any] | None = None
     query: tuple[tuple[str, str], ...] = ()
     accept: str = "application/json"
-    upload: Upload | None = None  # in the place of `json`
-    legacy: bool = False  # to the old API, where the upstream still has it
+    upload: Upload | None = None  # instead of `json`
+    legacy: bool = False  # sent to the Assistants API, where the upstream still has it
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A whole answer of the upstream; header names are lower case."""
+class BufferedResponse:
+    """An upstream response whose body was read completely; header names are lower case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
-class Body(Protocol):
-    """An answer whose bytes are still to come."""
+class StreamedResponse(Protocol):
+    """An upstream response whose body is read in chunks; the code that opened it closes it."""
 
     @property
     def status(self) -> int:
@@ -99,306 +100,309 @@ class Body(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers, names in lower case."""
+        """The headers; names are lower case."""
 
     def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The bytes, as they come; raises `UnreachableError` when they stop coming."""
+        """Yield the body as it arrives; raises `UnreachableError` when the connection breaks."""
 
     async def aclose(self) -> None:
         """Close the connection; closing twice is allowed."""
 
 
 class Upstream(Protocol):
-    """How a door sends: siblings of the legacy request, with its origin, credentials and timeout (DESIGN.md)."""
+    """Sends upstream requests with the origin, credentials and timeout of the legacy request (DESIGN.md)."""
 
     @property
     def name(self) -> str:
-        """Which upstream this is, to remember what it refused."""
+        """Origin and base path of this upstream: the key under which the process remembers what it refused."""
 
-    async def send(self, request: Request) -> Answer:
-        """Send and read the whole answer; raises `UnreachableError` when there is none."""
+    async def send(self, request: Request) -> BufferedResponse:
+        """Send a request and read the whole response; raises `UnreachableError` when none arrives."""
 
-    async def open(self, request: Request) -> Body:
-        """Send and leave the body to be read in chunks; whoever opens it closes it."""
+    async def open(self, request: Request) -> StreamedResponse:
+        """Send a request and return the response with an unread body; the caller closes it."""
 
 
 class IO(ABC):
-    """Everything that the core may ask of the world."""
+    """All I/O that the core may do for one legacy request."""
 
-    _piece = 0  # bytes that are worth a `_call`
+    _batch_bytes = 0  # content is read and written in batches of at least this size; 0: chunk by chunk
 
     def __init__(self, settings: Settings, upstream: Upstream, without_background: MutableSet[str]) -> None:
-        """Bind the settings and the upstream of one legacy request; nothing is opened yet.
+        """Bind the settings and the upstream of one legacy request; opens nothing.
 
-        `without_background` remembers, as long as the process lives, which upstreams refused that mode.
+        `without_background` holds the names of upstreams that refused background mode, for the life of the process.
         """
         self.settings = settings
         self.upstream = upstream
         self.without_background = without_background
-        self.request_id: str | None = None  # the upstream's last one becomes ours
+        self.request_id: str | None = None  # of the last upstream response; our reply repeats it
         self._pid = os.getpid()
         self._url = locations.database_url(settings.store)
         self._files = locations.content_store(settings.files, self._url)
 
     @abstractmethod
-    async def _call(self, work: Callable[[], T]) -> T:
-        """Run something that blocks; once started it is always finished."""
+    async def _run_blocking(self, work: Callable[[], T]) -> T:
+        """Run a blocking function; once started it always finishes, even if the caller is cancelled."""
 
     @abstractmethod
-    async def together(self, works: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
-        """Do several things of the core, a few at a time; their results in order."""
+    async def gather(self, tasks: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
+        """Run several coroutines of the core, at most four at a time, and return their results in order."""
 
     @abstractmethod
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for this many seconds."""
 
     async def ask(self, request: Request) -> Json:
-        """Send to the upstream and read its JSON object.
+        """Send a request to the upstream and return the JSON object of its response.
 
-        Raises `UpstreamError` for an answer of 400 and more, `UnreachableError` when there is none, and `ApiError`
+        Raises `UpstreamError` for a status of 400 or more, `UnreachableError` when there is no response, and `ApiError`
         (502) for a success that is not a JSON object.
         """
-        answer = await self.upstream.send(request)
-        self._look_at(answer.status, answer.headers, answer.body)
+        response = await self.upstream.send(request)
+        self._check_response(response.status, response.headers, response.body)
         try:
-            body = json.loads(answer.body)
+            body = json.loads(response.body)
         except ValueError:
             body = None
         if not isinstance(body, dict):
             raise bad_upstream(f"{request.method} {request.path.split('/')[1]} gave no JSON object")
         return body
 
-    async def open(self, request: Request) -> Body:
-        """Send to the upstream and leave what it streams to be read; whoever opens it closes it.
+    async def open(self, request: Request) -> StreamedResponse:
+        """Send a request to the upstream and return its event stream, still unread; the caller closes it.
 
-        Raises as `ask` does, also for a success that is no stream of events.
+        Raises what `ask` raises; `ApiError` (502) for a success that is not an event stream.
         """
-        body = await self.upstream.open(request)
-        kind = body.headers.get("content-type", "text/event-stream")
-        if body.status < BAD_REQUEST and kind.startswith("text/event-stream"):
-            self._look_at(body.status, body.headers, b"")
-            return body
+        response = await self.upstream.open(request)
+        kind = response.headers.get("content-type", "text/event-stream")
+        if response.status < BAD_REQUEST and kind.startswith("text/event-stream"):
+            self._check_response(response.status, response.headers, b"")
+            return response
         try:
-            said = b"".join([chunk async for chunk in body.chunks()])
+            body = b"".join([chunk async for chunk in response.chunks()])
         finally:
-            await body.aclose()
-        self._look_at(body.status, body.headers, said)
+            await response.aclose()
+        self._check_response(response.status, response.headers, body)
         raise bad_upstream(f"{request.method} {request.path.split('/')[1]} gave no stream of events")
 
-    def _look_at(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    def _check_response(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.request_id = headers.get("x-request-id", self.request_id)
         if status >= BAD_REQUEST:
             raise UpstreamError(status, headers, body)
 
-    def hold(self, run_id: str) -> None:
-        """Renew the lease of a run that is streamed; called beside the core, by a thread of its own."""
-        until = self.now() + LEASE
+    def renew_lease(self, run_id: str) -> None:
+        """Renew the lease of a streamed run; a separate thread calls this while the core streams."""
+        until = self.now() + LEASE_SECONDS
         transact(self._url, lambda db: queries.renew_lease(db, self.settings.namespace, run_id, until), write=True)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run queries in a transaction that only reads."""
-        return await self._call(lambda: transact(self._url, work, write=False))
+        """Run `work` in a read-only transaction and return its result."""
+        return await self._run_blocking(lambda: transact(self._url, work, write=False))
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run queries in a transaction that writes; all of it happens or nothing."""
-        return await self._call(lambda: transact(self._url, work, write=True))
+        """Run `work` in a write transaction and return its result; if it raises, nothing is written."""
+        return await self._run_blocking(lambda: transact(self._url, work, write=True))
 
-    def promise(self, work: Callable[[Connection], T]) -> Promise[T]:
-        """Write soon: what it writes may be told of at once, because whoever asks for it in this process waits.
+    def write_later(self, work: Callable[[Connection], T]) -> DeferredWrite[T]:
+        """Run `work` in a write transaction a few milliseconds later, in a background thread.
 
-        A thread does it, some milliseconds later: at once, the two would only take turns.  Whoever asks from another
-        process may be early.
+        The caller may report the written state at once: every later transaction of this process executes the write
+        first. Another process may not see it for a few milliseconds. The delay keeps the two threads from competing
+        for the interpreter.
         """
-        promise = Promise(self._url, work, due=self.monotonic() + _DELAY)
-        self._keep_soon(promise)
-        return promise
+        deferred = DeferredWrite(self._url, work, due=self.monotonic() + _DEFERRED_WRITE_DELAY)
+        self._schedule_write(deferred)
+        return deferred
 
-    def _keep_soon(self, promise: Promise[Any]) -> None:
+    def _schedule_write(self, deferred: DeferredWrite[Any]) -> None:
         try:
-            workers.behind(partial(_keep, promise))
-        except RuntimeError:  # the program ends or is forked
-            promise.keep()
+            workers.run_in_background_thread(partial(_execute_when_due, deferred))
+        except RuntimeError:  # the program is exiting or forking, so no thread can start
+            deferred.execute()
 
-    def is_due(self, promise: Promise[Any]) -> bool:
-        """Whether whoever promised should look at what came of it."""
-        return promise.done()
+    def is_due(self, deferred: DeferredWrite[Any]) -> bool:
+        """Whether to collect the result of a deferred write now."""
+        return deferred.done()
 
-    async def kept(self, promise: Promise[T]) -> T:
-        """What a promised transaction gave; raises what it raised."""
-        return promise.result() if promise.done() else await self._call(promise.result)
+    async def write_result(self, deferred: DeferredWrite[T]) -> T:
+        """Return the result of a deferred write, executing it if necessary; raises what it raised."""
+        return deferred.result() if deferred.done() else await self._run_blocking(deferred.result)
 
-    async def save(self, key: str, chunks: AsyncIterator[bytes], disposition: str) -> tuple[int, str]:
-        """Keep bytes under one of our file ids; their number and their SHA-256.  Nothing is kept on a failure.
+    async def save_content(self, key: str, chunks: AsyncIterator[bytes], disposition: str) -> tuple[int, str]:
+        """Store a file's content under its id and return its size and SHA-256; on failure nothing is stored.
 
-        `disposition` is the Content-Disposition of links to them.
+        `disposition` is the Content-Disposition header of signed links to the file.
         """
-        return await self.fill(lambda: self._files.draft(key, disposition), chunks)
+        return await self.write_draft(lambda: self._files.draft(key, disposition), chunks)
 
-    async def fill(self, begin: Callable[[], Draft], chunks: AsyncIterator[bytes]) -> tuple[int, str]:
-        """Write a draft and commit it; the number of its bytes and their SHA-256.  Discarded on a failure."""
-        draft = await self._call(begin)
+    async def write_draft(self, open_draft: Callable[[], Draft], chunks: AsyncIterator[bytes]) -> tuple[int, str]:
+        """Write chunks to a draft, commit it and return its size and SHA-256; on failure the draft is discarded."""
+        draft = await self._run_blocking(open_draft)
         try:
-            held: list[bytes] = []
+            batch: list[bytes] = []
             size = 0
             async for chunk in chunks:
-                held.append(chunk)
+                batch.append(chunk)
                 size += len(chunk)
-                if size >= self._piece:
-                    await self._call(partial(draft.write, held))
-                    held, size = [], 0
-            await self._call(partial(draft.write, held))
-            return await self._call(draft.commit)
+                if size >= self._batch_bytes:
+                    await self._run_blocking(partial(draft.write, batch))
+                    batch, size = [], 0
+            await self._run_blocking(partial(draft.write, batch))
+            return await self._run_blocking(draft.commit)
         except GeneratorExit:
-            draft.discard()  # whoever is closed may not await
+            draft.discard()  # a coroutine that is being closed may not await
             raise
         except BaseException:
-            await self._call(draft.discard)
+            await self._run_blocking(draft.discard)
             raise
 
-    async def size(self, key: str) -> int | None:
-        """How many bytes are kept under one of our file ids, or None when there are none."""
-        return await self._call(lambda: self._files.size(key))
+    async def content_size(self, key: str) -> int | None:
+        """Return the size in bytes of a file's stored content, or None if there is none."""
+        return await self._run_blocking(lambda: self._files.size(key))
 
-    async def load(self, key: str, part: range) -> AsyncGenerator[bytes, None]:
-        """The bytes at these positions of what is kept under one of our file ids; `StoreError` if some are missing."""
-        # Opened at the first step: what is never read is never begun, and would never be closed.
-        pieces = self._files.pieces(key, part)
-        left = len(part)
+    async def load_content(self, key: str, part: range) -> AsyncGenerator[bytes, None]:
+        """Yield a range of a file's stored content; raises `StoreError` if the content is shorter than that."""
+        # `read_chunks` opens the file at its first iteration: a generator that never starts could not close it.
+        chunks = self._files.read_chunks(key, part)
+        missing = len(part)
         try:
-            while several := await self._call(partial(_several, pieces, self._piece)):
-                for piece in several:
-                    left -= len(piece)
-                    yield piece
+            while batch := await self._run_blocking(partial(_next_batch, chunks, self._batch_bytes)):
+                for chunk in batch:
+                    missing -= len(chunk)
+                    yield chunk
         finally:
-            pieces.close()
-        if left:
-            message = f"{left} bytes of {key} are missing in the content store."
+            chunks.close()
+        if missing:
+            message = f"{missing} bytes of {key} are missing in the content store."
             raise StoreError(message)
 
-    async def forget(self, key: str) -> None:
-        """Delete the bytes kept under one of our file ids."""
-        await self._call(lambda: self._files.delete(key))
+    async def delete_content(self, key: str) -> None:
+        """Delete a file's stored content."""
+        await self._run_blocking(lambda: self._files.delete(key))
 
-    async def tell(self, file: StoredFile) -> None:
-        """Call the `on_file` of the settings; what it raises is logged: where, because its words may hold anything."""
+    async def call_on_file(self, file: StoredFile) -> None:
+        """Call the `on_file` callback of the settings, if there is one; log an exception instead of raising it."""
         on_file = self.settings.on_file
         if on_file is None:
             return
         try:
-            await self._call(partial(on_file, file))
-        except Exception as error:  # noqa: BLE001 - the caller's own code: the file is kept all the same
-            where = "".join(traceback.format_tb(error.__traceback__))
-            log.error("on_file failed for %s: %s\n%s", file.id, type(error).__name__, where)  # noqa: TRY400 - as above
+            await self._run_blocking(partial(on_file, file))
+        except Exception as error:  # noqa: BLE001 - the caller's own code: the file stays stored
+            # Only the frames are logged: the exception's text may contain user data.
+            stack = "".join(traceback.format_tb(error.__traceback__))
+            log.error("on_file failed for %s: %s\n%s", file.id, type(error).__name__, stack)  # noqa: TRY400 - as above
 
     def is_forked(self) -> bool:
-        """Whether this is a copy in a child process: what its parent has begun is not the child's to end."""
+        """Whether this object was copied into a forked child, which must not finish what its parent began."""
         return self._pid != os.getpid()
 
     def monotonic(self) -> float:
-        """Seconds on a clock that only measures durations."""
+        """Return the seconds of a monotonic clock, for measuring durations."""
         return time.monotonic()
 
     def now(self) -> int:
-        """The time, in whole seconds since the epoch, as the API counts."""
+        """Return the time in whole seconds since the epoch, as the API counts."""
         return clock.current().now()
 
-    def mint(self, kind: ids.Kind) -> str:
-        """A new id."""
-        return clock.current().mint(kind)
+    def new_id(self, kind: ids.IdKind) -> str:
+        """Return a new id of this kind."""
+        return clock.current().new_id(kind)
 
 
 class BlockingIO(IO):
-    """I/O for a synchronous client: nothing here suspends."""
+    """I/O for a synchronous client: no method suspends."""
 
-    async def _call(self, work: Callable[[], T]) -> T:
+    async def _run_blocking(self, work: Callable[[], T]) -> T:
         return work()
 
-    def is_due(self, promise: Promise[Any]) -> bool:
-        """Or do it himself: while this thread never waits, the one behind it gets no turn."""
-        return promise.done() or self.monotonic() >= promise.due
+    def is_due(self, deferred: DeferredWrite[Any]) -> bool:
+        """Whether the write is done or due: a thread that never waits starves the background thread."""
+        return deferred.done() or self.monotonic() >= deferred.due
 
-    async def together(self, works: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
-        """One alone in the caller's thread; several in threads of their own."""
-        if len(works) < _SEVERAL:
-            return [await work() for work in works]
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="assistants-compat-files") as pool:
-            jobs = [pool.submit(copy_context().run, _run, work) for work in works]
-            return [job.result() for job in jobs]
+    async def gather(self, tasks: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
+        """Run one task in the caller's thread, several in a thread pool."""
+        if len(tasks) < _MIN_CONCURRENT:
+            return [await task() for task in tasks]
+        with ThreadPoolExecutor(_MAX_CONCURRENT, thread_name_prefix="assistants-compat-files") as pool:
+            futures = [pool.submit(copy_context().run, _run_task, task) for task in tasks]
+            return [future.result() for future in futures]
 
     async def sleep(self, seconds: float) -> None:
         """Block the caller's thread."""
-        time.sleep(seconds)  # noqa: ASYNC251 - this door's methods never suspend
+        time.sleep(seconds)  # noqa: ASYNC251 - BlockingIO never suspends
 
 
 class AsyncIO(IO):
-    """I/O for an asynchronous client: what blocks runs in a worker thread, shielded from cancellation."""
+    """I/O for an asynchronous client: blocking work runs in a worker thread, shielded from cancellation."""
 
-    _piece = 1024 * 1024  # each call is a trip to another thread
+    _batch_bytes = 1024 * 1024  # larger batches mean fewer switches to a worker thread
 
-    async def _call(self, work: Callable[[], T]) -> T:
-        # A transaction, once wanted, is finished: an undo must run although its caller was cancelled.
-        return await workers.done(work)
+    async def _run_blocking(self, work: Callable[[], T]) -> T:
+        # A transaction must finish even if its caller was cancelled; otherwise an undo would be lost.
+        return await workers.run_in_thread(work)
 
-    def _keep_soon(self, promise: Promise[Any]) -> None:
+    def _schedule_write(self, deferred: DeferredWrite[Any]) -> None:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # trio
-            super()._keep_soon(promise)
-        else:  # when the loop has told it
-            loop.call_later(_DELAY, super()._keep_soon, promise)
+            super()._schedule_write(deferred)
+        else:  # the timer runs after the loop has sent the event that the write belongs to
+            loop.call_later(_DEFERRED_WRITE_DELAY, super()._schedule_write, deferred)
 
-    async def together(self, works: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
-        """In tasks of their own; when one fails the others are finished all the same."""
-        if len(works) < _SEVERAL:
-            return [await work() for work in works]
+    async def gather(self, tasks: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
+        """Run the tasks in a task group; if one fails, the others still finish and then the first error is raised."""
+        if len(tasks) < _MIN_CONCURRENT:
+            return [await task() for task in tasks]
         results: dict[int, T] = {}
-        failed: list[Exception] = []
-        limit = anyio.CapacityLimiter(_AT_ONCE)
+        failures: list[Exception] = []
+        limit = anyio.CapacityLimiter(_MAX_CONCURRENT)
 
-        async def do(number: int) -> None:
+        async def run_one(index: int) -> None:
             async with limit:
                 try:
-                    results[number] = await works[number]()
-                except Exception as error:  # noqa: BLE001 - raised below, by itself and not in a group
-                    failed.append(error)
+                    results[index] = await tasks[index]()
+                except Exception as error:  # noqa: BLE001 - raised below, alone and not in a group
+                    failures.append(error)
 
         async with anyio.create_task_group() as group:
-            for number in range(len(works)):
-                group.start_soon(do, number)
-        if failed:
-            raise failed[0]
-        return [results[number] for number in range(len(works))]
+            for index in range(len(tasks)):
+                group.start_soon(run_one, index)
+        if failures:
+            raise failures[0]
+        return [results[index] for index in range(len(tasks))]
 
     async def sleep(self, seconds: float) -> None:
         """Suspend the caller's task."""
         await anyio.sleep(seconds)
 
 
-def _keep(promise: Promise[Any]) -> None:
-    """Do what was promised when it is due, unless somebody has."""
-    time.sleep(max(0.0, promise.due - time.monotonic()))
-    promise.keep()
+def _execute_when_due(deferred: DeferredWrite[Any]) -> None:
+    """Execute a deferred write when it is due; does nothing if another transaction has already executed it."""
+    time.sleep(max(0.0, deferred.due - time.monotonic()))
+    deferred.execute()
 
 
-def _several(pieces: Iterator[bytes], size: int) -> list[bytes]:
-    """The next pieces, together of this size or a little more; none at the end."""
-    several: list[bytes] = []
-    for piece in pieces:
-        several.append(piece)
-        size -= len(piece)
+def _next_batch(chunks: Iterator[bytes], size: int) -> list[bytes]:
+    """Return the next chunks, together at least `size` bytes long; an empty list at the end."""
+    batch: list[bytes] = []
+    for chunk in chunks:
+        batch.append(chunk)
+        size -= len(chunk)
         if size <= 0:
             break
-    return several
+    return batch
 
 
-def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    return run(work())
+def _run_task(task: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    return run(task())
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Step a coroutine of the core to its end in the caller's thread; a suspension is a bug and raises.
+    """Run a coroutine of the core to its end in the caller's thread; a suspension is a bug and raises.
 
-    Meanwhile a running event loop must not adopt our generators: it would close them when it ends (notebooks).
+    A running event loop must not adopt our generators, because it would close them when it ends (notebooks). So its
+    async generator hooks are removed for the duration of the call.
     """
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(None, None)
@@ -410,21 +414,21 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     finally:
         coroutine.close()
         sys.set_asyncgen_hooks(*hooks)
-    message = "the core suspended in the blocking door"
+    message = "A coroutine suspended although BlockingIO never does; this is a bug in assistants-compat."
     raise RuntimeError(message)
 
 
-def step(chunks: AsyncIterator[T]) -> T:
-    """The next item of an asynchronous iterator of the core, in the caller's thread; raises as `__anext__` does."""
-    return run(_next(chunks))
+def next_item(chunks: AsyncIterator[T]) -> T:
+    """Return the next item of an async iterator of the core, in the caller's thread; raises what `__anext__` raises."""
+    return run(_await_next(chunks))
 
 
 def iterate(chunks: AsyncIterator[T]) -> Generator[T, None, None]:
-    """Walk an asynchronous iterator of the core in the caller's thread, and close it on every way out."""
+    """Yield the items of an async iterator of the core in the caller's thread, and close it on every exit."""
     try:
         while True:
             try:
-                item = step(chunks)
+                item = next_item(chunks)
             except StopAsyncIteration:
                 return
             yield item
@@ -434,5 +438,5 @@ def iterate(chunks: AsyncIterator[T]) -> Generator[T, None, None]:
             run(close())
 
 
-async def _next(chunks: AsyncIterator[T]) -> T:
+async def _await_next(chunks: AsyncIterator[T]) -> T:
     return await chunks.__anext__()

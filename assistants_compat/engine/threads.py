@@ -1,4 +1,7 @@
-"""Threads and messages that a caller gives, into the store: for threads, messages and runs alike."""
+"""Writes new threads and messages to the store, for the routes of threads, messages and runs.
+
+Files that messages attach join the thread: its Code Interpreter files here, its vector store through `vector_stores`.
+"""
 
 from __future__ import annotations
 
@@ -7,125 +10,131 @@ from typing import TypeVar
 
 from ..store import queries
 from ..store.database import Connection
-from ..store.queries import Found
-from ..translate.assistant import file_ids, store_ids
-from ..translate.thread import attached_files, fields_with_files, fields_with_store, message_from_request
-from ..wire.checks import too_long
-from ..wire.ids import may_be_thread
+from ..store.queries import Row
+from ..translate.assistant import file_ids, vector_store_ids
+from ..translate.thread import attached_file_ids, fields_with_files, fields_with_vector_store, message_from_request
+from ..wire.checks import array_too_long
+from ..wire.ids import looks_like_thread_id
 from ..wire.objects import Json
 from .io import IO
-from .vector_stores import Made, attach, making, searched_files, with_made_stores
+from .vector_stores import CreatedObjects, attach_files, delete_on_failure, files_to_search, with_created_stores
 
 T = TypeVar("T")
 
-_MOST_FILES = 20  # of the code interpreter, a thread (spec)
-_TRIES = 3
+_MAX_CODE_FILES = 20  # Code Interpreter files of a thread (spec)
+_MAX_ATTEMPTS = 3  # at attaching files to a vector store that concurrent requests keep replacing
 
 
-class StoreMovedError(Exception):
-    """The thread has another vector store than the one that was made or extended for what a message attaches."""
+class VectorStoreChangedError(Exception):
+    """The thread's vector store changed while files were attached to the one it had before."""
 
 
-async def furnished(io: IO, given: Json, made: Made) -> Json:
-    """The fields of a new thread, its vector stores made: those that it wants, and that of what its messages attach."""
-    fields = await with_made_stores(io, given, made, of_thread=True)
-    return fields_with_store(fields, await attach(io, fields, given.get("messages") or [], made))
+async def with_vector_store(io: IO, params: Json, created: CreatedObjects) -> Json:
+    """Create the vector stores that a new thread requests or its messages need, and return the thread's fields."""
+    fields = await with_created_stores(io, params, created, of_thread=True)
+    return fields_with_vector_store(fields, await attach_files(io, fields, params.get("messages") or [], created))
 
 
-async def attaching(
-    io: IO, given: list[Json], find: Callable[[Connection], Found], work: Callable[[Connection, Found], T]
+async def attach_and_write(
+    io: IO, messages: list[Json], find_thread: Callable[[Connection], Row], write: Callable[[Connection, Row], T]
 ) -> T:
-    """Let what messages attach join the thread's vector store, and then do what is to be done in the store.
+    """Add the files that messages attach to the thread's vector store, then call `write` in a write transaction.
 
-    `find` gives the thread, locked, and raises where the messages are refused, before anything is made upstream and
-    once more afterwards; `work` gets the thread with its vector store.  A refusal takes back what was made.
+    `find_thread` returns the locked thread, or raises if the messages are refused. It runs before anything is created
+    upstream and again before the write. `write` receives the thread with its vector store. If either raises, what was
+    created upstream is deleted.
     """
-    left = _TRIES
+    attempts_left = _MAX_ATTEMPTS
     while True:
-        left -= 1
+        attempts_left -= 1
         try:
-            return await _attaching(io, given, find, work)
-        except StoreMovedError:  # another message has made one meanwhile
-            if not left:
+            return await _attach_once(io, messages, find_thread, write)
+        except VectorStoreChangedError:  # a concurrent message created one
+            if not attempts_left:
                 raise
 
 
-async def _attaching(
-    io: IO, given: list[Json], find: Callable[[Connection], Found], work: Callable[[Connection, Found], T]
+async def _attach_once(
+    io: IO, messages: list[Json], find_thread: Callable[[Connection], Row], write: Callable[[Connection, Row], T]
 ) -> T:
-    if not searched_files(given):
-        return await io.write(lambda db: work(db, find(db)))
-    async with making(io) as made:
-        seen = await io.read(find)
-        store = await attach(io, seen["body"], given, made)
+    if not files_to_search(messages):
+        return await io.write(lambda db: write(db, find_thread(db)))
+    async with delete_on_failure(io) as created:
+        before = await io.read(find_thread)
+        store_id = await attach_files(io, before["body"], messages, created)
 
-        def checked(db: Connection) -> T:
-            thread = find(db)
-            join_store(db, thread, store_ids(seen["body"].get("tool_resources")), store)
-            return work(db, thread)
+        # No lock is held while the upstream works, so a concurrent request may have set another store by now.
+        def write_if_unchanged(db: Connection) -> T:
+            thread = find_thread(db)
+            set_vector_store(db, thread, vector_store_ids(before["body"].get("tool_resources")), store_id)
+            return write(db, thread)
 
-        return await io.write(checked)
+        return await io.write(write_if_unchanged)
 
 
-def join_store(db: Connection, thread: Found, seen: list[str], store: str | None) -> None:
-    """Give a thread the vector store that was made for it, if it has the one that it was `seen` to have.
+def set_vector_store(db: Connection, thread: Row, expected: list[str], store_id: str | None) -> None:
+    """Set the vector store that was created for a thread, if any.
 
-    Raises `StoreMovedError` if it has not.
+    Raises `VectorStoreChangedError` if the thread no longer has the `expected` vector stores.
     """
-    if store_ids(thread["body"].get("tool_resources")) != seen:
-        raise StoreMovedError(store)
-    if store is not None:
-        thread["body"] = fields_with_store(thread["body"], store)
-        queries.change(db, "threads", thread["namespace"], thread["id"], body=thread["body"])
+    if vector_store_ids(thread["body"].get("tool_resources")) != expected:
+        raise VectorStoreChangedError(store_id)
+    if store_id is not None:
+        thread["body"] = fields_with_vector_store(thread["body"], store_id)
+        queries.update_row(db, "threads", thread["namespace"], thread["id"], body=thread["body"])
 
 
-def add_thread(io: IO, db: Connection, thread_id: str, given: Json, now: int) -> Found:
-    """Insert a thread with its first messages."""
-    fields = {key: value for key, value in given.items() if key != "messages"}
+def add_thread(io: IO, db: Connection, thread_id: str, params: Json, now: int) -> Row:
+    """Insert a thread with its first messages and return its row."""
+    fields = {key: value for key, value in params.items() if key != "messages"}
     row = {"namespace": io.settings.namespace, "id": thread_id, "created_at": now, "body": fields}
-    queries.add(db, "threads", [row])
-    add_messages(io, db, row, given.get("messages") or [], now)
+    queries.insert_rows(db, "threads", [row])
+    add_messages(io, db, row, params.get("messages") or [], now)
     return row
 
 
-async def welcome(io: IO, thread_id: str) -> None:
-    """Make an empty thread of an id that was never here, where the settings want that; a deleted one stays unknown."""
-    if io.settings.unknown_threads != "create" or not may_be_thread(thread_id):
+async def create_thread_if_unknown(io: IO, thread_id: str) -> None:
+    """Create an empty thread for an id that the store never held, if `unknown_threads="create"`.
+
+    A deleted thread stays unknown.
+    """
+    if io.settings.unknown_threads != "create" or not looks_like_thread_id(thread_id):
         return
     namespace = io.settings.namespace
-    if not await io.read(lambda db: queries.has_place(db, "threads", namespace, thread_id)):
+    # Nearly every thread is known, and a read takes no write lock. Deleted threads count as known.
+    if not await io.read(lambda db: queries.cursor_exists(db, "threads", namespace, thread_id)):
         row = {"namespace": namespace, "id": thread_id, "created_at": io.now(), "body": {}}
-        await io.write(lambda db: queries.add_new(db, "threads", row))
+        await io.write(lambda db: queries.insert_if_absent(db, "threads", row))
 
 
-def add_messages(io: IO, db: Connection, thread: Found, given: list[Json], now: int) -> list[str]:
-    """Insert messages that a caller gave; files attached for the code interpreter join the thread's."""
-    ids = insert_messages(io, db, thread, given, now)
-    join_files(db, thread, [file_id for entry in given for file_id in attached_files(entry)])
+def add_messages(io: IO, db: Connection, thread: Row, messages: list[Json], now: int) -> list[str]:
+    """Insert messages, add the files they attach for the Code Interpreter to the thread, and return the message ids."""
+    ids = insert_messages(io, db, thread, messages, now)
+    add_code_files(db, thread, [file_id for message in messages for file_id in attached_file_ids(message)])
     return ids
 
 
-def join_files(db: Connection, thread: Found, files: list[str]) -> None:
-    """Let files join the code interpreter's files of a thread."""
-    if files:
-        thread["body"] = with_files(thread["body"], files)
-        queries.change(db, "threads", thread["namespace"], thread["id"], body=thread["body"])
+def add_code_files(db: Connection, thread: Row, added: list[str]) -> None:
+    """Add files to the Code Interpreter files of a thread."""
+    if added:
+        thread["body"] = with_code_files(thread["body"], added)
+        queries.update_row(db, "threads", thread["namespace"], thread["id"], body=thread["body"])
 
 
-def with_files(fields: Json, added: list[str]) -> Json:
-    """A thread's fields after files joined its code interpreter; raises `ApiError` when they are too many."""
+def with_code_files(fields: Json, added: list[str]) -> Json:
+    """Return a thread's fields with Code Interpreter files added; raises `ApiError` if there are too many."""
     joined = fields_with_files(fields, added)
-    number = len(file_ids(joined.get("tool_resources")))
-    if added and number > _MOST_FILES:
-        raise too_long("tool_resources.code_interpreter.file_ids", _MOST_FILES, number)
+    count = len(file_ids(joined.get("tool_resources")))
+    if added and count > _MAX_CODE_FILES:
+        raise array_too_long("tool_resources.code_interpreter.file_ids", _MAX_CODE_FILES, count)
     return joined
 
 
-def insert_messages(io: IO, db: Connection, thread: Found, given: list[Json], now: int) -> list[str]:
-    """Insert messages that a caller gave, without what they attach; their ids."""
+def insert_messages(io: IO, db: Connection, thread: Row, messages: list[Json], now: int) -> list[str]:
+    """Insert messages without adding their files to the thread, and return the message ids."""
     rows = []
-    for entry in given:
-        message = message_from_request(io.mint("msg"), thread["id"], now, entry)
+    for params in messages:
+        message = message_from_request(io.new_id("msg"), thread["id"], now, params)
         rows.append(
             {
                 "namespace": thread["namespace"],
@@ -135,5 +144,5 @@ def insert_messages(io: IO, db: Connection, thread: Found, given: list[Json], no
                 "body": message,
             }
         )
-    queries.add(db, "messages", rows)
+    queries.insert_rows(db, "messages", rows)
     return [row["id"] for row in rows]

@@ -1,6 +1,6 @@
-"""Vector stores: those that a request asks to be made, those of what messages attach, and how far they are.
+"""Vector stores: creates the requested ones, adds the files that messages attach, and waits until they are indexed.
 
-They live upstream and keep their ids.  What is made for a request that is then refused is taken back.
+Vector stores live upstream and keep their upstream ids. What was created for a request is deleted if the request fails.
 """
 
 from __future__ import annotations
@@ -14,158 +14,168 @@ from typing import Any
 from urllib.parse import quote
 
 from .. import errors
-from ..translate.assistant import store_ids, wanted_stores, with_stores
-from ..translate.thread import MADE, attached_files
+from ..translate.assistant import vector_store_ids, vector_stores_to_create, with_created_vector_stores
+from ..translate.thread import CREATED_STORES_KEY, attached_file_ids
 from ..wire.objects import Json, as_object
 from .containers import delete_all_upstream
 from .io import IO, Request
-from .uploads import mapped
+from .uploads import ensure_uploaded
 
 log = logging.getLogger("assistants_compat")
 
-# A store that was made for a thread goes seven days after its last use (platform.md section 12).
-_EXPIRY = {"anchor": "last_active_at", "days": 7}
+# The service deletes a store that it created for a thread seven days after its last use (platform.md section 12).
+_EXPIRES_AFTER = {"anchor": "last_active_at", "days": 7}
 
-_REFUSED = 400
-_ABSENT = (404, 400)  # what a file that is not in a store is answered with; the second by OGX
-_SEARCHED = ("completed", "in_progress")  # statuses of a file in a store that need not be joined once more
-_PATIENCE = 60.0  # seconds for which a run waits until its thread's store is indexed (platform.md section 12)
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 4.0  # seconds between two looks, each half as long again as the one before
+_BAD_REQUEST = 400
+_ABSENT_STATUSES = (404, 400)  # answers for a file that is not in the store; 400 comes from OGX
+_JOINED_STATUSES = ("completed", "in_progress")  # a file with one of these need not be added again
+_INDEXING_TIMEOUT = 60.0  # seconds that a run waits for the index of its thread's store (platform.md section 12)
+_FIRST_POLL_DELAY, _MAX_POLL_DELAY = 0.25, 4.0  # seconds; each delay is 1.5 times the previous one
 
 
 @dataclass
-class Made:
-    """What was made upstream for a request that may still be refused: paths, and what each of them is, for the log."""
+class CreatedObjects:
+    """What was created upstream for a request that may still be refused."""
 
-    upstream: list[tuple[str, str]] = field(default_factory=list)
+    upstream: list[tuple[str, str]] = field(default_factory=list)  # paths, each with a label for the log
 
 
 @asynccontextmanager
-async def making(io: IO) -> AsyncIterator[Made]:
-    """Remember what is made for a request, and delete it again when the request fails, for whatever reason."""
-    made = Made()
+async def delete_on_failure(io: IO) -> AsyncIterator[CreatedObjects]:
+    """Collect what is created upstream for a request, and delete it if the request fails for any reason."""
+    created = CreatedObjects()
     try:
-        yield made
+        yield created
     except BaseException:
-        await delete_all_upstream(io, made.upstream)
+        await delete_all_upstream(io, created.upstream)
         raise
 
 
-async def with_made_stores(io: IO, fields: Json, made: Made, *, of_thread: bool) -> Json:
-    """The fields of an assistant or thread, their wanted vector stores made (one POST each) beside those they name.
+async def with_created_stores(io: IO, fields: Json, created: CreatedObjects, *, of_thread: bool) -> Json:
+    """Create the vector stores that an assistant or thread requests, and return its fields with their ids.
 
-    One of each is taken, as in the SDK's own tests; no answer to both was ever recorded.
+    Each store costs one POST. A request may both name an existing store and request a new one, as in the SDK's own
+    tests; how the service answered that was never recorded.
     """
     resources = fields.get("tool_resources")
-    wanted = wanted_stores(resources)
-    if not wanted:
+    requested = vector_stores_to_create(resources)
+    if not requested:
         return fields
-    expiry = {"expires_after": _EXPIRY} if of_thread else {}
-    ids = [await _make(io, {**store, **expiry}, made) for store in wanted]
-    known = {MADE: [*fields.get(MADE, ()), *ids]} if of_thread else {}
-    return {**fields, "tool_resources": with_stores(as_object(resources), ids), **known}
+    expiry = {"expires_after": _EXPIRES_AFTER} if of_thread else {}
+    ids = [await _create_store(io, {**store, **expiry}, created) for store in requested]
+    record = {CREATED_STORES_KEY: [*fields.get(CREATED_STORES_KEY, ()), *ids]} if of_thread else {}
+    return {**fields, "tool_resources": with_created_vector_stores(as_object(resources), ids), **record}
 
 
-async def _make(io: IO, store: Json, made: Made) -> str:
+async def _create_store(io: IO, store: Json, created: CreatedObjects) -> str:
     if ids := store.get("file_ids"):
-        known = await mapped(io, ids)
-        store = {**store, "file_ids": [known.get(id_, id_) for id_ in ids]}
-    answer = await io.ask(Request("POST", "/vector_stores", store))
-    id_ = answer.get("id")
+        upstream_ids = await ensure_uploaded(io, ids)
+        store = {**store, "file_ids": [upstream_ids.get(id_, id_) for id_ in ids]}
+    response = await io.ask(Request("POST", "/vector_stores", store))
+    id_ = response.get("id")
     if not isinstance(id_, str):
         raise errors.bad_upstream("a vector store without an id")
-    made.upstream.append((store_path(id_), id_))
+    created.upstream.append((store_path(id_), id_))
     return id_
 
 
 def store_path(store_id: str) -> str:
-    """Where a vector store is."""
+    """Return the upstream path of a vector store."""
     return f"/vector_stores/{quote(store_id, safe='')}"
 
 
-def searched_files(given: Iterable[Json], *, first_version: bool | None = None) -> list[str]:
-    """The files that messages attach to be searched, each once; with `first_version` only those, or all others."""
+def files_to_search(messages: Iterable[Json], *, first_version: bool | None = None) -> list[str]:
+    """Return the files that messages attach for file search, without duplicates.
+
+    `first_version=True` returns only the files of Assistants v1 messages (`file_ids`), False only all others.
+    """
     return list(
         dict.fromkeys(
             file_id
-            for entry in given
-            for file_id in attached_files(entry, "file_search")
-            if first_version in (None, file_id in (entry.get("file_ids") or ()))
+            for message in messages
+            for file_id in attached_file_ids(message, "file_search")
+            if first_version in (None, file_id in (message.get("file_ids") or ()))
         )
     )
 
 
-async def attach(io: IO, thread: Json, given: Iterable[Json], made: Made) -> str | None:
-    """Let files that messages attach join the vector store of a thread with these fields.
+async def attach_files(io: IO, thread: Json, messages: Iterable[Json], created: CreatedObjects) -> str | None:
+    """Add the files that messages attach to the vector store of a thread with these fields.
 
-    The id of a new one, if it had none.  In the first version nobody said which tool a file is for: one that cannot be
-    searched (a table) is then there for the code interpreter alone.
+    Returns the id of the store that was created, or None if the thread had one already or needs none. Assistants v1
+    does not say which tool a file is for: if the upstream cannot search one (such as a table), only the Code
+    Interpreter gets it.
     """
-    messages = list(given)
-    there = store_ids(thread.get("tool_resources"))
-    new = await _join(io, there, searched_files(messages, first_version=False), made)
-    either = searched_files(messages, first_version=True)
+    messages = list(messages)
+    store_ids = vector_store_ids(thread.get("tool_resources"))
+    new_store = await _add_to_store(io, store_ids, files_to_search(messages, first_version=False), created)
+    v1_files = files_to_search(messages, first_version=True)
     try:
-        return await _join(io, [new] if new else there, either, made) or new
+        return await _add_to_store(io, [new_store] if new_store else store_ids, v1_files, created) or new_store
     except errors.UpstreamError as error:
-        if error.status != _REFUSED:
+        if error.status != _BAD_REQUEST:
             raise
-        log.warning("%d file(s) cannot be searched: the upstream refuses them", len(either))
-    return new
+        log.warning("%d file(s) are left out of file search: the upstream refuses to index them", len(v1_files))
+    return new_store
 
 
-async def _join(io: IO, there: list[str], files: list[str], made: Made) -> str | None:
+async def _add_to_store(io: IO, store_ids: list[str], files: list[str], created: CreatedObjects) -> str | None:
+    """Add files to the first of these stores, or create one with them; returns the id of a created store."""
     if not files:
         return None
-    if not there:
-        return await _make(io, {"file_ids": files, "expires_after": _EXPIRY}, made)
-    known = await mapped(io, files)
-    files = list(dict.fromkeys(known.get(id_, id_) for id_ in files))
-    path = store_path(there[0])
+    if not store_ids:
+        return await _create_store(io, {"file_ids": files, "expires_after": _EXPIRES_AFTER}, created)
+    upstream_ids = await ensure_uploaded(io, files)
+    files = list(dict.fromkeys(upstream_ids.get(id_, id_) for id_ in files))
+    path = store_path(store_ids[0])
     paths = {file_id: f"{path}/files/{quote(file_id, safe='')}" for file_id in files}
-    statuses = dict(zip(files, await io.together([partial(_status, io, paths[each]) for each in files]), strict=True))
-    # What is there already stays when the request is refused: it may be the caller's, or an earlier message's.
-    joining = [file_id for file_id in files if statuses[file_id] not in _SEARCHED]
-    if joining:
-        await io.ask(Request("POST", f"{path}/file_batches", {"file_ids": joining}))
-    made.upstream += [(paths[file_id], file_id) for file_id in joining if statuses[file_id] is None]
+    statuses = dict(
+        zip(files, await io.gather([partial(_file_status, io, paths[file_id]) for file_id in files]), strict=True)
+    )
+    # Only files that were absent are deleted on failure; the others may belong to the caller or to earlier messages.
+    to_add = [file_id for file_id in files if statuses[file_id] not in _JOINED_STATUSES]
+    if to_add:
+        await io.ask(Request("POST", f"{path}/file_batches", {"file_ids": to_add}))
+    created.upstream += [(paths[file_id], file_id) for file_id in to_add if statuses[file_id] is None]
     return None
 
 
-async def _status(io: IO, path: str) -> str | None:
-    """How far a file is in a vector store; None for one that is not there, "" where the upstream does not say."""
+async def _file_status(io: IO, path: str) -> str | None:
+    """Return the status of a file in a vector store; None if it is not there, "" if the upstream does not tell."""
     try:
         return str((await io.ask(Request("GET", path))).get("status"))
     except errors.UpstreamError as error:
-        return None if error.status in _ABSENT else ""
+        return None if error.status in _ABSENT_STATUSES else ""
 
 
-async def trouble(io: IO, searched: Sequence[str], awaited: Collection[str]) -> Json | None:
-    """Why a run cannot search these stores, as its `last_error`: one has expired.  Those `awaited` are indexed then.
+async def vector_store_error(io: IO, store_ids: Sequence[str], awaited: Collection[str]) -> Json | None:
+    """Return the `last_error` of a run that cannot search one of these stores because it has expired, or None.
 
-    What is not indexed in 60 seconds is not waited for: the service promised no more, and nothing says that such a run
-    failed.  A store that cannot be looked at is left to the upstream, which says what is wrong when it is to search it.
+    Waits until the `awaited` stores are indexed, for at most 60 seconds: the service promised no more, and no source
+    says that such a run failed. A store that cannot be retrieved is left to the upstream, which reports the problem
+    when it searches the store.
     """
-    looks = await io.together([partial(_look, io, id_, waits=id_ in awaited) for id_ in searched])
-    return next((error for error in looks if error is not None), None)
+    results = await io.gather([partial(_check_store, io, id_, wait=id_ in awaited) for id_ in store_ids])
+    return next((error for error in results if error is not None), None)
 
 
-async def _look(io: IO, store_id: str, *, waits: bool) -> Json | None:
-    pause, until = _FIRST_PAUSE, io.monotonic() + _PATIENCE
+async def _check_store(io: IO, store_id: str, *, wait: bool) -> Json | None:
+    """Return the error of an expired store, else None; with `wait` only after the store is indexed or time is up."""
+    delay, deadline = _FIRST_POLL_DELAY, io.monotonic() + _INDEXING_TIMEOUT
     while True:
         try:
             store = await io.ask(Request("GET", store_path(store_id)))
-        except errors.UNANSWERED as error:
-            log.warning("vector store %s could not be looked at: %s", store_id, type(error).__name__)
+        except errors.UPSTREAM_FAILURES as error:
+            log.warning("could not retrieve vector store %s: %s", store_id, type(error).__name__)
             return None
         if store.get("status") == "expired":
             return {"code": "server_error", "message": f"Vector store {store_id} has expired."}
-        left: Any = as_object(store.get("file_counts")).get("in_progress")
-        if not waits or not left:
+        in_progress: Any = as_object(store.get("file_counts")).get("in_progress")
+        if not wait or not in_progress:
             return None
-        if io.monotonic() + pause > until:
-            text = "vector store %s still indexes %s file(s) after %.0f seconds: the run goes on without them"
-            log.warning(text, store_id, left, _PATIENCE)
+        if io.monotonic() + delay > deadline:
+            text = "vector store %s still indexes %s file(s) after %.0f seconds; the run continues without them"
+            log.warning(text, store_id, in_progress, _INDEXING_TIMEOUT)
             return None
-        await io.sleep(pause)
-        pause = min(pause * 1.5, _LONGEST_PAUSE)
+        await io.sleep(delay)
+        delay = min(delay * 1.5, _MAX_POLL_DELAY)

@@ -1,8 +1,8 @@
-"""The pytest plugin: recorded tests of legacy code, over old recordings and new ones (docs/testing.md).
+"""The pytest plugin: runs legacy tests over their recordings, old and new (docs/testing.md).
 
-It is loaded with every pytest that finds this package, so nothing heavy is imported here, and a suite that asks for
-nothing is left as it is, but for one thing: while a recording of the old service plays, wrapped clients are as if they
-were not wrapped.
+Every pytest that finds this package loads it, so nothing heavy is imported here. A suite that does not use it stays as
+it is, except that wrapped clients act unwrapped while a recording of the Assistants API plays. Start reading at
+`session.py`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .marker import MARKER
+
 if TYPE_CHECKING:
     from ..testing import StandIn
     from .session import Session
 
-MARKER = "assistants_compat"
-_CLIENTS = ["openai_client", "client", "async_openai_client", "async_client", "aclient"]
-_NAME = "assistants_compat_session"
+_CLIENT_FIXTURES = ["openai_client", "client", "async_openai_client", "async_client", "aclient"]
+_SESSION_NAME = "assistants_compat_session"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,75 +30,83 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--assistants-compat-played",
         metavar="FILE",
         type=Path,
-        help="Write to FILE (JSON) which recorded requests the tests played: `cassettes check --played` reads it.",
+        help="Write to FILE (JSON) which recorded requests the tests played, for `cassettes check --played FILE`.",
     )
     parser.addini(
         "assistants_compat_clients",
-        "The fixtures that assistants_compat_client and assistants_compat_async_client look for, in this order.",
+        "The fixtures that assistants_compat_client and assistants_compat_async_client try, in this order.",
         type="args",
-        default=_CLIENTS,
+        default=_CLIENT_FIXTURES,
     )
     parser.addini(
         "assistants_compat_partly_played",
-        "Whether a test may leave a part of its cassette unplayed.",
+        "Whether a test may pass without making all requests of its cassette.",
         type="bool",
         default=False,
     )
     parser.addini(
         "assistants_compat_harmless",
-        "Regular expressions, a line each, of what looks like a secret and is none.",
+        "Regular expressions, one a line, for texts that look like secrets and are not.",
         type="linelist",
         default=[],
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Watch cassettes and tests from here on."""
+    """Register the marker, and start to watch cassettes and tests."""
     config.addinivalue_line(
         "markers",
-        f"{MARKER}(*fixtures, partly_played=False): the OpenAI clients of this test's fixtures (of those that are "
-        "named) are wrapped, with a store of its own, and ids and a clock that repeat.",
+        f"{MARKER}(*fixtures, partly_played=False): wrap the OpenAI clients of this test's fixtures, or of the named "
+        "ones only, with a store of their own and with ids and a clock that are the same on every run.",
     )
-    if int(pytest.__version__.partition(".")[0]) >= 8:  # noqa: PLR2004 - older ones have no such hook wrappers
-        from .session import Session  # noqa: PLC0415 - as above
+    if int(pytest.__version__.partition(".")[0]) >= 8:  # noqa: PLR2004 - older versions lack such hook wrappers
+        from .session import Session  # noqa: PLC0415 - heavy, see above
 
-        config.pluginmanager.register(Session(config), _NAME)
+        config.pluginmanager.register(Session(config), _SESSION_NAME)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Let go of what was watched."""
-    session = config.pluginmanager.get_plugin(_NAME)
+    """Stop watching cassettes and tests."""
+    session = config.pluginmanager.get_plugin(_SESSION_NAME)
     if session is not None:
         config.pluginmanager.unregister(session)
         session.close()
 
 
 def _session(request: pytest.FixtureRequest) -> Session:
-    session: Session | None = request.config.pluginmanager.get_plugin(_NAME)
+    session: Session | None = request.config.pluginmanager.get_plugin(_SESSION_NAME)
     if session is None:
-        pytest.fail("assistants_compat's fixtures need pytest 8 or newer.", pytrace=False)
+        pytest.fail(
+            f"The fixtures of assistants_compat need pytest 8 or newer, not {pytest.__version__}.", pytrace=False
+        )
     return session
 
 
 @pytest.fixture
 def assistants_compat_client(request: pytest.FixtureRequest) -> Any:
-    """The suite's own `OpenAI` client, wrapped; beside `assistants_compat_upstream` a client of that."""
+    """The suite's own `OpenAI` client, wrapped.
+
+    In a test that also uses `assistants_compat_upstream` it is a new client of that stand-in.
+    """
     return _session(request).client(request, asynchronous=False)
 
 
 @pytest.fixture
 def assistants_compat_async_client(request: pytest.FixtureRequest) -> Any:
-    """The suite's own `AsyncOpenAI` client, wrapped; beside `assistants_compat_upstream` a client of that."""
+    """The suite's own `AsyncOpenAI` client, wrapped.
+
+    In a test that also uses `assistants_compat_upstream` it is a new client of that stand-in.
+    """
     return _session(request).client(request, asynchronous=True)
 
 
 @pytest.fixture
 def assistants_compat_upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """A stand-in for the Responses API (`assistants_compat.testing.StandIn`), for tests without any recording.
+    """A stand-in for the Responses API (`assistants_compat.testing.StandIn`), for tests without a recording.
 
-    `OPENAI_BASE_URL` and `OPENAI_API_KEY` lead there meanwhile, for clients that the tested code makes itself.
+    During the test `OPENAI_BASE_URL` and `OPENAI_API_KEY` point to it, for clients that the tested code makes itself.
     """
-    from ..testing import StandIn  # noqa: PLC0415 - a server, for the tests that ask for one
+    from ..testing import StandIn  # noqa: PLC0415 - starts a server, which most tests do not need
 
     with StandIn(seed=0) as upstream:
         monkeypatch.setenv("OPENAI_BASE_URL", upstream.base_url)

@@ -1,4 +1,4 @@
-"""The one line of a conftest.py: every test of the suite is marked with `assistants_compat`, every client is wrapped.
+"""Marks every test of a suite with `assistants_compat` and wraps every client. A conftest.py needs one line.
 
 pytest_plugins = ["assistants_compat.pytest_plugin.everywhere"]
 """
@@ -8,24 +8,25 @@ from __future__ import annotations
 import pytest
 
 from ..doors.install import install, uninstall
-from . import MARKER
+from .marker import MARKER
 
-# Where pytest loads no plugin by itself (PYTEST_DISABLE_PLUGIN_AUTOLOAD), or the package is only on the path.
+# For suites where pytest does not load the plugin by itself: with PYTEST_DISABLE_PLUGIN_AUTOLOAD, or where the package
+# is only on the path and not installed.
 pytest_plugins = ["assistants_compat.pytest_plugin"]
 
 
 def pytest_configure() -> None:
-    """Wrap the clients that no fixture gives, too; the SDK need not be there yet."""
+    """Wrap the clients that come from no fixture, too; the SDK may be imported later."""
     install()
 
 
 def pytest_unconfigure() -> None:
-    """Leave the process as it was."""
+    """Undo `install()`."""
     uninstall()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark those that are not marked, so that a test's own marker keeps its arguments."""
+    """Mark the tests that have no marker yet; a test's own marker keeps its arguments."""
     for item in items:
         if item.get_closest_marker(MARKER) is None:
             item.add_marker(MARKER)

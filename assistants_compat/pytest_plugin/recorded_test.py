@@ -1,4 +1,4 @@
-"""One test: its store, ids and clock, the clients that are wrapped for it, and what is wrong with its cassettes."""
+"""One test: its store, ids and clock, the clients that are wrapped for it, and the errors of its cassettes."""
 
 from __future__ import annotations
 
@@ -14,170 +14,178 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..recordings.legacy_requests import is_old
-from ..recordings.replay import Replayed
+from ..recordings.legacy_requests import is_legacy_url
+from ..recordings.replay import ReplayClockAndIds
 from ..runtime import clock, overrides
 from ..settings import Settings
-from . import MARKER
+from .marker import MARKER
 
 if TYPE_CHECKING:
-    from .cassette import Playing
+    from .cassette import OpenCassette
 
-_FIXTURES = ("assistants_compat_client", "assistants_compat_async_client", "assistants_compat_upstream")
+_PLUGIN_FIXTURES = ("assistants_compat_client", "assistants_compat_async_client", "assistants_compat_upstream")
 
 
-_NOT_WRAPPED = (
-    "A request of the Assistants API came here, over a recording that has none: its client is not wrapped. Give it to "
-    "the test by a fixture, call assistants_compat.install(), or wrap it where it is made."
+_NOT_WRAPPED_MESSAGE = (
+    "The test sent a request to the Assistants API, and its cassette has none: the client is not wrapped. Pass the "
+    "client to the test through a fixture, call assistants_compat.install(), or wrap it where it is made."
 )
 
 
 class RecordingError(Exception):
-    """What is wrong between a test and its recording."""
+    """A test and its recording do not fit together."""
 
     __module__ = "assistants_compat"
 
 
-class Test:
-    """A test from before its first fixture until after its last."""
+class RecordedTest:
+    """A test, from before its first fixture until after its last.
+
+    The plugin manages a test that has the marker or one of the plugin's fixtures, or that opens a converted cassette.
+    """
 
     __test__ = False
 
     def __init__(self, item: pytest.Item, *, may_be_partly_played: bool) -> None:
-        """See whether it is one of ours: by the marker, or by a fixture."""
+        """Decide by the marker and the fixtures whether the plugin manages this test."""
         marker = item.get_closest_marker(MARKER)
         self.item = item
-        self.is_ours = marker is not None or not set(_FIXTURES).isdisjoint(getattr(item, "fixturenames", ()))
-        self._names: tuple[str, ...] = marker.args if marker else ()
+        self.is_managed = marker is not None or not set(_PLUGIN_FIXTURES).isdisjoint(getattr(item, "fixturenames", ()))
+        self._client_fixtures: tuple[str, ...] = marker.args if marker else ()
         self._may_be_partly_played = marker.kwargs.get("partly_played", may_be_partly_played) if marker else False
         self.has_passed = False
-        self.refused: list[Exception] = []
-        self._playing: list[Playing] = []
-        self._played: list[tuple[Playing, list[int]]] = []
-        self._clients: list[tuple[Any, Any]] = []
-        self._stores: dict[tuple[str | None, str], str] = {}
+        self.refused_requests: list[Exception] = []
+        self._open_cassettes: list[OpenCassette] = []
+        self._closed_cassettes: list[tuple[OpenCassette, list[int]]] = []  # with their unplayed requests
+        self._wrapped_clients: list[tuple[Any, Any]] = []  # with their original HTTP clients
+        self._stores: dict[tuple[str | None, str], str] = {}  # by store and namespace of the suite's settings
         self._stack = ExitStack()
 
     def __enter__(self) -> None:
-        """Exchange the clock and the ids."""
-        if self.is_ours:
-            self._stack.enter_context(clock.exchanged(Replayed()))
+        """Replace the clock and the ids."""
+        if self.is_managed:
+            self._stack.enter_context(clock.replace_current(ReplayClockAndIds()))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give them back, with the clients as they were; the store goes."""
-        for client, inner in reversed(self._clients):
-            client._client = inner  # noqa: SLF001 - as `wrap` does
+        """Restore the clients, the clock and the ids, and delete the store."""
+        for client, http_client in reversed(self._wrapped_clients):
+            client._client = http_client  # noqa: SLF001 - as `wrap` does
         self._stack.close()
 
     # --- clients
 
-    def wraps(self, fixture: str) -> bool:
-        """Whether clients of this fixture are wrapped for this test."""
-        return self.is_ours and (not self._names or fixture in self._names)
+    def wraps_clients_of(self, fixture: str) -> bool:
+        """Return whether clients of this fixture are wrapped for this test."""
+        return self.is_managed and (not self._client_fixtures or fixture in self._client_fixtures)
 
     def wrap(self, client: Any) -> None:
-        """Wrap it until the end of the test."""
+        """Wrap a client until the end of the test."""
         from ..doors.wrap import is_wrapped, wrap  # noqa: PLC0415 - imports the SDK
 
         if not is_wrapped(client):
-            self._clients.append((client, client._client))  # noqa: SLF001 - where `wrap` puts its own
+            self._wrapped_clients.append((client, client._client))  # noqa: SLF001 - the attribute that `wrap` replaces
             wrap(client)
 
-    def settings(self, given: Settings) -> Settings:
-        """The same over a store of this test's own; pollers need not wait for a recording."""
-        place = given.store, given.namespace
-        if place not in self._stores:
+    def settings_from(self, settings: Settings) -> Settings:
+        """Return the settings of a client with this test's own store; polls of a recording do not wait."""
+        key = settings.store, settings.namespace
+        if key not in self._stores:
             if not self._stores:
                 directory = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="assistants-compat-"))
                 self._directory = Path(directory)
-            self._stores[place] = store = str(self._directory / f"store-{len(self._stores)}.db")
-            self._stack.callback(_close, store)
-            self._seed(replace(given, store=store, files=None))
-        only_plays = bool(self._playing) and self._playing[-1].only_plays
+            self._stores[key] = store = str(self._directory / f"store-{len(self._stores)}.db")
+            self._stack.callback(_close_store, store)
+            self._insert_seeds(replace(settings, store=store, files=None))
+        only_plays = bool(self._open_cassettes) and self._open_cassettes[-1].only_plays
         return replace(
-            given,
-            store=self._stores[place],
+            settings,
+            store=self._stores[key],
             files=None,
-            poll_after_ms=1 if only_plays else given.poll_after_ms,
+            poll_after_ms=1 if only_plays else settings.poll_after_ms,
         )
 
-    def _seed(self, settings: Settings) -> None:
-        """Put what a converted recording found there into the store."""
-        seeds = [playing.key["seed"] for playing in self._playing if playing.key.get("seed")]
+    def _insert_seeds(self, settings: Settings) -> None:
+        """Insert the objects that existed before the open, converted recordings began."""
+        seeds = [cassette.replay_data["seed"] for cassette in self._open_cassettes if cassette.replay_data.get("seed")]
         if seeds:
-            from ..recordings.convert.seed import seed  # noqa: PLC0415 - loads SQLAlchemy
+            from ..recordings.convert.seed import insert_seed  # noqa: PLC0415 - loads SQLAlchemy
 
             for objects in seeds:
-                seed(settings, objects)
+                insert_seed(settings, objects)
 
     # --- cassettes
 
-    def plays(self, playing: Playing, harmless: Collection[re.Pattern[str]]) -> None:
-        """A cassette begins to play; a converted one makes any test ours, for only the shim can play it."""
-        self._playing.append(playing)
-        self.is_ours = self.is_ours or bool(playing.key)
-        if self.is_ours and not playing.is_old:
-            playing.clean(harmless)
+    def cassette_opened(self, cassette: OpenCassette, harmless: Collection[re.Pattern[str]]) -> None:
+        """Note an open cassette. A converted one makes the test managed, because only the library can play it."""
+        self._open_cassettes.append(cassette)
+        self.is_managed = self.is_managed or bool(cassette.replay_data)
+        if self.is_managed and not cassette.is_legacy:
+            cassette.enable_scrubbing(harmless)
 
-    def has_played(self, playing: Playing) -> None:
-        """It has been saved."""
-        self._playing.remove(playing)
-        self._played.append((playing, playing.unplayed))
+    def cassette_closed(self, cassette: OpenCassette) -> None:
+        """Note that a cassette was saved, with the requests that are unplayed by now."""
+        self._open_cassettes.remove(cassette)
+        self._closed_cassettes.append((cassette, cassette.unplayed))
 
-    def refusal(self) -> RecordingError | None:
-        """What VCR.py said of requests that it could not play; None where there were none, or the test is not ours."""
-        refused, self.refused = self.refused, []
-        if not self.is_ours or not refused:
+    def playback_error(self) -> RecordingError | None:
+        """Return VCR.py's messages about requests that it could not play since the last call of this method.
+
+        None if there were no such requests, or if the plugin does not manage the test.
+        """
+        refused, self.refused_requests = self.refused_requests, []
+        if not self.is_managed or not refused:
             return None
-        # unittest keeps what a test raised to itself, and would show that.
-        kept = getattr(self.item, "_excinfo", None)
-        trace = kept[0].tb if kept else None
-        if kept:
-            kept.clear()
-        said = dict.fromkeys(str(error) for error in refused)  # the SDK asks again
-        if any(is_old(str(getattr(getattr(error, "failed_request", None), "uri", ""))) for error in refused):
-            said[_NOT_WRAPPED] = None
-        return RecordingError("\n\n".join(said)).with_traceback(trace)
+        # unittest stores the exception of a test on the item, and pytest would show that one instead.
+        unittest_errors = getattr(self.item, "_excinfo", None)
+        trace = unittest_errors[0].tb if unittest_errors else None
+        if unittest_errors:
+            unittest_errors.clear()
+        messages = dict.fromkeys(str(error) for error in refused)  # the SDK's retries repeat them
+        if any(is_legacy_url(str(getattr(getattr(error, "failed_request", None), "uri", ""))) for error in refused):
+            messages[_NOT_WRAPPED_MESSAGE] = None
+        return RecordingError("\n\n".join(messages)).with_traceback(trace)
 
-    def end(self) -> None:
-        """Raise `RecordingError` for secrets that a recording would hold, or for what a passed test did not play."""
+    def check_cassettes(self) -> None:
+        """Raise `RecordingError` for a secret in a new recording, or for requests that a passed test did not make."""
         __tracebackhide__ = True
-        if not self.is_ours:
+        if not self.is_managed:
             return
-        for playing, _ in self._played:
-            if playing.leaks:
-                found = "\n".join(f"  {leak}" for leak in dict.fromkeys(playing.leaks))
+        for cassette, _ in self._closed_cassettes:
+            if cassette.leaks:
+                leaks = "\n".join(f"  {leak}" for leak in dict.fromkeys(cassette.leaks))
                 message = (
-                    f"{playing.path} was not written: something in it looks like a secret.\n{found}\n"
-                    "Keep it out of the test, or name it in the ini option assistants_compat_harmless if it is none."
+                    f"{cassette.path} was not written because parts of it look like secrets:\n{leaks}\n"
+                    "Keep them out of the test. If they are harmless, add a regular expression for them to the ini "
+                    "option assistants_compat_harmless."
                 )
                 raise RecordingError(message)
         if not self.has_passed or self._may_be_partly_played:
             return
-        for playing, unplayed in self._played:
-            if unplayed and not playing.is_old:
-                named = "\n".join(f"  {number + 1}. {' '.join(playing.recorded[number])}" for number in unplayed)
+        for cassette, unplayed in self._closed_cassettes:
+            if unplayed and not cassette.is_legacy:
+                requests = "\n".join(f"  {index + 1}. {' '.join(cassette.recorded[index])}" for index in unplayed)
                 message = (
-                    f"{playing.path} was only partly played: the test never made "
-                    f"{len(unplayed)} of its {len(playing.recorded)} requests.\n{named}\n"
-                    f"Record it anew, or allow it: @pytest.mark.{MARKER}(partly_played=True)."
+                    f"{cassette.path} was only partly played: the test did not make "
+                    f"{len(unplayed)} of its {len(cassette.recorded)} requests.\n{requests}\n"
+                    f"Record it again, or allow it with @pytest.mark.{MARKER}(partly_played=True)."
                 )
                 raise RecordingError(message)
 
     def report(self) -> dict[str, Any]:
-        """What the end of the run sums up, as values that can be sent."""
+        """Return what the session sums up, as values that pytest-xdist can send."""
         played = {
-            playing.path: {"requests": [" ".join(each) for each in playing.recorded], "unplayed": unplayed}
-            for playing, unplayed in self._played
+            cassette.path: {"requests": [" ".join(request) for request in cassette.recorded], "unplayed": unplayed}
+            for cassette, unplayed in self._closed_cassettes
         }
-        return {"old": any(playing.is_old for playing, _ in self._played), "played": played}
+        return {"is_legacy": any(cassette.is_legacy for cassette, _ in self._closed_cassettes), "played": played}
 
 
-def _close(store: str) -> None:
-    """Close the test's store, if anything was kept in it."""
-    overrides.forget(store)
-    engine = sys.modules.get(f"{__package__.partition('.')[0]}.store.engine")
-    if engine is not None:
-        engine.close(f"sqlite:///{store}")
+def _close_store(store: str) -> None:
+    """Close the test's store, if the test used one."""
+    overrides.forget_store(store)
+    # Imported only if something opened a store: SQLAlchemy is slow to load.
+    database = sys.modules.get(f"{__package__.partition('.')[0]}.store.database")
+    if database is not None:
+        database.close(f"sqlite:///{store}")

@@ -1,4 +1,4 @@
-"""A run of pytest: which test is on, what it plays, what went wrong with that, and what is said at the end."""
+"""A run of pytest: its current test, the open cassettes, the errors of recordings and the summary at the end."""
 
 from __future__ import annotations
 
@@ -14,81 +14,84 @@ from weakref import WeakKeyDictionary
 
 import pytest
 
-from ..recordings.replay import Replayed
+from ..recordings.replay import ReplayClockAndIds
 from ..runtime import clock, overrides
 from ..settings import Settings
-from . import MARKER, vcr_patch
-from .recorded_test import RecordingError, Test
+from . import vcr_patch
+from .marker import MARKER
+from .recorded_test import RecordedTest, RecordingError
 
 if TYPE_CHECKING:
-    from .cassette import Playing
+    from .cassette import OpenCassette
 
-_REPORTED = "assistants_compat"  # an attribute of a test's report, which pytest-xdist hands on
+_REPORT_ATTRIBUTE = "assistants_compat"  # of a test's report, which pytest-xdist sends to the main process
 
 
 class Session:
-    """The plugin of one run; a run within another (pytester) has its own."""
+    """The plugin object of one run of pytest; a run inside another (pytester) has its own."""
 
     def __init__(self, config: pytest.Config) -> None:
-        """Watch cassettes, and say what wrapped clients do meanwhile."""
+        """Start to watch cassettes and to override the settings of wrapped clients."""
         self.config = config
-        self.test: Test | None = None
-        self.open: list[Playing] = []
-        self.clients: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # each with the fixture that gave it
-        self.old: set[str] = set()
+        self.test: RecordedTest | None = None
+        self.open_cassettes: list[OpenCassette] = []
+        self.fixtures_of_clients: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # by client: the fixture's name
+        self.legacy_tests: set[str] = set()
         self.played: dict[str, dict[str, Any]] = {}
         self._harmless = [re.compile(line) for line in config.getini("assistants_compat_harmless")]
         self._stack = ExitStack()
-        self._stack.enter_context(vcr_patch.watched(self))
-        self._stack.enter_context(overrides.chosen(self._settings))
+        self._stack.enter_context(vcr_patch.watch_cassettes(self))
+        self._stack.enter_context(overrides.override_settings(self._override_settings))
 
     def close(self) -> None:
-        """The run is over."""
+        """Stop at the end of the run."""
         self._stack.close()
 
-    # --- what is asked at each request, and told of each cassette
+    # --- called for each request, and for each cassette
 
-    def _settings(self, given: Settings) -> Settings | None:
-        if self.open and self.open[-1].is_old:
+    def _override_settings(self, settings: Settings) -> Settings | None:
+        # None: a recording of the Assistants API replays only if its requests go out unchanged.
+        if self.open_cassettes and self.open_cassettes[-1].is_legacy:
             return None
-        return given if self.test is None or not self.test.is_ours else self.test.settings(given)
+        return settings if self.test is None or not self.test.is_managed else self.test.settings_from(settings)
 
-    def entered(self, cassette: Any) -> Callable[[], None]:
-        """A cassette begins to play."""
-        from .cassette import Playing  # noqa: PLC0415 - needs VCR.py, which is there now
+    def cassette_opened(self, cassette: Any) -> Callable[[], None]:
+        """Start to play a cassette; the returned function ends it."""
+        from .cassette import OpenCassette  # noqa: PLC0415 - needs VCR.py, which is imported by now
 
-        playing = Playing(cassette)
+        open_cassette = OpenCassette(cassette)
         test = self.test
         if test is not None:
-            test.plays(playing, self._harmless)
-        self.open.append(playing)
+            test.cassette_opened(open_cassette, self._harmless)
+        self.open_cassettes.append(open_cassette)
         stack = ExitStack()
-        if playing.key:
-            stack.enter_context(clock.exchanged(Replayed(playing.key)))
+        if open_cassette.replay_data:
+            stack.enter_context(clock.replace_current(ReplayClockAndIds(open_cassette.replay_data)))
 
-        def left() -> None:
+        def on_close() -> None:
             stack.close()
-            self.open.remove(playing)
+            self.open_cassettes.remove(open_cassette)
             if test is not None:
-                test.has_played(playing)
+                test.cassette_closed(open_cassette)
 
-        return left
+        return on_close
 
-    def refused(self, error: Exception) -> None:
-        """A request of the test cannot be played."""
-        if self.test is not None and self.open and not self.open[-1].is_old:
-            self.test.refused.append(error)
+    def request_refused(self, error: Exception) -> None:
+        """Note a request of the test that VCR.py cannot play."""
+        if self.test is not None and self.open_cassettes and not self.open_cassettes[-1].is_legacy:
+            self.test.refused_requests.append(error)
 
     # --- one test
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """A test of ours has a store, ids and a clock of its own, from its first fixture to its last."""
-        self.test = Test(item, may_be_partly_played=self.config.getini("assistants_compat_partly_played"))
+        """Give a managed test its own store, ids and clock, from its first fixture to its last."""
+        self.test = RecordedTest(item, may_be_partly_played=self.config.getini("assistants_compat_partly_played"))
         try:
             with self.test:
-                for client, fixture in list(self.clients.items()):
-                    if self.test.wraps(fixture):
+                # Clients of fixtures with a wider scope were made before this test.
+                for client, fixture in list(self.fixtures_of_clients.items()):
+                    if self.test.wraps_clients_of(fixture):
                         self.test.wrap(client)
                 return (yield)
         finally:
@@ -96,92 +99,97 @@ class Session:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Generator[None, object, object]:
-        """Wrap the clients that the fixtures of a test of ours make."""
+        """Wrap the clients that the fixtures of a managed test make."""
         value = yield
         if self.test is not None and _is_client(value):
-            self.clients.setdefault(value, fixturedef.argname)  # another fixture may hand it on
-            if self.test.wraps(fixturedef.argname):
+            self.fixtures_of_clients.setdefault(
+                value, fixturedef.argname
+            )  # a second fixture may return the same client
+            if self.test.wraps_clients_of(fixturedef.argname):
                 self.test.wrap(value)
         return value
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
-        """A fixture's request that cannot be played is said in its own words."""
+        """Show VCR.py's message for a request of a fixture that cannot be played."""
         __tracebackhide__ = True
-        return (yield from self._said(item))
+        return (yield from self._raise_playback_errors(item))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """So is one of the test."""
+        """Show VCR.py's message for a request of the test that cannot be played."""
         __tracebackhide__ = True
-        return (yield from self._said(item))
+        return (yield from self._raise_playback_errors(item))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
-        """When all fixtures are gone, so are the cassettes: what nobody played, and secrets, fail the test."""
+        """Fail the test for unplayed requests and for secrets, once its fixtures have closed all cassettes."""
         __tracebackhide__ = True
-        done = yield from self._said(item)
+        result = yield from self._raise_playback_errors(item)
         if self.test is not None:
-            self.test.end()
-        return done
+            self.test.check_cassettes()
+        return result
 
-    def _said(self, item: pytest.Item) -> Generator[None, object, object]:
+    def _raise_playback_errors(self, item: pytest.Item) -> Generator[None, object, object]:
         __tracebackhide__ = True
         test = self.test
         try:
-            done = yield
+            result = yield
         except (KeyboardInterrupt, pytest.exit.Exception):
             raise
         except BaseException as error:
-            if test is not None and (said := test.refusal()) is not None:
-                raise said.with_traceback(_until(error.__traceback__, item)) from None
+            # The SDK turns VCR.py's error into "Connection error", which hides the cause.
+            if test is not None and (playback_error := test.playback_error()) is not None:
+                raise playback_error.with_traceback(_trim_traceback(error.__traceback__, item)) from None
             raise
-        if test is not None and (said := test.refusal()) is not None:
-            raise said.with_traceback(_until(said.__traceback__, item))
-        return done
+        # The test may have caught the error of the SDK.
+        if test is not None and (playback_error := test.playback_error()) is not None:
+            raise playback_error.with_traceback(_trim_traceback(playback_error.__traceback__, item))
+        return result
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> Generator[None, Any, pytest.TestReport]:
-        """Remember whether it passed, and send what it played to whoever sums up."""
+        """Note whether the test passed, and attach what it played to its report."""
         report: pytest.TestReport = yield
         if self.test is not None:
             if call.when == "call":
                 self.test.has_passed = report.passed
             elif call.when == "teardown":
-                setattr(report, _REPORTED, self.test.report())
+                setattr(report, _REPORT_ATTRIBUTE, self.test.report())
         return report
 
     # --- the end
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Gather what the tests played, here or in the workers of pytest-xdist."""
-        told: dict[str, Any] = getattr(report, _REPORTED, {})
-        if told.get("old"):
-            self.old.add(report.nodeid)
-        for path, cassette in told.get("played", {}).items():
+        """Collect what the tests played, here or in the workers of pytest-xdist."""
+        test_report: dict[str, Any] = getattr(report, _REPORT_ATTRIBUTE, {})
+        if test_report.get("is_legacy"):
+            self.legacy_tests.add(report.nodeid)
+        for path, cassette in test_report.get("played", {}).items():
             entry = self.played.setdefault(path, {"requests": cassette["requests"], "unplayed": cassette["unplayed"]})
+            # Several tests may use one cassette: a request counts as unplayed only if none of them made it.
             entry["unplayed"] = [index for index in entry["unplayed"] if index in cassette["unplayed"]]
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Say how many tests still stand on recordings of the old service; write what was played."""
-        if self.old:
-            tests = "1 test still stands" if len(self.old) == 1 else f"{len(self.old)} tests still stand"
-            terminalreporter.write_line(f"assistants_compat: {tests} on recordings of the old Assistants API")
+        """Print how many tests use recordings of the Assistants API, and write the file of played requests."""
+        if self.legacy_tests:
+            tests = "1 test still uses" if len(self.legacy_tests) == 1 else f"{len(self.legacy_tests)} tests still use"
+            terminalreporter.write_line(f"assistants_compat: {tests} recordings of the Assistants API")
         target: Path | None = self.config.getoption("--assistants-compat-played")
         if target is not None:
             target.write_text(json.dumps({"cassettes": self.played}, indent=1), encoding="utf-8")
 
-    # --- what the fixtures give
+    # --- fixtures
 
     def client(self, request: pytest.FixtureRequest, *, asynchronous: bool) -> Any:
-        """The suite's client of this kind; a new one of the stand-in where the test has that."""
-        import openai  # noqa: PLC0415 - a suite that asks for no client may have none
+        """Return the suite's client of this kind, or a new client of the stand-in if the test uses that."""
+        import openai  # noqa: PLC0415 - a suite that uses no client may not have it installed
 
-        kind = openai.AsyncOpenAI if asynchronous else openai.OpenAI
+        client_class = openai.AsyncOpenAI if asynchronous else openai.OpenAI
         if "assistants_compat_upstream" in request.fixturenames:
             upstream = request.getfixturevalue("assistants_compat_upstream")
-            client: Any = kind(base_url=upstream.base_url, api_key="stand-in", max_retries=0)
-            assert self.test is not None  # noqa: S101 - a fixture belongs to a test
+            client: Any = client_class(base_url=upstream.base_url, api_key="stand-in", max_retries=0)
+            assert self.test is not None  # noqa: S101 - a fixture runs within a test
             self.test.wrap(client)
             return client
         marker = request.node.get_closest_marker(MARKER)
@@ -191,11 +199,11 @@ class Session:
                 value = request.getfixturevalue(name)
             except pytest.FixtureLookupError:
                 continue
-            if isinstance(value, kind):
+            if isinstance(value, client_class):
                 return value
         message = (
-            f"No fixture of {', '.join(names)} gives an {kind.__name__} client: name yours in the ini option "
-            f"assistants_compat_clients, or in the marker {MARKER}."
+            f"None of the fixtures {', '.join(names)} returns an {client_class.__name__} client. Name a fixture that "
+            f"does in the ini option assistants_compat_clients or in the marker {MARKER}."
         )
         raise RecordingError(message)
 
@@ -205,15 +213,15 @@ def _is_client(value: object) -> bool:
     return openai is not None and isinstance(value, (openai.OpenAI, openai.AsyncOpenAI))
 
 
-def _until(trace: TracebackType | None, item: pytest.Item) -> TracebackType | None:
-    """A traceback that ends in the file of the test: what the SDK and the recorder did beyond it helps nobody."""
+def _trim_traceback(trace: TracebackType | None, item: pytest.Item) -> TracebackType | None:
+    """Return a traceback that ends in the test's file, without the frames of the SDK and of VCR.py behind it."""
     steps = []
     while trace is not None:
         steps.append(trace)
         trace = trace.tb_next
     while steps and steps[-1].tb_frame.f_code.co_filename != str(item.path):
         steps.pop()
-    shown: TracebackType | None = None
+    trimmed: TracebackType | None = None
     for step in reversed(steps):
-        shown = TracebackType(shown, step.tb_frame, step.tb_lasti, step.tb_lineno)
-    return shown
+        trimmed = TracebackType(trimmed, step.tb_frame, step.tb_lasti, step.tb_lineno)
+    return trimmed

@@ -1,5 +1,5 @@
-"""Cassettes as files: VCR.py recordings are read, scrubbed, checked, shown and replayed here.
+"""Cassettes as files: reads, scrubs, checks, summarizes and replays VCR.py recordings.
 
-`convert/` plays recordings of the Assistants API through the library to make recordings of the Responses API.  Nothing
-here imports pytest; the plugin does that.  Start reading at `vcr_yaml.py`, then `scrub.py`.
+`convert/` turns recordings of the Assistants API into recordings of the Responses API. Nothing here imports pytest;
+only the plugin does. Start reading at `vcr_yaml.py`, then `scrub.py`.
 """

@@ -1,7 +1,6 @@
-"""What is kept of a recorded exchange: an allow-list of headers, no host of one's own, bodies that can be read.
+"""Reduces a recorded exchange to what a cassette may hold: listed headers, no private host, readable bodies.
 
-Every function gives the same for what has been through it before, so the requests of a replay, cleaned the same way,
-are the recorded ones.
+Every function is idempotent. A replayed request, scrubbed the same way, therefore equals the recorded one.
 """
 
 from __future__ import annotations
@@ -14,10 +13,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-HIDDEN = "scrubbed"
+PLACEHOLDER = "scrubbed"
 
-WHO = ("authorization", "api-key", "x-api-key", "cookie", "set-cookie", "openai-organization", "openai-project")
-"""The headers that say who asked: never a secret by their look alone, and nobody else's business."""
+IDENTITY_HEADERS = (
+    "authorization",
+    "api-key",
+    "x-api-key",
+    "cookie",
+    "set-cookie",
+    "openai-organization",
+    "openai-project",
+)
+"""The headers that identify the caller. Their values are private even where they do not look like a secret."""
 REQUEST_HEADERS = frozenset({"accept", "content-type", "openai-beta"})
 RESPONSE_HEADERS = frozenset(
     {
@@ -35,7 +42,8 @@ RESPONSE_HEADERS = frozenset(
     }
 )
 
-# The resource's name is the first label of these (Source: docs/azure.md); an API Management gateway's too.
+# The first label of these hosts is the name of the Azure resource (Source: docs/azure.md), or of an API Management
+# gateway.
 _AZURE_HOST = re.compile(
     r"(?i)\b[a-z0-9][a-z0-9-]*(?=\.(?:openai\.azure\.(?:com|us|cn)|cognitiveservices\.azure\.(?:com|us|cn)"
     r"|services\.ai\.azure\.com|azure-api\.net|blob\.core\.windows\.net)\b)"
@@ -44,72 +52,77 @@ _SECRET_QUERY = re.compile(
     r"(?i)(?P<name>(?:^|(?<=[?&;]))(?:api[-_]?key|key|code|sig|signature|token|access[-_]token|subscription[-_]key))=[^&;#]*"
 )
 _BOUNDARY = re.compile(r"(?i)boundary=\"?(?P<boundary>[^\";\s]+)\"?")
-_ONE_BOUNDARY = "boundary-of-the-form"
+_FIXED_BOUNDARY = "boundary-of-the-form"
 
 
-def address(url: str) -> str:
-    """An address without credentials, without the name of an Azure resource, without keys in its query."""
+def scrub_url(url: str) -> str:
+    """Return a URL without credentials, without the name of an Azure resource and without keys in its query."""
     parts = urlsplit(url)
-    host = _AZURE_HOST.sub(HIDDEN, parts.netloc.rpartition("@")[2])
-    return urlunsplit(parts._replace(netloc=host, query=_SECRET_QUERY.sub(rf"\g<name>={HIDDEN}", parts.query)))
+    host = _AZURE_HOST.sub(PLACEHOLDER, parts.netloc.rpartition("@")[2])
+    return urlunsplit(parts._replace(netloc=host, query=_SECRET_QUERY.sub(rf"\g<name>={PLACEHOLDER}", parts.query)))
 
 
-def headers(given: Mapping[str, Any], allowed: Iterable[str]) -> dict[str, Any]:
-    """The headers that are allowed, in lower case; `location` as `address` has it."""
-    kept = {name.lower(): value for name, value in given.items() if name.lower() in allowed}
+def scrub_headers(headers: Mapping[str, Any], allowed: Iterable[str]) -> dict[str, Any]:
+    """Return the allowed headers, with lower-case names; `location` goes through `scrub_url`."""
+    kept = {name.lower(): value for name, value in headers.items() if name.lower() in allowed}
     if "location" in kept:
-        values = kept["location"]
-        kept["location"] = address(values) if isinstance(values, str) else [address(value) for value in values]
+        urls = kept["location"]
+        kept["location"] = scrub_url(urls) if isinstance(urls, str) else [scrub_url(url) for url in urls]
     return kept
 
 
-def request_body(body: bytes, content_type: str) -> tuple[bytes, str]:
-    """The body and its type as they are kept: JSON in lines, a form with always the same boundary."""
-    if found := _BOUNDARY.search(content_type):
-        body = body.replace(found["boundary"].encode(), _ONE_BOUNDARY.encode())
-        return body, f"multipart/form-data; boundary={_ONE_BOUNDARY}"
+def scrub_request_body(body: bytes, content_type: str) -> tuple[bytes, str]:
+    """Return the body and the content type to record: indented JSON, and forms with one fixed boundary."""
+    # The SDK chooses a random boundary for each request, which no recording would match.
+    if match := _BOUNDARY.search(content_type):
+        body = body.replace(match["boundary"].encode(), _FIXED_BOUNDARY.encode())
+        return body, f"multipart/form-data; boundary={_FIXED_BOUNDARY}"
     if body.lstrip()[:1] in {b"{", b"["}:
         try:
-            return _AZURE_HOST.sub(HIDDEN, json.dumps(json.loads(body), indent=2)).encode(), content_type
+            return _AZURE_HOST.sub(PLACEHOLDER, json.dumps(json.loads(body), indent=2)).encode(), content_type
         except ValueError:
             pass
     return body, content_type
 
 
-def response(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A response as VCR.py has it, cleaned: `{"status", "headers", "body": {"string"}}`."""
-    body = given["body"].get("string") or b""
+def scrub_response(response: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a response in VCR.py's format, scrubbed: `{"status", "headers", "body": {"string"}}`."""
+    body = response["body"].get("string") or b""
     if isinstance(body, str):
         body = body.encode()
-    named = {name.lower(): value for name, value in given["headers"].items()}
-    encoding = "".join(named.get("content-encoding", [])).strip().lower()
-    kept = headers(given["headers"], RESPONSE_HEADERS)
+    headers = {name.lower(): value for name, value in response["headers"].items()}
+    encoding = "".join(headers.get("content-encoding", [])).strip().lower()
+    kept = scrub_headers(response["headers"], RESPONSE_HEADERS)
     try:
-        body = _decoded(body, encoding)
-    except (LookupError, zlib.error):  # nothing here can read it, so it stays as it came
-        kept["content-encoding"] = named["content-encoding"]
-    text = "".join(named.get("content-type", []))
-    if "json" in text or "event-stream" in text:
-        body = _AZURE_HOST.sub(HIDDEN, body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        body = _decompress(body, encoding)
+    except (LookupError, zlib.error):  # an encoding that cannot be read stays, with its header
+        kept["content-encoding"] = headers["content-encoding"]
+    content_type = "".join(headers.get("content-type", []))
+    # Only in text: a download keeps every byte.
+    if "json" in content_type or "event-stream" in content_type:
+        body = _AZURE_HOST.sub(PLACEHOLDER, body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
     if "content-length" in kept:
         kept["content-length"] = [str(len(body))]
-    return {**given, "headers": kept, "body": {**given["body"], "string": body}}
+    return {**response, "headers": kept, "body": {**response["body"], "string": body}}
 
 
-def _decoded(body: bytes, encoding: str) -> bytes:
+def _decompress(body: bytes, encoding: str) -> bytes:
     if encoding in {"", "identity"} or not body:
         return body
     if encoding == "br":
-        return _brotli(body)
+        return _decompress_brotli(body)
     if encoding not in {"gzip", "deflate"}:
         raise LookupError(encoding)
-    # `deflate` is written with zlib's header or without it.
+    # Servers send `deflate` with or without zlib's header.
     window = zlib.MAX_WBITS | 16 if encoding == "gzip" else zlib.MAX_WBITS if body[0] & 15 == 8 else -zlib.MAX_WBITS  # noqa: PLR2004
     return zlib.decompress(body, window)
 
 
-def _brotli(body: bytes) -> bytes:
-    """By the package that made the client ask for it (`httpx[brotli]`); raises `LookupError` where there is none."""
+def _decompress_brotli(body: bytes) -> bytes:
+    """Decompress with the package that made the client accept Brotli (`httpx[brotli]`).
+
+    Raises `LookupError` if no such package is installed, or if it cannot read the body.
+    """
     for name in ("brotli", "brotlicffi"):
         try:
             module = importlib.import_module(name)
@@ -122,45 +135,47 @@ def _brotli(body: bytes) -> bytes:
     raise LookupError(name)
 
 
-_RESPONSE = re.compile(r"/responses/[^/?]+\Z")
-_UNFINISHED = {"queued", "in_progress"}
+_RESPONSE_PATH = re.compile(r"/responses/[^/?]+\Z")
+_UNFINISHED_STATUSES = {"queued", "in_progress"}
 
 
-def folded(exchanges: Sequence[tuple[str, str, bytes]]) -> list[int]:
-    """Which exchanges are kept when looks at an unfinished response that showed nothing new are left out.
+def fold_polls(exchanges: Sequence[tuple[str, str, bytes]]) -> list[int]:
+    """Return the indices of the exchanges to keep when redundant polls of unfinished responses are dropped.
 
-    Each is `(method, address, answer)`.  Looks are left out only where a later look at the same response shows another
-    status: then whoever looks as often as before, or less, sees the same statuses in the same order.
+    Each exchange is `(method, url, response body)`. Polls are dropped only where a later poll of the same response
+    shows another status. A test that polls as often as before, or less, then sees the same statuses in the same order.
     """
     kept: list[int] = []
-    waiting: dict[str, list[int]] = {}  # the looks at a response with one status, by its address
+    pending: dict[str, list[int]] = {}  # by URL: the polls that showed the response's latest status
     statuses: dict[str, str] = {}
-    for index, (method, url, answer) in enumerate(exchanges):
+    for index, (method, url, body) in enumerate(exchanges):
         parts = urlsplit(url)
-        status = _status(answer) if method == "GET" and _RESPONSE.search(parts.path) else None
+        status = _response_status(body) if method == "GET" and _RESPONSE_PATH.search(parts.path) else None
         if status is None:
-            if method != "GET":  # a cancellation, say: the looks before it have to be enough
-                for held in list(waiting):
-                    if parts.path.startswith(urlsplit(held).path):
-                        kept += waiting.pop(held)
+            # A test that polls three times and then cancels (a POST below the response) needs all three polls.
+            if method != "GET":
+                for pending_url in list(pending):
+                    if parts.path.startswith(urlsplit(pending_url).path):
+                        kept += pending.pop(pending_url)
             kept.append(index)
             continue
         if statuses.get(url) != status:
-            kept += waiting.pop(url, [])[:1]
+            kept += pending.pop(url, [])[:1]
         statuses[url] = status
-        if status in _UNFINISHED:
-            waiting.setdefault(url, []).append(index)
+        if status in _UNFINISHED_STATUSES:
+            pending.setdefault(url, []).append(index)
         else:
             kept.append(index)
-    for left in waiting.values():
-        kept += left
+    # The recording ended while these responses were unfinished, so no later poll replaces theirs.
+    for polls in pending.values():
+        kept += polls
     return sorted(kept)
 
 
-def _status(answer: bytes) -> str | None:
+def _response_status(body: bytes) -> str | None:
     try:
-        body = json.loads(answer)
+        response = json.loads(body)
     except ValueError:
         return None
-    status = body.get("status") if isinstance(body, dict) else None
+    status = response.get("status") if isinstance(response, dict) else None
     return status if isinstance(status, str) else None

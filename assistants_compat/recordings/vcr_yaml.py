@@ -1,13 +1,13 @@
-"""VCR.py's YAML: a document as exchanges, and exchanges as a document.
+"""Reads and writes VCR.py's YAML: a document becomes exchanges, and exchanges become a document.
 
     interactions:
     - request: {method, uri, headers: {name: [value]}, body: text or bytes or null}
       response: {status: {code, message}, headers: {name: [value]}, body: {string: text or bytes}}
     version: 1
 
-Read leniently: headers may be single values, and a body may also stand as `base64_string`, as `content` (VCR.py's older
-httpx stub, with `status_code`), as `parsed_body` (a serializer of several test suites), or still compressed.
-PyYAML comes with VCR.py, so it is loaded by the first file that is read.
+Reading is lenient. Headers may be single values. A body may also be stored as `base64_string`, as `content` (VCR.py's
+older httpx stub, with `status_code`), as `parsed_body` (a serializer of several test suites), or still compressed.
+PyYAML comes with VCR.py, so it is imported only when the first file is read.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from ..errors import CompatError
 from ..wire.objects import Json
 
 Headers = Mapping[str, Sequence[str]]
-_ENCODED = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+_ENCODING_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
 class CassetteError(CompatError):
-    """A file is no recording that can be read."""
+    """A file is not a readable recording."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """A recorded request and its answer; names of headers are lower case, bodies are not compressed."""
+    """A recorded request and its response. Header names are lower case, and bodies are not compressed."""
 
     method: str
     uri: str
@@ -47,60 +47,62 @@ class Exchange:
     message: str = ""
 
     def header(self, name: str) -> str | None:
-        """The first value of a header of the answer."""
+        """Return the first value of a response header."""
         return next(iter(self.headers.get(name, ())), None)
 
     @property
     def is_stream(self) -> bool:
-        """Whether the answer is a stream of events, by its type or, where headers were not kept, by its first bytes."""
-        kind = self.header("content-type")
-        if kind is not None:
-            return kind.startswith("text/event-stream")
+        """Whether the response is an event stream, by its type or, without recorded headers, by its first bytes."""
+        content_type = self.header("content-type")
+        if content_type is not None:
+            return content_type.startswith("text/event-stream")
         return self.body.lstrip().startswith((b"event:", b"data:"))
 
 
 def load(path: Path) -> Json:
-    """The document in a file; raises `CassetteError` where it is none, and `OSError`."""
+    """Return the document in a file; raises `OSError`, and `CassetteError` if the file is not a recording."""
     yaml = _yaml()
     try:
         document = yaml.load(path.read_bytes(), Loader=_loader(yaml))
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        message = f"{path} is no YAML{where}."
+        where = f" (line {mark.line + 1})" if mark else ""
+        message = f"{path} is not valid YAML{where}."
         raise CassetteError(message) from None
     if not isinstance(document, dict) or not isinstance(document.get("interactions"), list):
-        message = f"{path} is no recording of VCR.py: it has no list `interactions`."
+        message = f"{path} is not a VCR.py recording: it has no list `interactions`."
         raise CassetteError(message)
     return document
 
 
 def dump(document: Mapping[str, Any]) -> str:
-    """A document as YAML."""
+    """Return a document as YAML."""
     yaml = _yaml()
+    # The C emitter is much faster; PyYAML has it where it was built with libyaml.
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     return str(yaml.dump(dict(document), Dumper=dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
 def exchanges_from_document(document: Mapping[str, Any]) -> list[Exchange]:
-    """Every exchange, in the order of the recording; raises `CassetteError` for what cannot be read, by its number."""
+    """Return every exchange in recorded order; raises `CassetteError` with the number of an unreadable one."""
     exchanges = []
     for number, interaction in enumerate(document["interactions"], 1):
         try:
             exchanges.append(exchange_from_interaction(interaction))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:  # noqa: PERF203 - each is one of its own
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # noqa: PERF203 - the message needs its number
             message = f"interaction {number} cannot be read ({type(error).__name__})."
             raise CassetteError(message) from None
     return exchanges
 
 
 def exchange_from_interaction(interaction: Mapping[str, Any]) -> Exchange:
-    """One exchange; raises `KeyError`, `TypeError` or `ValueError` for another shape."""
+    """Return one exchange; raises `KeyError`, `TypeError` or `ValueError` for an unknown format."""
     request, response = interaction["request"], interaction["response"]
+    # `status_code` and `url` come from older formats.
     status = response.get("status", response.get("status_code"))
     code, message = (status["code"], status.get("message")) if isinstance(status, dict) else (status, None)
-    headers, body = _decoded(_headers(response.get("headers")), _body(response))
-    request_headers, request_body = _decoded(_headers(request.get("headers")), _body(request))
+    headers, body = _decompress(_headers(response.get("headers")), _body(response))
+    request_headers, request_body = _decompress(_headers(request.get("headers")), _body(request))
     return Exchange(
         method=str(request["method"]).upper(),
         uri=str(request.get("uri", request.get("url"))),
@@ -114,43 +116,44 @@ def exchange_from_interaction(interaction: Mapping[str, Any]) -> Exchange:
 
 
 def interaction_from_exchange(exchange: Exchange) -> Json:
-    """One exchange as VCR.py writes it: text where the bytes are UTF-8, else binary."""
+    """Return one exchange as VCR.py writes it: a body is text if its bytes are UTF-8, else binary."""
     return {
         "request": {
-            "body": _text(exchange.request_body) or None,
+            "body": _text_or_bytes(exchange.request_body) or None,
             "headers": {name: list(values) for name, values in exchange.request_headers.items()},
             "method": exchange.method,
             "uri": exchange.uri,
         },
         "response": {
-            "body": {"string": _text(exchange.body)},
+            "body": {"string": _text_or_bytes(exchange.body)},
             "headers": {name: list(values) for name, values in exchange.headers.items()},
             "status": {"code": exchange.status, "message": exchange.message},
         },
     }
 
 
-def document_from_interactions(interactions: Iterable[Mapping[str, Any]], **more: Json) -> Json:
-    """A document of VCR.py; `more` are keys of its top level, which VCR.py passes over."""
-    return {**more, "interactions": list(interactions), "version": 1}
+def document_from_interactions(interactions: Iterable[Mapping[str, Any]], **extra_keys: Json) -> Json:
+    """Return a VCR.py document; `extra_keys` are added at its top level, where VCR.py ignores them."""
+    return {**extra_keys, "interactions": list(interactions), "version": 1}
 
 
-def _headers(given: Any) -> dict[str, list[str]]:
+def _headers(recorded: Any) -> dict[str, list[str]]:
     headers: dict[str, list[str]] = {}
-    for name, value in (given or {}).items():
+    for name, value in (recorded or {}).items():
         values = value if isinstance(value, (list, tuple)) else [value]
-        headers.setdefault(str(name).lower(), []).extend(_name(each) for each in values)
+        headers.setdefault(str(name).lower(), []).extend(_header_text(item) for item in values)
     return headers
 
 
-def _name(value: Any) -> str:
+def _header_text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
-def _body(side: Mapping[str, Any]) -> bytes:
-    if "parsed_body" in side:
-        return _bytes(side["parsed_body"])
-    body = side.get("body", side.get("content"))
+def _body(message: Mapping[str, Any]) -> bytes:
+    """Return the body of a recorded request or response, whichever format holds it."""
+    if "parsed_body" in message:
+        return _bytes(message["parsed_body"])
+    body = message.get("body", message.get("content"))
     if isinstance(body, dict):
         if "base64_string" in body:
             return base64.b64decode(body["base64_string"])
@@ -169,8 +172,11 @@ def _bytes(body: Any) -> bytes:
     return str(body).encode("utf-8", "surrogatepass")
 
 
-def _decoded(headers: dict[str, list[str]], body: bytes) -> tuple[Headers, bytes]:
-    """The headers and the body without compression; one that only its header calls compressed is as it is."""
+def _decompress(headers: dict[str, list[str]], body: bytes) -> tuple[Headers, bytes]:
+    """Return the headers and the body without compression.
+
+    Some recorders decompress the body and keep the header, so a body is decompressed only if its bytes are compressed.
+    """
     plain = None
     try:
         if body.startswith(b"\x1f\x8b"):
@@ -179,12 +185,13 @@ def _decoded(headers: dict[str, list[str]], body: bytes) -> tuple[Headers, bytes
             plain = zlib.decompress(body)
     except (OSError, EOFError, zlib.error, binascii.Error):
         plain = None
+    # Without the header, only JSON is taken for compressed content: a downloaded archive stays an archive.
     if plain is None or not ("content-encoding" in headers or plain.lstrip()[:1] in (b"{", b"[")):
-        return headers, body  # a downloaded archive is no encoding
-    return {name: values for name, values in headers.items() if name not in _ENCODED}, plain
+        return headers, body
+    return {name: values for name, values in headers.items() if name not in _ENCODING_HEADERS}, plain
 
 
-def _text(body: bytes) -> str | bytes:
+def _text_or_bytes(body: bytes) -> str | bytes:
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError:
@@ -195,24 +202,24 @@ def _yaml() -> Any:
     try:
         import yaml  # noqa: PLC0415 - comes with the extra `pytest`
     except ImportError:
-        message = "Recordings are YAML, which needs an extra: pip install 'assistants-compat[pytest]'."
+        message = "Recordings are YAML files, and PyYAML is not installed: pip install pyyaml."
         raise CassetteError(message) from None
     return yaml
 
 
 def _loader(yaml: Any) -> Any:
-    """A loader that makes plain data of every tag it does not know (`!!python/unicode` of old recordings)."""
+    """Return a loader that reads every unknown tag as plain data (`!!python/unicode` of old recordings)."""
 
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # known at run time only
         pass
 
-    def plain(loader: Any, _suffix: str, node: Any) -> Any:
+    def plain_data(loader: Any, _suffix: str, node: Any) -> Any:
         if isinstance(node, yaml.ScalarNode):
             return loader.construct_scalar(node)
         if isinstance(node, yaml.SequenceNode):
             return loader.construct_sequence(node, deep=True)
         return loader.construct_mapping(node, deep=True)
 
-    cast("Any", Loader).add_multi_constructor("!", plain)
-    cast("Any", Loader).add_multi_constructor("tag:", plain)
+    cast("Any", Loader).add_multi_constructor("!", plain_data)
+    cast("Any", Loader).add_multi_constructor("tag:", plain_data)
     return Loader

@@ -1,4 +1,4 @@
-"""What the process provides: worker threads, the clock and new ids, the off switch, and a test's overrides.
+"""What the process provides: worker threads, the clock, new ids, the off switch and per-test overrides.
 
-Nothing here knows either API.  Start reading at `clock.py`.
+Nothing here knows either API. Start reading at `clock.py`.
 """

@@ -1,4 +1,4 @@
-"""Where the time and the ids come from: one object a process, which a replayed test puts another in the place of."""
+"""The source of times and ids: one object for the process, which a replayed test replaces."""
 
 from __future__ import annotations
 
@@ -10,43 +10,46 @@ from contextlib import contextmanager
 from ..wire import ids
 
 
-class Sources:
-    """The clock and the chance of this machine."""
+class ClockAndIds:
+    """The machine's clock and random ids.
+
+    A subclass that replays a test returns recorded values instead, and follows the legacy requests to choose them.
+    """
 
     def now(self) -> int:
-        """The time, in whole seconds since the epoch, as the API counts."""
+        """The time in whole seconds since the epoch, the API's unit."""
         return int(time.time())
 
-    def mint(self, kind: ids.Kind) -> str:
-        """A new id; called from any thread."""
-        return ids.mint(kind, secrets.token_bytes)
+    def new_id(self, kind: ids.IdKind) -> str:
+        """Make a new id. This may be called from any thread."""
+        return ids.new_id(kind, secrets.token_bytes)
 
-    def begins(self, method: str, route: str) -> None:
-        """Hear that a legacy request begins, by its path below the API's base."""
+    def on_legacy_request(self, method: str, route: str) -> None:
+        """Called when a legacy request begins; `route` is its path below the API's base URL."""
 
-    def owns(self, file_id: str) -> bool:
-        """Whether a file id may be one of a generated file; then the store has the last word."""
-        return ids.may_be_ours(file_id)
+    def may_be_generated_file(self, file_id: str) -> bool:
+        """Whether a file id may belong to a generated file; if so, the store decides."""
+        return ids.looks_like_generated_file_id(file_id)
 
-    def are_named_in(self, body: bytes) -> bool:
-        """Whether a body in JSON may name such a file."""
-        return ids.OUR_FILE_BEGINS in body
-
-
-_current = Sources()
+    def mentions_generated_file(self, body: bytes) -> bool:
+        """Whether a JSON body may contain the id of a generated file."""
+        return ids.GENERATED_FILE_ID_IN_JSON in body
 
 
-def current() -> Sources:
-    """Those that count now."""
+_current = ClockAndIds()
+
+
+def current() -> ClockAndIds:
+    """The source that the process uses now."""
     return _current
 
 
 @contextmanager
-def exchanged(sources: Sources) -> Iterator[None]:
-    """Let others count meanwhile, in the whole process."""
-    global _current  # noqa: PLW0603 - one a process is the point: a stream's threads and tasks see it too
-    before, _current = _current, sources
+def replace_current(replacement: ClockAndIds) -> Iterator[None]:
+    """Use `replacement` in the whole process within the context."""
+    global _current  # noqa: PLW0603 - process-wide on purpose: a stream's threads and tasks must see it too
+    previous, _current = _current, replacement
     try:
         yield
     finally:
-        _current = before
+        _current = previous

@@ -1,8 +1,8 @@
-"""What a test run says, meanwhile, of every wrapped client's requests: under other settings, or not answered here.
+"""Per-test overrides of the settings of wrapped clients.
 
-A recording of the old service can be played only if its requests go out as they are, and a replayed test needs a store
-of its own, whoever wrapped the client and with whatever settings.  So it is asked at each request, and the door knows
-no recorder.
+A recording of the old service replays only if its requests go out unchanged, and a replayed test needs its own store.
+Both must hold for clients that the tested program has wrapped with its own settings. So every request asks this module
+for its settings, and the client proxy needs to know nothing about recorders.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from contextlib import contextmanager
 
 from ..settings import Settings
 
-Choice = Callable[[Settings], "Settings | None"]
+SettingsOverride = Callable[[Settings], "Settings | None"]
 
-_choices: list[Choice] = []  # of the whole process, like the recorders' own patches; the last one counts
-_refused: dict[str, set[str]] = {}
-
-
-def settings(given: Settings) -> Settings | None:
-    """The settings that count now for a client that was given these; None for a client that shall seem unwrapped."""
-    return _choices[-1](given) if _choices else given
+_overrides: list[SettingsOverride] = []  # for the whole process, like the recorders' own patches; the last one wins
+_without_background_by_store: dict[str, set[str]] = {}
 
 
-def without_background(settings: Settings) -> set[str]:
-    """The upstreams that refused background mode under these settings: one test must not know of another's."""
-    return _refused.setdefault(str(settings.store), set())
+def effective_settings(settings: Settings) -> Settings | None:
+    """The settings to use for a client that was wrapped with `settings`, or None to treat it as not wrapped."""
+    return _overrides[-1](settings) if _overrides else settings
 
 
-def forget(store: str) -> None:
-    """Nobody comes back to this store."""
-    _refused.pop(store, None)
+def upstreams_without_background(settings: Settings) -> set[str]:
+    """The upstreams that refused background mode, one set for each store, so that tests do not affect each other."""
+    return _without_background_by_store.setdefault(str(settings.store), set())
+
+
+def forget_store(store: str) -> None:
+    """Forget what is known of a store that no test will use again."""
+    _without_background_by_store.pop(store, None)
 
 
 @contextmanager
-def chosen(choice: Choice) -> Iterator[None]:
-    """Let `choice` say so meanwhile, in the whole process."""
-    _choices.append(choice)
+def override_settings(override: SettingsOverride) -> Iterator[None]:
+    """Apply `override` to every wrapped client of the process within the context."""
+    _overrides.append(override)
     try:
         yield
     finally:
-        _choices.remove(choice)
+        _overrides.remove(override)

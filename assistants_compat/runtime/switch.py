@@ -1,4 +1,4 @@
-"""`ASSISTANTS_COMPAT=off`: the one variable that takes the library out of a program, without an edit or a new build."""
+"""`ASSISTANTS_COMPAT=off`: switches the library off without a code change or a new build."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from ..errors import SettingsError
 
 log = logging.getLogger("assistants_compat")
 
-SWITCH = "ASSISTANTS_COMPAT"
+SWITCH_VARIABLE = "ASSISTANTS_COMPAT"
 
 _OFF, _ON = ("off", "0", "false", "no"), ("", "on", "1", "true", "yes")
-_said: list[bool] = []
+_logged: list[bool] = []  # not empty once this process has logged the warning
 
 
 def is_off() -> bool:
-    """Whether the library is switched off, which is said once a process; raises `SettingsError` for any other word."""
-    word = os.environ.get(SWITCH, "").strip().lower()
-    if word in _ON:
+    """Whether the library is switched off; the first call of a process that finds it off logs a warning.
+
+    Raises `SettingsError` for an unknown value.
+    """
+    value = os.environ.get(SWITCH_VARIABLE, "").strip().lower()
+    if value in _ON:
         return False
-    if word not in _OFF:
-        message = f"ASSISTANTS_COMPAT is {word!r}: 'on' or 'off' is needed."
+    if value not in _OFF:
+        message = f"ASSISTANTS_COMPAT={value!r} is not valid; expected on or off."
         raise SettingsError(message)
-    if not _said:
-        _said.append(True)
-        log.warning("ASSISTANTS_COMPAT=off: clients are left as they are, and nothing is answered here.")
+    if not _logged:
+        _logged.append(True)
+        log.warning("ASSISTANTS_COMPAT=off: clients are not wrapped, and their Assistants calls go to the service.")
     return True

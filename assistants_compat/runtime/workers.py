@@ -1,4 +1,4 @@
-"""Worker threads: for tasks, a way to one and back; for everybody, one that works behind them."""
+"""Worker threads: pools that run blocking work for async tasks, and one background thread for the process."""
 
 from __future__ import annotations
 
@@ -18,111 +18,116 @@ from anyio.lowlevel import RunVar
 
 T = TypeVar("T")
 
-_AT_MOST = 20
+_MAX_THREADS = 20
 
-# Threads of our own, as many for each event loop: the default ones may all be waiting for us (a server's synchronous
-# endpoints). Those of a loop that is gone end with it.
-_LIMITER: RunVar[anyio.CapacityLimiter] = RunVar("assistants_compat_limiter")
-_THREADS: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
+# Each event loop has its own threads. The default ones may all be busy with code that waits for us (a server's
+# synchronous endpoints). The weak keys end the threads of a loop that is gone.
+_TRIO_LIMITER: RunVar[anyio.CapacityLimiter] = RunVar("assistants_compat_limiter")
+_LOOP_EXECUTORS: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
 
 
 def _limiter() -> anyio.CapacityLimiter:
     try:
-        return _LIMITER.get()
+        return _TRIO_LIMITER.get()
     except LookupError:
-        limiter = anyio.CapacityLimiter(_AT_MOST)
-        _LIMITER.set(limiter)
+        limiter = anyio.CapacityLimiter(_MAX_THREADS)
+        _TRIO_LIMITER.set(limiter)
         return limiter
 
 
-def _threads(loop: asyncio.AbstractEventLoop) -> ThreadPoolExecutor:
-    threads = _THREADS.get(loop)
-    if threads is None:
-        threads = _THREADS[loop] = ThreadPoolExecutor(_AT_MOST, "assistants-compat-store")
-    return threads
+def _executor_for(loop: asyncio.AbstractEventLoop) -> ThreadPoolExecutor:
+    executor = _LOOP_EXECUTORS.get(loop)
+    if executor is None:
+        executor = _LOOP_EXECUTORS[loop] = ThreadPoolExecutor(_MAX_THREADS, "assistants-compat-store")
+    return executor
 
 
-async def done(work: Callable[[], T]) -> T:
-    """Do something that blocks in a thread; once it is wanted it is done, whoever is cancelled meanwhile."""
+async def run_in_thread(work: Callable[[], T]) -> T:
+    """Run blocking work in a thread and return its result.
+
+    The work always completes, even if the calling task is cancelled meanwhile.
+    """
     with anyio.CancelScope(shield=True):
         try:
             loop = asyncio.get_running_loop()
-        except RuntimeError:  # trio, which knows cancel scopes only
+        except RuntimeError:  # trio, whose only cancellation is by the cancel scopes that anyio shields
             return await anyio.to_thread.run_sync(work, limiter=_limiter())
-        # Not by anyio, nor by `run_in_executor` and `shield`: those ways to a thread and back are longer
-        # (benchmarks/streams.py).
+        # Both anyio and `run_in_executor` with `shield` take longer to a thread and back (benchmarks/streams.py).
         answer: asyncio.Future[T] = loop.create_future()
-        thread = _threads(loop).submit(copy_context().run, _answered, work, answer)
+        thread = _executor_for(loop).submit(copy_context().run, _work_and_answer, work, answer)
         try:
             return await answer
         except asyncio.CancelledError as cancelled:
-            await _finished(thread, cancelled)
+            await _wait_for_thread(thread, cancelled)
             return thread.result()
         finally:
-            del thread, answer  # an error's traceback holds this frame
-    raise AssertionError  # pragma: no cover - a shielded scope swallows nothing, which its type does not say
+            del thread, answer  # an exception's traceback keeps this frame alive
+    raise AssertionError  # pragma: no cover - a shielded scope swallows no exception, but its type allows that
 
 
-def behind(work: Callable[[], object]) -> None:
-    """Do something in the one thread that works behind everybody.
+def run_in_background_thread(work: Callable[[], object]) -> None:
+    """Queue work for the background thread of the process.
 
-    Raises `RuntimeError` when the program ends, and at the moment of a fork.
+    Raises `RuntimeError` while the program ends or forks.
     """
-    _behind().submit(copy_context().run, work)
+    _background_executor().submit(copy_context().run, work)
 
 
 @cache
-def _behind() -> ThreadPoolExecutor:
+def _background_executor() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "assistants-compat-behind")
 
 
-def end() -> None:
-    """Have the thread behind everybody finish and end; the next work has another one.
+def stop_background_thread() -> None:
+    """Let the background thread finish its work and end; later work gets a new thread.
 
-    Before a fork: a child would not have it, and Python warns of such threads.
+    Call it before a fork: the child does not inherit the thread, and Python warns about running threads.
     """
-    _behind().shutdown()
-    forget()
+    _background_executor().shutdown()
+    forget_background_thread()
 
 
-def forget() -> None:
-    """In a forked child: the thread is the parent's."""
-    _behind.cache_clear()
+def forget_background_thread() -> None:
+    """Forget the background thread, in a forked child: only the parent has it."""
+    _background_executor.cache_clear()
 
 
-def _answered(work: Callable[[], T], answer: asyncio.Future[T]) -> T:
-    """Do the work of a thread and tell its caller's loop, which need not wait for what the thread does then."""
+def _work_and_answer(work: Callable[[], T], answer: asyncio.Future[T]) -> T:
+    """Run the work in a thread and pass the outcome to the caller's loop.
+
+    The caller continues at once and need not wait for the thread to clean up.
+    """
     try:
         result = work()
-    except StopIteration as error:  # no future takes it
+    except StopIteration as error:  # a future does not accept it
         message = "the work raised StopIteration"
-        wrong = RuntimeError(message)
-        _tell(answer, answer.set_exception, wrong)
-        raise wrong from error
+        replacement = RuntimeError(message)
+        _answer_loop(answer, answer.set_exception, replacement)
+        raise replacement from error
     except BaseException as error:
-        _tell(answer, answer.set_exception, error)
+        _answer_loop(answer, answer.set_exception, error)
         raise
     else:
-        _tell(answer, answer.set_result, result)
+        _answer_loop(answer, answer.set_result, result)
         return result
     finally:
-        del answer  # an error's traceback holds this frame
+        del answer  # an exception's traceback keeps this frame alive
 
 
-def _tell(answer: asyncio.Future[Any], set_: Callable[[T], None], outcome: T) -> None:
-    def tell() -> None:
-        if not answer.done():  # its caller was cancelled
-            set_(outcome)
+def _answer_loop(answer: asyncio.Future[Any], set_outcome: Callable[[T], None], outcome: T) -> None:
+    def set_if_pending() -> None:
+        if not answer.done():  # it is done if the caller was cancelled
+            set_outcome(outcome)
 
-    with contextlib.suppress(RuntimeError):  # the loop is gone, and with it whoever waited
-        answer.get_loop().call_soon_threadsafe(tell)
+    with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits any more
+        answer.get_loop().call_soon_threadsafe(set_if_pending)
 
 
-async def _finished(thread: Future[Any], cancelled: asyncio.CancelledError) -> None:
-    """Wait for a thread's work although its caller was cancelled: the cancellation then meets the next await.
+async def _wait_for_thread(thread: Future[Any], cancelled: asyncio.CancelledError) -> None:
+    """Wait for a thread although its caller was cancelled; the next await then raises the cancellation.
 
-    Else what a transaction that goes on in its thread has done would be lost.  What asyncio cancels itself
-    (`wait_for`, a server that drops a request) passes through anyio's shields.
+    Otherwise the result of a transaction that continues in the thread would be lost. anyio's shield does not stop
+    asyncio's own cancellations (`wait_for`, a server that drops a request).
     """
     ended = asyncio.wrap_future(thread)
     while not ended.done():
@@ -130,9 +135,9 @@ async def _finished(thread: Future[Any], cancelled: asyncio.CancelledError) -> N
             await asyncio.wait([ended])
         except asyncio.CancelledError as error:  # noqa: PERF203 - each one is caught by itself
             cancelled = error
-    ended.exception()  # whoever waits for the thread raises it
+    ended.exception()  # mark it as retrieved: the caller raises it from the thread's future
     caller = asyncio.current_task()
     if caller is not None:
         if sys.version_info >= (3, 11):
-            caller.uncancel()  # it is asked for again, once
+            caller.uncancel()  # the next line requests the cancellation again, so count it once
         caller.cancel(*cancelled.args)

@@ -1,7 +1,7 @@
-"""The bytes of generated files, keyed by our own file ids: what a place for them can do, and the local directory.
+"""Storage for the bytes of generated files: its interface, and the implementation for a local directory.
 
-The name that a model chose is never a path: only our id is (`file-` and letters and digits, checked here once more).
-Object storage is the other place, in `objects`.
+Files are stored under our own ids (`file-` and letters and digits), which this module checks again. A name that a model
+chose never becomes a path. `object_storage.py` has the other implementation.
 """
 
 from __future__ import annotations
@@ -21,84 +21,84 @@ from typing import Any, Protocol
 
 from ..errors import CompatError, StoreError
 
-STEP = 256 * 1024  # bytes of one read or write: what is bigger leaves the processor's cache (benchmarks/files.py)
-PIECE = 4 * 1024 * 1024  # bytes that are worth handing to another thread
-_SENT = 8 * 1024 * 1024  # bytes that the system is told to bring to the disk while the next ones come
+IO_CHUNK_SIZE = 256 * 1024  # larger reads and writes do not fit into the processor's cache (benchmarks/files.py)
+WORKER_CHUNK_SIZE = 4 * 1024 * 1024  # smaller pieces are not worth passing to another thread
+_WRITEBACK_SIZE = 8 * 1024 * 1024  # the system writes this much to the disk while the next bytes arrive
 
 _KEY = re.compile(r"file-[0-9A-Za-z]+\Z")
 
 
 class Draft(ABC):
-    """A file that is being written: `write` it, then `commit` or `discard` it; nobody sees it before `commit`."""
+    """A file that is being written: call `write`, then `commit` or `discard`. It is invisible before `commit`."""
 
     has_digest = True
-    """Whether somebody keeps the SHA-256, which costs time; without it `commit` gives that of no bytes."""
+    """Whether to compute the SHA-256, which takes time. If False, `commit` returns the digest of no bytes."""
 
     def __init__(self) -> None:
-        """Count from nothing."""
+        """Start with an empty file."""
         self._size = 0
         self._digest = hashlib.sha256()
-        self._held: list[bytes] = []
-        self._held_size = 0
+        self._buffer: list[bytes] = []
+        self._buffer_size = 0
         self._worker: ThreadPoolExecutor | None = None
-        self._taking: Future[None] | None = None
-        self._process = os.getpid()
+        self._pending_write: Future[None] | None = None
+        self._process_id = os.getpid()
 
     def write(self, chunks: Sequence[bytes]) -> None:
-        """Append chunks; raises `StoreError` when they, or those before them, cannot be kept.
+        """Append chunks; raises `StoreError` if these or earlier chunks cannot be written.
 
-        What has a digest is held until there is a big piece of it, which is digested and written in a thread while the
-        next one arrives: it takes about as long.
+        With a digest, chunks are collected into large pieces. A worker thread digests and writes one piece while the
+        next one arrives, which takes about as long.
         """
         size = sum(map(len, chunks))
         self._size += size
         if not self.has_digest:
             self._append(chunks)
             return
-        self._held += chunks
-        self._held_size += size
-        if self._held_size >= PIECE:
-            self._taken()
-            piece = self._all_held()
+        self._buffer += chunks
+        self._buffer_size += size
+        if self._buffer_size >= WORKER_CHUNK_SIZE:
+            self._wait_for_pending_write()
+            piece = self._take_buffer()
             try:
                 self._worker = self._worker or ThreadPoolExecutor(1, thread_name_prefix="assistants-compat-draft")
-                self._taking = self._worker.submit(self._take, piece)
-            except RuntimeError:  # a program that ends can have no thread any more
-                self._take(piece)
+                self._pending_write = self._worker.submit(self._write_piece, piece)
+            except RuntimeError:  # a program that is ending cannot start a thread
+                self._write_piece(piece)
 
     def commit(self) -> tuple[int, str]:
-        """Make the file visible; its size in bytes and its SHA-256 in hexadecimal digits."""
-        self._taken()
-        self._leave_worker()
-        self._take(self._all_held())
+        """Make the file visible; returns its size in bytes and its SHA-256 in hexadecimal digits."""
+        self._wait_for_pending_write()
+        self._end_worker()
+        self._write_piece(self._take_buffer())
         self._finish()
         return self._size, self._digest.hexdigest()
 
     def discard(self) -> None:
-        """Leave nothing behind.  In a forked child nothing happens: the draft is its parent's, which may go on."""
-        if os.getpid() == self._process:
-            with contextlib.suppress(Exception):  # what failed is why it is discarded, or no longer of interest
-                self._taken()
-            self._leave_worker()
+        """Delete what was written. A forked child does nothing: the draft belongs to its parent, which may continue."""
+        if os.getpid() == self._process_id:
+            with contextlib.suppress(Exception):  # the caller discards because of this error, or does not need it
+                self._wait_for_pending_write()
+            self._end_worker()
             self._undo()
 
-    def _all_held(self) -> bytes:
-        # A copy costs less than the turns that two threads take for each chunk.
-        piece = b"".join(self._held)
-        self._held, self._held_size = [], 0
+    def _take_buffer(self) -> bytes:
+        # Copying is cheaper than switching between two threads for each chunk.
+        piece = b"".join(self._buffer)
+        self._buffer, self._buffer_size = [], 0
         return piece
 
-    def _take(self, piece: bytes) -> None:
+    def _write_piece(self, piece: bytes) -> None:
         self._digest.update(piece)
         self._append([piece])
 
-    def _taken(self) -> None:
-        """Wait for the piece before; raises what it met."""
-        taking, self._taking = self._taking, None
-        if taking is not None:
-            taking.result()
+    def _wait_for_pending_write(self) -> None:
+        """Wait until the worker has written its piece; raises the worker's exception."""
+        pending_write, self._pending_write = self._pending_write, None
+        if pending_write is not None:
+            pending_write.result()
 
-    def _leave_worker(self) -> None:
+    def _end_worker(self) -> None:
         if self._worker is not None:
             self._worker.shutdown(wait=False)
             self._worker = None
@@ -113,86 +113,89 @@ class Draft(ABC):
     def _undo(self) -> None: ...
 
 
-class Files(Protocol):
-    """A place for the bytes of files.  Each method raises `StoreError` when the place cannot be used."""
+class ContentStore(Protocol):
+    """Storage for the bytes of files. Each method raises `StoreError` if the storage cannot be used."""
 
     def draft(self, key: str, disposition: str) -> Draft:
-        """Start to write the file `key`; `disposition` is the Content-Disposition of links that the place signs."""
+        """Start writing the file `key`; signed links to it will send `disposition` as Content-Disposition."""
 
     def size(self, key: str) -> int | None:
-        """How many bytes the file has, or None when it is not here."""
+        """The size of the file in bytes, or None if it does not exist."""
 
-    def pieces(self, key: str, part: range) -> Generator[bytes, None, None]:
-        """The bytes at these positions; opened at the first step, closed with the generator."""
+    def read_chunks(self, key: str, positions: range) -> Generator[bytes, None, None]:
+        """Yield the bytes at these positions. The file is opened at the first step and closed with the generator."""
 
     def delete(self, key: str) -> None:
-        """Delete the file; it may be gone already."""
+        """Delete the file if it exists."""
 
     def link(self, key: str, seconds: int) -> str:
-        """A URL that anybody may download from for so long; `CompatError` where the place cannot make one."""
+        """A download URL for anyone, valid for `seconds`; raises `CompatError` if the storage has no such links."""
 
 
-def checked(key: str) -> str:
-    """The key, if it is an id of ours: a path can never be made of anything else."""
+def check_key(key: str) -> str:
+    """Return the key; raises `ValueError` unless it is an id of ours. Only such a key may become part of a path."""
     if _KEY.match(key) is None:
-        message = "a file is kept under an id of ours only"
+        message = f"{key!r} is not the id of a generated file"
         raise ValueError(message)
     return key
 
 
 @contextlib.contextmanager
-def _trouble_said(directory: Path, done: str = "written to") -> Iterator[None]:
+def _store_errors(directory: Path, action: str = "written to") -> Iterator[None]:
+    """Turn an `OSError` into a `StoreError`."""
     try:
         yield
     except OSError as error:
         message = (
-            f"Generated files cannot be {done} {directory} ({error.strerror}): "
-            "set ASSISTANTS_COMPAT_FILES to a directory that can."
+            f"Generated files cannot be {action} {directory} ({error.strerror}): "
+            "set ASSISTANTS_COMPAT_FILES to a directory that this process can read and write."
         )
         raise StoreError(message) from None
 
 
 def write_all(handle: FileIO, chunks: Sequence[bytes]) -> None:
-    """Write chunks to a file without a buffer, where a write may be a part of it.
+    """Write all chunks to an unbuffered file, whose `write` may accept only a part.
 
-    In steps: for one of megabytes the system looks for as much memory in one piece, and may take ten times as long.
-    A big file goes to the disk as it grows: whoever syncs it at its end has little to wait for.
+    Each write is small: for a write of megabytes the system needs that much contiguous memory, and may take ten times
+    as long. A large file is sent to the disk while it grows, so that the final sync is short.
     """
-    begun = handle.tell()
+    first_position = handle.tell()
     for chunk in chunks:
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[handle.write(rest[:STEP]) :]
-    start, end = (place // _SENT * _SENT for place in (begun, handle.tell()))
+        unwritten = memoryview(chunk)
+        while unwritten:
+            unwritten = unwritten[handle.write(unwritten[:IO_CHUNK_SIZE]) :]
+    start, end = (position // _WRITEBACK_SIZE * _WRITEBACK_SIZE for position in (first_position, handle.tell()))
     if sys.platform == "linux" and end > start:
-        # Its name says that the pages may be dropped; those that are to be written are sent to the disk, and stay.
+        # DONTNEED allows the system to drop pages; it sends unwritten pages to the disk and keeps them until then.
         os.posix_fadvise(handle.fileno(), start, end - start, os.POSIX_FADV_DONTNEED)
 
 
 class LocalDraft(Draft):
-    """A temporary file beside the final place, synced and moved there: a reader sees all of it or nothing."""
+    """A temporary file beside its target. `commit` syncs and renames it, so a reader sees all of it or nothing."""
 
     def __init__(self, target: Path) -> None:
-        """Make the directory (0700) and the temporary file (0600)."""
+        """Create the directory (mode 0700) and the temporary file (mode 0600)."""
         super().__init__()
         self._target = target
-        with _trouble_said(target.parent):
+        with _store_errors(target.parent):
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # In the same directory, because a rename is atomic only within one file system.
             descriptor, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
         self._temporary = Path(name)
-        # Without a buffer: a forked child would write its copy of it once more when it ends.
+        # Unbuffered, because a forked child would write its copy of a buffer again when it exits.
         self._handle = os.fdopen(descriptor, "wb", buffering=0)
 
     def _append(self, chunks: Sequence[bytes]) -> None:
-        with _trouble_said(self._target.parent):
+        with _store_errors(self._target.parent):
             write_all(self._handle, chunks)
 
     def _finish(self) -> None:
-        with _trouble_said(self._target.parent):
+        with _store_errors(self._target.parent):
+            # Sync before the rename; otherwise a crash could leave an incomplete file under the final name.
             os.fsync(self._handle.fileno())
             self._handle.close()
             self._temporary.replace(self._target)
-        _sync(self._target.parent)
+        _sync_directory(self._target.parent)
 
     def _undo(self) -> None:
         with contextlib.suppress(OSError):
@@ -200,8 +203,8 @@ class LocalDraft(Draft):
         self._temporary.unlink(missing_ok=True)
 
 
-def _sync(directory: Path) -> None:
-    """Let the move outlast a loss of power; not every system lets a directory be synced."""
+def _sync_directory(directory: Path) -> None:
+    """Make the rename survive a power failure; some systems cannot sync a directory."""
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:
@@ -214,61 +217,61 @@ class LocalFiles:
     """A directory (mode 0700) of files (mode 0600)."""
 
     def __init__(self, directory: Path) -> None:
-        """Nothing is made before the first file."""
+        """The directory is created with the first file."""
         self._directory = directory
 
     def draft(self, key: str, _disposition: str) -> LocalDraft:
-        """Start to write the file `key`."""
+        """Start writing the file `key`."""
         return LocalDraft(self._path(key))
 
     def size(self, key: str) -> int | None:
-        """How many bytes the file has, or None when it is not here."""
+        """The size of the file in bytes, or None if it does not exist."""
         try:
             return self._path(key).stat().st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def pieces(self, key: str, part: range) -> Generator[bytes, None, None]:
-        """The bytes at these positions."""
-        with _trouble_said(self._directory, "read from"), self._path(key).open("rb", buffering=0) as handle:
-            handle.seek(part.start)
-            left = len(part)
-            while left and (piece := handle.read(min(left, STEP))):
-                left -= len(piece)
-                yield piece
+    def read_chunks(self, key: str, positions: range) -> Generator[bytes, None, None]:
+        """Yield the bytes at these positions."""
+        with _store_errors(self._directory, "read from"), self._path(key).open("rb", buffering=0) as handle:
+            handle.seek(positions.start)
+            remaining = len(positions)
+            while remaining and (chunk := handle.read(min(remaining, IO_CHUNK_SIZE))):
+                remaining -= len(chunk)
+                yield chunk
 
     def delete(self, key: str) -> None:
-        """Delete the file; it may be gone already."""
+        """Delete the file if it exists."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             self._path(key).unlink()
 
     def link(self, key: str, _seconds: int) -> str:
-        """Refuse: nothing serves this directory."""
+        """Refuse, because nothing serves this directory."""
         message = (
-            f"There is no link for {checked(key)}: a local directory serves none, the library's own HTTP server will "
-            "sign them later; set ASSISTANTS_COMPAT_FILES to s3://, az:// or gs:// for links today."
+            f"{check_key(key)} has no link: a local directory cannot serve links. The library's own HTTP server will "
+            "sign them in a later version; until then, set ASSISTANTS_COMPAT_FILES to s3://, az:// or gs://."
         )
         raise CompatError(message)
 
     def _path(self, key: str) -> Path:
-        return self._directory / checked(key)
+        return self._directory / check_key(key)
 
 
-def copy_bytes(source: Files, target: Files, row: Mapping[str, Any], disposition: str) -> None:
-    """Copy the bytes of a file, by its row, from one place to another.
+def copy_bytes(source: ContentStore, target: ContentStore, row: Mapping[str, Any], disposition: str) -> None:
+    """Copy the bytes of a file from one storage to another.
 
-    Raises `StoreError` when they cannot be, or are not those that the row speaks of; nothing is left then.
+    Raises `StoreError` if they cannot be copied or do not match the file's row; then the copy is removed.
     """
     size = row["body"]["bytes"]
     draft = target.draft(row["id"], disposition)
     try:
-        for piece in source.pieces(row["id"], range(size)):
-            draft.write([piece])
+        for chunk in source.read_chunks(row["id"], range(size)):
+            draft.write([chunk])
         written, digest = draft.commit()
     except BaseException:
         draft.discard()
         raise
     if written != size or row["sha256"] not in {None, digest}:
         target.delete(row["id"])
-        message = f"The bytes of {row['id']} are not those that its row speaks of."
+        message = f"The bytes of {row['id']} do not match the size and SHA-256 in its row."
         raise StoreError(message)

@@ -1,7 +1,8 @@
-"""Opening the store: one engine for each database, safe in a forked process, with the settings that each dialect needs.
+"""Opens the store and runs transactions: one engine for each database, with each dialect's settings, safe over a fork.
 
-Tried in prototypes (DESIGN.md, "State"): a deferred BEGIN gave 263 of 300 "database is locked", BEGIN IMMEDIATE none;
-a StaticPool shared by threads crashed the interpreter, so the memory store is one pooled connection.
+Prototypes showed (DESIGN.md, "State"): with a deferred BEGIN 263 of 300 transactions failed as "database is locked",
+with BEGIN IMMEDIATE none. A StaticPool shared by threads crashed the interpreter, so the memory store uses a pool of
+one connection.
 """
 
 from __future__ import annotations
@@ -31,15 +32,18 @@ __all__ = ["Connection", "network_filesystem", "transact"]
 T = TypeVar("T")
 
 BUSY_SECONDS = 30
-_MEMORY = (None, "", ":memory:")
-_ADVISORY_LOCK = 0x41435F31  # "AC_1": one process at a time creates the PostgreSQL tables
-_NETWORK = re.compile(
+_MEMORY_DATABASES = (None, "", ":memory:")
+_SCHEMA_LOCK_KEY = 0x41435F31  # "AC_1", for the advisory lock: one process at a time creates PostgreSQL's tables
+_NETWORK_FILESYSTEM = re.compile(
     r"(nfs\d?|cifs|smb\d?|smbfs|afs|9p|ceph|glusterfs|lustre|beegfs|fuse\.(sshfs|glusterfs|rclone|s3fs))\Z"
 )
 
 
 class _Engines(NamedTuple):
-    """One pool of connections, for the two kinds of transactions; made once: each making costs a statement's time."""
+    """One pool of connections with options for the two kinds of transactions.
+
+    Both are created once, because creating them costs as much time as a statement.
+    """
 
     writing: Engine
     reading: Engine
@@ -48,8 +52,8 @@ class _Engines(NamedTuple):
 _engines: dict[str, _Engines] = {}
 
 
-class _Gate:
-    """Counts the transactions that run, so that a fork can wait until there are none, and holds back new ones."""
+class _ForkGate:
+    """Counts running transactions, so that a fork can wait for them and hold back new ones."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -67,39 +71,40 @@ class _Gate:
             self.changed.notify_all()
 
 
-_gate = _Gate()
-_opening = threading.Lock()
+_fork_gate = _ForkGate()
+_open_lock = threading.Lock()
 
 
 def _before_fork() -> None:
-    """Close what must not be shared: a child that inherits SQLite's connections believes in locks that it has not.
+    """Close the connections, which parent and child must not share.
 
-    (Tried: the parent ended, deleted the WAL, and what the child had written was gone.)  The memory store is its
-    connection, so it is kept, and copied with the process.
+    A child that inherits SQLite connections relies on locks that it does not hold. In an experiment, the parent ended
+    and deleted the WAL, and the child's writes were lost. The memory store exists only in its connection, so it stays
+    open and is copied with the process.
     """
-    for promise in list(_promises):  # the child's memory store is a copy
-        promise.keep()
-    workers.end()  # before the gate is closed, at which its thread may stand
-    _gate.changed.acquire()
-    _gate.forking += 1  # no transaction begins until the fork is done: busy threads would leave no gap between theirs
-    _gate.changed.wait_for(lambda: _gate.running == 0, timeout=BUSY_SECONDS)
+    for deferred_write in list(_deferred_writes):  # so that the child's copy of a memory store contains them
+        deferred_write.execute()
+    workers.stop_background_thread()  # before the gate closes, because the thread may be waiting at the gate
+    _fork_gate.changed.acquire()
+    _fork_gate.forking += 1  # holds back new transactions; otherwise busy threads might never leave a gap
+    _fork_gate.changed.wait_for(lambda: _fork_gate.running == 0, timeout=BUSY_SECONDS)
     for engine, _ in _engines.values():
         if not _is_memory(engine):
             engine.dispose()
 
 
 def _after_fork_in_parent() -> None:
-    _gate.forking -= 1
-    _gate.changed.notify_all()
-    _gate.changed.release()
+    _fork_gate.forking -= 1
+    _fork_gate.changed.notify_all()
+    _fork_gate.changed.release()
 
 
 def _after_fork_in_child() -> None:
-    """Start with locks that nobody holds."""
-    global _gate, _opening  # the parent's were held by threads that do not exist here
-    _gate, _opening = _Gate(), threading.Lock()
-    _promises.clear()  # the parent keeps those that were made since
-    workers.forget()
+    """Start with new locks."""
+    global _fork_gate, _open_lock  # threads that do not exist in the child may hold the parent's locks
+    _fork_gate, _open_lock = _ForkGate(), threading.Lock()
+    _deferred_writes.clear()  # the parent executes those that were made since `_before_fork`
+    workers.forget_background_thread()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows only
@@ -107,121 +112,122 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows onl
 
 
 def transact(url: str, work: Callable[[Connection], T], *, write: bool) -> T:
-    """Run `work` in one transaction: BEGIN IMMEDIATE on SQLite when it writes, so that two writers queue.
+    """Run `work` in one transaction; on SQLite a write uses BEGIN IMMEDIATE, so that writers queue.
 
-    What was promised to this store is done first.  Raises `StoreBusyError` when the database does not answer (then
-    nothing was written).
+    Deferred writes of this store are executed first. Raises `StoreBusyError` if the database does not answer; then
+    nothing was written.
     """
-    for promise in _promised(url):
-        if not promise.keep():
-            break  # the store is busy, and would be so for each of them
-    return _transact(url, work, write=write)
+    for deferred_write in _deferred_writes_for(url):
+        if not deferred_write.execute():
+            break  # the store is busy, so the others would fail too
+    return _run_transaction(url, work, write=write)
 
 
-class Promise(Future[T]):
-    """A transaction that writes, and of which may be told before it has happened.
+class DeferredWrite(Future[T]):
+    """A write transaction that runs later, although a client may already know its effect.
 
-    Whoever begins another one on that store in this process does this one first: nobody misses what he was told of.
+    The next transaction on the same store in this process executes it first, so that no reader misses the effect.
     """
 
     def __init__(self, url: str, work: Callable[[Connection], T], *, due: float) -> None:
-        """Promise it; somebody has to keep it when it is `due`, by the monotonic clock."""
+        """Register the write; the caller must see that it is executed when it is `due` by the monotonic clock."""
         super().__init__()
         self.url, self.due, self._work = url, due, work
-        self._keeping = threading.RLock()
-        self._is_being_kept = False
-        _promises[self] = None
+        self._lock = threading.RLock()
+        self._is_executing = False
+        _deferred_writes[self] = None
 
-    def keep(self) -> bool:
-        """Do it, unless it is done; whether the store answered.  What it raises is raised by `result`.
+    def execute(self) -> bool:
+        """Run the transaction unless that has happened; returns whether the store answered. `result` raises its error.
 
-        What is no `Exception` ends whoever asks, and the promise stays: the next one keeps it.
+        A `BaseException` that is no `Exception` is raised here, and the write stays registered for the next call.
         """
-        with self._keeping:
-            if self.done() or self._is_being_kept:  # by this thread, which a signal has interrupted
+        with self._lock:
+            # The lock is reentrant: a signal handler of the thread that executes the write may come here again.
+            if self.done() or self._is_executing:
                 return True
-            self._is_being_kept = True
+            self._is_executing = True
             try:
-                result = _transact(self.url, self._work, write=True)
-            except Exception as error:  # noqa: BLE001 - whoever wants the result gets it
+                result = _run_transaction(self.url, self._work, write=True)
+            except Exception as error:  # noqa: BLE001 - `result` raises it
                 self.set_exception(error)
             else:
                 self.set_result(result)
             finally:
-                self._is_being_kept = False
-            _promises.pop(self, None)
+                self._is_executing = False
+            _deferred_writes.pop(self, None)
             del self._work
         return not isinstance(self.exception(), StoreBusyError)
 
     def result(self, timeout: float | None = None) -> T:
-        """What it gave, once it is done: here and now, if nobody has begun yet."""
-        self.keep()
+        """The result of the transaction, which is executed here if that has not happened yet."""
+        self.execute()
         return super().result(timeout)
 
 
-_promises: dict[Promise[Any], None] = {}
+_deferred_writes: dict[DeferredWrite[Any], None] = {}
 
 
-def _promised(url: str) -> list[Promise[Any]]:
-    return [promise for promise in list(_promises) if promise.url == url]
+def _deferred_writes_for(url: str) -> list[DeferredWrite[Any]]:
+    return [deferred_write for deferred_write in list(_deferred_writes) if deferred_write.url == url]
 
 
 @atexit.register
-def _at_exit() -> None:
-    """Keep what nobody came to: an event loop may have been left with its timers."""
-    for promise in list(_promises):
-        if not promise.keep():
+def _execute_deferred_writes_at_exit() -> None:
+    """Execute the remaining writes: an event loop may have ended before its timers were due."""
+    for deferred_write in list(_deferred_writes):
+        if not deferred_write.execute():
             break
 
 
-def _transact(url: str, work: Callable[[Connection], T], *, write: bool) -> T:
-    engines = _engines_of(url)
+def _run_transaction(url: str, work: Callable[[Connection], T], *, write: bool) -> T:
+    engines = _engines_for(url)
     try:
-        with _gate, (engines.writing if write else engines.reading).begin() as db:
+        with _fork_gate, (engines.writing if write else engines.reading).begin() as db:
             return work(db)
     except (OperationalError, InterfaceError, PoolTimeout, sqlite3.OperationalError) as error:
-        message = f"The store did not answer: {_reason(error)}."
+        message = f"The store did not answer: {_first_line(error)}."
         raise StoreBusyError(message) from None
 
 
-def _engines_of(url: str) -> _Engines:
-    """The engines of this process for `url`, opened and its tables made at first use.
+def _engines_for(url: str) -> _Engines:
+    """The engines of this process for `url`; the first use opens the store and creates its tables.
 
-    Raises `StoreError`, one sentence that says what is wrong and what to do.
+    Raises `StoreError`, whose message says what is wrong and what to do.
     """
     engines = _engines.get(url)
     if engines is None:
-        with _gate, _opening:
+        with _fork_gate, _open_lock:
             engines = _engines.get(url)
             if engines is None:
-                engine = _open(url)
+                engine = _open_engine(url)
                 engines = _engines[url] = _Engines(engine, engine.execution_options(assistants_compat_write=False))
     return engines
 
 
-def opened() -> Collection[str]:
-    """The URLs of the stores that this process has opened."""
+def open_urls() -> Collection[str]:
+    """The URLs of the stores that are open in this process."""
     return _engines.keys()
 
 
 def close(url: str) -> None:
-    """Close the store, if this process has opened it; the next transaction opens it again."""
-    for promise in _promised(url):
-        promise.keep()
-    with _opening:
+    """Close the store if it is open; the next transaction opens it again."""
+    for deferred_write in _deferred_writes_for(url):
+        deferred_write.execute()
+    with _open_lock:
         engines = _engines.pop(url, None)
     if engines is not None:
         engines.writing.dispose()
 
 
 def _is_memory(engine: Engine) -> bool:
-    return engine.dialect.name == "sqlite" and engine.url.database in _MEMORY
+    return engine.dialect.name == "sqlite" and engine.url.database in _MEMORY_DATABASES
 
 
-def _open(url: str) -> Engine:
+def _open_engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError):  # a port that is no number is a ValueError
+    except (ArgumentError, ValueError):  # an invalid port is a ValueError
         message = "ASSISTANTS_COMPAT_STORE (or Settings(store=...)) is neither a path nor a database URL."
         raise StoreError(message) from None
     dialect = parsed.get_backend_name()
@@ -230,31 +236,31 @@ def _open(url: str) -> Engine:
     elif dialect == "postgresql":
         engine = _postgresql(url)
     else:
-        message = f"The store's database is {dialect}; SQLite and PostgreSQL are supported."
+        message = f"The store's database type {dialect!r} is not supported: use SQLite or PostgreSQL."
         raise StoreError(message)
     try:
         with engine.begin() as db:
-            _prepare(db)
+            _prepare_schema(db)
     except StoreError:
         engine.dispose()
         raise
     except (SQLAlchemyError, sqlite3.Error) as error:
         engine.dispose()
-        place = "/".join(filter(None, (parsed.host, parsed.database)))  # a URL's query may hold a password
-        message = f"The store {dialect}:{place} cannot be opened: {_reason(error)}."
+        location = "/".join(filter(None, (parsed.host, parsed.database)))  # not the query, which may hold a password
+        message = f"The store {dialect}:{location} cannot be opened: {_first_line(error)}."
         raise StoreError(message) from None
     return engine
 
 
-def _reason(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     first_line = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
     return first_line.rstrip(".")
 
 
-def _prepare(db: Connection) -> None:
-    """Make the tables, or see that those there are ours and not newer than this library."""
+def _prepare_schema(db: Connection) -> None:
+    """Create the tables, or check that the existing tables are not newer than this library."""
     if db.dialect.name == "postgresql":
-        db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK_KEY})
     if not inspect(db).has_table(tables.schema_version.name):
         tables.metadata.create_all(db)
         db.execute(insert(tables.schema_version).values(version=tables.SCHEMA_VERSION))
@@ -262,7 +268,7 @@ def _prepare(db: Connection) -> None:
     version = db.execute(select(tables.schema_version.c.version)).scalar_one()
     if version > tables.SCHEMA_VERSION:
         message = (
-            f"The store has schema version {version}, and this assistants_compat knows up to "
+            f"The store has schema version {version}, but this assistants_compat supports versions up to "
             f"{tables.SCHEMA_VERSION}: install a newer assistants_compat."
         )
         raise StoreError(message)
@@ -273,20 +279,20 @@ def _postgresql(url: str) -> Engine:
         return create_engine(url, pool_pre_ping=True, hide_parameters=True)
     except (ImportError, NoSuchModuleError):
         message = (
-            "The store is a PostgreSQL database, whose driver is not installed: "
-            "pip install 'assistants-compat[postgres]' and use a postgresql+psycopg:// URL."
+            "The store is a PostgreSQL database, but its driver is not installed: "
+            "run pip install 'psycopg[binary]' and use a postgresql+psycopg:// URL."
         )
         raise StoreError(message) from None
 
 
 def _sqlite(url: str, database: str | None) -> Engine:
     options: dict[str, Any] = {"connect_args": {"check_same_thread": False}, "hide_parameters": True}
-    options["pool_reset_on_return"] = None  # each transaction is ended by whoever began it
-    if database in _MEMORY:
-        # One connection, handed from thread to thread: every transaction waits for its turn.
+    options["pool_reset_on_return"] = None  # not needed: every transaction ends itself
+    if database in _MEMORY_DATABASES:
+        # One connection that passes from thread to thread, so that transactions queue.
         options.update(poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=BUSY_SECONDS)
     else:
-        _claim(Path(str(database)))
+        _create_database_file(Path(str(database)))
     engine = create_engine(url, **options)
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "begin", _on_begin)
@@ -294,8 +300,8 @@ def _sqlite(url: str, database: str | None) -> Engine:
 
 
 def _on_connect(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the begin event below says how a transaction starts, not the driver
-    # With WAL, NORMAL loses nothing when a process dies; only when the machine's power does, the last moments.
+    connection.isolation_level = None  # `_on_begin` starts transactions, not the driver
+    # With WAL, NORMAL loses nothing if the process dies. A power failure may lose the last moments.
     pragmas = ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_SECONDS * 1000}", "foreign_keys=ON")
     for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}")
@@ -303,20 +309,20 @@ def _on_connect(connection: Any, _record: object) -> None:
 
 def _on_begin(db: Connection) -> None:
     write = db.get_execution_options().get("assistants_compat_write", True)
-    connection: Any = db.connection.dbapi_connection  # by itself: SQLAlchemy's own way to it costs as much as a query
+    connection: Any = db.connection.dbapi_connection  # executing through SQLAlchemy costs as much as a query
     try:
         connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
     except BaseException:
-        connection.rollback()  # a signal's exception may come when the transaction has begun
+        connection.rollback()  # a signal handler may have raised after the transaction began
         raise
 
 
-def _claim(path: Path) -> None:
-    """Make the database file with mode 0600 (its WAL inherits that), or say why it cannot be."""
+def _create_database_file(path: Path) -> None:
+    """Create the database file with mode 0600, which its WAL inherits; raises `StoreError` if that is impossible."""
     filesystem = network_filesystem(path)
     if filesystem:
         message = (
-            f"The store {path} lies on a network file system ({filesystem}), where SQLite's WAL mode is unsafe: "
+            f"The store {path} is on a network file system ({filesystem}), where SQLite's WAL mode is unsafe: "
             "set ASSISTANTS_COMPAT_STORE to a local path or to a postgresql+psycopg:// URL."
         )
         raise StoreError(message)
@@ -326,21 +332,25 @@ def _claim(path: Path) -> None:
     except OSError as error:
         message = (
             f"The store {path} cannot be written ({error.strerror}): "
-            "set ASSISTANTS_COMPAT_STORE to a path that can, or to a postgresql+psycopg:// URL."
+            "set ASSISTANTS_COMPAT_STORE to a writable path or to a postgresql+psycopg:// URL."
         )
         raise StoreError(message) from None
 
 
 def network_filesystem(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
-    """The kind of network file system that `path` lies on, or None; known on Linux and for Windows shares only."""
+    """The type of the network file system that holds `path`, or None.
+
+    It detects them on Linux only, and Windows shares by their path.
+    """
     if str(path).startswith("\\\\"):
         return "a Windows share"
     try:
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
-    entries = [line.split(" ")[1:3] for line in lines if line.count(" ") >= 2]  # noqa: PLR2004 - device, point, kind
-    points = {point.replace("\\040", " "): kind for point, kind in entries}
+    entries = [line.split(" ")[1:3] for line in lines if line.count(" ") >= 2]  # noqa: PLR2004 - device, point, type
+    type_of_mount = {mount_point.replace("\\040", " "): type_ for mount_point, type_ in entries}
     resolved = path.resolve()
-    kind = next((points[str(place)] for place in (resolved, *resolved.parents) if str(place) in points), "")
-    return kind if _NETWORK.match(kind) else None
+    parents = (str(parent) for parent in (resolved, *resolved.parents))
+    filesystem = next((type_of_mount[parent] for parent in parents if parent in type_of_mount), "")
+    return filesystem if _NETWORK_FILESYSTEM.match(filesystem) else None

@@ -1,6 +1,6 @@
-"""Where an import gathers what it was given before it writes: a SQLite file of its own, so that memory stays as it is.
+"""A temporary SQLite file that sorts imported objects before they are written, so that an import needs little memory.
 
-Objects come in any order, newest first mostly; they leave it in the order in which the store is to have them.
+Objects arrive in any order, mostly newest first. They leave in the order that they will have in the store.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 _TABLES = """
 CREATE TABLE given (
-    number INTEGER PRIMARY KEY,  -- in the order of reading
+    number INTEGER PRIMARY KEY,  -- the order of reading
     noun TEXT NOT NULL, id TEXT NOT NULL,
-    parent TEXT NOT NULL,  -- of what is listed in a thread or run
+    parent TEXT NOT NULL,  -- the id of the thread or run that lists the object
     created_at INTEGER NOT NULL, place INTEGER, origin TEXT NOT NULL, directory TEXT NOT NULL, row BLOB NOT NULL,
     ordinal INTEGER,
     UNIQUE (noun, id)
@@ -29,8 +29,9 @@ CREATE TABLE ordered (number INTEGER PRIMARY KEY, ordinal INTEGER NOT NULL);
 CREATE TABLE attached (parent TEXT NOT NULL, file_id TEXT NOT NULL);
 """
 
-# Lists of the service begin with the newest.  Which way one was saved, its times tell: those of the thread, or else
-# those of all that was given, or else it is as the service served it by default.
+# A list may have been saved newest first, as the service lists by default, or oldest first. Its creation times show
+# which: those of the thread's own list, else those of all lists of this table. If both are equal, `:default` decides.
+# `way` is 1 for oldest first and -1 for newest first.
 _ORDER = """
 INSERT INTO ordered (number, ordinal) WITH neighbours AS (
     SELECT noun, parent, created_at - LAG(created_at) OVER (PARTITION BY noun, parent ORDER BY number) AS later
@@ -51,8 +52,8 @@ FROM given
 _NUMBER = "UPDATE given SET ordinal = (SELECT ordinal FROM ordered WHERE ordered.number = given.number)"
 
 
-class Staged(NamedTuple):
-    """What was given: where it stood, the directory of its file, its place in the order, and its row."""
+class StagedRow(NamedTuple):
+    """An imported row: its location in the input, the directory of that file, its place in the order, and the row."""
 
     origin: str
     directory: str
@@ -60,18 +61,18 @@ class Staged(NamedTuple):
     row: dict[str, Any]
 
 
-class Twice(NamedTuple):
-    """An id that was given before: where, and whether with the same words."""
+class DuplicateId(NamedTuple):
+    """An id that was imported before: its first location, and whether both rows are equal."""
 
     origin: str
     same: bool
 
 
-class Staging:
-    """What an import was given; nothing of it outlives the context."""
+class ImportStaging:
+    """The imported rows. The file is deleted when the context ends."""
 
     def __init__(self) -> None:
-        """Make an empty file, readable by its owner only."""
+        """Create an empty file that only its owner can read."""
         self._directory = tempfile.TemporaryDirectory(prefix="assistants_compat-import-")
         self._db = sqlite3.connect(Path(self._directory.name) / "given.db", isolation_level=None)
         self._db.create_function("SIGN_OF", 1, _sign, deterministic=True)
@@ -80,7 +81,7 @@ class Staging:
         self._db.execute("BEGIN")
 
     def __enter__(self) -> Self:
-        """It is there already."""
+        """Return self; the file exists already."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,45 +90,46 @@ class Staging:
             self._db.close()
         self._directory.cleanup()
 
-    def add(  # noqa: PLR0913 - a row, its place in the input and its place in the store
-        self, noun: str, row: Mapping[str, Any], origin: str, directory: Path, *, parent: str, place: int | None
-    ) -> Twice | None:
-        """Gather a row, if it is the first with its id; else what is there.
+    def add(  # noqa: PLR0913 - a row, its location in the input and its place in the store
+        self, table_name: str, row: Mapping[str, Any], origin: str, directory: Path, *, parent: str, place: int | None
+    ) -> DuplicateId | None:
+        """Stage a row, unless its id was staged before; then return the duplicate.
 
-        Raises `ValueError` for one that is nested deeper than some 2000 times.
+        Rows with a `place` come first, in that order. Raises `ValueError` for a row with about 2000 levels of nesting.
         """
-        kept = marshal.dumps(dict(row))  # several times as fast as JSON, and read by this process only
-        values = (noun, row["id"], parent, row["created_at"], place, origin, str(directory), kept)
+        serialized = marshal.dumps(dict(row))  # several times as fast as JSON; only this process reads it
+        values = (table_name, row["id"], parent, row["created_at"], place, origin, str(directory), serialized)
         statement = (
             "INSERT OR IGNORE INTO given (noun, id, parent, created_at, place, origin, directory, row) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         )
         if self._db.execute(statement, values).rowcount == 1:
             return None
-        there = self._db.execute("SELECT origin, row FROM given WHERE noun = ? AND id = ?", (noun, row["id"]))
-        first, its_row = there.fetchone()
-        return Twice(str(first), same=marshal.loads(its_row) == row)  # noqa: S302 - written above
+        cursor = self._db.execute("SELECT origin, row FROM given WHERE noun = ? AND id = ?", (table_name, row["id"]))
+        first_origin, first_row = cursor.fetchone()
+        return DuplicateId(str(first_origin), same=marshal.loads(first_row) == row)  # noqa: S302 - written above
 
-    def attach(self, thread_id: str, file_ids: Sequence[str]) -> None:
-        """Note the files that messages attach for the code interpreter."""
+    def add_attachments(self, thread_id: str, file_ids: Sequence[str]) -> None:
+        """Record the files that the thread's messages attach for the code interpreter."""
         self._db.executemany("INSERT INTO attached VALUES (?, ?)", [(thread_id, file_id) for file_id in file_ids])
 
-    def attached(self, thread_id: str) -> list[str]:
-        """These files of a thread, each once."""
+    def attached_file_ids(self, thread_id: str) -> list[str]:
+        """The recorded files of a thread, without duplicates."""
         rows = self._db.execute("SELECT DISTINCT file_id FROM attached WHERE parent = ?", (thread_id,))
         return [row[0] for row in rows]
 
-    def put_in_order(self, *, oldest_first: bool) -> None:
-        """Decide the order of all that was gathered; `oldest_first` counts where times do not tell."""
+    def assign_order(self, *, oldest_first: bool) -> None:
+        """Assign the order of all rows; `oldest_first` decides where creation times do not."""
         self._db.execute("CREATE INDEX attached_to ON attached (parent)")
         self._db.execute(_ORDER, {"default": 1 if oldest_first else -1})
         self._db.execute(_NUMBER)
         self._db.execute("CREATE INDEX in_order ON given (noun, ordinal)")
 
     def missing_threads(self) -> Iterator[tuple[str, int, str]]:
-        """The threads that something names and none is given of: their ids, times of their first, and where it stood.
+        """The threads that imported messages or runs name but that were not imported.
 
-        Items and containers alone make none.
+        Yields the thread's id, and the creation time and location of its first object. Items and containers alone do
+        not count.
         """
         query = """
             SELECT parent AS thread_id, MIN(created_at), origin FROM given
@@ -139,29 +141,29 @@ class Staging:
         return iter(self._db.execute(query).fetchall())
 
     def count(self) -> int:
-        """How many were gathered."""
+        """The number of staged rows."""
         return int(self._db.execute("SELECT COUNT(*) FROM given").fetchone()[0])
 
-    def chunks(self, noun: str, size: int) -> Iterator[list[Staged]]:
-        """The rows of a table in their order, so many at a time."""
-        last = 0
+    def batches(self, table_name: str, size: int) -> Iterator[list[StagedRow]]:
+        """Yield the rows of a table in their order, `size` at a time."""
+        last_ordinal = 0
         while True:
             query = (
                 "SELECT origin, directory, ordinal, row FROM given WHERE noun = ? AND ordinal > ? "
                 "ORDER BY ordinal LIMIT ?"
             )
-            found = self._db.execute(query, (noun, last, size)).fetchall()
-            if not found:
+            rows = self._db.execute(query, (table_name, last_ordinal, size)).fetchall()
+            if not rows:
                 return
             yield [
-                Staged(origin, folder, ordinal, marshal.loads(row))  # noqa: S302 - as above
-                for origin, folder, ordinal, row in found
+                StagedRow(origin, directory, ordinal, marshal.loads(row))  # noqa: S302 - as above
+                for origin, directory, ordinal, row in rows
             ]
-            last = found[-1][2]
+            last_ordinal = rows[-1][2]
 
-    def ordinal(self, noun: str, id_: str) -> int | None:
-        """The place of a row in the order, or None when it was not given."""
-        row = self._db.execute("SELECT ordinal FROM given WHERE noun = ? AND id = ?", (noun, id_)).fetchone()
+    def ordinal(self, table_name: str, id_: str) -> int | None:
+        """The place of a row in the order, or None if it is not staged."""
+        row = self._db.execute("SELECT ordinal FROM given WHERE noun = ? AND id = ?", (table_name, id_)).fetchone()
         return None if row is None else int(row[0])
 
 

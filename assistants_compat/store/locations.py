@@ -1,4 +1,4 @@
-"""Where the store and the bytes of generated files lie, from what the settings say."""
+"""Turns settings into the locations of the store and of the bytes of generated files."""
 
 from __future__ import annotations
 
@@ -12,68 +12,68 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
-from .content import Files, LocalFiles
+from .content import ContentStore, LocalFiles
 from .object_storage import ObjectFiles
 
-_APPLICATION = "assistants_compat"
-_MEMORY = ("", ":memory:")
+_APPLICATION_NAME = "assistants_compat"
+_MEMORY_DATABASES = ("", ":memory:")
 
 
 def database_url(store: str | None) -> str:
-    """A SQLAlchemy URL from a setting: nothing (the user's data directory), a path, or a URL."""
+    """The SQLAlchemy URL for the setting `store`, which is a URL, a path or None (the user's data directory)."""
     if store is None:
-        store = str(user_data_path(_APPLICATION, appauthor=False) / "store.db")
+        store = str(user_data_path(_APPLICATION_NAME, appauthor=False) / "store.db")
     if "://" in store:
         return store
     return f"sqlite:///{store}"
 
 
-def has_store(store: str | None) -> bool:
-    """Whether a setting's store may hold something, seen without opening it: its file is there, or it is a server.
+def store_may_exist(store: str | None) -> bool:
+    """Whether the store may contain anything, decided without opening it.
 
-    A store in memory is there once this process has opened it.
+    It may if its file exists, if it is on a server, or if it is a memory store that this process has opened.
     """
     url = database_url(store)
     if not url.startswith("sqlite"):
         return True
-    database = _database(url)
-    if database in _MEMORY:
-        engine = sys.modules.get(f"{__package__}.engine")  # not imported here: it loads SQLAlchemy
-        return engine is not None and url in engine.opened()
-    return Path(database).exists()
+    path = _sqlite_path(url)
+    if path in _MEMORY_DATABASES:
+        database = sys.modules.get(f"{__package__}.database")  # not imported here, because that loads SQLAlchemy
+        return database is not None and url in database.open_urls()
+    return Path(path).exists()
 
 
-def _database(url: str) -> str:
-    """The path in a SQLite URL."""
+def _sqlite_path(url: str) -> str:
+    """The file path in a SQLite URL."""
     return url.partition(":///")[2].partition("?")[0]
 
 
-def content_store(files: str | None, url: str) -> Files:
-    """The place of generated files: a bucket or container by its URL, else a local directory."""
+def content_store(files: str | None, url: str) -> ContentStore:
+    """The storage for generated files: a bucket or container if `files` is a URL, else a local directory."""
     if files is not None and "://" in files:
         return ObjectFiles(files)
     return LocalFiles(_files_directory(files, url))
 
 
 def _files_directory(files: str | None, url: str) -> Path:
-    """The directory of generated files: as set, or beside the SQLite file, or in the user's data directory."""
+    """The directory for generated files: as set, else beside the SQLite file, else in the user's data directory."""
     if files is not None:
         return Path(files)
     if not url.startswith("sqlite"):
-        return user_data_path(_APPLICATION, appauthor=False) / "files"
-    database = _database(url)
-    if database in _MEMORY:
-        return _temporary(os.getpid())
-    return Path(f"{database}-files")
+        return user_data_path(_APPLICATION_NAME, appauthor=False) / "files"
+    path = _sqlite_path(url)
+    if path in _MEMORY_DATABASES:
+        return _temporary_directory(os.getpid())
+    return Path(f"{path}-files")
 
 
 @functools.cache
-def _temporary(process: int) -> Path:
-    """A directory that lives as long as the memory store of this process."""
-    directory = Path(tempfile.mkdtemp(prefix=f"{_APPLICATION}-"))
+def _temporary_directory(process_id: int) -> Path:
+    """A temporary directory that exists as long as the memory store of this process."""
+    directory = Path(tempfile.mkdtemp(prefix=f"{_APPLICATION_NAME}-"))
 
     def remove() -> None:
-        if os.getpid() == process:  # a forked child runs the parent's exit functions too
+        if os.getpid() == process_id:  # a forked child runs the parent's exit functions too
             shutil.rmtree(directory, ignore_errors=True)
 
     atexit.register(remove)

@@ -1,4 +1,4 @@
-"""Rows that have to be there: the row, or the 404 that the service gave."""
+"""Fetches the row of an object or raises the recorded 404."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Literal
 from ..errors import not_found
 from . import queries
 from .database import Connection
-from .queries import Found, Noun
+from .queries import Row, TableName
 
-_TABLES: dict[str, Noun] = {
+_TABLE_OF_NOUN: dict[str, TableName] = {
     "assistant": "assistants",
     "thread": "threads",
     "message": "messages",
@@ -18,7 +18,7 @@ _TABLES: dict[str, Noun] = {
 }
 
 
-def existing(
+def get_or_404(
     db: Connection,
     namespace: str,
     noun: Literal["assistant", "thread", "message", "run", "run step"],
@@ -26,9 +26,12 @@ def existing(
     *,
     lock: bool = False,
     **where: str,
-) -> Found:
-    """The row of an object by its id and further columns (`thread_id=...`), locked for whoever will change it."""
-    found = queries.get(db, _TABLES[noun], namespace, id_, lock=lock, **where)
-    if found is None:
+) -> Row:
+    """The row of an object by its id and other columns (`thread_id=...`); raises the 404 `ApiError` if it is missing.
+
+    Pass `lock=True` to change the row in the same transaction.
+    """
+    row = queries.get(db, _TABLE_OF_NOUN[noun], namespace, id_, lock=lock, **where)
+    if row is None:
         raise not_found(noun, id_)
-    return found
+    return row

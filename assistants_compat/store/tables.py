@@ -1,8 +1,8 @@
-"""The tables, as SQLAlchemy Core for SQLite and PostgreSQL alike.
+"""The tables, as SQLAlchemy Core for both SQLite and PostgreSQL.
 
-Every object keeps its JSON in `body`; a column stands beside it only where a query needs it.  `seq` is the order of all
-lists: never an id, never a timestamp in seconds.  A deleted assistant or message leaves its `seq` behind (without its
-body), so that a page cursor that names it still has a place.
+`body` holds an object's JSON; another column exists only if a query needs it. `seq` is the order of all lists, because
+ids have no order and timestamps in seconds are too coarse. A deleted assistant or message keeps its row and `seq`
+without its body, so that page cursors can still refer to it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sqlalchemy import (
 SCHEMA_VERSION = 1
 
 ACTIVE = ("queued", "in_progress", "requires_action", "cancelling")
-"""The statuses in which a run holds its thread (platform.md section 12)."""
+"""The statuses in which a run locks its thread (platform.md section 12)."""
 
 metadata = MetaData()
 
@@ -36,7 +36,7 @@ schema_version = Table("schema_version", metadata, Column("version", Integer, nu
 
 
 def _object(name: str, *columns: Any) -> Table:
-    """A table of objects: their order, tenant, id and JSON, and the columns that its queries need."""
+    """A table of objects: order, tenant, id and JSON, plus the columns that its queries need."""
     return Table(
         name,
         metadata,
@@ -48,7 +48,7 @@ def _object(name: str, *columns: Any) -> Table:
         Column("body", JSON, nullable=False),
         UniqueConstraint("namespace", "id", name=f"{name}_id"),
         *columns,
-        sqlite_autoincrement=True,  # a seq is never used twice
+        sqlite_autoincrement=True,  # so that a seq is never reused
     )
 
 
@@ -65,7 +65,7 @@ messages = _object(
     "messages",
     *_child_of("threads", "thread_id"),
     Column("run_id", String),
-    # "message", or "item": what a run did between its messages, told to later runs and never listed.
+    # "message", or "item": what a run did between its messages, which later runs send upstream and no list shows.
     Column("kind", String, nullable=False, default="message", server_default="message"),
     Index("messages_of_thread", "namespace", "thread_id", "seq"),
 )
@@ -75,12 +75,12 @@ runs = _object(
     Column("assistant_id", String, nullable=False),
     Column("status", String, nullable=False),
     Column("expires_at", BigInteger, nullable=False),  # the body's own expires_at is null once the run has ended
-    Column("response_id", String),  # of the upstream's latest response; never shown to a caller
-    Column("request", JSON, nullable=False),  # what was sent upstream, without its input
-    Column("state", JSON, nullable=False, default=dict),  # what one round of the run leaves for the next; never served
-    Column("lease_until", BigInteger, nullable=False, default=0),  # while somebody copies its files or streams it
+    Column("response_id", String),  # of the latest upstream response; callers never see it
+    Column("request", JSON, nullable=False),  # the upstream request without its input
+    Column("state", JSON, nullable=False, default=dict),  # what a round passes to the next one; callers never see it
+    Column("lease_until", BigInteger, nullable=False, default=0),  # while a process copies its files or streams it
     Index("runs_of_thread", "namespace", "thread_id", "seq"),
-    # One active run a thread: the constraint is the lock, in both databases.
+    # At most one active run per thread: this constraint is the lock, in both databases.
     Index(
         "one_active_run",
         "namespace",
@@ -96,22 +96,22 @@ steps = _object(
     Column("thread_id", String, nullable=False),
     Index("steps_of_run", "namespace", "run_id", "seq"),
 )
-# The containers that ran a thread's code: the id is the upstream's, the body what was asked for when it was made.
+# The containers that ran a thread's code: `id` is the upstream's, `body` holds the options of the create request.
 containers = _object(
     "containers",
     *_child_of("threads", "thread_id"),
-    Column("used_at", BigInteger, nullable=False),  # it dies twenty minutes after its last use
+    Column("used_at", BigInteger, nullable=False),  # it expires twenty minutes after its last use
     Index("containers_of_thread", "namespace", "thread_id", "seq"),
 )
-# Generated files outlive their thread and their container: no foreign key.
+# Generated files outlive their thread and their container, so there is no foreign key.
 files = _object(
     "files",
     Column("thread_id", String),
     Column("run_id", String),
-    Column("container_id", String),  # where the bytes came from, for another try while the container lives
+    Column("container_id", String),  # the source of the bytes, for a retry while the container exists
     Column("container_file_id", String),
     Column("stored", Boolean, nullable=False, default=False),
     Column("sha256", String),
-    Column("trouble", String),  # why the bytes are not here
+    Column("trouble", String),  # why the bytes are missing
     Index("files_of_thread", "namespace", "thread_id", "seq"),
 )

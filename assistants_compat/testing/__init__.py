@@ -1,10 +1,7 @@
-"""A stand-in upstream: the Responses side of the service as a real HTTP server on loopback, for tests offline.
+"""A stand-in for the Responses API: a real HTTP server on loopback, for tests without a network.
 
-    with StandIn() as upstream:
-        client = assistants_compat.wrap(openai.OpenAI(base_url=upstream.base_url, api_key="sk-test"))
-        upstream.script(Turn(text="The table: [sales.csv](sandbox:/mnt/data/sales.csv)", files={"sales.csv": b"a,b"}))
-
-It imports nothing of the rest of the package and needs only what openai brings.
+It imports nothing else from `assistants_compat` and needs only the dependencies of openai. What it answers and refuses
+follows recordings, the spec and the SDK's types. Start reading at `stand_in.py`, whose `StandIn` has an example.
 """
 
 from .stand_in import Recorded, StandIn

@@ -1,4 +1,7 @@
-"""Who may come in: keys, the two kinds of base, and the answers for everyone else."""
+"""Checks the API key of a request, and whether its path belongs to OpenAI or Azure.
+
+The texts of the refusals are those of the service.
+"""
 
 from __future__ import annotations
 
@@ -11,51 +14,56 @@ if TYPE_CHECKING:
 
     from .exchange import Request
 
-_NO_KEY = (
+_NO_KEY_MESSAGE = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
     "(i.e. Authorization: Bearer YOUR_KEY), or as the password field (with blank username) if you're accessing the "
     "API from your browser and are prompted for a username and password. You can obtain an API key from "
     "https://platform.openai.com/account/api-keys."
 )
-_SHOWN_BEFORE, _SHOWN_AFTER = 8, 4
+_VISIBLE_PREFIX, _VISIBLE_SUFFIX = 8, 4
 
 
-class Access:
-    """Checks the key of every request; without `keys` any key will do."""
+class KeyCheck:
+    """Checks the API key of every request."""
 
     def __init__(self, keys: Collection[str] | None) -> None:
-        """Accept these keys, or every key."""
+        """Accept only `keys`, or any key if it is None."""
         self.keys = None if keys is None else frozenset(keys)
 
     def check(self, request: Request) -> None:
-        """Refuse what has no key (401), a wrong key (401) or a path outside both bases (404)."""
+        """Refuse a missing or wrong key (401) and, on Azure, a path or version that does not exist (404 or 400)."""
         path = request.full_path.partition("?")[0]
         is_azure = path.startswith("/openai/")
-        given = self._given(request, is_azure=is_azure)
-        if not given:
-            # A well-known text that no recording holds.
-            raise Refusal(401, _NO_KEY)
-        if self.keys is not None and not self.keys.intersection(given):
-            raise Refusal(401, _wrong(given[0]), code="invalid_api_key")
+        sent_keys = self._sent_keys(request, is_azure=is_azure)
+        if not sent_keys:
+            # The text is well known, but no recording holds it.
+            raise Refusal(401, _NO_KEY_MESSAGE)
+        if self.keys is not None and not self.keys.intersection(sent_keys):
+            raise Refusal(401, _wrong_key_message(sent_keys[0]), code="invalid_api_key")
         if is_azure:
-            _check_azure(request, path)
+            _check_azure_path(request, path)
 
-    def _given(self, request: Request, *, is_azure: bool) -> list[str]:
-        """OpenAI takes a bearer token, Azure `api-key` too; clients of 1.40 send both (DESIGN.md)."""
+    def _sent_keys(self, request: Request, *, is_azure: bool) -> list[str]:
+        """Return the keys of a request: OpenAI accepts a bearer token, and Azure also the header `api-key`.
+
+        Azure clients of openai 1.40 send both (DESIGN.md).
+        """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         bearer = [token.strip()] if scheme.lower() == "bearer" and token.strip() else []
         key = request.headers.get("api-key")
         return [key, *bearer] if is_azure and key else bearer
 
 
-def _check_azure(request: Request, path: str) -> None:
-    """The dated routes are gone with the Assistants API, but for files and vector stores; v1 takes no dated version.
+def _check_azure_path(request: Request, path: str) -> None:
+    """Refuse dated routes and dated versions.
 
-    Source: platform.md sections 8 and 11 (`api-version` optional, `v1` or `preview`; containers 404 on dated routes).
-    The bodies are Azure's usual ones, with `code` and `message` only; no recording holds them.
+    Dated routes disappeared with the Assistants API, except those for files and vector stores. The v1 routes accept no
+    dated version. Source: platform.md sections 8 and 11 (`api-version` is optional, `v1` or `preview`; containers are
+    404 on dated routes). The bodies have Azure's usual shape, `code` and `message` only; no recording holds them.
     """
     version = request.value("api-version")
     if not path.startswith("/openai/v1/"):
+        # The server strips the base of the dated routes that still exist, so an unchanged path is none of them.
         if request.path == path:
             raise _azure_refusal(404, "404", "Resource not found")
     elif version not in {None, "v1", "preview"}:
@@ -68,10 +76,11 @@ def _azure_refusal(status: int, code: str, message: str) -> Refusal:
     return refusal
 
 
-def _wrong(key: str) -> str:
-    """The key is shown with its middle starred out (Source: response_error.yaml)."""
-    hidden = max(0, len(key) - _SHOWN_BEFORE - _SHOWN_AFTER)
-    masked = key[:_SHOWN_BEFORE] + "*" * hidden + key[-_SHOWN_AFTER:] if hidden else "*" * len(key)
+def _wrong_key_message(key: str) -> str:
+    """Return the 401 text, which shows the key with its middle masked (Source: response_error.yaml)."""
+    # A key too short for both visible ends is masked completely.
+    hidden = max(0, len(key) - _VISIBLE_PREFIX - _VISIBLE_SUFFIX)
+    masked = key[:_VISIBLE_PREFIX] + "*" * hidden + key[-_VISIBLE_SUFFIX:] if hidden else "*" * len(key)
     return (
         f"Incorrect API key provided: {masked}. "
         "You can find your API key at https://platform.openai.com/account/api-keys."

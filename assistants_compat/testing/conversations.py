@@ -1,4 +1,4 @@
-"""The Conversations API: create, retrieve, update, delete, and their items.
+"""The Conversations API: conversations and their items.
 
 Sources: CanCreateGetUpdateAndDeleteConversation.json, ConversationItemEndpointsAcceptIncludeQuery.json,
 ResponseUsingConversations.json; the spec for what is refused.
@@ -19,75 +19,75 @@ if TYPE_CHECKING:
 
 
 def create(state: State, request: Request) -> Answer:
-    """Without its items, which are listed by themselves (recorded)."""
-    asked = request.json_object()
+    """Create a conversation; the answer has no items, which have a list of their own (recorded)."""
+    params = request.json_object()
     wire: Json = {
-        "id": state.mint.new("conv_"),
+        "id": state.ids.new("conv_"),
         "object": "conversation",
         "created_at": state.now(),
-        "metadata": asked.get("metadata") or {},
+        "metadata": params.get("metadata") or {},
     }
-    made = state.conversations[wire["id"]] = Conversation(wire)
-    made.items += [listed_item(state, item) for item in asked.get("items") or []]
-    return Answer.of_json(wire)
+    conversation = state.conversations[wire["id"]] = Conversation(wire)
+    conversation.items += [listed_item(state, item) for item in params.get("items") or []]
+    return Answer.with_json(wire)
 
 
 def retrieve(state: State, _request: Request, conversation_id: str) -> Answer:
-    """As it was made."""
-    return Answer.of_json(find(state, conversation_id).wire)
+    """Return a conversation."""
+    return Answer.with_json(find(state, conversation_id).wire)
 
 
 def update(state: State, request: Request, conversation_id: str) -> Answer:
-    """The metadata are exchanged as a whole (recorded)."""
-    found = find(state, conversation_id)
-    found.wire = {**found.wire, "metadata": request.json_object()["metadata"] or {}}
-    return Answer.of_json(found.wire)
+    """Replace all metadata of a conversation (recorded)."""
+    conversation = find(state, conversation_id)
+    conversation.wire = {**conversation.wire, "metadata": request.json_object()["metadata"] or {}}
+    return Answer.with_json(conversation.wire)
 
 
 def delete(state: State, _request: Request, conversation_id: str) -> Answer:
-    """`{id, object, deleted}` (recorded)."""
+    """Delete a conversation: `{id, object, deleted}` (recorded)."""
     find(state, conversation_id)
     del state.conversations[conversation_id]
-    return Answer.of_json({"id": conversation_id, "object": "conversation.deleted", "deleted": True})
+    return Answer.with_json({"id": conversation_id, "object": "conversation.deleted", "deleted": True})
 
 
 def add_items(state: State, request: Request, conversation_id: str) -> Answer:
-    """The list of what was added (recorded with one item; the order of several is an assumption)."""
-    found = find(state, conversation_id)
+    """Add items and return them as a list (recorded with one item; the order of several is an assumption)."""
+    conversation = find(state, conversation_id)
     added = [listed_item(state, item) for item in request.json_object()["items"]]
-    found.items += added
+    conversation.items += added
     ids = [item["id"] for item in added] or [None]
     listed = {"object": "list", "data": added, "first_id": ids[0], "has_more": False, "last_id": ids[-1]}
-    return Answer.of_json(listed)
+    return Answer.with_json(listed)
 
 
 def list_items(state: State, request: Request, conversation_id: str) -> Answer:
-    """Newest first (recorded)."""
+    """List the items of a conversation, newest first (recorded)."""
     return page(request, find(state, conversation_id).items)
 
 
 def retrieve_item(state: State, _request: Request, conversation_id: str, item_id: str) -> Answer:
-    """One of them."""
-    return Answer.of_json(_item(find(state, conversation_id), item_id))
+    """Return one item of a conversation."""
+    return Answer.with_json(_find_item(find(state, conversation_id), item_id))
 
 
 def delete_item(state: State, _request: Request, conversation_id: str, item_id: str) -> Answer:
-    """The conversation without it (spec)."""
-    found = find(state, conversation_id)
-    found.items.remove(_item(found, item_id))
-    return Answer.of_json(found.wire)
+    """Delete an item and return the conversation (spec)."""
+    conversation = find(state, conversation_id)
+    conversation.items.remove(_find_item(conversation, item_id))
+    return Answer.with_json(conversation.wire)
 
 
 def find(state: State, conversation_id: str) -> Conversation:
-    """The conversation; the text for an unknown one follows that of responses (an assumption)."""
-    found = state.conversations.get(conversation_id)
-    if found is None:
+    """Return a conversation, or refuse an unknown id; the text follows the one for responses (an assumption)."""
+    conversation = state.conversations.get(conversation_id)
+    if conversation is None:
         raise Refusal(404, f"Conversation with id '{conversation_id}' not found.")
-    return found
+    return conversation
 
 
-def _item(found: Conversation, item_id: str) -> Json:
-    item = next((item for item in found.items if item["id"] == item_id), None)
+def _find_item(conversation: Conversation, item_id: str) -> Json:
+    item = next((item for item in conversation.items if item["id"] == item_id), None)
     if item is None:
         raise Refusal(404, f"Item with id '{item_id}' not found in conversation.")
     return item

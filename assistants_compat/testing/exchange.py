@@ -1,6 +1,6 @@
-"""One HTTP exchange as the rooms of the stand-in see it: Request in, Answer or Refusal out.
+"""The HTTP exchange that the handlers of the stand-in see: a Request comes in, an Answer or a Refusal goes out.
 
-No socket and no state here; `server.py` turns bytes into a Request and an Answer into bytes.
+No sockets and no state here: `server.py` turns bytes into a Request, and an Answer into bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BAD_JSON = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back: a body in one piece, or `chunks` for a stream."""
+    """An HTTP response: a whole `body`, or `chunks` for a stream."""
 
     status: int
     body: bytes = b""
@@ -29,14 +29,14 @@ class Answer:
     chunks: Iterator[bytes] | None = None
 
     @classmethod
-    def of_json(cls, value: object, status: int = 200) -> Answer:
-        """The service pretty-prints with two spaces (Source: recordings.md section 5)."""
+    def with_json(cls, value: object, status: int = 200) -> Answer:
+        """Return a JSON answer, indented by two spaces as the service does (Source: recordings.md section 5)."""
         body = json.dumps(value, ensure_ascii=False, indent=2).encode()
         return cls(status, body, {"content-type": "application/json"})
 
 
 class Refusal(Exception):  # noqa: N818 - an answer of the service, not a defect of the stand-in
-    """An error answer: `{"error": {message, type, param, code}}`, key order as recorded."""
+    """An error answer of the service: `{"error": {message, type, param, code}}`, key order as recorded."""
 
     kind = "invalid_request_error"
 
@@ -47,30 +47,30 @@ class Refusal(Exception):  # noqa: N818 - an answer of the service, not a defect
         *,
         param: str | None = None,
         code: str | None = None,
-        beside: dict[str, Any] | None = None,
+        extra: dict[str, Any] | None = None,
     ) -> None:
-        """Say what is wrong; `beside` are keys that stand next to `error`."""
+        """Build the body; `extra` are keys beside `error`."""
         super().__init__(message)
         self.status = status
         self.body: dict[str, Any] = {"error": {"message": message, "type": self.kind, "param": param, "code": code}}
-        self.body.update(beside or {})
+        self.body.update(extra or {})
 
     def answer(self) -> Answer:
-        """The refusal as it goes over the wire."""
-        return Answer.of_json(self.body, self.status)
+        """Return the HTTP response for this error."""
+        return Answer.with_json(self.body, self.status)
 
 
 class ScriptError(Refusal):
-    """A mistake in the script or in the stand-in: 500 without retries, so that it is read at once."""
+    """A mistake in the script or in the stand-in: a 500 that the SDK does not retry, so the test fails at once."""
 
     kind = "stand_in"
 
     def __init__(self, message: str) -> None:
-        """Say what is wrong with the test."""
+        """Describe the mistake."""
         super().__init__(500, message)
 
     def answer(self) -> Answer:
-        """The SDK retries every 500 that does not say no."""
+        """Return the 500 with `x-should-retry: false`, because the SDK retries every other 500."""
         answer = super().answer()
         answer.headers["x-should-retry"] = "false"
         return answer
@@ -78,7 +78,7 @@ class ScriptError(Refusal):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request whose `path` has lost its base (`/v1` or `/openai/v1`)."""
+    """An HTTP request; `path` has no base (`/v1` or `/openai/v1`), and `full_path` is the whole request target."""
 
     method: str
     path: str
@@ -88,8 +88,8 @@ class Request:
     body: bytes
 
     def json_object(self) -> dict[str, Any]:
-        """The body as a JSON object; an empty body is an empty object, anything else is refused."""
-        if not self.body:
+        """Return the body as a JSON object, or an empty object if there is no body; refuse anything else."""
+        if not self.body:  # for example of `POST /responses/{id}/cancel`
             return {}
         try:
             value = json.loads(self.body)
@@ -100,9 +100,9 @@ class Request:
         return value
 
     def values(self, name: str) -> list[str]:
-        """Every value of a query parameter, written `name` or `name[]`."""
+        """Return every value of a query parameter, which may be written `name` or `name[]`."""
         return [value for key, value in self.query if key in {name, f"{name}[]"}]
 
     def value(self, name: str) -> str | None:
-        """The last value of a query parameter."""
+        """Return the last value of a query parameter, or None."""
         return next(reversed(self.values(name)), None)

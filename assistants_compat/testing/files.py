@@ -1,11 +1,11 @@
-"""The Files API: upload, list, retrieve, delete, content."""
+"""The Files API: uploaded files and their content."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from .exchange import Answer, Refusal
-from .multipart import parts
+from .multipart import read_form
 from .pagination import page
 from .state import StoredFile
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from .exchange import Request
     from .state import Json, State
 
-_PURPOSES = ["fine-tune", "assistants", "batch", "user_data", "vision", "evals"]
+_UPLOAD_PURPOSES = ["fine-tune", "assistants", "batch", "user_data", "vision", "evals"]
 _NOT_DOWNLOADABLE = {"assistants", "user_data"}
-_LIST_DEFAULT = 10_000
+_PAGE_LIMIT = 10_000
 
 
 def add(state: State, filename: str, content: bytes, purpose: str, expires_at: int | None = None) -> StoredFile:
-    """Put a file in; keys in the order of FileSearch.json, `processed` at once as recorded."""
+    """Add a file; the keys have the order of FileSearch.json, and it is `processed` at once, as recorded."""
     wire: Json = {
         "object": "file",
-        "id": state.mint.new("file-"),
+        "id": state.ids.new("file-"),
         "purpose": purpose,
         "filename": filename,
         "bytes": len(content),
@@ -37,56 +37,59 @@ def add(state: State, filename: str, content: bytes, purpose: str, expires_at: i
 
 
 def find(state: State, file_id: str) -> StoredFile:
-    """The file, or the recorded 404 (Source: DownloadFileCanParseServiceError.json)."""
+    """Return a file, or refuse an unknown id (Source: DownloadFileCanParseServiceError.json)."""
     if file_id not in state.files:
         message = f"No such File object: {file_id}"
-        raise Refusal(404, message, param="id", beside={"detail": {"message": message, "code": None}})
+        raise Refusal(404, message, param="id", extra={"detail": {"message": message, "code": None}})
     return state.files[file_id]
 
 
 def create(state: State, request: Request) -> Answer:
-    """Upload; a purpose that cannot be uploaded is refused (Source: UploadFileCanParseServiceError.json)."""
-    form = parts(request)
+    """Upload a file, or refuse an unknown purpose (Source: UploadFileCanParseServiceError.json)."""
+    form = read_form(request)
     for name in ("file", "purpose"):
         if name not in form:
             raise Refusal(400, f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
     purpose = form["purpose"].content.decode()
-    if purpose not in _PURPOSES:
-        message = f"'{purpose}' is not one of {_PURPOSES} - 'purpose'"
-        raise Refusal(400, message, param="purpose", beside={"detail": {"message": message, "code": None}})
+    if purpose not in _UPLOAD_PURPOSES:
+        message = f"'{purpose}' is not one of {_UPLOAD_PURPOSES} - 'purpose'"
+        raise Refusal(400, message, param="purpose", extra={"detail": {"message": message, "code": None}})
     seconds = form.get("expires_after[seconds]")
     expires_at = None if seconds is None else state.now() + int(seconds.content)
     upload = form["file"]
-    return Answer.of_json(add(state, upload.filename or "upload", upload.content, purpose, expires_at).wire)
+    return Answer.with_json(add(state, upload.filename or "upload", upload.content, purpose, expires_at).wire)
 
 
 def list_files(state: State, request: Request) -> Answer:
-    """Newest first, 10,000 a page by default (Source: spec, listFiles)."""
+    """List files, newest first, by default 10,000 a page (Source: spec, listFiles)."""
     purpose = request.value("purpose")
-    chosen = (file.wire for file in state.files.values() if purpose in {None, file.wire["purpose"]})
-    return page(request, chosen, default=_LIST_DEFAULT, most=_LIST_DEFAULT)
+    matching = (file.wire for file in state.files.values() if purpose in {None, file.wire["purpose"]})
+    return page(request, matching, default_limit=_PAGE_LIMIT, max_limit=_PAGE_LIMIT)
 
 
 def retrieve(state: State, _request: Request, file_id: str) -> Answer:
-    """The file object."""
-    return Answer.of_json(find(state, file_id).wire)
+    """Return the file object."""
+    return Answer.with_json(find(state, file_id).wire)
 
 
 def delete(state: State, _request: Request, file_id: str) -> Answer:
-    """`{object, deleted, id}` (Source: platform.md section 7)."""
+    """Delete a file: `{object, deleted, id}` (Source: platform.md section 7)."""
     find(state, file_id)
     del state.files[file_id]
-    gone: dict[str, Any] = {"object": "file", "deleted": True, "id": file_id}
-    return Answer.of_json(gone)
+    deleted: dict[str, Any] = {"object": "file", "deleted": True, "id": file_id}
+    return Answer.with_json(deleted)
 
 
 def content(state: State, _request: Request, file_id: str) -> Answer:
-    """The bytes; files for assistants and user data cannot be downloaded (Source: platform.md section 7, a report)."""
+    """Return the bytes of a file; the purposes `assistants` and `user_data` are refused.
+
+    Source: platform.md section 7, a report.
+    """
     stored = find(state, file_id)
     purpose = stored.wire["purpose"]
     if purpose in _NOT_DOWNLOADABLE:
         raise Refusal(400, f"Not allowed to download files of purpose: {purpose}")
-    # Source: recordings.md section 3: octet-stream and the name in quotes.
+    # Source: recordings.md section 3 (octet-stream, and the name in quotes). A header can hold only ASCII.
     name = stored.wire["filename"].encode("ascii", "replace").decode().replace('"', "'")
     headers = {
         "content-type": "application/octet-stream",

@@ -1,7 +1,7 @@
-"""Ids as the service writes them: prefix and length are the recorded ones.
+"""Generates ids with the recorded prefixes and lengths.
 
-A seed makes them repeat from run to run. Each kind counts by itself, so that an extra request somewhere does not
-shift the ids of everything else.
+The same seed gives the same ids in every test run. Each prefix has its own counter, so that an extra request does not
+change the ids of other objects.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 # Source: CanDeleteResponse.json (resp, msg), CodeInterpreterToolWithUploadedFileIds.json (ci, cntr, cfile, file),
 # FunctionCallWorks.json (fc, call), FileSearch.json (fs, vs), return_image.yaml (rs), and for conv
-# CanCreateGetUpdateAndDeleteConversation.json. Until September 2025
-# resp_, msg_ and ci_ had 48 digits; no later ci_ is recorded. vsfb_ has no recording.
+# CanCreateGetUpdateAndDeleteConversation.json. Until September 2025 resp_, msg_ and ci_ had 48 digits; no later ci_ is
+# recorded. vsfb_ has no recording.
 _HEX_LENGTHS = {
     **dict.fromkeys(("resp_", "msg_", "ci_", "fc_", "rs_", "fs_"), 50),
     **dict.fromkeys(("cntr_", "conv_"), 48),
@@ -25,17 +25,17 @@ _HEX_LENGTHS = {
 _BASE62_LENGTHS = {"file-": 22, "call_": 24}
 
 
-class Mint:
-    """Makes ids; the same seed makes the same ids in the same order, kind by kind."""
+class IdGenerator:
+    """Generates ids; the same seed gives each prefix the same ids in the same order."""
 
     def __init__(self, seed: int | None) -> None:
-        """Count from a seed, or from a random place."""
+        """Start from `seed`, or from a random seed if it is None."""
         self._seed = secrets.token_hex(8) if seed is None else str(seed)
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def new(self, prefix: str) -> str:
-        """A fresh id, `cfile_` and whatever is not listed with 32 hexadecimal digits."""
+        """Return a new id; `cfile_` and every prefix without a recorded length get 32 hexadecimal digits."""
         with self._lock:
             self._counts[prefix] += 1
             number = self._counts[prefix]
@@ -45,7 +45,7 @@ class Mint:
         return prefix + digest[: _HEX_LENGTHS.get(prefix, 32)]
 
     def random_hex(self, length: int) -> str:
-        """Seeded hexadecimal digits that are no id, such as the hash before an uploaded name."""
+        """Return seeded hexadecimal digits, such as the hash in front of an uploaded file's name."""
         return self.new(f"hex{length}:")[-length:]
 
 

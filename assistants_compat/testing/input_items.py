@@ -1,4 +1,4 @@
-"""Input items as they are listed, of a response or of a conversation: each with an id, messages with typed content.
+"""Input items of a response or conversation as the service lists them: with ids, and messages with typed content.
 
 Source: GetInputItemsWithPagination.json, FunctionCallWorks.json (an output's id begins with `fc_`),
 ResponseUsingConversations.json.
@@ -8,26 +8,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .output_items import prefix_of
+from .output_items import id_prefix
 
 if TYPE_CHECKING:
     from .state import Json, State
 
 
 def listed_item(state: State, item: Json) -> Json:
-    """An item that was given, as it is listed."""
+    """Return an item of a request as the service lists it."""
     kind = item.get("type", "message")
     if kind == "message":
         return {
-            "id": item.get("id") or state.mint.new("msg_"),
+            "id": item.get("id") or state.ids.new("msg_"),
             "type": "message",
             "status": "completed",
             "content": _content(item),
             "role": item["role"],
         }
-    prefix = "fc_" if kind == "function_call_output" else prefix_of(kind)
-    identity = {"id": item.get("id") or state.mint.new(prefix), "type": kind, "status": "completed"}
-    return {**identity, **{key: value for key, value in item.items() if value is not None}}
+    prefix = "fc_" if kind == "function_call_output" else id_prefix(kind)
+    first_keys = {"id": item.get("id") or state.ids.new(prefix), "type": kind, "status": "completed"}
+    return {**first_keys, **{key: value for key, value in item.items() if value is not None}}
 
 
 def _content(item: Json) -> list[Json]:

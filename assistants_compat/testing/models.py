@@ -1,4 +1,4 @@
-"""The Models API: the list, as the key may use them."""
+"""The Models API: the list of models."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from .exchange import Request
     from .state import State
 
-_CREATED = 1_686_935_002  # of the description's example; the real values differ
+_CREATED = 1_686_935_002  # from the example in the OpenAPI description; real values differ
 
 
 def list_models(_state: State, _request: Request) -> Answer:
-    """`{object, data}`, not paged (spec): the names that the recordings ask for, and their snapshots."""
+    """List the recorded model names and their snapshots: `{object, data}`, without pages (spec)."""
     names = [name for pair in SNAPSHOTS.items() for name in pair]
     data = [{"id": name, "object": "model", "created": _CREATED, "owned_by": "openai"} for name in names]
-    return Answer.of_json({"object": "list", "data": data})
+    return Answer.with_json({"object": "list", "data": data})

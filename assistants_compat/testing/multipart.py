@@ -1,4 +1,4 @@
-"""multipart/form-data, read byte for byte (the parsers of the standard library rewrite line ends)."""
+"""Reads multipart/form-data byte for byte, because the parsers of the standard library rewrite line endings."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ class Part:
     content: bytes
 
 
-def parts(request: Request) -> dict[str, Part]:
-    """The form by field name; an upload without a form is refused."""
+def read_form(request: Request) -> dict[str, Part]:
+    """Return the fields of the form by name, or refuse a body that is not multipart/form-data."""
     boundary = re.search(r'boundary="?([^";]+)"?', request.headers.get("content-type", ""))
     if boundary is None:
         message = "Invalid content type. Expected multipart/form-data."
         raise Refusal(400, message)
+    # The first boundary has no line break before it, so one is added; the last piece is the closing `--`.
     delimiter = b"\r\n--" + boundary.group(1).encode()
     pieces = (b"\r\n" + request.body).split(delimiter)[1:-1]
-    read = [_part(piece) for piece in pieces]
-    return {part.name: part for part in read}
+    parts = [_read_part(piece) for piece in pieces]
+    return {part.name: part for part in parts}
 
 
-def _part(piece: bytes) -> Part:
+def _read_part(piece: bytes) -> Part:
     head, _, content = piece.partition(b"\r\n\r\n")
     disposition = next(
         (line for line in head.decode().split("\r\n") if line.lower().startswith("content-disposition:")),
@@ -51,7 +52,7 @@ def _parameter(disposition: str, name: str) -> str | None:
 
 
 def _filename(disposition: str) -> str | None:
-    """RFC 5987's `filename*` where it is, else `filename`, in which HTTP clients escape quotes as %22."""
+    """Return `filename*` (RFC 5987) if it is there, else `filename`, in which HTTP clients escape quotes as %22."""
     extended = re.search(r";\s*filename\*=([\w-]+)''([^;\s]+)", disposition)
     if extended is not None:
         return unquote_to_bytes(extended.group(2)).decode(extended.group(1))

@@ -1,7 +1,7 @@
-"""Request bodies against an openapi.json, where its path is given and jsonschema is installed.
+"""Checks request bodies against an openapi.json; needs its path and jsonschema.
 
-Stricter than the SDK's types where they say nothing (lengths, minima, patterns), looser inside objects that the
-description leaves open.
+This is stricter than the SDK's types, which know no lengths, minima or patterns. It is looser inside objects to which
+the description allows any keys.
 """
 
 from __future__ import annotations
@@ -13,60 +13,63 @@ from pathlib import Path
 from typing import Any
 
 from .exchange import Refusal
-from .sdk_schema import param
+from .sdk_schema import param_from_path
 
-# jsonschema is a tool of the developer, never a dependency of the package.
-_TOOL = "jsonschema"
+# jsonschema is a development tool and never a dependency of the package, so it is imported by name when it is used.
+_JSONSCHEMA = "jsonschema"
 
 
 class Spec:
-    """The component schemas of one OpenAPI 3.1 file as validators."""
+    """Validates bodies with the component schemas of one OpenAPI 3.1 file."""
 
     def __init__(self, path: str | Path) -> None:
-        """Remember the file; it is read when a body is first checked."""
+        """Remember the path; the file is read when the first body is checked."""
         self._path = str(path)
 
     def check(self, name: str, body: dict[str, Any], *, is_closed: bool = True) -> None:
-        """Refuse a body that the component schema `name` does not allow, unknown keys at its top included."""
+        """Refuse a body that the component schema `name` does not allow; `is_closed` refuses unknown top-level keys."""
         for closed in (False, True) if is_closed else (False,):
-            error = _best(_validator(self._path, name, is_closed=closed), body)
+            error = _best_error(_validator(self._path, name, is_closed=closed), body)
             if error is not None:
-                where = param(tuple(error.absolute_path)) or None
-                raise Refusal(400, f"Invalid request: {error.message}", param=where, code="invalid_value")
+                param = param_from_path(tuple(error.absolute_path)) or None
+                raise Refusal(400, f"Invalid request: {error.message}", param=param, code="invalid_value")
 
 
-def _best(validator: Any, body: dict[str, Any]) -> Any:
-    return importlib.import_module(f"{_TOOL}.exceptions").best_match(validator.iter_errors(body))
+def _best_error(validator: Any, body: dict[str, Any]) -> Any:
+    return importlib.import_module(f"{_JSONSCHEMA}.exceptions").best_match(validator.iter_errors(body))
 
 
 @cache
 def _validator(path: str, name: str, *, is_closed: bool) -> Any:
-    """`unevaluatedProperties` sees through the allOf of the description; alone it would hide the real error."""
-    wrapped: dict[str, Any] = {
+    """Return the validator of a component; a closed one refuses unknown keys, even those behind an `allOf`.
+
+    A closed validator alone would report an unknown key instead of the real error, so `check` uses the open one first.
+    """
+    schema: dict[str, Any] = {
         "allOf": [{"$ref": f"#/components/schemas/{name}"}],
         "components": _components(path),
     }
     if is_closed:
-        wrapped["unevaluatedProperties"] = False
-    return importlib.import_module(_TOOL).Draft202012Validator(wrapped)
+        schema["unevaluatedProperties"] = False
+    return importlib.import_module(_JSONSCHEMA).Draft202012Validator(schema)
 
 
 @cache
 def _components(path: str) -> Any:
-    return _adapted(json.loads(Path(path).read_text("utf-8"))["components"])
+    return _json_schema_from_openapi(json.loads(Path(path).read_text("utf-8"))["components"])
 
 
-def _adapted(node: Any) -> Any:
-    """OpenAPI as JSON Schema: `nullable` allows null, and `oneOf` becomes `anyOf`.
+def _json_schema_from_openapi(node: Any) -> Any:
+    """Return OpenAPI as JSON Schema: `nullable` allows null, and `oneOf` becomes `anyOf`.
 
-    The description's alternatives overlap (a user message is an easy message and an item), so that exactly one never
-    holds although the service accepts the body.
+    The alternatives in the description overlap: a user message is both an easy message and an item. With `oneOf` such a
+    body would be invalid, although the service accepts it.
     """
     if isinstance(node, list):
-        return [_adapted(each) for each in node]
+        return [_json_schema_from_openapi(entry) for entry in node]
     if not isinstance(node, dict):
         return node
-    adapted = {"anyOf" if key == "oneOf" else key: _adapted(each) for key, each in node.items()}
-    if adapted.pop("nullable", False) is True:
-        return {"anyOf": [adapted, {"type": "null"}]}
-    return adapted
+    schema = {"anyOf" if key == "oneOf" else key: _json_schema_from_openapi(value) for key, value in node.items()}
+    if schema.pop("nullable", False) is True:
+        return {"anyOf": [schema, {"type": "null"}]}
+    return schema

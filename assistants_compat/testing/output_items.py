@@ -1,4 +1,4 @@
-"""Output items: made from a scripted turn, with citations as the service makes them, or taken from a recorded body."""
+"""Output items of a response, with the service's citations: built from a scripted turn, or taken from a recording."""
 
 from __future__ import annotations
 
@@ -27,89 +27,93 @@ _ITEM_PREFIXES = {
 }
 
 
-def from_turn(state: State, turn: Turn, container: Container | None, asked: Json) -> list[Json]:
-    """The items of a turn written by hand: a Code Interpreter call, a message, function calls."""
+def items_from_turn(state: State, turn: Turn, container: Container | None, params: Json) -> list[Json]:
+    """Return the items of a hand-written turn: a Code Interpreter call, a message, function calls."""
     if turn.output is not None:
         if container is not None:
-            _leave_files(state, turn, container)
-        items = [_completed(state, item, container) for item in turn.output]
-        furnish(state, turn, items)
+            _add_generated_files(state, turn, container)
+        items = [_with_missing_ids(state, item, container) for item in turn.output]
+        create_cited_files(state, turn, items)
         return items
     if turn.uses_code and container is None:
-        message = "The scripted turn uses Code Interpreter, the request has no such tool."
+        message = "The scripted turn uses Code Interpreter, but the request has no code_interpreter tool: add the tool."
         raise ScriptError(message)
     items = []
     annotations: list[Json] = []
     if container is not None and turn.uses_code:
-        annotations = _shown_images(state, turn, container)
-        _leave_files(state, turn, container)
+        annotations = _add_shown_images(state, turn, container)
+        _add_generated_files(state, turn, container)
         items.append(_code_call(state, turn, container))
-    if (text := _text(turn, asked)) is not None:
+    if (text := _message_text(turn, params)) is not None:
         if container is not None:
-            annotations += _links(text, container)
+            annotations += _link_citations(text, container)
         items.append(_message(state, text, annotations, turn.status))
     return items + [_function_call(state, call) for call in turn.function_calls]
 
 
-def _text(turn: Turn, asked: Json) -> str | None:
-    says_nothing = turn.uses_code or turn.function_calls or turn.status != "completed"
-    return turn.text if turn.text is not None or says_nothing else f"You said: {last_user_text(asked)}"
+def _message_text(turn: Turn, params: Json) -> str | None:
+    may_be_silent = turn.uses_code or turn.function_calls or turn.status != "completed"
+    return turn.text if turn.text is not None or may_be_silent else f"You said: {last_user_text(params)}"
 
 
-def last_user_text(asked: Json) -> str:
-    """The text of the newest user message, which the default turn repeats."""
-    said = asked.get("input", "")
-    if isinstance(said, str):
-        return said
-    messages = [item for item in said if item.get("role") == "user"]
+def last_user_text(params: Json) -> str:
+    """Return the text of the newest user message, which the default turn repeats."""
+    request_input = params.get("input", "")
+    if isinstance(request_input, str):
+        return request_input
+    messages = [item for item in request_input if item.get("role") == "user"]
     content = messages[-1]["content"] if messages else ""
     if isinstance(content, str):
         return content
     return "".join(part.get("text", "") for part in content)
 
 
-def prefix_of(kind: str) -> str:
-    """What the id of an item of this type begins with."""
+def id_prefix(kind: str) -> str:
+    """Return the prefix of the ids of this type of item."""
     return _ITEM_PREFIXES.get(kind, "item_")
 
 
-def _completed(state: State, raw: Mapping[str, Any], container: Container | None) -> Json:
-    """A raw item with what its author could not know: its id, and the ids of the container and its files."""
-    item: Json = json.loads(json.dumps(raw))
-    item.setdefault("id", state.mint.new(prefix_of(item["type"])))
+def _with_missing_ids(state: State, raw: Mapping[str, Any], container: Container | None) -> Json:
+    """Return a copy of a raw item with its missing ids: its own, and those of the container and its files."""
+    item: Json = json.loads(json.dumps(raw))  # a deep copy as plain JSON: the script belongs to the test
+    item.setdefault("id", state.ids.new(id_prefix(item["type"])))
     if container is None:
         return item
     if item["type"] == "code_interpreter_call":
         item.setdefault("container_id", container.wire["id"])
     ids = {posixpath.basename(file.wire["path"]): file.wire["id"] for file in container.files.values()}
-    for citation in _annotations(item):
+    for citation in _container_citations(item):
         citation.setdefault("container_id", container.wire["id"])
-        citation.setdefault("file_id", ids.get(citation["filename"]) or state.mint.new("cfile_"))
+        citation.setdefault("file_id", ids.get(citation["filename"]) or state.ids.new("cfile_"))
     return item
 
 
-def _leave_files(state: State, turn: Turn, container: Container) -> None:
+def _add_generated_files(state: State, turn: Turn, container: Container) -> None:
     for name, content in turn.files.items():
-        containers.add_made(state, container, f"/mnt/data/{name}", content)
+        containers.add_generated_file(state, container, f"/mnt/data/{name}", content)
 
 
-def _shown_images(state: State, turn: Turn, container: Container) -> list[Json]:
-    """Case B of recordings.md section 1: span 0/0, `filename == "<file_id>.png"`, before all others."""
+def _add_shown_images(state: State, turn: Turn, container: Container) -> list[Json]:
+    """Add the shown images to the container and return their citations.
+
+    Case B of recordings.md section 1: span 0/0, `filename == "<file_id>.png"`, before all other citations.
+    """
     citations = []
     for content in turn.images:
-        file_id = state.mint.new("cfile_")
-        containers.add_made(state, container, f"/mnt/data/{file_id}.png", content, file_id)
+        file_id = state.ids.new("cfile_")
+        containers.add_generated_file(state, container, f"/mnt/data/{file_id}.png", content, file_id)
         citations.append(_citation(container, file_id, f"{file_id}.png", 0, 0))
     return citations
 
 
-def _links(text: str, container: Container) -> list[Json]:
-    """Case A: the span is the `sandbox:` URL alone, in characters; only for files that exist in the container.
+def _link_citations(text: str, container: Container) -> list[Json]:
+    """Return the citations of the `sandbox:` links in a text to files that exist in the container.
 
-    Known paths are looked for, the longest first, so that spaces in a name and punctuation after a link do no harm.
+    Case A of recordings.md section 1: the span is the `sandbox:` URL alone, counted in characters. Known paths are
+    matched, the longest first, because a name may contain spaces and punctuation may follow a link.
     """
     ids = {file.wire["path"]: file.wire["id"] for file in container.files.values()}
-    paths = sorted(ids, key=len, reverse=True)
+    paths = sorted(ids, key=len, reverse=True)  # `/mnt/data/a.csv.gz` before `/mnt/data/a.csv`
     citations = []
     for link in re.finditer("sandbox:", text):
         path = next((path for path in paths if text.startswith(path, link.end())), None)
@@ -131,13 +135,13 @@ def _citation(container: Container, file_id: str, filename: str, start: int, end
 
 
 def _code_call(state: State, turn: Turn, container: Container) -> Json:
-    """Image before logs, images inline as `data:` URLs (Source: recordings.md section 2)."""
+    """Return the Code Interpreter call: images as `data:` URLs, then logs (Source: recordings.md section 2)."""
     outputs: list[Json] = [
         {"type": "image", "url": "data:image/png;base64," + base64.b64encode(image).decode()} for image in turn.images
     ]
     outputs += [] if turn.logs is None else [{"type": "logs", "logs": turn.logs}]
     return {
-        "id": state.mint.new("ci_"),
+        "id": state.ids.new("ci_"),
         "type": "code_interpreter_call",
         "status": "completed",
         "code": turn.code or "",
@@ -148,7 +152,7 @@ def _code_call(state: State, turn: Turn, container: Container) -> Json:
 
 def _message(state: State, text: str, annotations: list[Json], status: str) -> Json:
     return {
-        "id": state.mint.new("msg_"),
+        "id": state.ids.new("msg_"),
         "type": "message",
         # An incomplete response has an incomplete message (Source: MaxTokens.json).
         "status": "completed" if status == "completed" else "incomplete",
@@ -160,46 +164,50 @@ def _message(state: State, text: str, annotations: list[Json], status: str) -> J
 def _function_call(state: State, call: Mapping[str, Any]) -> Json:
     arguments = call.get("arguments", "{}")
     return {
-        "id": state.mint.new("fc_"),
+        "id": state.ids.new("fc_"),
         "type": "function_call",
         "status": "completed",
         "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments),
-        "call_id": call.get("call_id") or state.mint.new("call_"),
+        "call_id": call.get("call_id") or state.ids.new("call_"),
         "name": call["name"],
     }
 
 
-def furnish(state: State, turn: Turn, output: list[Json]) -> None:
-    """Make the containers and files that a recorded output cites, so that they can be downloaded.
+def create_cited_files(state: State, turn: Turn, output: list[Json]) -> None:
+    """Create the containers and files that a recorded output cites, so that they can be downloaded.
 
-    Bytes come from `turn.files` by name, for a shown image from the recorded `data:` URL, else from the name.
+    The bytes come from `turn.files` by name, or for a shown image from the recorded `data:` URL. Other files get sample
+    bytes.
     """
     inline = _inline_images(output)
     for item in output:
         if item.get("type") == "code_interpreter_call" and item.get("container_id"):
-            _ensure(state, item["container_id"])
-        for annotation in _annotations(item):
-            container = _ensure(state, annotation["container_id"])
+            _find_or_create_container(state, item["container_id"])
+        for annotation in _container_citations(item):
+            container = _find_or_create_container(state, annotation["container_id"])
             name, file_id = annotation["filename"], annotation["file_id"]
             if file_id in container.files:
                 continue
             is_shown = annotation["end_index"] == 0
             content = turn.files.get(name) or (inline.pop(0) if is_shown and inline else sample_bytes(name))
-            containers.add_made(state, container, f"/mnt/data/{name}", content, file_id)
+            containers.add_generated_file(state, container, f"/mnt/data/{name}", content, file_id)
 
 
-def _ensure(state: State, container_id: str) -> Container:
-    return state.containers.get(container_id) or containers.add(state, "recorded", container_id=container_id)
+def _find_or_create_container(state: State, container_id: str) -> Container:
+    return state.containers.get(container_id) or containers.add_container(state, "recorded", container_id=container_id)
 
 
-def _annotations(item: Json) -> list[Json]:
+def _container_citations(item: Json) -> list[Json]:
     parts = item.get("content") or [] if item.get("type") == "message" else []
-    found = [annotation for part in parts for annotation in part.get("annotations") or []]
-    return [annotation for annotation in found if annotation["type"] == "container_file_citation"]
+    annotations = [annotation for part in parts for annotation in part.get("annotations") or []]
+    return [annotation for annotation in annotations if annotation["type"] == "container_file_citation"]
 
 
 def _inline_images(output: list[Json]) -> list[bytes]:
     urls = [
-        out["url"] for item in output for out in item.get("outputs") or [] if str(out.get("url")).startswith("data:")
+        call_output["url"]
+        for item in output
+        for call_output in item.get("outputs") or []
+        if str(call_output.get("url")).startswith("data:")
     ]
     return [base64.b64decode(url.partition("base64,")[2]) for url in urls]

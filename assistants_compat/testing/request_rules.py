@@ -1,4 +1,4 @@
-"""What a request body must be: the schema first, then the rules that no schema says."""
+"""Checks request bodies: against the SDK's types, then against rules that no type states, then the OpenAPI file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .exchange import Refusal
 from .openapi_spec import Spec
-from .sdk_schema import problem, sdk_type
+from .sdk_schema import find_problem, sdk_type
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from .exchange import Request
     from .state import Json
 
-_RESPONSES = "openai.types.responses.response_create_params:ResponseCreateParams"
-# Route, where the SDK keeps its parameters (newest first), the component schema, the keys that must be there.
+_RESPONSE_PARAMS = "openai.types.responses.response_create_params:ResponseCreateParams"
+# By route: the SDK's parameter types (newest module first), the component schema, and the required keys.
 _BODIES: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
-    "POST /responses": ((f"{_RESPONSES}NonStreaming",), "CreateResponse", ()),
+    "POST /responses": ((f"{_RESPONSE_PARAMS}NonStreaming",), "CreateResponse", ()),
     "POST /conversations": (
         ("openai.types.conversations.conversation_create_params:ConversationCreateParams",),
         "CreateConversationBody",
@@ -29,7 +29,7 @@ _BODIES: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
         "UpdateConversationBody",
         (),
     ),
-    # The spec has no component for this one; the items are the same.
+    # The spec has no component for this body; its items are the same as those of a new conversation.
     "POST /conversations/{}/items": (
         ("openai.types.conversations.item_create_params:ItemCreateParams",),
         "CreateConversationBody",
@@ -81,40 +81,40 @@ _BODIES: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
     ),
 }
 # Source: platform.md section 3 (metadata, max_output_tokens); the spec's minima and maxima for the other two.
-_MOST_PAIRS, _LONGEST_KEY, _LONGEST_VALUE = 16, 64, 512
-_MOST_ITEMS = 20  # of a conversation, in one request
+_MAX_METADATA_PAIRS, _MAX_METADATA_KEY, _MAX_METADATA_VALUE = 16, 64, 512
+_MAX_CONVERSATION_ITEMS = 20  # in one request
 _RANGES = {"max_output_tokens": (16, None), "temperature": (0, 2), "top_p": (0, 1)}
-# Items that a model writes after it has reasoned.
+# Types of items that may follow a reasoning item.
 _FOLLOWS_REASONING = {"function_call", "code_interpreter_call", "file_search_call", "reasoning", "custom_tool_call"}
 
 
-class Rules:
-    """Checks JSON bodies route by route."""
+class RequestRules:
+    """Checks JSON bodies by route."""
 
     def __init__(self, spec: str | Path | None, *, background_refused: bool) -> None:
-        """Take the options of the stand-in that bear on bodies."""
+        """Take the options of the stand-in that affect bodies."""
         self._spec = None if spec is None else Spec(spec)
         self._background_refused = background_refused
 
     def check(self, name: str, request: Request) -> None:
-        """Refuse with 400 what the route does not allow."""
+        """Refuse a body that the route does not allow (400)."""
         if name not in _BODIES or request.headers.get("content-type", "").startswith("multipart/"):
             return
         body = request.json_object()
-        places, component, required = _BODIES[name]
+        sdk_types, component, required = _BODIES[name]
         if name == "POST /responses" and body.get("stream"):
-            places = (f"{_RESPONSES}Streaming",)
-        typed = sdk_type(*places)
-        found = None if typed is None else problem(body, typed)
-        if found is not None:
-            raise found.refusal()
+            sdk_types = (f"{_RESPONSE_PARAMS}Streaming",)
+        annotation = sdk_type(*sdk_types)
+        problem = None if annotation is None else find_problem(body, annotation)
+        if problem is not None:
+            raise problem.refusal()
         for key in required:
             _require(body, key)
         _check_metadata(body.get("metadata"))
         _check_items(body.get("items"))
         if name == "POST /responses":
             self._check_response(body)
-        # Last, because its texts are jsonschema's, not the service's.
+        # Last, because its texts come from jsonschema and not from the service.
         if self._spec is not None:
             self._spec.check(component, body)
 
@@ -138,7 +138,7 @@ def _require(body: Json, key: str) -> None:
 
 
 def _check_conversation(body: Json) -> None:
-    """One of the two (platform.md section 3)."""
+    """Refuse a body with both `conversation` and `previous_response_id` (platform.md section 3)."""
     if body.get("previous_response_id") is not None:
         message = (
             "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. "
@@ -148,61 +148,69 @@ def _check_conversation(body: Json) -> None:
 
 
 def _check_items(items: Any) -> None:
-    """At most twenty at a time (spec); the text is assumed on the pattern of the others."""
-    if isinstance(items, list) and len(items) > _MOST_ITEMS:
+    """Refuse more than twenty items (spec); the text is assumed and follows the pattern of the others."""
+    if isinstance(items, list) and len(items) > _MAX_CONVERSATION_ITEMS:
         message = (
-            f"Invalid 'items': array too long. Expected an array with maximum length {_MOST_ITEMS}, "
+            f"Invalid 'items': array too long. Expected an array with maximum length {_MAX_CONVERSATION_ITEMS}, "
             f"but got an array with length {len(items)} instead."
         )
         raise Refusal(400, message, param="items", code="array_above_max_length")
 
 
-def _check_range(value: float | None, key: str, least: float, most: float | None) -> None:
-    """Source: test_openai_responses_model_http_error.yaml for the text; its other forms follow the same pattern."""
+def _check_range(value: float | None, key: str, minimum: float, maximum: float | None) -> None:
+    """Refuse a number outside its range.
+
+    Source of the text: test_openai_responses_model_http_error.yaml; its other forms follow the same pattern.
+    """
     if value is None or not isinstance(value, (int, float)):
         return
     kind = "integer" if key == "max_output_tokens" else "decimal"
-    if value < least:
-        message = f"Invalid '{key}': {kind} below minimum value. Expected a value >= {least}, but got {value} instead."
+    if value < minimum:
+        message = (
+            f"Invalid '{key}': {kind} below minimum value. Expected a value >= {minimum}, but got {value} instead."
+        )
         raise Refusal(400, message, param=key, code=f"{kind}_below_min_value")
-    if most is not None and value > most:
-        message = f"Invalid '{key}': {kind} above maximum value. Expected a value <= {most}, but got {value} instead."
+    if maximum is not None and value > maximum:
+        message = (
+            f"Invalid '{key}': {kind} above maximum value. Expected a value <= {maximum}, but got {value} instead."
+        )
         raise Refusal(400, message, param=key, code=f"{kind}_above_max_value")
 
 
 def _check_metadata(metadata: Any) -> None:
     if not isinstance(metadata, dict):
         return
-    if len(metadata) > _MOST_PAIRS:
+    if len(metadata) > _MAX_METADATA_PAIRS:
         message = (
-            f"Invalid 'metadata': too many properties. Expected an object with at most {_MOST_PAIRS} properties, "
+            "Invalid 'metadata': too many properties. "
+            f"Expected an object with at most {_MAX_METADATA_PAIRS} properties, "
             f"but got an object with {len(metadata)} properties instead."
         )
         raise Refusal(400, message, param="metadata", code="object_above_max_properties")
     for key, value in metadata.items():
         if not isinstance(value, str):
-            found = problem(value, str, ("metadata", key))
-            raise found.refusal() if found else AssertionError
-        _check_length(key, _LONGEST_KEY, "metadata")
-        _check_length(value, _LONGEST_VALUE, f"metadata.{key}")
+            problem = find_problem(value, str, ("metadata", key))
+            raise problem.refusal() if problem else AssertionError  # `find_problem` always finds one here
+        _check_length(key, _MAX_METADATA_KEY, "metadata")
+        _check_length(value, _MAX_METADATA_VALUE, f"metadata.{key}")
 
 
-def _check_length(text: str, longest: int, name: str) -> None:
-    if len(text) > longest:
+def _check_length(text: str, max_length: int, name: str) -> None:
+    if len(text) > max_length:
         message = (
-            f"Invalid '{name}': string too long. Expected a string with maximum length {longest}, "
+            f"Invalid '{name}': string too long. Expected a string with maximum length {max_length}, "
             f"but got a string with length {len(text)} instead."
         )
         raise Refusal(400, message, param=name, code="string_above_max_length")
 
 
-def check_pairs(history: list[Json], given: list[Json]) -> None:
-    """Every function call is answered, every answer has its call, reasoning is followed by what it led to.
+def check_item_pairs(history: list[Json], input_items: list[Json]) -> None:
+    """Refuse a function call without output, an output without call, and reasoning without its following item.
 
-    Source: platform.md section 4 (first and third text); the second text is its well-known counterpart. `given` are the
-    items of this request alone, `history` those of the chain before it.
+    `input_items` are the items of this request alone, `history` those of the chain before it. Source: platform.md
+    section 4 (first and third text); the second text is the well-known counterpart of the first.
     """
-    items = history + given
+    items = history + input_items
     called = _call_ids(items, "function_call")
     answered = _call_ids(items, "function_call_output")
     for call_id in called - answered:
@@ -210,10 +218,10 @@ def check_pairs(history: list[Json], given: list[Json]) -> None:
     for call_id in answered - called:
         message = f"No tool call found for function call output with call_id {call_id}."
         raise Refusal(400, message, param="input")
-    for item, follower in zip(given, [*given, {}][1:], strict=True):
-        if item.get("type") == "reasoning" and not _follows_reasoning(follower):
-            identity = item.get("id")
-            message = f"Item '{identity}' of type 'reasoning' was provided without its required following item."
+    for item, next_item in zip(input_items, [*input_items, {}][1:], strict=True):
+        if item.get("type") == "reasoning" and not _follows_reasoning(next_item):
+            item_id = item.get("id")
+            message = f"Item '{item_id}' of type 'reasoning' was provided without its required following item."
             raise Refusal(400, message, param="input")
 
 

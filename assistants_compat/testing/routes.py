@@ -1,4 +1,4 @@
-"""Which room answers what; one line an endpoint."""
+"""Maps each request to its handler; one line for each endpoint."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from .exchange import Request
     from .state import State
 
-Room = Callable[..., Answer]
+Handler = Callable[..., Answer]
 
-_ROUTES: list[tuple[str, str, Room]] = [
+_ROUTES: list[tuple[str, str, Handler]] = [
     ("POST", "/responses", responses.create),
     ("GET", "/responses/{}", responses.retrieve),
     ("DELETE", "/responses/{}", responses.delete),
@@ -62,19 +62,21 @@ _ROUTES: list[tuple[str, str, Room]] = [
     ("GET", "/vector_stores/{}/file_batches/{}/files", vector_stores.list_batch_files),
     ("POST", "/vector_stores/{}/search", vector_stores.search),
 ]
-_COMPILED = [(method, re.compile(pattern.replace("{}", "([^/]+)")), pattern, room) for method, pattern, room in _ROUTES]
+_COMPILED_ROUTES = [
+    (method, re.compile(pattern.replace("{}", "([^/]+)")), pattern, handler) for method, pattern, handler in _ROUTES
+]
 
 
 def route(request: Request) -> tuple[str, Callable[[State], Answer]]:
-    """The route's pattern and what carries the request out; everything else is 404."""
-    for method, path, pattern, room in _COMPILED:
+    """Return the route's pattern and a function that answers the request, or refuse an unknown route (404)."""
+    for method, path, pattern, handler in _COMPILED_ROUTES:
         if method == request.method and (match := path.fullmatch(request.path)):
-            return f"{method} {pattern}", partial(_carry_out, room, request, match.groups())
+            return f"{method} {pattern}", partial(_call_handler, handler, request, match.groups())
     if re.match(r"/(assistants|threads)(/|$)", request.path):
-        # The sunset. Source: platform.md section 1 for the status; the body is unknown (section 14).
+        # The Assistants API was shut down. Source: platform.md section 1 (status); the body is unknown (section 14).
         raise Refusal(404, "Not found.")
     raise Refusal(404, f"Invalid URL ({request.method} {request.full_path.partition('?')[0]})")
 
 
-def _carry_out(room: Room, request: Request, ids: tuple[str, ...], state: State) -> Answer:
-    return room(state, request, *ids)
+def _call_handler(handler: Handler, request: Request, ids: tuple[str, ...], state: State) -> Answer:
+    return handler(state, request, *ids)

@@ -1,4 +1,4 @@
-"""Bytes for files that a recorded answer cites: no recording holds them, so they are made from the name alone."""
+"""Sample bytes for files that a recorded response cites; recordings do not contain them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import zlib
 
 
 def sample_bytes(name: str) -> bytes:
-    """The same name gives the same bytes: a valid PNG for `.png`, rows for `.csv`, else one line of text."""
+    """Return bytes that depend only on the name: a valid PNG for `.png`, rows for `.csv`, else one line of text."""
     if name.endswith(".png"):
         return _png(hashlib.sha256(name.encode()).digest()[:3])
     if name.endswith(".csv"):
@@ -17,7 +17,7 @@ def sample_bytes(name: str) -> bytes:
 
 
 def _png(colour: bytes) -> bytes:
-    """One pixel in one colour (Source: the PNG specification, chunks IHDR, IDAT, IEND)."""
+    """Return a PNG of one pixel (Source: the PNG specification, chunks IHDR, IDAT, IEND)."""
     header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" + colour)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)

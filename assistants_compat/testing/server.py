@@ -1,6 +1,6 @@
-"""The HTTP side: HTTP/1.1 with keep-alive on loopback, bodies with a length or in chunks, and the faults.
+"""The HTTP server: HTTP/1.1 with keep-alive on loopback, bodies with a length or in chunks, and faults.
 
-Only this module touches sockets. It knows nothing of the API beyond the two bases that it serves.
+Only this module uses sockets. It knows nothing about the API except the base paths that it serves.
 """
 
 from __future__ import annotations
@@ -22,72 +22,73 @@ if TYPE_CHECKING:
 _HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 _FAULT_TEXT = "The server had an error while processing your request. Sorry about that!"
 _OK = 200
-# Azure's dated routes (`/openai/files?api-version=...`) live on for files and vector stores.
+# Azure still serves dated routes (`/openai/files?api-version=...`) for files and vector stores.
 _BASE = re.compile(r"^(/openai/v1|/openai(?=/(files|vector_stores)(/|$))|/v1)(?=/|$)")
 
 
 class Application(Protocol):
-    """What the server needs of the stand-in."""
+    """What the server calls on the stand-in."""
 
     def fault_for(self, request: Request) -> Fault | None:
-        """Record the request and take the fault that is meant for it."""
+        """Record the request and return its fault, or None."""
 
     def answer(self, request: Request) -> Answer:
-        """Carry the request out."""
+        """Answer the request."""
 
-    def signed(self, answer: Answer) -> Answer:
-        """Add the headers that every answer carries."""
+    def with_service_headers(self, answer: Answer) -> Answer:
+        """Add the headers that every answer of the service has."""
 
     def now(self) -> float:
-        """The time for the `date` header."""
+        """Return the time for the `date` header."""
 
-    def rest(self, seconds: float) -> bool:
-        """Wait; False when the stand-in has ended meanwhile."""
+    def wait(self, seconds: float) -> bool:
+        """Wait; return False if the stand-in has stopped meanwhile."""
 
 
 class Server(ThreadingHTTPServer):
-    """One thread a connection; closing it ends the open connections too."""
+    """Serves each connection in a thread of its own, and closes open connections when it stops."""
 
     daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
+    block_on_close = False  # `stop` does not wait for a thread that stalls for a fault
+    request_queue_size = 128  # the default of 5 is too small for tests with many clients at once
 
     def __init__(self, application: Application) -> None:
         """Bind a free port of the loopback interface."""
         self.application = application
-        self._open: set[socket.socket] = set()
-        self._open_lock = threading.Lock()
+        self._connections: set[socket.socket] = set()
+        self._connections_lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
-        """Remember the connection."""
-        with self._open_lock:
-            self._open.add(request)
+        """Remember the connection and serve it."""
+        with self._connections_lock:
+            self._connections.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
-        """Forget it again."""
-        with self._open_lock:
-            self._open.discard(request)
+        """Forget the connection and close it."""
+        with self._connections_lock:
+            self._connections.discard(request)
         super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that go away are normal here: nothing is printed."""
+        """Print nothing: clients that disconnect are normal in tests."""
 
-    def end(self) -> None:
-        """Stop listening and close every connection, kept-alive ones as well."""
+    def stop(self) -> None:
+        """Stop listening and close every connection, including idle keep-alive ones."""
         self.shutdown()
         self.server_close()
-        with self._open_lock:
-            for each in self._open:
+        with self._connections_lock:
+            for connection in self._connections:
+                # A shutdown wakes the thread that reads from the connection; a close would not.
                 with contextlib.suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
+                    connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    wbufsize = -1
+    wbufsize = -1  # buffered, so that headers and body leave in one write
     server: Server
 
     def _serve(self) -> None:
@@ -97,24 +98,24 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is None:
             self._send(application.answer(request))
             return
-        if not application.rest(fault.stall) or fault.drop:
+        if not application.wait(fault.stall) or fault.drop:
             self.close_connection = True
         elif fault.html or fault.status is not None:
-            self._send(application.signed(_from_fault(fault)))
+            self._send(application.with_service_headers(_answer_from_fault(fault)))
         else:
             self._send(application.answer(request), truncate=fault.truncate)
 
     do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _serve  # noqa: N815 - the names of http.server
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as named in http.server
-        """Say nothing: `requests` is the log."""
+        """Log nothing: `StandIn.requests` is the log."""
 
     def version_string(self) -> str:
-        """Say who answers: a recording made here must not look like the service."""
+        """Return the `server` header, which keeps a recording made here from looking like the service."""
         return "assistants-compat-stand-in"
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """The stand-in's own time."""
+        """Return the `date` header from the stand-in's own clock."""
         return super().date_time_string(int(self.server.application.now() if timestamp is None else timestamp))
 
     def _request(self) -> Request:
@@ -131,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
         while size := int(self.rfile.readline().partition(b";")[0], 16):
             pieces.append(self.rfile.read(size))
             self.rfile.readline()
-        while self.rfile.readline().strip():
+        while self.rfile.readline().strip():  # trailers, up to the empty line
             pass
         return b"".join(pieces)
 
@@ -153,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         chunks = list(answer.chunks or ()) if truncate else answer.chunks or ()
         if isinstance(chunks, list):
-            chunks = _half(chunks)
+            chunks = _first_half(chunks)
         for chunk in chunks:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
             self.wfile.flush()
@@ -162,13 +163,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = self.close_connection or truncate
 
 
-def _half(chunks: list[bytes]) -> list[bytes]:
-    """The first half of a stream; its last event is cut in the middle."""
-    kept = chunks[: max(1, len(chunks) // 2)]
-    return [*kept[:-1], kept[-1][: len(kept[-1]) // 2]]
+def _first_half(chunks: list[bytes]) -> list[bytes]:
+    """Return the first half of a stream, with its last event cut in the middle."""
+    half = chunks[: max(1, len(chunks) // 2)]
+    return [*half[:-1], half[-1][: len(half[-1]) // 2]]
 
 
-def _from_fault(fault: Fault) -> Answer:
+def _answer_from_fault(fault: Fault) -> Answer:
     headers = {name.lower(): value for name, value in fault.headers.items()}
     if fault.html:
         return Answer(fault.status or 502, _HTML, {"content-type": "text/html", **headers})

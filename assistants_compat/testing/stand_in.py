@@ -1,4 +1,4 @@
-"""The handle that a test holds: start, script, break, inspect and end the stand-in."""
+"""`StandIn`, the object that a test uses to start, script, disturb, inspect and stop the stand-in server."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from . import files
-from .authentication import Access
+from .authentication import KeyCheck
 from .exchange import Answer, Refusal, ScriptError
-from .ids import Mint
-from .request_rules import Rules
+from .ids import IdGenerator
+from .request_rules import RequestRules
 from .routes import route
 from .server import Server
 from .state import Container, Conversation, State, StoredFile, StoredResponse, VectorStore
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A request as it arrived: `path` without its base, header names in lower case, `json` None if it was not JSON."""
+    """A request as it arrived.
+
+    `path` is without its base, header names are in lower case, and `json` is None if the body is not JSON.
+    """
 
     method: str
     path: str
@@ -41,15 +44,25 @@ class Recorded:
 
 
 class StandIn:
-    """A Responses service on loopback that says what it is told to say.
+    """A stand-in for the Responses API on loopback that answers as the test has scripted it.
 
-    `spec` is the path of an openapi.json: request bodies are then also validated by jsonschema against it. `keys` are
-    the API keys that are accepted (default: any). `seed` makes ids repeat. `background_refused` makes it a server
-    without background mode.
+    - `spec`: the path of an openapi.json; jsonschema then validates request bodies against it, too.
+    - `keys`: the API keys that are accepted (default: any key).
+    - `seed`: the same seed gives the same ids in every test run.
+    - `background_refused`: refuse background responses, as servers without them do.
 
-    Bodies are checked against the parameter types of the installed SDK: openai 1.40 has none for Responses, so that
-    there only `spec` checks them, and 1.x knows fewer keys and values than the service. It may do only what a recording
-    or the OpenAPI description shows; where neither says, the code names its assumption.
+    It checks request bodies against the parameter types of the installed SDK. openai 1.40 has no types for Responses,
+    so there only `spec` checks them. Later 1.x versions know fewer keys and values than the service.
+
+    The stand-in does only what a recording or the OpenAPI description shows. Where neither does, the code names its
+    assumption.
+
+    Example::
+
+        with StandIn() as upstream:
+            upstream.script(Turn(text="Hello."))
+            client = openai.OpenAI(base_url=upstream.base_url, api_key="any")
+            assistants_compat.wrap(client)
     """
 
     def __init__(
@@ -60,29 +73,30 @@ class StandIn:
         seed: int | None = None,
         background_refused: bool = False,
     ) -> None:
-        """Prepare; nothing listens before `start`."""
+        """Prepare the stand-in; it listens after `start`."""
         self.requests: list[Recorded] = []
-        self._state = State(Mint(seed))
-        self._rules = Rules(spec, background_refused=background_refused)
-        self._access = Access(keys)
+        self._state = State(IdGenerator(seed))
+        self._rules = RequestRules(spec, background_refused=background_refused)
+        self._key_check = KeyCheck(keys)
         self._faults: list[Fault] = []
         self._is_seeded = seed is not None
-        self._ended = threading.Event()
+        self._stopped = threading.Event()
         self._server: Server | None = None
 
     def start(self) -> Self:
-        """Listen on a free port, in a daemon thread."""
+        """Listen on a free port in a daemon thread, and return the stand-in."""
         self._server = Server(self)
-        self._ended.clear()
+        self._stopped.clear()
+        # It checks for `close` every 20 ms, so that a test does not wait for half a second (the default).
         threading.Thread(target=self._server.serve_forever, args=(0.02,), name="stand-in", daemon=True).start()
         return self
 
     def close(self) -> None:
-        """Stop and close every connection; closing twice is allowed."""
+        """Stop and close every connection; a second call does nothing."""
         server, self._server = self._server, None
-        self._ended.set()
+        self._stopped.set()
         if server is not None:
-            server.end()
+            server.stop()
 
     def __enter__(self) -> Self:
         """Start."""
@@ -99,7 +113,7 @@ class StandIn:
 
     @property
     def azure_endpoint(self) -> str:
-        """The origin, as Azure clients want it; `/openai/v1/...` below it takes `api-key` or a bearer token."""
+        """The endpoint for Azure clients; its `/openai/v1/...` accepts the header `api-key` or a bearer token."""
         if self._server is None:
             message = "The stand-in is not running: use it as a context manager or call start()."
             raise RuntimeError(message)
@@ -107,41 +121,41 @@ class StandIn:
 
     @property
     def base_url(self) -> str:
-        """The base for OpenAI clients."""
+        """The base URL for OpenAI clients."""
         return f"{self.azure_endpoint}/v1"
 
     def script(self, *turns: Turn) -> None:
-        """Add turns; each `POST /responses` takes one. Without any left, the user's last text is echoed."""
+        """Add turns; each `POST /responses` uses one, and echoes the user's last text if none is left."""
         with self._state.lock:
             self._state.turns.extend(turns)
 
     def fault(self, fault: Fault) -> None:
-        """Add a fault for the next requests that it fits."""
+        """Add a fault for the next requests that match it."""
         with self._state.lock:
             self._faults.append(fault)
 
     def put_file(self, filename: str, content: bytes, purpose: str = "assistants_output") -> str:
-        """Put a file into the Files API that no upload can make, and return its id."""
+        """Add a file with a purpose that no upload can have, and return its id."""
         with self._state.lock:
             return str(files.add(self._state, filename, content, purpose).wire["id"])
 
     def advance(self, seconds: float) -> None:
-        """Let time pass: containers expire."""
+        """Move the clock forward, for example to let containers expire."""
         with self._state.lock:
             self._state.offset += seconds
 
     @property
     def keys(self) -> frozenset[str] | None:
-        """The keys and tokens that are accepted, or None for any; changed, it counts from the next request on."""
-        return self._access.keys
+        """The accepted keys and tokens, or None for any; a change applies from the next request on."""
+        return self._key_check.keys
 
     @keys.setter
     def keys(self, keys: Collection[str] | None) -> None:
-        self._access = Access(keys)
+        self._key_check = KeyCheck(keys)
 
     @property
     def clock(self) -> Callable[[], float]:
-        """Seconds since 1970, `time.time` by default; `advance` adds to it."""
+        """A function that returns seconds since 1970, `time.time` by default; `advance` adds to its result."""
         return self._state.clock
 
     @clock.setter
@@ -150,7 +164,7 @@ class StandIn:
 
     @property
     def files(self) -> dict[str, StoredFile]:
-        """The Files API's files by id."""
+        """Files of the Files API by id."""
         return self._state.files
 
     @property
@@ -173,62 +187,68 @@ class StandIn:
         """Responses by id."""
         return self._state.responses
 
-    # What the server calls.
+    # The server calls the methods below.
 
     def fault_for(self, request: Request) -> Fault | None:
-        """Record the request; take the first fault that fits it."""
+        """Record the request and return the first fault that matches it, or None."""
         with self._state.lock:
-            self.requests.append(_recorded(request))
+            self.requests.append(_record_request(request))
             for index, fault in enumerate(self._faults):
                 if fault.fits(request.method, request.path):
-                    left = replace(fault, times=fault.times - 1)
-                    self._faults[index : index + 1] = [left] if left.times > 0 else []
+                    remaining = replace(fault, times=fault.times - 1)
+                    self._faults[index : index + 1] = [remaining] if remaining.times > 0 else []
                     return fault
         return None
 
     def answer(self, request: Request) -> Answer:
-        """Carry the request out under the lock."""
-        began = time.monotonic()
+        """Answer the request; one request at a time has the lock."""
+        started_at = time.monotonic()
         with self._state.lock:
-            answer = self._carry_out(request)
-        return self.signed(answer, int((time.monotonic() - began) * 1000))
+            answer = self._handle(request)
+        return self.with_service_headers(answer, int((time.monotonic() - started_at) * 1000))
 
-    def signed(self, answer: Answer, milliseconds: int = 0) -> Answer:
-        """The headers that every answer of the service carries (Source: platform.md section 12)."""
+    def with_service_headers(self, answer: Answer, milliseconds: int = 0) -> Answer:
+        """Add the headers that every answer of the service has (Source: platform.md section 12)."""
         headers = {
             "openai-processing-ms": str(0 if self._is_seeded else milliseconds),
             "openai-version": "2020-10-01",
-            "x-request-id": self._state.mint.new("req_"),
+            "x-request-id": self._state.ids.new("req_"),
         }
         return replace(answer, headers={**headers, **answer.headers})
 
     def now(self) -> float:
-        """The stand-in's time, which its `date` header tells too."""
+        """Return the stand-in's time, which is also in its `date` header."""
         return self._state.now()
 
-    def rest(self, seconds: float) -> bool:
-        """Wait, at most until the stand-in ends; False when it has ended."""
-        return not self._ended.wait(seconds)
+    def wait(self, seconds: float) -> bool:
+        """Wait, at most until the stand-in stops; return False if it has stopped."""
+        return not self._stopped.wait(seconds)
 
-    def _carry_out(self, request: Request) -> Answer:
+    def _handle(self, request: Request) -> Answer:
         try:
-            self._access.check(request)
-            name, carry_out = route(request)
-            self._rules.check(name, request)
-            return carry_out(self._state)
+            self._key_check.check(request)
+            pattern, handler = route(request)
+            self._rules.check(pattern, request)
+            return handler(self._state)
         except Refusal as refusal:
             return refusal.answer()
-        except Exception as defect:  # noqa: BLE001 - a defect of the stand-in must be read where it happened
+        except Exception as defect:  # noqa: BLE001 - a bug in the stand-in must be visible in the test that met it
             return ScriptError(f"The stand-in failed: {defect!r}").answer()
 
 
-def _recorded(request: Request) -> Recorded:
+def _record_request(request: Request) -> Recorded:
     return Recorded(
-        request.method, request.path, request.full_path, request.query, request.headers, _json(request), request.body
+        request.method,
+        request.path,
+        request.full_path,
+        request.query,
+        request.headers,
+        _json_body(request),
+        request.body,
     )
 
 
-def _json(request: Request) -> Any:
+def _json_body(request: Request) -> Any:
     try:
         return request.json_object() if request.body else None
     except Refusal:

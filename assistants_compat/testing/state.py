@@ -1,4 +1,4 @@
-"""Everything that the stand-in remembers, as plain values. `wire` is always the object as it is served."""
+"""Everything that the stand-in remembers, as plain values. `wire` is always the object as the API serves it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .ids import Mint
+    from .ids import IdGenerator
     from .turns import Turn
 
 Json = dict[str, Any]
@@ -52,9 +52,11 @@ class VectorStore:
 
 @dataclass(slots=True)
 class StoredResponse:
-    """A response: its last form, what it read and said, and how far it is.
+    """A response: its `final` object, its input, its stream and its progress.
 
-    `context` is the whole conversation up to and including its output; `input_items` the same without its output.
+    - `input_items`: all items that the model read, including those of earlier turns; `context` adds its output.
+    - `polls_left`: how many more polls of a background response return `in_progress`.
+    - `reachable`: whether the response can be retrieved by its id.
     """
 
     final: Json
@@ -77,9 +79,9 @@ class Conversation:
 
 @dataclass(slots=True)
 class State:
-    """The whole memory; `lock` is held while a request is carried out."""
+    """All state of a stand-in; a request holds `lock` until it is answered."""
 
-    mint: Mint
+    ids: IdGenerator
     clock: Callable[[], float] = time.time
     offset: float = 0.0
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -91,5 +93,5 @@ class State:
     conversations: dict[str, Conversation] = field(default_factory=dict)
 
     def now(self) -> int:
-        """The time in whole seconds, as every `created_at` is."""
+        """Return the time in whole seconds, like every `created_at`."""
         return int(self.clock() + self.offset)

@@ -1,4 +1,4 @@
-"""The script: what the stand-in's model says (Turn) and how its server misbehaves (Fault). Plain values only."""
+"""The script of a test: what the model answers (Turn) and how the server fails (Fault). Plain values only."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ Status = Literal["completed", "failed", "incomplete", "cancelled"]
 class Turn:
     """One scripted answer to one `POST /responses`.
 
-    Written by hand: `text` (with `sandbox:/mnt/data/NAME` links where it offers a file), `files` that the model leaves
-    in the container, `images` that it shows, `code` and `logs` of the Code Interpreter call, `function_calls` as
-    `{"name", "arguments"[, "call_id"]}`, or `output`, raw output items: missing item ids are minted, missing container
-    and file ids of Code Interpreter calls and citations are filled in by file name.
+    For an answer written by hand:
 
-    Recorded: `response`, a whole response body that keeps its own ids, or `events`, its stream. Containers and files
-    that it cites exist from then on; `files` may give their bytes by name.
+    - `text`: the message. A link `sandbox:/mnt/data/NAME` to one of `files` gets a citation.
+    - `files`: the files that the model generates in the container, by name; `images` are those that it shows.
+    - `code` and `logs`: the input and the output of the Code Interpreter call.
+    - `function_calls`: calls as `{"name", "arguments"[, "call_id"]}`.
+    - `output`: raw output items, instead of the above. Missing item ids are generated. Missing container and file ids
+      of Code Interpreter calls and citations are filled in by file name.
+    - `status`, `error`, `incomplete_details` and `usage`: how the response ended.
 
-    `polls` is the number of looks that a background response answers with `in_progress`; `pace` the seconds between
-    two events of a stream. Citations are made as recordings.md section 1 describes them.
+    For a recorded answer: `response`, a whole response body that keeps its ids, or `events`, its stream. The containers
+    and files that it cites exist afterwards; `files` may have their bytes by name.
+
+    For either: `polls` is how many polls of a background response return `in_progress`, and `pace` the seconds between
+    two events of a stream. Citations follow recordings.md section 1.
     """
 
     text: str | None = None
@@ -57,12 +62,16 @@ class Turn:
 
 @dataclass(frozen=True)
 class Fault:
-    """A misbehaviour of the server for the next `times` requests whose `METHOD /path` fits `match`.
+    """A failure of the server for the next `times` requests whose `METHOD /path` matches `match`.
 
-    `match` is a shell pattern over the path without its base: `POST /responses`, `GET /containers/*/content`, `*`.
-    `stall` waits first. Then `drop` closes the socket without an answer (the request is not carried out), `status`
-    answers with `body` (JSON, text or bytes) and `headers`, `html` answers with a gateway's HTML page, and `truncate`
-    carries the request out but sends half of the answer and closes. With `stall` alone the true answer follows.
+    `match` is a shell pattern for the method and the path without its base: `POST /responses`,
+    `GET /containers/*/content`, `*`.
+
+    - `stall`: seconds to wait first; if nothing else is set, the normal answer follows.
+    - `drop`: close the connection without an answer; the request has no effect.
+    - `status`: answer with this status, `body` (JSON, text or bytes) and `headers`.
+    - `html`: answer with the HTML page of a gateway.
+    - `truncate`: process the request, but send only half of the answer and close the connection.
     """
 
     match: str = "*"
@@ -76,5 +85,5 @@ class Fault:
     html: bool = False
 
     def fits(self, method: str, path: str) -> bool:
-        """Whether this fault is meant for the request."""
+        """Whether this fault applies to a request."""
         return fnmatchcase(f"{method} {path}", self.match)

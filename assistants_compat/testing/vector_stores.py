@@ -1,8 +1,8 @@
-"""Vector stores, their files and batches, and a search by shared words.
+"""The Vector Stores API: stores, their files and batches, and a search by shared words.
 
 Source: CanCreateGetAndDeleteVectorStores.json (store objects), test_openai_responses_model_file_search_tool.yaml (file
-objects, `in_progress` in the answer that adds them), the spec for batches, search and contents. A file is indexed by
-the time of the next look. The text of the 404 is recorded nowhere.
+objects, `in_progress` in the answer that adds them), the spec for batches, search and contents. A file is indexed when
+the next request reads its store. No recording has the text of the 404.
 """
 
 from __future__ import annotations
@@ -20,73 +20,74 @@ if TYPE_CHECKING:
     from .state import Json, State
 
 _DAY = 86_400
+# The keys of `file_counts`, in their order.
 _STATUSES = ("in_progress", "completed", "failed", "cancelled")
 # Source: test_openai_responses_model_file_search_tool.yaml; spec: `auto` means these sizes.
 _CHUNKING = {"type": "static", "static": {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}}
 
 
-def find(state: State, store_id: str) -> VectorStore:
-    """The store, with everything that it was given since the last look indexed."""
-    store = _stored(state, store_id)
+def find_indexed(state: State, store_id: str) -> VectorStore:
+    """Return a store after all its new files are indexed."""
+    store = _find_store(state, store_id)
     for file in store.files.values():
         if file["status"] == "in_progress":
             file["status"] = "completed"
             file["usage_bytes"] = len(state.files[file["id"]].content) if file["id"] in state.files else 0
-    _count(state, store)
+    _update_counts(state, store)
     return store
 
 
-def _stored(state: State, store_id: str) -> VectorStore:
+def _find_store(state: State, store_id: str) -> VectorStore:
     if store_id not in state.vector_stores:
         raise Refusal(404, f"Vector store with id '{store_id}' not found.")
     return state.vector_stores[store_id]
 
 
-def _count(state: State, store: VectorStore) -> None:
+def _update_counts(state: State, store: VectorStore) -> None:
     wire = store.wire
-    wire["file_counts"] = _counts(list(store.files.values()))
+    wire["file_counts"] = _file_counts(list(store.files.values()))
     wire["usage_bytes"] = sum(file["usage_bytes"] for file in store.files.values())
-    is_over = wire["expires_at"] is not None and state.now() > wire["expires_at"]
-    working = "in_progress" if wire["file_counts"]["in_progress"] else "completed"
-    wire["status"] = "expired" if is_over else working
+    is_expired = wire["expires_at"] is not None and state.now() > wire["expires_at"]
+    indexing_status = "in_progress" if wire["file_counts"]["in_progress"] else "completed"
+    wire["status"] = "expired" if is_expired else indexing_status
 
 
-def _counts(held: list[Json]) -> Json:
-    counts: Json = {status: sum(file["status"] == status for file in held) for status in _STATUSES}
-    return {**counts, "total": len(held)}
+def _file_counts(store_files: list[Json]) -> Json:
+    counts: Json = {status: sum(file["status"] == status for file in store_files) for status in _STATUSES}
+    return {**counts, "total": len(store_files)}
 
 
 def create(state: State, request: Request) -> Answer:
-    """A new store; with files it is `in_progress` in this answer."""
+    """Create a store; with files it is `in_progress` in this answer."""
     body = request.json_object()
     now = state.now()
     wire: Json = {
-        "id": state.mint.new("vs_"),
+        "id": state.ids.new("vs_"),
         "object": "vector_store",
         "created_at": now,
         "name": body.get("name"),
         "description": body.get("description"),
         "usage_bytes": 0,
-        "file_counts": _counts([]),
+        "file_counts": _file_counts([]),
         "status": "completed",
         "expires_after": body.get("expires_after"),
-        "expires_at": _expiry(now, body.get("expires_after")),
+        "expires_at": _expires_at(now, body.get("expires_after")),
         "last_active_at": now,
         "metadata": body.get("metadata") or {},
     }
     store = VectorStore(wire)
     for file_id in body.get("file_ids") or []:
-        _add(state, store, {**body, "file_id": file_id})
-    _count(state, store)
+        _add_file(state, store, {**body, "file_id": file_id})
+    _update_counts(state, store)
     state.vector_stores[wire["id"]] = store
-    return Answer.of_json(wire)
+    return Answer.with_json(wire)
 
 
-def _expiry(now: int, expires_after: Json | None) -> int | None:
+def _expires_at(now: int, expires_after: Json | None) -> int | None:
     return None if expires_after is None else now + int(expires_after["days"]) * _DAY
 
 
-def _add(state: State, store: VectorStore, body: Json) -> Json:
+def _add_file(state: State, store: VectorStore, body: Json) -> Json:
     files.find(state, body["file_id"])
     chunking = body.get("chunking_strategy")
     wire: Json = {
@@ -106,78 +107,78 @@ def _add(state: State, store: VectorStore, body: Json) -> Json:
 
 
 def list_stores(state: State, request: Request) -> Answer:
-    """Newest first."""
-    return page(request, [find(state, store_id).wire for store_id in state.vector_stores])
+    """List stores, newest first."""
+    return page(request, [find_indexed(state, store_id).wire for store_id in state.vector_stores])
 
 
 def retrieve(state: State, _request: Request, store_id: str) -> Answer:
-    """The store."""
-    return Answer.of_json(find(state, store_id).wire)
+    """Return a store."""
+    return Answer.with_json(find_indexed(state, store_id).wire)
 
 
 def update(state: State, request: Request, store_id: str) -> Answer:
-    """`name`, `metadata`, `expires_after`; what is not given stays."""
-    wire = find(state, store_id).wire
+    """Update `name`, `metadata` and `expires_after`; keys that the request lacks do not change."""
+    wire = find_indexed(state, store_id).wire
     wire.update({key: value for key, value in request.json_object().items() if key in wire})
-    wire["expires_at"] = _expiry(wire["last_active_at"], wire["expires_after"])
-    return Answer.of_json(wire)
+    wire["expires_at"] = _expires_at(wire["last_active_at"], wire["expires_after"])
+    return Answer.with_json(wire)
 
 
 def delete(state: State, _request: Request, store_id: str) -> Answer:
-    """`{id, object, deleted}`; the files themselves stay."""
-    _stored(state, store_id)
+    """Delete a store: `{id, object, deleted}`; its files remain in the Files API."""
+    _find_store(state, store_id)
     del state.vector_stores[store_id]
-    return Answer.of_json({"id": store_id, "object": "vector_store.deleted", "deleted": True})
+    return Answer.with_json({"id": store_id, "object": "vector_store.deleted", "deleted": True})
 
 
 def create_file(state: State, request: Request, store_id: str) -> Answer:
-    """Add one file."""
-    return Answer.of_json(_add(state, _stored(state, store_id), request.json_object()))
+    """Add one file to a store."""
+    return Answer.with_json(_add_file(state, _find_store(state, store_id), request.json_object()))
 
 
 def list_files(state: State, request: Request, store_id: str) -> Answer:
-    """Newest first, also by status (`filter`)."""
-    return page(request, _with_status(request, list(find(state, store_id).files.values())))
+    """List the files of a store, newest first, optionally by status (`filter`)."""
+    return page(request, _with_status(request, list(find_indexed(state, store_id).files.values())))
 
 
-def _with_status(request: Request, held: list[Json]) -> list[Json]:
+def _with_status(request: Request, store_files: list[Json]) -> list[Json]:
     status = request.value("filter")
-    return [file for file in held if status in {None, file["status"]}]
+    return [file for file in store_files if status in {None, file["status"]}]
 
 
-def _file(state: State, store_id: str, file_id: str) -> Json:
-    held = find(state, store_id).files
-    if file_id not in held:
+def _find_file(state: State, store_id: str, file_id: str) -> Json:
+    store_files = find_indexed(state, store_id).files
+    if file_id not in store_files:
         raise Refusal(404, f"No file found with id '{file_id}' in vector store '{store_id}'.")
-    return held[file_id]
+    return store_files[file_id]
 
 
 def retrieve_file(state: State, _request: Request, store_id: str, file_id: str) -> Answer:
-    """The file in the store."""
-    return Answer.of_json(_file(state, store_id, file_id))
+    """Return a file of a store."""
+    return Answer.with_json(_find_file(state, store_id, file_id))
 
 
 def update_file(state: State, request: Request, store_id: str, file_id: str) -> Answer:
-    """Replace its attributes."""
-    wire = _file(state, store_id, file_id)
+    """Replace the attributes of a file."""
+    wire = _find_file(state, store_id, file_id)
     wire["attributes"] = request.json_object().get("attributes") or {}
-    return Answer.of_json(wire)
+    return Answer.with_json(wire)
 
 
 def delete_file(state: State, _request: Request, store_id: str, file_id: str) -> Answer:
-    """Take it out of the store; the file itself stays."""
-    _file(state, store_id, file_id)
+    """Remove a file from a store; it remains in the Files API."""
+    _find_file(state, store_id, file_id)
     del state.vector_stores[store_id].files[file_id]
-    return Answer.of_json({"id": file_id, "object": "vector_store.file.deleted", "deleted": True})
+    return Answer.with_json({"id": file_id, "object": "vector_store.file.deleted", "deleted": True})
 
 
 def file_content(state: State, _request: Request, store_id: str, file_id: str) -> Answer:
-    """What was read from it, as one chunk (Source: spec, VectorStoreFileContentResponse)."""
-    _file(state, store_id, file_id)
-    return Answer.of_json(
+    """Return the text of a file as one chunk (Source: spec, VectorStoreFileContentResponse)."""
+    _find_file(state, store_id, file_id)
+    return Answer.with_json(
         {
             "object": "vector_store.file_content.page",
-            "data": [{"type": "text", "text": _text(state, file_id)}],
+            "data": [{"type": "text", "text": _file_text(state, file_id)}],
             "has_more": False,
             "next_page": None,
         },
@@ -185,24 +186,25 @@ def file_content(state: State, _request: Request, store_id: str, file_id: str) -
 
 
 def create_batch(state: State, request: Request, store_id: str) -> Answer:
-    """Add several files, given as `file_ids` or as `files` with their own attributes."""
-    store, body = _stored(state, store_id), request.json_object()
-    shared = {key: value for key, value in body.items() if key not in {"file_ids", "files"}}
-    wanted = body.get("files") or [{**shared, "file_id": file_id} for file_id in body.get("file_ids") or []]
-    added = [_add(state, store, each) for each in wanted]
+    """Add several files from `file_ids`, or from `files` with attributes of their own."""
+    store, body = _find_store(state, store_id), request.json_object()
+    shared_keys = {key: value for key, value in body.items() if key not in {"file_ids", "files"}}
+    entries = body.get("files") or [{**shared_keys, "file_id": file_id} for file_id in body.get("file_ids") or []]
+    added = [_add_file(state, store, entry) for entry in entries]
     batch: Json = {
-        "id": state.mint.new("vsfb_"),
+        "id": state.ids.new("vsfb_"),
         "object": "vector_store.files_batch",
         "created_at": state.now(),
         "vector_store_id": store_id,
         "status": "in_progress",
-        "file_counts": _counts(added),
+        "file_counts": _file_counts(added),
     }
+    # `ids` is ours and is removed again before the batch is served.
     store.batches[batch["id"]] = {**batch, "ids": [file["id"] for file in added]}
-    return Answer.of_json(batch)
+    return Answer.with_json(batch)
 
 
-def _batch(store: VectorStore, batch_id: str) -> Json:
+def _find_batch(store: VectorStore, batch_id: str) -> Json:
     if batch_id not in store.batches:
         raise Refusal(404, f"No batch found with id '{batch_id}'.")
     return store.batches[batch_id]
@@ -212,55 +214,55 @@ def _batch_files(store: VectorStore, batch: Json) -> list[Json]:
     return [store.files[file_id] for file_id in batch["ids"] if file_id in store.files]
 
 
-def _batch_wire(store: VectorStore, batch: Json) -> Json:
-    counts = _counts(_batch_files(store, batch))
+def _updated_batch(store: VectorStore, batch: Json) -> Json:
+    counts = _file_counts(_batch_files(store, batch))
     status = "completed" if batch["status"] == "in_progress" and not counts["in_progress"] else batch["status"]
     batch.update(status=status, file_counts=counts)
     return {key: value for key, value in batch.items() if key != "ids"}
 
 
 def retrieve_batch(state: State, _request: Request, store_id: str, batch_id: str) -> Answer:
-    """The batch."""
-    store = find(state, store_id)
-    return Answer.of_json(_batch_wire(store, _batch(store, batch_id)))
+    """Return a batch."""
+    store = find_indexed(state, store_id)
+    return Answer.with_json(_updated_batch(store, _find_batch(store, batch_id)))
 
 
 def cancel_batch(state: State, _request: Request, store_id: str, batch_id: str) -> Answer:
-    """Stop what is not indexed yet."""
-    store = _stored(state, store_id)
-    batch = _batch(store, batch_id)
+    """Cancel the files of a batch that are not indexed yet."""
+    store = _find_store(state, store_id)
+    batch = _find_batch(store, batch_id)
     for file in _batch_files(store, batch):
         if file["status"] == "in_progress":
             file["status"] = batch["status"] = "cancelled"
-    return Answer.of_json(_batch_wire(store, batch))
+    return Answer.with_json(_updated_batch(store, batch))
 
 
 def list_batch_files(state: State, request: Request, store_id: str, batch_id: str) -> Answer:
-    """The files of one batch."""
-    store = find(state, store_id)
-    return page(request, _with_status(request, _batch_files(store, _batch(store, batch_id))))
+    """List the files of a batch."""
+    store = find_indexed(state, store_id)
+    return page(request, _with_status(request, _batch_files(store, _find_batch(store, batch_id))))
 
 
 def search(state: State, request: Request, store_id: str) -> Answer:
-    """Files that share words with the query, best first; the score is the share of its words that were found."""
+    """Return the files that share words with the query, best first; the score is the share of words found."""
     body = request.json_object()
     queries = [body["query"]] if isinstance(body["query"], str) else body["query"]
     words = set(re.findall(r"\w+", " ".join(queries).lower()))
-    hits = [_hit(state, file, words) for file in find(state, store_id).files.values()]
-    found = sorted((hit for hit in hits if hit["score"] > 0), key=lambda hit: -hit["score"])
-    return Answer.of_json(
+    scored = [_search_hit(state, file, words) for file in find_indexed(state, store_id).files.values()]
+    hits = sorted((hit for hit in scored if hit["score"] > 0), key=lambda hit: -hit["score"])
+    return Answer.with_json(
         {
             "object": "vector_store.search_results.page",
             "search_query": queries,
-            "data": found[: body.get("max_num_results") or 10],
+            "data": hits[: body.get("max_num_results") or 10],
             "has_more": False,
             "next_page": None,
         },
     )
 
 
-def _hit(state: State, file: Json, words: set[str]) -> Json:
-    text = _text(state, file["id"])
+def _search_hit(state: State, file: Json, words: set[str]) -> Json:
+    text = _file_text(state, file["id"])
     score = len(words & set(re.findall(r"\w+", text.lower()))) / max(1, len(words))
     return {
         "file_id": file["id"],
@@ -271,5 +273,5 @@ def _hit(state: State, file: Json, words: set[str]) -> Json:
     }
 
 
-def _text(state: State, file_id: str) -> str:
+def _file_text(state: State, file_id: str) -> str:
     return state.files[file_id].content.decode("utf-8", "replace") if file_id in state.files else ""

@@ -1,6 +1,6 @@
-"""What a program or operator asks of a wrapped client beside its API requests.
+"""Functions that a program or operator calls on a wrapped client, beside the API's own requests.
 
-Downloads, settling, links to files, moving threads to Conversations, `transfer/` for saved data, `audit/` for code
-bases.  Tools do not import each other; `upstream.py` and `progress.py` are what they share.  Command lines live in
-`cli/`.  Start reading at `downloads.py`.
+They download files, settle unwatched runs, sign file links and move threads to Conversations. `transfer/` imports and
+exports saved data; `audit/` analyses code bases. Tools do not import each other: they share only `upstream.py` and
+`progress.py`. Command lines live in `cli/`. Start reading at `downloads.py`.
 """

@@ -1,4 +1,8 @@
-"""Every file of a run, a message, a thread or a native response, into a directory."""
+"""Downloads every file that Code Interpreter generated for a run, message, thread or native response.
+
+The finders at the end say which files belong to which object; everything above them saves one file. Names and free
+paths in the target directory are chosen by `wire.filenames` and `store.download_directory`, not here.
+"""
 
 from __future__ import annotations
 
@@ -18,90 +22,101 @@ from ..engine.io import IO, Request
 from ..errors import CompatError, DownloadError, UnreachableError
 from ..store import queries
 from ..store.database import Connection
-from ..store.download_directory import SavedDraft
+from ..store.download_directory import DownloadDraft
 from ..translate.file_references import (
+    explain_no_files_in_response,
+    explain_no_files_in_run,
     files_of_message,
     files_of_response,
     files_of_step,
-    why_no_files_in_response,
-    why_no_files_in_run,
 )
-from ..translate.uncited_files import containers_of, made_files
+from ..translate.uncited_files import container_ids_from_output, files_made_by_model
 from ..wire.filenames import safe_names
 from ..wire.headers import expected_size
-from ..wire.objects import Json, objects
-from .progress import Advance, Begin, progress
-from .upstream import TROUBLES, everything, reason, served
+from ..wire.objects import Json, as_object_list
+from .progress import Advance, StartBar, progress
+from .upstream import REQUEST_ERRORS, describe_error, list_all, run_with_client
 
 log = logging.getLogger("assistants_compat")
 
-_TRIES = 3  # for bytes that stop coming
-_FIRST_PAUSE = 0.5  # seconds; doubled after each try
+_MAX_ATTEMPTS = 3  # for a download that breaks off after it has started
+_FIRST_RETRY_DELAY = 0.5  # seconds; doubled after each attempt
 
 
-class Thing(Protocol):
-    """An object of the SDK: a `Run`, a `Message`, a `Thread` or a `Response`."""
+class SdkObject(Protocol):
+    """An SDK object whose files can be downloaded: a `Run`, `Message`, `Thread` or `Response`."""
 
     @property
     def id(self) -> str:
-        """Its id."""
+        """The object's id."""
         ...
 
     @property
     def object(self) -> str:
-        """What it is, in the API's words."""
+        """The API's name of the object type, for example `thread.run`."""
         ...
 
 
 @overload
 def download_files(
-    client: openai.OpenAI, thing: str | Thing, directory: str | os.PathLike[str] = "downloads"
+    client: openai.OpenAI, thing: str | SdkObject, directory: str | os.PathLike[str] = "downloads"
 ) -> list[Path]: ...
 
 
 @overload
 def download_files(
-    client: openai.AsyncOpenAI, thing: str | Thing, directory: str | os.PathLike[str] = "downloads"
+    client: openai.AsyncOpenAI, thing: str | SdkObject, directory: str | os.PathLike[str] = "downloads"
 ) -> Coroutine[Any, Any, list[Path]]: ...
 
 
 def download_files(
     client: openai.OpenAI | openai.AsyncOpenAI,
-    thing: str | Thing,
+    thing: str | SdkObject,
     directory: str | os.PathLike[str] = "downloads",
 ) -> list[Path] | Coroutine[Any, Any, list[Path]]:
-    """Download every file that Code Interpreter made in `thing` into a directory; the paths, in the order of the files.
+    """Download every file that Code Interpreter generated in `thing` and return the paths, in the order of the files.
 
-    `thing` is a run, a message, a thread or the id of one, or a native `Response` or its id.  Each file is saved once,
-    under the base name that the model chose, made safe: nothing is written outside of the directory, and nothing there
-    is followed or overwritten (`x.csv`, then `x (1).csv`).  On a terminal a progress bar is shown, with the extra
-    `cli`.  When there are no files the logger `assistants_compat` warns, and says what to check.
+    `thing` is a `Run`, `Message`, `Thread` or native `Response` object, or the id of a thread or response. Each file
+    is saved once, under the model's file name reduced to a safe base name. Nothing is written outside `directory`.
+    Existing files are not overwritten (`x.csv`, then `x (1).csv`) and symbolic links are not followed. With the extra
+    `cli`, a terminal shows a progress bar. If there are no files, the logger `assistants_compat` warns and says what
+    to check.
 
-    `client` is a wrapped one, or for a native `Response` any; an asynchronous one gives a coroutine to await.  Raises
-    `DownloadError` for files that could not be had, when the others are there, the SDK's errors when the thing itself
-    cannot be read, `OSError` when the directory cannot be written, and `TypeError` or `ValueError` for another thing.
+    `client` must be wrapped, except for a native `Response`. With an asynchronous client, await the returned coroutine.
+    Raises `DownloadError` for files that could not be downloaded, after saving all the others. Raises the SDK's errors
+    if `thing` itself cannot be read, and `OSError` if the directory cannot be written. Raises `TypeError` or
+    `ValueError` if `thing` is not one of these objects or ids.
+
+    Example::
+
+        paths = assistants_compat.download_files(client, run, "downloads")
     """
-    kind = _kind(thing)
-    return served(client, partial(_download, _FINDERS[kind], thing, Path(directory)), wrapped=kind != "response")
+    object_type = _object_type(thing)
+    download = partial(_download, _FINDERS[object_type], thing, Path(directory))
+    return run_with_client(client, download, wrapped=object_type != "response")
 
 
-def _kind(thing: str | Thing) -> str:
-    if isinstance(thing, str):
-        kind = {"thread": "thread", "resp": "response"}.get(thing.partition("_")[0])
-        if kind is None:
-            message = f"download_files({thing!r}): of ids only a thread's or a response's is enough; give the object."
+def _object_type(source: str | SdkObject) -> str:
+    if isinstance(source, str):
+        # The routes of runs and messages need a thread id too, which only the object has.
+        object_type = {"thread": "thread", "resp": "response"}.get(source.partition("_")[0])
+        if object_type is None:
+            message = (
+                f"download_files({source!r}): the id must be that of a thread (thread_...) or a response (resp_...); "
+                "for a run or a message, pass the object."
+            )
             raise ValueError(message)
-        return kind
-    kind = str(getattr(thing, "object", None))
-    if kind not in _FINDERS:
-        message = f"download_files() takes a run, a message, a thread or a response, not {type(thing).__name__}."
+        return object_type
+    object_type = str(getattr(source, "object", None))
+    if object_type not in _FINDERS:
+        message = f"download_files() takes a run, a message, a thread or a response, not {type(source).__name__}."
         raise TypeError(message)
-    return kind
+    return object_type
 
 
 @dataclass(frozen=True)
-class _File:
-    """A file to download: `path` below the API's base, or `data` where the bytes are at hand."""
+class _DownloadableFile:
+    """A file to download: from `path` below the API's base, or from `data` if the bytes are already in memory."""
 
     name: str
     path: str
@@ -110,27 +125,30 @@ class _File:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What a thing holds: files by id, each with what describes it, and what to say if there are none."""
+class _FoundFiles:
+    """The files of one object, by id, and the rest of the warning that is logged if there are none.
 
-    files: dict[str, Callable[[], Awaitable[_File]]]
-    none: str
+    Each file is a function that retrieves its name and size, so that one failing file does not stop the others.
+    """
+
+    files: dict[str, Callable[[], Awaitable[_DownloadableFile]]]
+    if_empty: str
 
 
 async def _download(
-    find: Callable[[IO, Any], Awaitable[_Found]], thing: str | Thing, directory: Path, io: IO
+    find: Callable[[IO, Any], Awaitable[_FoundFiles]], source: str | SdkObject, directory: Path, io: IO
 ) -> list[Path]:
-    found = await find(io, thing)
+    found = await find(io, source)
     if not found.files:
-        log.warning("No files were made in %s.", found.none)
+        log.warning("No files were generated in %s.", found.if_empty)
     paths: list[Path] = []
     failed: dict[str, str] = {}
-    with progress() as begin:
+    with progress() as start_bar:
         for file_id, describe in found.files.items():
             try:
-                paths.append(await _saved(io, await describe(), directory, begin))
-            except TROUBLES as trouble:  # noqa: PERF203 - each one is caught by itself
-                failed[file_id] = reason(trouble)
+                paths.append(await _save_with_retries(io, await describe(), directory, start_bar))
+            except REQUEST_ERRORS as error:  # noqa: PERF203 - one failing file must not stop the others
+                failed[file_id] = describe_error(error)
     if failed:
         raise DownloadError(failed, paths)
     return paths
@@ -139,51 +157,54 @@ async def _download(
 # --- one file
 
 
-async def _saved(io: IO, file: _File, directory: Path, begin: Begin) -> Path:
-    """Its path, after some tries when its bytes stop coming; the SDK tries again by itself what cannot be begun."""
-    # A name that was not made safe could command the terminal.
-    advance, pause = begin(next(safe_names(file.name)), file.size), _FIRST_PAUSE
-    for left in reversed(range(_TRIES)):
+async def _save_with_retries(io: IO, file: _DownloadableFile, directory: Path, start_bar: StartBar) -> Path:
+    """Save a file and return its path; retry when the download breaks off.
+
+    Only downloads that have started are retried here: the SDK retries requests that fail before an answer begins.
+    """
+    # The model chose the name: unless it is made safe, it could send control sequences to the terminal.
+    advance, delay = start_bar(next(safe_names(file.name)), file.size), _FIRST_RETRY_DELAY
+    for attempts_left in reversed(range(_MAX_ATTEMPTS)):
         try:
-            return await _written(io, file, directory, advance)
+            return await _save_file(io, file, directory, advance)
         except UnreachableError:
-            if not left:
+            if not attempts_left:
                 raise
-        await io.sleep(pause)
-        pause *= 2
-    raise AssertionError  # pragma: no cover - the last try returns or raises
+        await io.sleep(delay)
+        delay *= 2
+    raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
 
-async def _written(io: IO, file: _File, directory: Path, advance: Advance) -> Path:
-    drafts: list[SavedDraft] = []
+async def _save_file(io: IO, file: _DownloadableFile, directory: Path, advance: Advance) -> Path:
+    drafts: list[DownloadDraft] = []  # `write_draft` opens the draft; its final path is needed here
 
-    def draft() -> SavedDraft:
-        drafts.append(SavedDraft(directory, safe_names(file.name)))
+    def new_draft() -> DownloadDraft:
+        drafts.append(DownloadDraft(directory, safe_names(file.name)))
         return drafts[0]
 
-    async with aclosing(_shown(_chunks(io, file), advance)) as chunks:
-        await io.fill(draft, chunks)
+    async with aclosing(_with_progress(_read_chunks(io, file), advance)) as chunks:
+        await io.write_draft(new_draft, chunks)
     path = drafts[0].path
     assert path is not None  # noqa: S101 - it was committed
     return path
 
 
-async def _shown(chunks: AsyncGenerator[bytes, None], advance: Advance) -> AsyncGenerator[bytes, None]:
-    """The chunks, while the bar follows; it goes back when they are asked for again."""
-    done = 0
+async def _with_progress(chunks: AsyncGenerator[bytes, None], advance: Advance) -> AsyncGenerator[bytes, None]:
+    """Yield the chunks and advance the progress bar; reset the bar on failure, because a retry starts over."""
+    received = 0
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
-                done += len(chunk)
+                received += len(chunk)
                 advance(len(chunk))
                 yield chunk
     except BaseException:
-        advance(-done)
+        advance(-received)
         raise
 
 
-async def _chunks(io: IO, file: _File) -> AsyncGenerator[bytes, None]:
-    """Its bytes, all of them: raises when they are not as many as was announced."""
+async def _read_chunks(io: IO, file: _DownloadableFile) -> AsyncGenerator[bytes, None]:
+    """Yield all bytes of a file; raise `UnreachableError` if their number is not the announced size."""
     if file.data is not None:
         yield file.data
         return
@@ -194,107 +215,126 @@ async def _chunks(io: IO, file: _File) -> AsyncGenerator[bytes, None]:
             yield chunk
     expected = expected_size(body.headers, size, file.size)
     if expected is not None and expected != size:
-        message = f"{size} of {expected} bytes came"
+        message = f"received {size} of {expected} bytes"
         raise UnreachableError(CompatError(message))
 
 
-# --- legacy things
+# --- legacy objects
 
 
-async def _in_run(io: IO, thing: Any) -> _Found:
-    path = f"{_thread(thing.thread_id)}/runs/{_quoted(thing.id)}"
-    run = await io.ask(Request("GET", path))  # an active run moves by it
-    messages = await everything(io, f"{_thread(thing.thread_id)}/messages", ("run_id", thing.id))
-    steps = await everything(io, f"{path}/steps")
-    why = f"run {thing.id}: {why_no_files_in_run(run, steps)}"
-    kept = await io.read(lambda db: _kept(io, db, thing.thread_id, run_id=thing.id))
-    return _by_id(io, why, messages, steps, kept)
+async def _find_in_run(io: IO, source: Any) -> _FoundFiles:
+    path = f"{_thread_path(source.thread_id)}/runs/{_quote_id(source.id)}"
+    # The run goes first: retrieving it refreshes an active run, and its files are copied when it ends.
+    run = await io.ask(Request("GET", path))
+    messages = await list_all(io, f"{_thread_path(source.thread_id)}/messages", ("run_id", source.id))
+    steps = await list_all(io, f"{path}/steps")
+    if_empty = f"run {source.id}: {explain_no_files_in_run(run, steps)}"
+    stored_ids = await io.read(lambda db: _stored_file_ids(io, db, source.thread_id, run_id=source.id))
+    return _legacy_files(io, if_empty, messages, steps, stored_ids)
 
 
-async def _in_message(io: IO, thing: Any) -> _Found:
-    message = await io.ask(Request("GET", f"{_thread(thing.thread_id)}/messages/{_quoted(thing.id)}"))
-    why = f"message {thing.id}; check the other messages of its thread, which can be downloaded as a whole"
-    return _by_id(io, why, [message], [])
+async def _find_in_message(io: IO, source: Any) -> _FoundFiles:
+    message = await io.ask(Request("GET", f"{_thread_path(source.thread_id)}/messages/{_quote_id(source.id)}"))
+    if_empty = f"message {source.id}; check the other messages, or download the files of the whole thread"
+    return _legacy_files(io, if_empty, [message], [])
 
 
-async def _in_thread(io: IO, thing: Any) -> _Found:
-    thread_id = thing if isinstance(thing, str) else thing.id
-    runs = await everything(io, f"{_thread(thread_id)}/runs")  # first: an active run moves by it
-    messages = await everything(io, f"{_thread(thread_id)}/messages")
-    steps = [await everything(io, f"{_thread(thread_id)}/runs/{_quoted(run['id'])}/steps") for run in runs]
-    why = f"its last run, {runs[-1]['id']}: {why_no_files_in_run(runs[-1], steps[-1])}" if runs else "it has no runs"
-    kept = await io.read(lambda db: _kept(io, db, thread_id))
-    return _by_id(io, f"thread {thread_id}: {why}", messages, [step for each in steps for step in each], kept)
+async def _find_in_thread(io: IO, source: Any) -> _FoundFiles:
+    thread_id = source if isinstance(source, str) else source.id
+    # The runs go first: listing them refreshes an active run, and its files are copied when it ends.
+    runs = await list_all(io, f"{_thread_path(thread_id)}/runs")
+    messages = await list_all(io, f"{_thread_path(thread_id)}/messages")
+    steps = [await list_all(io, f"{_thread_path(thread_id)}/runs/{_quote_id(run['id'])}/steps") for run in runs]
+    if runs:
+        reason = f"its last run, {runs[-1]['id']}: {explain_no_files_in_run(runs[-1], steps[-1])}"
+    else:
+        reason = "it has no runs"
+    all_steps = [step for steps_of_run in steps for step in steps_of_run]
+    stored_ids = await io.read(lambda db: _stored_file_ids(io, db, thread_id))
+    return _legacy_files(io, f"thread {thread_id}: {reason}", messages, all_steps, stored_ids)
 
 
-def _kept(io: IO, db: Connection, thread_id: str, **where: str) -> list[str]:
-    return [file["id"] for file in reversed(queries.of_thread(db, "files", io.settings.namespace, thread_id, **where))]
+def _stored_file_ids(io: IO, db: Connection, thread_id: str, **where: str) -> list[str]:
+    return [
+        file["id"] for file in reversed(queries.rows_of_thread(db, "files", io.settings.namespace, thread_id, **where))
+    ]
 
 
-def _by_id(io: IO, none: str, messages: Iterable[Json], steps: Iterable[Json], kept: Iterable[str] = ()) -> _Found:
-    """What these speak of, and then what is `kept` although no message and no step does: its run ended without one."""
+def _legacy_files(
+    io: IO, if_empty: str, messages: Iterable[Json], steps: Iterable[Json], stored_ids: Iterable[str] = ()
+) -> _FoundFiles:
+    """Collect the files that messages and steps mention, then the stored files that nothing mentions.
+
+    The latter exist when a run ended without a message.
+    """
     ids = [file_id for message in messages for file_id in files_of_message(message)]
     ids += [file_id for step in steps for file_id in files_of_step(step)]
-    ids += kept
-    return _Found({file_id: partial(_described, io, file_id) for file_id in ids}, none)
+    ids += stored_ids
+    return _FoundFiles({file_id: partial(_describe_legacy_file, io, file_id) for file_id in ids}, if_empty)
 
 
-async def _described(io: IO, file_id: str) -> _File:
-    path = f"/files/{_quoted(file_id)}"
+async def _describe_legacy_file(io: IO, file_id: str) -> _DownloadableFile:
+    path = f"/files/{_quote_id(file_id)}"
     file = await io.ask(Request("GET", path))
-    size = file.get("bytes") if file.get("status") != "error" else None  # then its bytes are only asked for now
-    return _File(str(file.get("filename")), f"{path}/content", size)
+    # With status "error" the bytes were never copied. Downloading the content retries the copy; no size is known yet.
+    size = file.get("bytes") if file.get("status") != "error" else None
+    return _DownloadableFile(str(file.get("filename")), f"{path}/content", size)
 
 
-def _thread(thread_id: str) -> str:
-    return f"/threads/{_quoted(thread_id)}"
+def _thread_path(thread_id: str) -> str:
+    return f"/threads/{_quote_id(thread_id)}"
 
 
 # --- native responses
 
 
-async def _in_response(io: IO, thing: Any) -> _Found:
-    if isinstance(thing, str):
-        response = await io.ask(Request("GET", f"/responses/{_quoted(thing)}"))
+async def _find_in_response(io: IO, source: Any) -> _FoundFiles:
+    if isinstance(source, str):
+        response = await io.ask(Request("GET", f"/responses/{_quote_id(source)}"))
     else:
-        response = thing.to_dict(warnings=False)  # it may not be stored, so it is not asked for again
+        response = source.to_dict(warnings=False)  # not retrieved again: the upstream may not have stored it
     listed = [
         file
-        for container_id in containers_of(objects(response.get("output")))
-        for file in await _made(io, container_id)
+        for container_id in container_ids_from_output(as_object_list(response.get("output")))
+        for file in await _list_container_files(io, container_id)
     ]
-    files = {file.id: file for file in files_of_response(response, listed, io.mint)}
-    found: dict[str, Callable[[], Awaitable[_File]]] = {}
+    # Listed files are passed in as well, so that a file that is both cited and listed is downloaded once.
+    files = {file.id: file for file in files_of_response(response, listed, io.new_id)}
+    downloads: dict[str, Callable[[], Awaitable[_DownloadableFile]]] = {}
     for file in files.values():
-        container, cited = _quoted(str(file.container_id)), _quoted(str(file.container_file_id))
-        path = f"/containers/{container}/files/{cited}/content"
-        found[file.container_file_id or file.filename] = partial(
-            _at_hand, _File(file.filename, path, file.size, file.data)
+        container_id, file_id = _quote_id(str(file.container_id)), _quote_id(str(file.container_file_id))
+        path = f"/containers/{container_id}/files/{file_id}/content"
+        # An image that came as a data URL has no id in the container.
+        downloads[file.container_file_id or file.filename] = partial(
+            _return_file, _DownloadableFile(file.filename, path, file.size, file.data)
         )
-    return _Found(found, f"response {response.get('id')}: {why_no_files_in_response(response)}")
+    return _FoundFiles(downloads, f"response {response.get('id')}: {explain_no_files_in_response(response)}")
 
 
-async def _made(io: IO, container_id: str) -> list[Json]:
-    """The files that the model made in a container; one that cannot be listed loses nothing that is cited."""
+async def _list_container_files(io: IO, container_id: str) -> list[Json]:
+    """List the files that the model created in a container.
+
+    If listing fails, log a warning and return none: the files that the response cites are still downloaded.
+    """
     try:
-        listed = await everything(io, f"/containers/{_quoted(container_id)}/files")
-    except TROUBLES as trouble:
-        log.warning("container %s could not be listed: %s", container_id, reason(trouble))
+        listed = await list_all(io, f"/containers/{_quote_id(container_id)}/files")
+    except REQUEST_ERRORS as error:
+        log.warning("container %s could not be listed: %s", container_id, describe_error(error))
         return []
-    return made_files({"container_id": container_id, **file} for file in listed)
+    return files_made_by_model({"container_id": container_id, **file} for file in listed)
 
 
-async def _at_hand(file: _File) -> _File:
+async def _return_file(file: _DownloadableFile) -> _DownloadableFile:
     return file
 
 
-def _quoted(id_: str) -> str:
+def _quote_id(id_: str) -> str:
     return quote(id_, safe="")
 
 
-_FINDERS: dict[str, Callable[[IO, Any], Awaitable[_Found]]] = {
-    "thread.run": _in_run,
-    "thread.message": _in_message,
-    "thread": _in_thread,
-    "response": _in_response,
+_FINDERS: dict[str, Callable[[IO, Any], Awaitable[_FoundFiles]]] = {
+    "thread.run": _find_in_run,
+    "thread.message": _find_in_message,
+    "thread": _find_in_thread,
+    "response": _find_in_response,
 }

@@ -1,4 +1,7 @@
-"""Links for people: a URL from which a generated file can be downloaded for a while, without a key."""
+"""Signed links: URLs from which a generated file can be downloaded for a limited time, without a key.
+
+The object storage signs them (`store.content`); this module finds the file and checks the arguments.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from typing import Any, overload
 import anyio.to_thread
 import openai
 
-from ..doors.wrap import client_of, settings_of
+from ..doors.wrap import resolve_client, settings_of
 from ..errors import CompatError
 from ..settings import Settings
 from ..store import locations, queries
 from ..store.database import transact
 
-_LONGEST = 7 * 24 * 3600  # seconds; no cloud signs for longer
+_MAX_EXPIRES_SECONDS = 7 * 24 * 3600  # no cloud signs a link for longer
 
 
 @overload
@@ -29,32 +32,41 @@ def file_url(client: openai.AsyncOpenAI, file_id: str, *, expires: int = 3600) -
 def file_url(
     client: openai.OpenAI | openai.AsyncOpenAI, file_id: str, *, expires: int = 3600
 ) -> str | Coroutine[Any, Any, str]:
-    """A link to a generated file that works in any browser for `expires` seconds, an hour if nothing is said.
+    """Return a link to a generated file that works in any browser for `expires` seconds (default: one hour).
 
-    `client` is a wrapped one; an asynchronous one gives a coroutine to await.  The object storage of
-    `Settings(files="s3://...")` signs the link, a week at most, and anybody who has it may read the file.  `expires` is
-    not checked against the life of temporary credentials, which may end earlier.
+    The object storage of `Settings(files="s3://...")` signs the link, for a week at most. Anyone who has the link can
+    read the file. A link signed with temporary credentials ends with them, even if `expires` is later; this is not
+    checked.
 
-    Raises `CompatError` when there is no such file, when its bytes could not be had, and for files in a local directory
-    (the HTTP server to come will sign links to those), `StoreError` when the storage cannot be used, `TypeError` for a
-    client that is not wrapped and `ValueError` for a time that cannot be signed.
+    `client` must be wrapped; with an asynchronous one, await the returned coroutine. Raises `CompatError` if there is
+    no such file, if its bytes could not be copied, and for files in a local directory. (The library's own HTTP server
+    will sign links to local files later.) Raises `StoreError` if the storage cannot be used, `TypeError` for a client
+    that is not wrapped, and `ValueError` for an `expires` that cannot be signed.
+
+    Example::
+
+        url = assistants_compat.file_url(client, file_id, expires=600)
     """
-    given: Any = expires
-    if not isinstance(given, int) or isinstance(given, bool) or not 1 <= given <= _LONGEST:
-        message = f"file_url(expires={expires!r}): a whole number of seconds from 1 to {_LONGEST} (a week) is needed."
+    seconds: Any = expires  # callers without a type checker may pass anything
+    if not isinstance(seconds, int) or isinstance(seconds, bool) or not 1 <= seconds <= _MAX_EXPIRES_SECONDS:
+        message = (
+            f"file_url(expires={expires!r}): expires must be a whole number of seconds "
+            f"from 1 to {_MAX_EXPIRES_SECONDS} (a week)."
+        )
         raise ValueError(message)
-    served = client_of(client)
-    signed = partial(_signed, settings_of(served), file_id, expires)
-    return signed() if isinstance(served, openai.OpenAI) else anyio.to_thread.run_sync(signed)
+    sdk_client = resolve_client(client)
+    # Signing reads the store, which would block an event loop: an asynchronous client does it in a worker thread.
+    sign = partial(_sign_url, settings_of(sdk_client), file_id, expires)
+    return sign() if isinstance(sdk_client, openai.OpenAI) else anyio.to_thread.run_sync(sign)
 
 
-def _signed(settings: Settings, file_id: str, seconds: int) -> str:
+def _sign_url(settings: Settings, file_id: str, seconds: int) -> str:
     url = locations.database_url(settings.store)
     row = transact(url, lambda db: queries.get(db, "files", settings.namespace, file_id), write=False)
     if row is None:
-        message = f"No such File object: {file_id} (a link can be had for generated files only)"
+        message = f"No such File object: {file_id} (only generated files have links)"
         raise CompatError(message)
     if not row["stored"]:
-        message = f"There is no link for {file_id}: {row['trouble']}; files.content({file_id!r}) tries once more."
+        message = f"There is no link for {file_id}: {row['trouble']}; files.content({file_id!r}) retries the copy."
         raise CompatError(message)
     return locations.content_store(settings.files, url).link(file_id, seconds)

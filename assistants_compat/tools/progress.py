@@ -1,4 +1,7 @@
-"""A progress bar for what takes long: on a terminal, where the extra `cli` is installed; elsewhere nothing is shown."""
+"""Progress bars for long operations, on a terminal and with the extra `cli`; otherwise nothing is shown.
+
+The rest of the package calls the same functions either way, and knows nothing of rich.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Advance = Callable[[int], None]
-Begin = Callable[[str, int | None], Advance]
+"""Advances a bar by a number of bytes or items."""
+StartBar = Callable[[str, int | None], Advance]
+"""Starts a bar with a name and a total, if that is known, and returns the function that advances it."""
 
 
 @contextmanager
-def progress(*, counts: bool = False) -> Iterator[Begin]:
-    """Gives a function that begins a bar, by its name and its size in bytes, and gives one to advance it.
+def progress(*, counts: bool = False) -> Iterator[StartBar]:
+    """Yield the function that starts a bar.
 
-    With `counts` the size is a number of things.
+    Totals are bytes, or numbers of items if `counts` is true.
     """
+    # The bar goes to stderr, so that stdout can be piped. A Windows program without a console has no stderr.
     if not (sys.stderr is not None and sys.stderr.isatty()):
-        yield _nothing
+        yield _no_bar
         return
     try:
         from rich import progress as bars  # noqa: PLC0415 - an extra, and slow to load
         from rich.console import Console  # noqa: PLC0415 - as above
         from rich.markup import escape  # noqa: PLC0415 - as above
     except ImportError:
-        yield _nothing
+        yield _no_bar
         return
     columns = (
         bars.TextColumn("{task.description}"),
@@ -32,14 +38,14 @@ def progress(*, counts: bool = False) -> Iterator[Begin]:
         bars.MofNCompleteColumn() if counts else bars.DownloadColumn(),
         bars.TimeRemainingColumn(),
     )
-    with bars.Progress(*columns, console=Console(stderr=True)) as shown:
+    with bars.Progress(*columns, console=Console(stderr=True)) as display:
 
-        def begin(name: str, size: int | None) -> Advance:
-            task = shown.add_task(escape(name), total=size)
-            return lambda done: shown.advance(task, done)
+        def start_bar(name: str, total: int | None) -> Advance:
+            task = display.add_task(escape(name), total=total)  # unescaped, rich would read [brackets] as styles
+            return lambda amount: display.advance(task, amount)
 
-        yield begin
+        yield start_bar
 
 
-def _nothing(_name: str, _size: int | None) -> Advance:
-    return lambda _done: None
+def _no_bar(_name: str, _total: int | None) -> Advance:
+    return lambda _amount: None

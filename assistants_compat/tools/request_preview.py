@@ -1,4 +1,7 @@
-"""The native call in the place of a legacy one: the request that a run would send, to be looked at and copied."""
+"""Shows the native request that a legacy run would send, so that it can be read, copied and sent directly.
+
+The request is built by the code that builds a run's (`engine.runs.create`), so that the two cannot differ.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,23 @@ from urllib.parse import quote
 
 import openai
 
-from ..engine.containers import Place, living
+from ..engine.containers import ContainerChoice, find_reusable_container
 from ..engine.io import IO, Request
 from ..engine.runs import create
 from ..engine.runs.ask_upstream import with_input
 from ..engine.uploads import NotUploadedError
-from ..engine.vector_stores import searched_files
+from ..engine.vector_stores import files_to_search
 from ..errors import ApiError, CompatError
 from ..store.queries import ThreadBusyError
-from ..translate.assistant import store_ids
-from ..translate.request import in_container
-from ..translate.v1_requests import understood
+from ..translate.assistant import vector_store_ids
+from ..translate.request import request_in_container
+from ..translate.v1_requests import v2_request_from_v1
 from ..wire import request_schemas
 from ..wire.objects import Json
-from .upstream import served
+from .upstream import run_with_client
 
-_UNSET = ("NotGiven", "Omit")  # of the SDK: which of them it has depends on its version
+# The types of the SDK's values for "not given"; which of the two exists depends on the SDK version.
+_UNSET_TYPE_NAMES = ("NotGiven", "Omit")
 
 
 @overload
@@ -41,67 +45,84 @@ def responses_request(
 def responses_request(
     client: openai.OpenAI | openai.AsyncOpenAI, assistant_id: str, thread_id: str, **options: Any
 ) -> dict[str, Any] | Coroutine[Any, Any, dict[str, Any]]:
-    """The body of `POST /responses` that a run of this assistant on this thread would send now, ready to be copied.
+    """Return the body of `POST /responses` that a run of this assistant on this thread would send now.
 
-    `client.responses.create(**request)` is then the native call.  `options` are those of `runs.create`
+    `client.responses.create(**request)` is then the native call. `options` are those of `runs.create`
     (`instructions`, `tools`, `additional_messages`, `truncation_strategy`, `response_format`, `stream` and so on).
     Nothing is sent to the Responses API and nothing is stored.
 
-    Where the code works is the thread's container while that lives, else `auto`; a run would give a container its
-    files before, and make one anew of the thread's generated files.  When the service refuses the input (too long,
-    say), a run asks once more with less, which is not shown.
+    Code Interpreter gets the thread's container if that is still alive, otherwise `auto`. A real run would first copy
+    files into the container, or create a new one with the thread's generated files. A real run also retries with less
+    input if the service refuses it, for example as too long; the preview does not show that.
 
-    `client` is a wrapped one; an asynchronous one gives a coroutine to await.  Raises what `runs.create` raises for an
-    unknown assistant or thread, `CompatError` for options that it refuses, while another run of the thread is active,
-    and where a run would first have to upload a generated file or make a vector store, whose ids nobody knows yet; and
-    `StoreError` and `TypeError` as the other functions do.
+    `client` must be wrapped; with an asynchronous one, await the returned coroutine. Raises what `runs.create` raises
+    for an unknown assistant or thread. Raises `CompatError` for options that `runs.create` refuses, and while another
+    run of the thread is active. Also raises it if a run would first upload a generated file or create a vector store:
+    their ids are not known yet. Raises `StoreError` if the store cannot be used, and `TypeError` for a client that is
+    not wrapped.
+
+    Example::
+
+        request = assistants_compat.responses_request(
+            client, assistant.id, thread.id
+        )
+        response = client.responses.create(**request)
     """
-    given = {"assistant_id": assistant_id, **options}
-    return served(client, partial(_request, thread_id=thread_id, given=given))
+    params = {"assistant_id": assistant_id, **options}
+    return run_with_client(client, partial(_preview_request, thread_id=thread_id, params=params))
 
 
-async def _request(io: IO, thread_id: str, given: Json) -> Json:
+async def _preview_request(io: IO, thread_id: str, params: Json) -> Json:
     path = f"/threads/{quote(thread_id, safe='')}"
     thread = await io.ask(Request("GET", path))
-    await io.ask(Request("GET", f"/assistants/{quote(given['assistant_id'], safe='')}"))
-    await io.ask(Request("GET", f"{path}/runs", query=(("limit", "1"),)))  # an active run moves by it
+    await io.ask(Request("GET", f"/assistants/{quote(params['assistant_id'], safe='')}"))
+    # Listing refreshes an active run first, so one that has already ended upstream does not stand in the way.
+    await io.ask(Request("GET", f"{path}/runs", query=(("limit", "1"),)))
     try:
-        asked = _checked(given)
-        if searched_files(asked.get("additional_messages") or ()) and not store_ids(thread.get("tool_resources")):
-            message = "The run would make a vector store for what its messages attach; give the thread one before."
+        body = _validated_params(params)
+        if files_to_search(body.get("additional_messages") or ()) and not vector_store_ids(
+            thread.get("tool_resources")
+        ):
+            message = (
+                "The run would create a vector store for the files that its messages attach, whose id is not known "
+                "yet; give the thread a vector store first."
+            )
             raise CompatError(message)
-        reserved = await create.planned(io, asked, thread_id=thread_id, stream=bool(asked.get("stream")))
+        reservation = await create.preview_run(io, body, thread_id=thread_id, stream=bool(body.get("stream")))
     except ApiError as error:
         raise CompatError(error.message) from None
     except ThreadBusyError as busy:
         message = f"{thread_id} has an active run, {busy.run_id}; wait until it has ended."
         raise CompatError(message) from None
-    except NotUploadedError as needed:
-        ids = ", ".join(dict.fromkeys(id_ for id_, _ in needed.uses))
+    except NotUploadedError as missing:
+        ids = ", ".join(dict.fromkeys(id_ for id_, _ in missing.uses))
         message = (
-            f"The run would upload generated files first ({ids}); their ids upstream are known after the first run."
+            f"The run would upload generated files first ({ids}), whose ids upstream are not known yet; "
+            "call this again after the first run."
         )
         raise CompatError(message) from None
-    request = reserved.row["request"]
-    container = await living(io, Place.of(reserved.row))
+    # The request is complete except for what a run adds when it is sent: the container's id and the input.
+    request = reservation.row["request"]
+    container = await find_reusable_container(io, ContainerChoice.from_run(reservation.row))
     if container is not None:
-        request = in_container(request, container["id"])
-    return with_input(request, reserved.input)
+        request = request_in_container(request, container["id"])
+    return with_input(request, reservation.input)
 
 
-def _checked(given: Json) -> Json:
-    """The options of a run as they go over the wire; raises `ApiError` for what is refused."""
-    said = {key: value for key, value in given.items() if type(value).__name__ not in _UNSET}
+def _validated_params(params: Json) -> Json:
+    """Return the options of a run as the SDK would send them; raises `ApiError` for those that are refused."""
+    set_params = {key: value for key, value in params.items() if type(value).__name__ not in _UNSET_TYPE_NAMES}
     try:
-        body: Json = json.loads(json.dumps(said, default=_plain))
+        # A JSON round trip gives exactly what the SDK would have sent, so the same checks apply.
+        body: Json = json.loads(json.dumps(set_params, default=_json_default))
     except (TypeError, ValueError) as error:
-        message = f"These options are no JSON: {error}"
+        message = f"These options cannot be sent as JSON: {error}"
         raise CompatError(message) from None
     request_schemas.RUN_CREATE(body, "")
-    return understood(body)
+    return v2_request_from_v1(body)
 
 
-def _plain(value: Any) -> Any:
-    """An SDK object as what it is on the wire, any other iterable as a list."""
+def _json_default(value: Any) -> Any:
+    """Return an SDK object as the JSON that it stands for, and any other iterable as a list."""
     to_dict = getattr(value, "to_dict", None)
     return list(value) if to_dict is None else to_dict()

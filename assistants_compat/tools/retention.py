@@ -1,4 +1,4 @@
-"""Old generated files, removed with their bytes."""
+"""Removes old generated files, their bytes and their content in the store; `store gc` is its command."""
 
 from __future__ import annotations
 
@@ -10,43 +10,48 @@ from ..errors import StoreError
 from ..settings import Settings
 from ..store import locations, queries
 from ..store.database import transact
-from ..store.queries import Found
+from ..store.queries import Row
 
 
 @dataclass(frozen=True)
-class Collected:
-    """What `collect` removed, or would: ids, oldest first, and their bytes in sum; `failed` says why, by id."""
+class RemovedFiles:
+    """The result of `remove_old_files`: what was removed or, with `dry_run`, what would be.
+
+    `removed` are ids, oldest first; `bytes` is their total size; `failed` maps the other ids to the reason.
+    """
 
     removed: tuple[str, ...]
     bytes: int
     failed: Mapping[str, str]
 
 
-def collect(settings: Settings, *, before: int, dry_run: bool = False) -> Collected:
-    """Remove the generated files of the namespace that were made before a time, in seconds since the epoch.
+def remove_old_files(settings: Settings, *, before: int, dry_run: bool = False) -> RemovedFiles:
+    """Remove the generated files of the namespace that were created before a time, in seconds since the epoch.
 
-    As `files.delete` does: the bytes go, and what the row says; its place stays, so that a container that still lives
-    does not bring the file back.  With `dry_run` nothing is changed.  One that fails does not stop the others.  Raises
-    `StoreError` when the store cannot be read.
+    Like `files.delete`, this deletes the bytes and empties the row. The row itself stays, so that a container that is
+    still alive does not bring the file back. With `dry_run` nothing changes. A file that fails does not stop the
+    others. Raises `StoreError` if the store cannot be read.
     """
     url = locations.database_url(settings.store)
     content = locations.content_store(settings.files, url)
     rows = transact(url, lambda db: queries.old_files(db, settings.namespace, before), write=False)
-    removed: list[Found] = []
+    removed: list[Row] = []
     failed: dict[str, str] = {}
     for row in rows:
         try:
             if not dry_run:
-                # The bytes first: when their place does not answer, the next try still knows the file.
+                # The bytes go first: if the content store does not answer, the row stays and the next call retries.
                 content.delete(row["id"])
                 transact(
-                    url, partial(queries.bury, noun="files", namespace=settings.namespace, id_=row["id"]), write=True
+                    url,
+                    partial(queries.mark_deleted, table_name="files", namespace=settings.namespace, id_=row["id"]),
+                    write=True,
                 )
-        except StoreError as error:  # noqa: PERF203 - each one is caught by itself
+        except StoreError as error:  # noqa: PERF203 - one failing file must not stop the others
             failed[row["id"]] = str(error)
         else:
             removed.append(row)
-    return Collected(
+    return RemovedFiles(
         removed=tuple(row["id"] for row in removed),
         bytes=sum(row["body"]["bytes"] for row in removed),
         failed=failed,

@@ -1,4 +1,8 @@
-"""Runs that nobody polls, finished before their container dies; files that could not be copied, tried once more."""
+"""Finishes runs that no program polls before their container expires, and retries failed file copies.
+
+The work itself is done by the API's own routes (`GET` of a run and of a file's content); this module only finds what to
+request.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +17,25 @@ import openai
 from ..engine.io import IO, Request
 from ..store import queries
 from ..translate.run import TERMINAL
-from .upstream import TROUBLES, reason, served
+from .upstream import REQUEST_ERRORS, describe_error, run_with_client
 
-# Seconds after which a file is no longer tried.  A container dies after 20 idle minutes and every try keeps it alive
-# (and paid for), so a file that can never be had must not be tried for ever.
-_WORTH_A_TRY = 3600
+# Seconds after a file was created during which its copy is retried. A container expires after 20 idle minutes, but
+# every attempt keeps it alive, and billed. So a file that can never be copied must not be retried for ever.
+_FILE_RETRY_SECONDS = 3600
 
 
 @dataclass(frozen=True)
 class Settled:
-    """What `settle` found, as ids, oldest first.
+    """The result of `settle`, as ids, oldest first.
 
-    `finished` are the runs that have ended now, `active` those that go on or wait for tool outputs.  `recovered` are
-    the files whose bytes were copied at last.  `failed` says of every other run or file why nothing came of it.
+    `finished` are the runs that have now ended; `active` are those that continue or wait for tool outputs. `recovered`
+    are the files whose bytes have now been copied. `failed` maps every other run or file id to the reason.
+
+    Example::
+
+        settled = assistants_compat.settle(client)
+        for run_or_file_id, reason in settled.failed.items():
+            print(run_or_file_id, reason)
     """
 
     finished: tuple[str, ...]
@@ -43,52 +53,61 @@ def settle(client: openai.AsyncOpenAI) -> Coroutine[Any, Any, Settled]: ...
 
 
 def settle(client: openai.OpenAI | openai.AsyncOpenAI) -> Settled | Coroutine[Any, Any, Settled]:
-    """Look once at every active run of the client's namespace, and try once more to copy files that could not be had.
+    """Refresh every active run of the client's namespace once, and retry file copies that failed.
 
-    A run moves when somebody looks at it, and its files are copied when it ends; their container dies 20 idle minutes
-    later.  So for runs that nobody polls this is to be called every few minutes, from anywhere with the same store:
-    any number at once do no harm.  A run that somebody streams is left alone.  Four are looked at at a time; one that
-    fails does not stop the others, and a file is tried for an hour after it was made.
+    A run advances only when something polls it. Its files are copied when it ends, and their container expires 20 idle
+    minutes later. If no program polls your runs, call this every few minutes, from anywhere with the same store;
+    several concurrent calls do no harm. Runs that are being streamed are skipped. Four runs are refreshed at a time,
+    and one that fails does not stop the others. A file's copy is retried for an hour after the file was created.
 
-    `client` is a wrapped one; an asynchronous one gives a coroutine to await.  Raises `TypeError` for a client that is
-    not wrapped, and `StoreError` when the store cannot be used.
+    `client` must be wrapped; with an asynchronous one, await the returned coroutine. Raises `TypeError` for a client
+    that is not wrapped, and `StoreError` if the store cannot be used.
+
+    Example::
+
+        settled = assistants_compat.settle(client)
+        print(len(settled.finished), "runs finished")
     """
-    return served(client, _settle)
+    return run_with_client(client, _settle)
 
 
 async def _settle(io: IO) -> Settled:
     namespace, now = io.settings.namespace, io.now()
+    # `idle_runs` omits runs that are being streamed: their stream holds a lease and finishes them itself.
     runs = await io.read(lambda db: queries.idle_runs(db, namespace, now))
-    files = await io.read(lambda db: queries.missing_files(db, namespace, now - _WORTH_A_TRY))
+    files = await io.read(lambda db: queries.files_without_bytes(db, namespace, now - _FILE_RETRY_SECONDS))
     failed: dict[str, str] = {}
-    looks = await io.together([partial(_look, io, thread_id, run_id, failed) for thread_id, run_id in runs])
-    tries = await io.together([partial(_fetch, io, file_id, failed) for file_id in files])
-    statuses = [(run_id, status) for (_, run_id), status in zip(runs, looks, strict=True) if status is not None]
+    run_statuses = await io.gather([partial(_refresh_run, io, thread_id, run_id, failed) for thread_id, run_id in runs])
+    copied = await io.gather([partial(_retry_file_copy, io, file_id, failed) for file_id in files])
+    statuses = [(run_id, status) for (_, run_id), status in zip(runs, run_statuses, strict=True) if status is not None]
     return Settled(
         finished=tuple(run_id for run_id, status in statuses if status in TERMINAL),
         active=tuple(run_id for run_id, status in statuses if status not in TERMINAL),
-        recovered=tuple(file_id for file_id, is_here in zip(files, tries, strict=True) if is_here),
+        recovered=tuple(file_id for file_id, is_copied in zip(files, copied, strict=True) if is_copied),
         failed=failed,
     )
 
 
-async def _look(io: IO, thread_id: str, run_id: str, failed: dict[str, str]) -> str | None:
-    """The run's status now, or None and why in `failed`."""
+async def _refresh_run(io: IO, thread_id: str, run_id: str, failed: dict[str, str]) -> str | None:
+    """Return the run's current status; on failure return None and add the reason to `failed`."""
     path = f"/threads/{quote(thread_id, safe='')}/runs/{quote(run_id, safe='')}"
     try:
         run = await io.ask(Request("GET", path))
-    except TROUBLES as trouble:
-        failed[run_id] = reason(trouble)
+    except REQUEST_ERRORS as error:
+        failed[run_id] = describe_error(error)
         return None
     return str(run["status"])
 
 
-async def _fetch(io: IO, file_id: str, failed: dict[str, str]) -> bool:
-    """Whether the file's bytes are here now.  They are not read: that the answer begins says it."""
+async def _retry_file_copy(io: IO, file_id: str, failed: dict[str, str]) -> bool:
+    """Request the file's content, which copies it first, and return whether that worked.
+
+    The bytes are not read here: the answer begins only once they have been copied.
+    """
     try:
         body = await io.upstream.open(Request("GET", f"/files/{file_id}/content", accept="*/*"))
-    except TROUBLES as trouble:
-        failed[file_id] = reason(trouble)
+    except REQUEST_ERRORS as error:
+        failed[file_id] = describe_error(error)
         return False
     await body.aclose()
     return True

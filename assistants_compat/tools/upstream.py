@@ -1,7 +1,8 @@
-"""A client as the core's upstream: what stands beside it asks as the caller would, through the SDK.
+"""Sends the library's own requests through the caller's SDK client.
 
-So credentials, retries, timeouts and the doors keep their meaning, and one `async def` serves both kinds of client.
-Unlike a door's upstream, this one raises the SDK's own exceptions for an answer of 400 and more.
+Credentials, retries and timeouts are therefore the client's own, legacy routes are answered by its proxy, and one
+`async def` serves both kinds of client. Unlike the upstream of a client proxy, this one raises the SDK's exceptions for
+a status of 400 or more.
 """
 
 from __future__ import annotations
@@ -15,71 +16,75 @@ from typing import Any, BinaryIO, TypeVar, cast
 import openai
 from openai.lib.azure import BaseAzureClient
 
-from ..doors.sdk_internals import left_out
-from ..doors.transport import v1_base
-from ..doors.wrap import client_of, is_wrapped, refusing_background, settings_of
-from ..engine.io import IO, Answer, AsyncIO, BlockingIO, Request, Upload, run
+from ..doors.sdk_internals import omitted_param
+from ..doors.transport import azure_v1_base
+from ..doors.wrap import is_wrapped, resolve_client, settings_of, upstreams_without_background
+from ..engine.io import IO, AsyncIO, BlockingIO, BufferedResponse, Request, Upload, run
 from ..errors import ApiError, CompatError, UnreachableError
 from ..settings import Settings
-from ..wire.objects import Json, objects
+from ..wire.objects import Json, as_object_list
 
 T = TypeVar("T")
 
-# The SDK's own way to `with_streaming_response`, for any path, and with any SDK.
-_UNREAD = {"X-Stainless-Raw-Response": "stream"}
-_LEGACY = {"OpenAI-Beta": "assistants=v2"}
+# `with_streaming_response` sets this header. Setting it here works for any path and with every SDK version.
+_STREAMED_RESPONSE_HEADER = {"X-Stainless-Raw-Response": "stream"}
+_ASSISTANTS_HEADER = {"OpenAI-Beta": "assistants=v2"}
 _LEGACY_PATHS = ("/threads", "/assistants")
 _V1_PATHS = ("/containers", "/conversations", "/models")
-_IN_MEMORY = 1024 * 1024  # bytes of an upload; more is on disk
+_SPOOL_MEMORY_BYTES = 1024 * 1024  # a larger upload is spooled to disk
 
-TROUBLES = (openai.OpenAIError, CompatError, ApiError, UnreachableError)
-"""What asking raises."""
-
-
-def reason(trouble: Exception) -> str:
-    """One of them in a line: the service's own words where it has some."""
-    if isinstance(trouble, UnreachableError):
-        original = trouble.original
-        return str(original) if isinstance(original, CompatError) else f"the connection was lost ({trouble})"
-    body: Any = getattr(trouble, "body", None)
-    said = body.get("message") if isinstance(body, dict) else None
-    return " ".join(str(said or trouble).split()) or type(trouble).__name__
+REQUEST_ERRORS = (openai.OpenAIError, CompatError, ApiError, UnreachableError)
+"""The exceptions that a request through these upstreams raises."""
 
 
-def served(
+def describe_error(error: Exception) -> str:
+    """Return one line about a request error: the service's own message if it sent one."""
+    if isinstance(error, UnreachableError):
+        original = error.original
+        return str(original) if isinstance(original, CompatError) else f"the connection was lost ({error})"
+    body: Any = getattr(error, "body", None)
+    service_message = body.get("message") if isinstance(body, dict) else None
+    return " ".join(str(service_message or error).split()) or type(error).__name__
+
+
+def run_with_client(
     client: openai.OpenAI | openai.AsyncOpenAI, work: Callable[[IO], Coroutine[Any, Any, T]], *, wrapped: bool = True
 ) -> T | Coroutine[Any, Any, T]:
-    """What `work` gives, or for an asynchronous client a coroutine that does; `client` as `wrap` takes it.
+    """Run `work` over the client and return its result, or a coroutine for an asynchronous client.
 
-    Raises `TypeError` for a client that is not `wrapped`, where it has to be.
+    `client` is what `wrap` takes. With `wrapped`, raises `TypeError` for a client that is not wrapped; otherwise such a
+    client works with default settings.
     """
-    given: Any = client_of(client)
-    if not isinstance(given, (openai.OpenAI, openai.AsyncOpenAI)):
-        message = f"An OpenAI client or its asynchronous twin is needed, not {type(given).__name__}."
+    sdk_client: Any = resolve_client(client)
+    if not isinstance(sdk_client, (openai.OpenAI, openai.AsyncOpenAI)):
+        message = f"Expected an OpenAI or AsyncOpenAI client, not {type(sdk_client).__name__}."
         raise TypeError(message)
-    settings = settings_of(given) if wrapped or is_wrapped(given) else Settings()
-    refusing = refusing_background(given)
-    if isinstance(given, openai.OpenAI):
-        return run(work(BlockingIO(settings, _Sync(given, settings.azure_api_version), refusing)))
-    return work(AsyncIO(settings, _Async(given, settings.azure_api_version), refusing))
+    settings = settings_of(sdk_client) if wrapped or is_wrapped(sdk_client) else Settings()
+    without_background = upstreams_without_background(sdk_client)
+    if isinstance(sdk_client, openai.OpenAI):
+        upstream = _SyncSdkUpstream(sdk_client, settings.azure_api_version)
+        return run(work(BlockingIO(settings, upstream, without_background)))
+    async_upstream = _AsyncSdkUpstream(sdk_client, settings.azure_api_version)
+    return work(AsyncIO(settings, async_upstream, without_background))
 
 
-async def everything(io: IO, path: str, *query: tuple[str, str]) -> list[Json]:
-    """Every entry of a list, oldest first."""
+async def list_all(io: IO, path: str, *query: tuple[str, str]) -> list[Json]:
+    """Return every entry of a paginated list, oldest first."""
     entries: list[Json] = []
     after = ""
     while True:
-        asked = (("limit", "100"), ("order", "asc"), *query, *((("after", after),) if after else ()))
-        page = await io.ask(Request("GET", path, query=asked))
-        entries += (data := objects(page.get("data")))
+        page_query = (("limit", "100"), ("order", "asc"), *query, *((("after", after),) if after else ()))
+        page = await io.ask(Request("GET", path, query=page_query))
+        entries += (data := as_object_list(page.get("data")))
         last = str(data[-1].get("id")) if data else after
+        # A server that repeats a page although it claims to have more must not cause an endless loop.
         if not page.get("has_more") or last == after:
             return entries
         after = last
 
 
-class _Body:
-    """An answer whose bytes are still to come."""
+class _SdkStreamedResponse:
+    """A response whose body has not been read yet."""
 
     def __init__(self, response: Any) -> None:
         self.response = response
@@ -87,9 +92,9 @@ class _Body:
         self.headers: Mapping[str, str] = {key.lower(): value for key, value in response.headers.items()}
 
 
-class _SyncBody(_Body):
+class _SyncStreamedResponse(_SdkStreamedResponse):
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The bytes."""
+        """Yield the body; raise `UnreachableError` if it breaks off."""
         try:
             for chunk in self.response.iter_bytes():
                 yield chunk
@@ -101,9 +106,9 @@ class _SyncBody(_Body):
         self.response.close()
 
 
-class _AsyncBody(_Body):
+class _AsyncStreamedResponse(_SdkStreamedResponse):
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The bytes."""
+        """Yield the body; raise `UnreachableError` if it breaks off."""
         try:
             async for chunk in self.response.iter_bytes():
                 yield chunk
@@ -115,47 +120,51 @@ class _AsyncBody(_Body):
         await self.response.close()
 
 
-class _Client:
-    """Knows how a request is asked for by the SDK."""
+class _SdkUpstream:
+    """Sends an `engine.io.Request` with the methods of an SDK client."""
 
-    def __init__(self, client: Any, version: str | None) -> None:
-        self.client, self.version = client, version
+    def __init__(self, client: Any, azure_api_version: str | None) -> None:
+        self.client, self.azure_api_version = client, azure_api_version
 
     @property
     def name(self) -> str:
-        """The base of the Responses API, as the doors name it."""
+        """The base URL of the Responses API, which is also the name that the client proxy uses for it."""
         base = str(self.client.base_url).rstrip("/")
-        return v1_base(base) if self._is_azure else base
+        return azure_v1_base(base) if self._is_azure else base
 
     @property
     def _is_azure(self) -> bool:
         return isinstance(self.client, BaseAzureClient)
 
-    def _sent(self, request: Request, file: BinaryIO | None = None) -> Any:
-        legacy = request.path.startswith(_LEGACY_PATHS)
-        headers: dict[str, Any] = {"Accept": request.accept, **_UNREAD, **(_LEGACY if legacy else {})}
-        path, query = request.path, _grouped(request.query)
-        if self._is_azure and (path.startswith(_V1_PATHS) or (request.method != "GET" and not legacy)):
-            # There they are below /openai/v1 only: reported 404 with an api-version (platform.md section 11).
+    def _send(self, request: Request, file: BinaryIO | None = None) -> Any:
+        is_legacy = request.path.startswith(_LEGACY_PATHS)
+        headers: dict[str, Any] = {"Accept": request.accept, **_STREAMED_RESPONSE_HEADER}
+        if is_legacy:
+            headers.update(_ASSISTANTS_HEADER)
+        path, query = request.path, _sdk_query(request.query)
+        if self._is_azure and (path.startswith(_V1_PATHS) or (request.method != "GET" and not is_legacy)):
+            # Azure has these routes below /openai/v1 only. With a dated api-version they are reported to answer 404
+            # (platform.md section 11).
             path = f"{self.name}{path}"
-            query["api-version"] = self.version or left_out()
+            query["api-version"] = self.azure_api_version or omitted_param()
         options: dict[str, Any] = {"headers": headers, "params": query}
         if request.method == "GET":
             return self.client.get(path, cast_to=object, options=options)
         if request.method == "DELETE":
             return self.client.delete(path, cast_to=object, options=options)
         if request.upload is None:
-            # An answer that was lost would be asked for twice, and what it made be there twice.
+            # If the answer to a POST is lost, a retry would create the object a second time.
             options["max_retries"] = 0
             return self.client.post(path, cast_to=object, body=request.json, options=options)
+        # The SDK builds the multipart body, and its boundary, only if this header is set.
         headers["Content-Type"] = "multipart/form-data"
-        sent = (request.upload.filename, file, "application/octet-stream")
+        file_part = (request.upload.filename, file, "application/octet-stream")
         fields = dict(request.upload.fields)
-        return self.client.post(path, cast_to=object, body=fields, files=[("file", sent)], options=options)
+        return self.client.post(path, cast_to=object, body=fields, files=[("file", file_part)], options=options)
 
 
-def _grouped(query: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    """The parameters as the SDK takes them: those of a list (`include[]`) together, without their brackets."""
+def _sdk_query(query: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    """Return query parameters in the SDK's form: repeated `include[]` pairs become one list without brackets."""
     grouped: dict[str, Any] = {}
     for key, value in query:
         if key.endswith("[]"):
@@ -165,48 +174,48 @@ def _grouped(query: tuple[tuple[str, str], ...]) -> dict[str, Any]:
     return grouped
 
 
-async def _spooled(upload: Upload | None) -> BinaryIO | None:
-    """The bytes of an upload where the SDK can read them, more than once; None without one."""
+async def _spool_upload(upload: Upload | None) -> BinaryIO | None:
+    """Copy an upload to a temporary file, which the SDK can read again for a retry; None without an upload."""
     if upload is None:
         return None
-    file = cast("BinaryIO", tempfile.SpooledTemporaryFile(_IN_MEMORY))  # noqa: SIM115 - whoever sends it closes it
+    file = cast("BinaryIO", tempfile.SpooledTemporaryFile(_SPOOL_MEMORY_BYTES))  # noqa: SIM115 - `send` closes it
     async for chunk in upload.chunks:
         file.write(chunk)
     file.seek(0)
     return file
 
 
-class _Sync(_Client):
-    async def send(self, request: Request) -> Answer:
-        """Ask, and read the whole answer."""
-        file = await _spooled(request.upload)
+class _SyncSdkUpstream(_SdkUpstream):
+    async def send(self, request: Request) -> BufferedResponse:
+        """Send a request and read the whole response."""
+        file = await _spool_upload(request.upload)
         with (
             contextlib.nullcontext() if file is None else closing(file),
-            closing(self._sent(request, file)) as response,
+            closing(self._send(request, file)) as response,
         ):
             try:
-                return Answer(response.status_code, {}, response.read())
+                return BufferedResponse(response.status_code, {}, response.read())
             except Exception as error:
                 raise openai.APIConnectionError(request=response.http_request) from error
 
-    async def open(self, request: Request) -> _SyncBody:
-        """Ask, and leave the body to be read."""
-        return _SyncBody(self._sent(request))
+    async def open(self, request: Request) -> _SyncStreamedResponse:
+        """Send a request and leave the response body unread."""
+        return _SyncStreamedResponse(self._send(request))
 
 
-class _Async(_Client):
-    async def send(self, request: Request) -> Answer:
-        """Ask, and read the whole answer."""
-        file = await _spooled(request.upload)
+class _AsyncSdkUpstream(_SdkUpstream):
+    async def send(self, request: Request) -> BufferedResponse:
+        """Send a request and read the whole response."""
+        file = await _spool_upload(request.upload)
         with contextlib.nullcontext() if file is None else closing(file):
-            response = await self._sent(request, file)
+            response = await self._send(request, file)
             try:
-                return Answer(response.status_code, {}, await response.read())
+                return BufferedResponse(response.status_code, {}, await response.read())
             except Exception as error:
                 raise openai.APIConnectionError(request=response.http_request) from error
             finally:
                 await response.close()
 
-    async def open(self, request: Request) -> _AsyncBody:
-        """Ask, and leave the body to be read."""
-        return _AsyncBody(await self._sent(request))
+    async def open(self, request: Request) -> _AsyncStreamedResponse:
+        """Send a request and leave the response body unread."""
+        return _AsyncStreamedResponse(await self._send(request))

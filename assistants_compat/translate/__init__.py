@@ -1,5 +1,5 @@
-"""Turns the objects of one API into those of the other, as pure functions.
+"""Translates objects between the Assistants API and the Responses API, in pure functions.
 
-No clock, no randomness, no I/O: time and ids are arguments.  Functions that convert are named `x_from_y`.  Start
-reading at `request.py` (what a run sends), then `output.py` and `run_events.py` (what comes back).
+No clock, no randomness and no I/O: the time and new ids are arguments. Converters are named `x_from_y`. Start reading
+at `request.py` (what a run sends), then `output.py` and `run_events.py` (what comes back).
 """

@@ -1,4 +1,4 @@
-"""Generated files as they are served."""
+"""Translates the rows of generated files into the file objects that the Files API served."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..wire.objects import File
 
 
 def file_from_row(row: Mapping[str, Any]) -> File:
-    """A generated file as the Files API served it: purpose `assistants_output`, key order as recorded."""
+    """Return a generated file as the Files API served it: purpose `assistants_output`, keys in the recorded order."""
     return {
         "object": "file",
         "id": row["id"],

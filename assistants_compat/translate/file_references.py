@@ -1,80 +1,92 @@
-"""Which files the objects of either API speak of, and why there may be none."""
+"""Finds the files that messages, run steps and responses refer to, and explains why there are none.
+
+The bytes of the files are not read here: `tools/downloads.py` does that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..wire.ids import Mint, may_be_ours
-from ..wire.objects import Json, Run, as_object, objects
-from .output import NOTHING, Generated, outcome_from_response
+from ..wire.ids import IdFactory, looks_like_generated_file_id
+from ..wire.objects import Json, Run, as_object, as_object_list
+from .output import ZERO_USAGE, GeneratedFile, outcome_from_response
 from .run import TERMINAL
-from .uncited_files import containers_of
+from .uncited_files import container_ids_from_output
 
-_CODE = "code_interpreter"
+_CODE_INTERPRETER = "code_interpreter"
 
 
 def files_of_message(message: Mapping[str, Any]) -> Iterator[str]:
-    """The ids of the files that a message links, shows or has attached; of a user's message only generated ones.
+    """Yield the ids of the files that a message links, shows or has attached; for a user's message only generated ones.
 
-    What a user attached or showed was uploaded, and often may not be downloaded.
+    Other files of a user's message were uploaded, and the Files API often refuses to download those.
     """
-    every = message.get("role") == "assistant"
-    for file_id in _spoken_of(message):
-        if every or may_be_ours(file_id):
+    is_assistant_message = message.get("role") == "assistant"
+    for file_id in _shown_or_linked_files(message):
+        if is_assistant_message or looks_like_generated_file_id(file_id):
             yield file_id
-    for attachment in objects(message.get("attachments")):
+    for attachment in as_object_list(message.get("attachments")):
         file_id = str(attachment.get("file_id"))
-        if may_be_ours(file_id) and any(tool.get("type") == _CODE for tool in objects(attachment.get("tools"))):
+        if looks_like_generated_file_id(file_id) and any(
+            tool.get("type") == _CODE_INTERPRETER for tool in as_object_list(attachment.get("tools"))
+        ):
             yield file_id
 
 
-def _spoken_of(message: Mapping[str, Any]) -> Iterator[str]:
-    for block in objects(message.get("content")):
+def _shown_or_linked_files(message: Mapping[str, Any]) -> Iterator[str]:
+    for block in as_object_list(message.get("content")):
         if block.get("type") == "image_file":
             yield str(as_object(block.get("image_file")).get("file_id"))
-        for annotation in objects(as_object(block.get("text")).get("annotations")):
+        for annotation in as_object_list(as_object(block.get("text")).get("annotations")):
             if annotation.get("type") == "file_path":
                 yield str(as_object(annotation.get("file_path")).get("file_id"))
 
 
 def files_of_step(step: Mapping[str, Any]) -> Iterator[str]:
-    """The ids of the images that the code of a run step showed."""
-    for call in _code_calls(step):
-        for output in objects(as_object(call.get(_CODE)).get("outputs")):
+    """Yield the ids of the images that the code of a run step showed."""
+    for call in _code_interpreter_calls(step):
+        for output in as_object_list(as_object(call.get(_CODE_INTERPRETER)).get("outputs")):
             if output.get("type") == "image":
                 yield str(as_object(output.get("image")).get("file_id"))
 
 
-def _code_calls(step: Mapping[str, Any]) -> list[Json]:
-    calls = objects(as_object(step.get("step_details")).get("tool_calls"))
-    return [call for call in calls if call.get("type") == _CODE]
+def _code_interpreter_calls(step: Mapping[str, Any]) -> list[Json]:
+    calls = as_object_list(as_object(step.get("step_details")).get("tool_calls"))
+    return [call for call in calls if call.get("type") == _CODE_INTERPRETER]
 
 
-def files_of_response(response: Mapping[str, Any], listed: Iterable[Json], mint: Mint) -> list[Generated]:
-    """The files of a native response, each once: cited, shown, or in the list of its containers (`made_files`)."""
-    # Read as the response of a run is, so that the same rules say which two are one.
+def files_of_response(
+    response: Mapping[str, Any], container_files: Iterable[Json], new_id: IdFactory
+) -> list[GeneratedFile]:
+    """Return the files of a Responses API response, each once: those it cites or shows, and `container_files`.
+
+    `container_files` are those that the model made in its containers (`files_made_by_model`).
+    """
+    # The response is read like that of a run, so that the same rules recognise a file that appears twice.
     run: Run = {"id": "", "thread_id": "", "assistant_id": "", "expires_at": 0, "tools": []}  # type: ignore[typeddict-item]
-    outcome = outcome_from_response(run, response, NOTHING, mint, 0, found=list(listed))
+    outcome = outcome_from_response(run, response, ZERO_USAGE, new_id, 0, container_files=list(container_files))
     return list(outcome.files.values())
 
 
-def why_no_files_in_run(run: Mapping[str, Any], steps: Iterable[Mapping[str, Any]]) -> str:
-    """What to check when a run, or its thread, has no files."""
-    return _why(str(run.get("status")), run, ran_code=any(_code_calls(step) for step in steps))
+def explain_no_files_in_run(run: Mapping[str, Any], steps: Iterable[Mapping[str, Any]]) -> str:
+    """Return why a run, or its thread, has no files, and what to check."""
+    return _explain_no_files(str(run.get("status")), run, ran_code=any(_code_interpreter_calls(step) for step in steps))
 
 
-def why_no_files_in_response(response: Mapping[str, Any]) -> str:
-    """What to check when a native response has no files."""
+def explain_no_files_in_response(response: Mapping[str, Any]) -> str:
+    """Return why a Responses API response has no files, and what to check."""
     status = str(response.get("status") or "completed")
-    return _why(status, response, ran_code=bool(containers_of(objects(response.get("output")))))
+    return _explain_no_files(
+        status, response, ran_code=bool(container_ids_from_output(as_object_list(response.get("output"))))
+    )
 
 
-def _why(status: str, whole: Mapping[str, Any], *, ran_code: bool) -> str:
+def _explain_no_files(status: str, source: Mapping[str, Any], *, ran_code: bool) -> str:
     if status not in TERMINAL:
-        return f"it is still {status}; wait until it has ended, and try again"
-    if not any(tool.get("type") == _CODE for tool in objects(whole.get("tools"))):
+        return f"it is still {status}; wait until it ends, then try again"
+    if not any(tool.get("type") == _CODE_INTERPRETER for tool in as_object_list(source.get("tools"))):
         return "it had no code_interpreter tool; check the tools of the assistant and of the run"
     if not ran_code:
         return f"it is {status}, and the model ran no code; check that the prompt asks for a file"
-    return f"it is {status}, and its code saved nothing under /mnt/data; check the code, and ask for a file there"
+    return f"it is {status}, and its code saved no file under /mnt/data; check the code, and ask for a file there"

@@ -1,6 +1,7 @@
-"""What the old API served, as the store keeps it: what a caller would have given, and the keys that an object lacks.
+"""Translates objects that the legacy API served into rows of the store.
 
-Nothing is checked here: an object comes from the old API itself, or has been looked at.
+A row holds the fields that a caller would have sent to create the object, and every key that newer objects have.
+Nothing is validated here: an object comes from the legacy API itself or has passed `engine/saved/checks.py`.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..wire.objects import Json
-from .assistant import RANKING
+from .assistant import DEFAULT_RANKING_OPTIONS
 
-_ASSISTANT = (
+# `file_ids` is from the first version of the API.
+_ASSISTANT_KEYS = (
     *("model", "name", "description", "instructions", "tools", "tool_resources", "file_ids", "metadata"),
     *("temperature", "top_p", "reasoning_effort", "response_format"),
 )
-_DEFAULTS: Json = {
+_ASSISTANT_DEFAULTS: Json = {
     "temperature": 1.0,
     "top_p": 1.0,
     "response_format": "auto",
@@ -27,29 +29,37 @@ _DEFAULTS: Json = {
 
 
 def assistant_fields_from_served(served: Mapping[str, Any]) -> Json:
-    """What somebody gave who was served this assistant; defaults are left out, as models refuse some."""
-    fields = {key: served[key] for key in _ASSISTANT if served.get(key) is not None}
-    fields = {key: value for key, value in fields.items() if value != _DEFAULTS.get(key)}
+    """Return the fields with which a caller would have created this assistant.
+
+    Fields with default values are left out, because some models refuse them.
+    """
+    fields = {key: served[key] for key in _ASSISTANT_KEYS if served.get(key) is not None}
+    fields = {key: value for key, value in fields.items() if value != _ASSISTANT_DEFAULTS.get(key)}
     if isinstance(fields.get("tools"), list):
-        fields["tools"] = [_given_tool(tool) for tool in fields["tools"]]
+        fields["tools"] = [_tool_from_served(tool) for tool in fields["tools"]]
     return fields
 
 
-def _given_tool(tool: Any) -> Any:
+def _tool_from_served(tool: Any) -> Any:
     search = tool.get("file_search") if isinstance(tool, dict) else None
     ranking = search.get("ranking_options") if isinstance(search, dict) else None
-    if search is None or not isinstance(ranking, dict) or {**RANKING, **ranking} != RANKING:
+    if (
+        search is None
+        or not isinstance(ranking, dict)
+        or {**DEFAULT_RANKING_OPTIONS, **ranking} != DEFAULT_RANKING_OPTIONS
+    ):
         return tool
-    rest = {key: value for key, value in search.items() if key != "ranking_options"}
-    return {"type": "file_search", "file_search": rest} if rest else {"type": "file_search"}
+    # The caller did not set these options: the service adds them to every file search it serves (recorded).
+    other_options = {key: value for key, value in search.items() if key != "ranking_options"}
+    return {"type": "file_search", "file_search": other_options} if other_options else {"type": "file_search"}
 
 
 def thread_fields_from_served(served: Mapping[str, Any]) -> Json:
-    """What somebody gave who was served this thread."""
+    """Return the fields with which a caller would have created this thread."""
     return {key: served[key] for key in ("metadata", "tool_resources") if served.get(key) not in (None, {})}
 
 
-_MESSAGE: Json = {
+_MESSAGE_DEFAULTS: Json = {
     **dict.fromkeys(("id", "object", "created_at", "assistant_id", "thread_id", "run_id")),
     "status": "completed",
     "incomplete_details": None,
@@ -63,28 +73,31 @@ _MESSAGE: Json = {
 
 
 def message_from_served(served: Mapping[str, Any]) -> Json:
-    """A message with every key that one is served with; images of users have a `detail`."""
-    body = _filled(served, _MESSAGE)
+    """Return a message with all keys of a served message; images of users get a `detail`."""
+    body = _with_defaults(served, _MESSAGE_DEFAULTS)
     if body["role"] == "user":
-        body["content"] = [_shown_block(block) for block in body["content"]]
+        body["content"] = [_block_with_detail(block) for block in body["content"]]
     return body
 
 
-_LISTS = ("attachments", "metadata", "tools", "tool_resources")
+# Served as empty lists or objects. A saved object may have null.
+_NEVER_NULL_KEYS = ("attachments", "metadata", "tools", "tool_resources")
 
 
-def _filled(served: Mapping[str, Any], defaults: Json) -> Json:
-    """The object with what it lacks, in the order in which it is served; keys that nobody knows come last."""
+def _with_defaults(served: Mapping[str, Any], defaults: Json) -> Json:
+    """Return the object with missing keys filled in, in the order in which they are served; unknown keys come last."""
     body = {**defaults, **served}
-    return {key: defaults[key] if value is None and key in _LISTS else value for key, value in body.items()}
+    return {key: defaults[key] if value is None and key in _NEVER_NULL_KEYS else value for key, value in body.items()}
 
 
-def _shown_block(block: Json) -> Json:
-    kind = block["type"]
-    return {**block, kind: {"detail": "auto", **block[kind]}} if kind in ("image_file", "image_url") else block
+def _block_with_detail(block: Json) -> Json:
+    block_type = block["type"]
+    if block_type not in ("image_file", "image_url"):
+        return block
+    return {**block, block_type: {"detail": "auto", **block[block_type]}}
 
 
-_RUN: Json = {
+_RUN_DEFAULTS: Json = {
     **dict.fromkeys(("id", "object", "created_at", "assistant_id", "thread_id", "status")),
     **dict.fromkeys(("started_at", "expires_at", "cancelled_at", "failed_at", "completed_at")),
     **dict.fromkeys(("required_action", "last_error", "model", "instructions")),
@@ -104,7 +117,7 @@ _RUN: Json = {
     "parallel_tool_calls": True,
 }
 
-_STEP: Json = {
+_STEP_DEFAULTS: Json = {
     **dict.fromkeys(("id", "object", "created_at", "run_id", "assistant_id", "thread_id", "type", "status")),
     **dict.fromkeys(("cancelled_at", "completed_at", "expires_at", "failed_at", "last_error", "step_details")),
     "usage": None,
@@ -113,26 +126,26 @@ _STEP: Json = {
 }
 
 
-def _assistant(served: Mapping[str, Any]) -> Json:
+def _assistant_columns(served: Mapping[str, Any]) -> Json:
     return {"body": assistant_fields_from_served(served)}
 
 
-def _thread(served: Mapping[str, Any]) -> Json:
+def _thread_columns(served: Mapping[str, Any]) -> Json:
     return {"body": thread_fields_from_served(served)}
 
 
-def _message(served: Mapping[str, Any]) -> Json:
+def _message_columns(served: Mapping[str, Any]) -> Json:
     body = message_from_served(served)
     return {"thread_id": body["thread_id"], "run_id": body["run_id"], "kind": "message", "body": body}
 
 
-def _run(served: Mapping[str, Any]) -> Json:
-    body = _filled(served, _RUN)
+def _run_columns(served: Mapping[str, Any]) -> Json:
+    body = _with_defaults(served, _RUN_DEFAULTS)
     return {
         "thread_id": body["thread_id"],
         "assistant_id": body["assistant_id"],
         "status": body["status"],
-        "expires_at": body["expires_at"] or body["created_at"],
+        "expires_at": body["expires_at"] or body["created_at"],  # null once the run has ended (recorded)
         "response_id": None,
         "request": {},
         "state": {"usage": body["usage"], "sent": [], "cuts": 0, "plain": False},
@@ -140,23 +153,24 @@ def _run(served: Mapping[str, Any]) -> Json:
     }
 
 
-def _step(served: Mapping[str, Any]) -> Json:
-    body = {**_STEP, **served}
+def _step_columns(served: Mapping[str, Any]) -> Json:
+    body = {**_STEP_DEFAULTS, **served}
     return {"thread_id": body["thread_id"], "run_id": body["run_id"], "body": body}
 
 
-_ROWS: Mapping[str, Callable[[Mapping[str, Any]], Json]] = {
-    "assistant": _assistant,
-    "thread": _thread,
-    "thread.message": _message,
-    "thread.run": _run,
-    "thread.run.step": _step,
+_COLUMN_CONVERTERS: Mapping[str, Callable[[Mapping[str, Any]], Json]] = {
+    "assistant": _assistant_columns,
+    "thread": _thread_columns,
+    "thread.message": _message_columns,
+    "thread.run": _run_columns,
+    "thread.run.step": _step_columns,
 }
 
 
-def row_from_served(kind: str, served: Mapping[str, Any]) -> Json:
-    """The columns of an object's row, by the kind that its `object` says; raises `KeyError` without `id` and time.
+def row_from_served(object_type: str, served: Mapping[str, Any]) -> Json:
+    """Return the columns of an object's row; `object_type` is the value of its key `object`.
 
-    An active run is one that nobody asked the upstream for: it has no response.
+    The row of an active run has no response id, because the upstream never received it. Raises `KeyError` for an object
+    without `id` or `created_at`.
     """
-    return {"id": served["id"], "created_at": served["created_at"], **_ROWS[kind](served)}
+    return {"id": served["id"], "created_at": served["created_at"], **_COLUMN_CONVERTERS[object_type](served)}

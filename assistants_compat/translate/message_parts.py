@@ -1,21 +1,30 @@
-"""The parts of a message while it is streamed: what was sent of them, and what the message is in the end."""
+"""The open output items of a stream: what was sent of each, and the deltas that send it.
+
+The rules for the end of a streamed message are here, because what was sent to a caller can no longer change. The order
+of events is not: that is `run_events.py`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..wire.objects import Json, objects
-from .citations import marker_places
+from ..wire.objects import Json, Message, RunStep, as_object_list
+from .citations import MarkerPosition, marker_positions
+from .output import ItemDraft
+from .sse import Event
 
-_KINDS = frozenset({"output_text", "refusal"})
+_PART_TYPES = frozenset({"output_text", "refusal"})
 
 
-class Growing:
-    """A text that grows piece by piece, at about a byte a character: a list of pieces would take ten times as much."""
+class TextBuffer:
+    """A text that grows piece by piece.
+
+    It takes about a byte a character; a list of pieces would take ten times as much.
+    """
 
     def __init__(self) -> None:
-        """Begin empty."""
+        """Create an empty buffer."""
         self._bytes = bytearray()
         self.length = 0  # in characters
 
@@ -25,90 +34,144 @@ class Growing:
         self.length += len(piece)
 
     def getvalue(self) -> str:
-        """The whole text."""
+        """Return the whole text."""
         return self._bytes.decode("utf-8", "surrogatepass")
 
 
-class Part:
-    """A text or refusal while it is streamed: its place in the message, and what was sent of it."""
+class OpenPart:
+    """A text or refusal of a message while it is streamed, and what was sent of it."""
 
     def __init__(self, kind: str, index: int) -> None:
-        """Begin with nothing sent; `kind` is `text` or `refusal`, `index` the place of the block."""
+        """Begin with nothing sent; `kind` is `text` or `refusal`, `index` that of its block in the message."""
         self.kind, self.index = kind, index
-        self.raw = Growing()  # as the upstream sent it
-        self.markers: list[tuple[int, str]] = []  # sent besides, each with its offset in that
-        self.notes: list[Json] = []  # the annotations that were sent
-        # By the place of a citation: where its marker went and which number it has, and itself.
-        self.cited: dict[int, tuple[tuple[int, int], Json]] = {}
-        self.begun = False
+        self.raw = TextBuffer()  # the upstream's text, without markers
+        self.markers: list[tuple[int, str]] = []  # sent markers, each with its offset in the upstream's text
+        self.annotations: list[Json] = []  # sent annotations
+        # Sent citations by their index among the upstream's annotations.
+        self.citations: dict[int, tuple[MarkerPosition, Json]] = {}
+        self.has_started = False
 
     @property
     def length(self) -> int:
-        """The characters that were sent, those of markers too."""
-        return self.raw.length + sum(len(words) for _, words in self.markers)
+        """The number of characters that were sent, including markers."""
+        return self.raw.length + sum(len(marker) for _, marker in self.markers)
 
-    def sent(self) -> str:
-        """All that was sent."""
+    def sent_text(self) -> str:
+        """Return the text that was sent, including markers."""
         raw, start, pieces = self.raw.getvalue(), 0, []
-        for offset, words in self.markers:
-            pieces += [raw[start:offset], words]
+        for offset, marker in self.markers:
+            pieces += [raw[start:offset], marker]
             start = offset
         return "".join([*pieces, raw[start:]])
 
     def block(self) -> Json:
-        """The block as far as it was said."""
-        said = self.sent()
+        """Return the content block with what was sent so far."""
+        text = self.sent_text()
         if self.kind == "refusal":
-            return {"type": "refusal", "refusal": said}
-        return {"type": "text", "text": {"value": said, "annotations": list(self.notes)}}
+            return {"type": "refusal", "refusal": text}
+        return {"type": "text", "text": {"value": text, "annotations": list(self.annotations)}}
 
 
-def numbered(note: Json, number: int) -> Json:
-    """An annotation as it stands in a delta: with its number, a citation also with an empty quote (recorded)."""
-    if note["type"] == "file_citation":
-        note = {**note, "file_citation": {**note["file_citation"], "quote": ""}}
-    return {"index": number, **note}
+class OpenItem:
+    """An output item that has begun and not ended.
+
+    A hosted tool call has a `draft` and a `step`. A message has only a `draft`. A function call has only a `step`, of
+    which it is the call at `call_index`.
+    """
+
+    def __init__(
+        self, kind: str, draft: ItemDraft | None = None, call_index: int = 0, step: RunStep | None = None
+    ) -> None:
+        """Begin with nothing sent; `kind` is the type of the output item."""
+        self.kind = kind
+        self.draft, self.call_index, self.step = draft, call_index, step
+        self.parts: dict[int, OpenPart] = {}  # of a message, by their index in the upstream's content
+        self.sent_text = TextBuffer()  # the code of a call, or the arguments of a function
+        self.marker_count = 0
+        # What a message that is cut off ends as; replaced if the upstream sends an incomplete item.
+        self.incomplete_item: Json = {"type": "message", "status": "incomplete", "content": []}
+
+    @property
+    def is_message(self) -> bool:
+        """Whether this is a message, not a call."""
+        return self.step is None
+
+
+# --- deltas
+
+
+def message_delta(message: Message, block: Json) -> Event:
+    """Return a `thread.message.delta` event that adds to one block."""
+    return "thread.message.delta", {
+        "id": message["id"],
+        "object": "thread.message.delta",
+        "delta": {"content": [block]},
+    }
+
+
+def call_delta(step: RunStep, index: int, call: Json) -> Event:
+    """Return a `thread.run.step.delta` event that adds to the tool call at `index`."""
+    return "thread.run.step.delta", {
+        "id": step["id"],
+        "object": "thread.run.step.delta",
+        "delta": {"step_details": {"type": "tool_calls", "tool_calls": [{"index": index, **call}]}},
+    }
+
+
+def delta_annotation(annotation: Json, index: int) -> Json:
+    """Return an annotation as a delta has it: with its index, and a citation with an empty quote (recorded)."""
+    if annotation["type"] == "file_citation":
+        annotation = {**annotation, "file_citation": {**annotation["file_citation"], "quote": ""}}
+    return {"index": index, **annotation}
+
+
+# --- the end of a message
 
 
 @dataclass
-class Told:
-    """A part of a message that has ended: as the upstream gives it, and where its markers are."""
+class FinishedPart:
+    """A part of a message that has ended, in the upstream's shape, and the positions of its markers."""
 
-    place: int
-    part: Json
-    offsets: dict[int, tuple[int, int]]
+    content_index: int
+    content: Json
+    marker_positions: dict[int, MarkerPosition]
 
 
-def as_streamed(item: Json, streamed: Mapping[int, Part]) -> list[Told]:
-    """The parts of a message that has ended, in the order in which they were streamed.
+def finished_parts(item: Json, streamed: Mapping[int, OpenPart]) -> list[FinishedPart]:
+    """Return the parts of a message that has ended, in the order in which they were streamed.
 
-    What was sent cannot be taken back: a text that the upstream tells otherwise at its end stays as it was sent, and a
-    marker stays where it went, under its number.  A message that was cut has what was sent; an empty text where that is
-    nothing, because the SDK's event handlers expect a block.
+    What was sent cannot be taken back. If the upstream's final text differs, the sent text stays, and each marker keeps
+    its position and number. A message that was cut off keeps what was sent. If nothing was, it gets an empty text,
+    because the SDK's event handlers expect a block.
     """
-    contents = dict(enumerate(objects(item.get("content"))))
-    finals = {place: part for place, part in contents.items() if str(part.get("type")) in _KINDS}
-    order = {place: part.index for place, part in streamed.items()}
-    places = sorted({*finals, *streamed} or {0}, key=lambda place: (place not in order, order.get(place, place)))
-    markers = sum(len(part.cited) for part in streamed.values())
-    told = []
-    for place in places:
-        part, final = streamed.get(place), finals.get(place, {})
-        kind = part.kind if part else "refusal" if final.get("type") == "refusal" else "text"
-        words = longer(final.get(kind), part.raw.getvalue() if part else "")
-        notes = dict(enumerate(objects(final.get("annotations"))))
-        cited = part.cited if part else {}
-        notes.update((number, note) for number, (_, note) in cited.items())
-        numbers = sorted(notes)
-        annotations = [notes[number] for number in numbers]
-        sent = {n: cited[number][0] for n, number in enumerate(numbers) if number in cited}
-        offsets = marker_places(words, annotations, markers, sent, part.raw.length if part else 0)
-        markers += len(offsets) - len(sent)
-        type_ = "refusal" if kind == "refusal" else "output_text"
-        told.append(Told(place, {"type": type_, kind: words, "annotations": annotations}, offsets))
-    return told
+    contents = dict(enumerate(as_object_list(item.get("content"))))
+    final_parts = {index: part for index, part in contents.items() if str(part.get("type")) in _PART_TYPES}
+    # Streamed parts first, in the order of their blocks; then those that only the final item has.
+    block_indexes = {index: part.index for index, part in streamed.items()}
+    content_indexes = sorted(
+        {*final_parts, *streamed} or {0},
+        key=lambda index: (index not in block_indexes, block_indexes.get(index, index)),
+    )
+    marker_count = sum(len(part.citations) for part in streamed.values())
+    finished = []
+    for index in content_indexes:
+        part, final_part = streamed.get(index), final_parts.get(index, {})
+        kind = part.kind if part else "refusal" if final_part.get("type") == "refusal" else "text"
+        text = final_text(final_part.get(kind), part.raw.getvalue() if part else "")
+        annotations = dict(enumerate(as_object_list(final_part.get("annotations"))))
+        citations = part.citations if part else {}
+        annotations.update((key, citation) for key, (_, citation) in citations.items())
+        keys = sorted(annotations)
+        ordered = [annotations[key] for key in keys]
+        sent_positions = {number: citations[key][0] for number, key in enumerate(keys) if key in citations}
+        sent_length = part.raw.length if part else 0
+        positions = marker_positions(text, ordered, marker_count, sent_positions, sent_length)
+        marker_count += len(positions) - len(sent_positions)
+        part_type = "refusal" if kind == "refusal" else "output_text"
+        finished.append(FinishedPart(index, {"type": part_type, kind: text, "annotations": ordered}, positions))
+    return finished
 
 
-def longer(final: object, sent: str) -> str:
-    """A text at its end: the upstream's last word where it continues what was sent."""
-    return final if isinstance(final, str) and final.startswith(sent) else sent
+def final_text(upstream_text: object, sent_text: str) -> str:
+    """Return the upstream's final text if it continues what was sent, else what was sent."""
+    return upstream_text if isinstance(upstream_text, str) and upstream_text.startswith(sent_text) else sent_text

@@ -1,10 +1,9 @@
-"""What a response becomes: messages, run steps and the files to keep.
+"""Translates the output of a response into messages, run steps and the files to keep.
 
-One message and one `message_creation` step for each message item, one `tool_calls` step for each call of a hosted tool,
-one for all functions that a response calls, in the order of the output (recordings.md sections 2 to 5).  Items of other
-kinds (reasoning, and what comes next year) are passed over.
-
-A `Reading` takes the items as they come: a stream begins and ends each of them, a finished response does both at once.
+Each message item becomes a message and a `message_creation` step, each call of a hosted tool a `tool_calls` step, and
+all function calls of a response one step (recordings.md sections 2 to 5). Items of other types, such as reasoning, are
+skipped. `OutputReader` takes the items one by one: a stream begins and ends each of them, a finished response does both
+at once. Nothing is fetched or copied here: `engine/generated_files.py` does that.
 """
 
 from __future__ import annotations
@@ -16,16 +15,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..wire.ids import Mint
-from ..wire.objects import Json, Message, Run, RunStep, Usage, as_object, objects
-from .citations import is_file_citation, is_shown_image, text_block
-from .run import function_call
-from .step import stamp
-from .uncited_files import Place, citation_of, place_of, place_of_citation, unknown_files, with_links, with_rest
+from ..wire.ids import IdFactory
+from ..wire.objects import Json, Message, Run, RunStep, Usage, as_object, as_object_list
+from .citations import MarkerPosition, is_file_citation, is_shown_image, text_block_with_citations
+from .run import function_call_from_item
+from .step import set_step_status
+from .uncited_files import (
+    FileLocation,
+    citation_from_file,
+    cite_linked_files,
+    cite_remaining_files,
+    location_of_citation,
+    location_of_file,
+    unknown_files,
+)
 
-_CONTAINER_LIVES = 19 * 60  # seconds; a container dies after 20 idle minutes
+_CONTAINER_LIFETIME = 19 * 60  # seconds: a container expires after 20 idle minutes, less a margin
 _DATA_URL = re.compile(r"data:image/([a-z0-9.+-]+)(?:;[^,;]+)*;base64,(.*)\Z", re.DOTALL)
-NOTHING: Usage = {
+ZERO_USAGE: Usage = {
     "prompt_tokens": 0,
     "completion_tokens": 0,
     "total_tokens": 0,
@@ -35,10 +42,10 @@ NOTHING: Usage = {
 
 
 @dataclass
-class Generated:
-    """A file that Code Interpreter made: our id for it, and where its bytes are.
+class GeneratedFile:
+    """A file that Code Interpreter generated: its id in this library, and where its bytes are.
 
-    `data` holds the bytes of an image that came inside the output; otherwise they are fetched from the container.
+    `data` holds the bytes of an image that came in the output itself. The bytes of all others are in the container.
     """
 
     id: str
@@ -46,148 +53,157 @@ class Generated:
     container_id: str | None = None
     container_file_id: str | None = None
     data: bytes | None = None
-    size: int | None = None  # as the container lists it
+    size: int | None = None  # in bytes, as the container lists it
 
 
 @dataclass
 class Outcome:
-    """Everything that a response leaves on its thread, in order; `files` by our file id."""
+    """Everything that a response adds to its thread, in order; `files` are by their id in this library."""
 
     messages: list[Message] = field(default_factory=list)
-    entries: list[Json] = field(default_factory=list)  # the messages, and between them what later runs are told
+    entries: list[Json] = field(default_factory=list)  # the messages, and the items between them that later runs send
     steps: list[RunStep] = field(default_factory=list)
-    files: dict[str, Generated] = field(default_factory=dict)
+    files: dict[str, GeneratedFile] = field(default_factory=dict)
 
 
-def outcome_from_response(  # noqa: PLR0913 - two objects, two sources of what is not in them, and two statuses
+def outcome_from_response(  # noqa: PLR0913 - two objects, two lists of files, and two statuses
     run: Run,
     response: Mapping[str, Any],
     usage: Usage,
-    mint: Mint,
+    new_id: IdFactory,
     now: int,
     *,
-    calls_are: str = "in_progress",
+    function_status: str = "in_progress",
     streamed: bool = False,
-    found: Sequence[Json] = (),
-    earlier: Sequence[Json] = (),
+    container_files: Sequence[Json] = (),
+    thread_files: Sequence[Json] = (),
 ) -> Outcome:
-    """Translate a response that has ended.  Pure: `mint` makes ids, `now` is the time in seconds.
+    """Translate a response that has ended.
 
-    `calls_are` is the status of a step whose functions were called: `in_progress` where their outputs are awaited.
-    `streamed` as for `Reading`; `found` are the files of its containers, as they were listed, `earlier` those
-    that the thread has already.
+    `new_id` makes ids; `now` is the time in seconds. `function_status` is the status of the step of function calls:
+    `in_progress` while the run waits for their outputs. `container_files` are the files of the response's containers,
+    as listed, and `thread_files` those that the thread already has. For `streamed` see `OutputReader`.
     """
-    reading = Reading(run, mint, streamed=streamed)
-    reading.found, reading.earlier = list(found), earlier
+    reader = OutputReader(run, new_id, streamed=streamed)
+    reader.container_files, reader.thread_files = list(container_files), thread_files
     reason = incomplete_reason(response)
-    output = objects(response.get("output"))
-    last = max((number for number, item in enumerate(output) if item.get("type") == "message"), default=-1)
-    for number, item in enumerate(output):
+    output = as_object_list(response.get("output"))
+    last_message = max((index for index, item in enumerate(output) if item.get("type") == "message"), default=-1)
+    for index, item in enumerate(output):
         kind = item.get("type")
         if kind == "message":
-            begun, whole = reading.begin_message(now), reading.with_found(item, rest=number == last)
-            reading.end_message(begun, whole, reason, now)
-        elif is_call(item):
-            reading.end_call(reading.begin_call(item, now), item, now)
+            draft = reader.begin_message(now)
+            cited_item = reader.with_missing_citations(item, include_unlinked=index == last_message)
+            reader.end_message(draft, cited_item, reason, now)
+        elif is_hosted_tool_call(item):
+            reader.end_call(reader.begin_call(item, now), item, now)
         elif kind == "function_call":
-            reading.end_function(*reading.begin_function(item, now), item)
-    reading.end(usage, calls_are, now)
-    return reading.outcome
+            reader.end_function(*reader.begin_function(item, now), item)
+    reader.end(usage, function_status, now)
+    return reader.outcome
 
 
 @dataclass
-class Begun:
-    """A message or a call that has begun, with its step; `images` counts the blocks that stand before its text."""
+class ItemDraft:
+    """A message or call that has begun, with its step; `image_count` counts the images before a message's text."""
 
     step: RunStep
     message: Message | None = None
     call: Json | None = None
-    images: int = 0
+    image_count: int = 0
 
 
-class Reading:
-    """What the items of a response become, item by item.
+class OutputReader:
+    """Turns the items of a response into an `Outcome`, item by item.
 
-    `streamed`: an image that is known only when its message ends stands after the text, because that was sent already.
+    When `streamed`, an image that becomes known only at the end of its message is put after the text, because the text
+    was already sent.
     """
 
-    def __init__(self, run: Run, mint: Mint, *, streamed: bool = False) -> None:
-        """Begin with nothing; `run` gives the ids and the time of expiry, `mint` makes new ids."""
-        self.run, self.mint, self.streamed = run, mint, streamed
+    def __init__(self, run: Run, new_id: IdFactory, *, streamed: bool = False) -> None:
+        """Begin with an empty outcome; `run` gives the ids and the time of expiry, `new_id` makes new ids."""
+        self.run, self.new_id, self.streamed = run, new_id, streamed
         self.outcome = Outcome()
         self.function_step: RunStep | None = None
-        self.found: list[Json] = []  # the files of the containers that calls ran in, as they were listed
-        self.earlier: Sequence[Json] = ()  # the thread's own, which a text may link: never to be kept once more
-        self._by_container: dict[Place, Generated] = {}
-        self._shown: list[str] = []  # file ids of images that calls showed since the last message
+        self.container_files: list[Json] = []  # files of the containers that calls ran in, as listed
+        # Files that the thread already has. A text may link them, but they must not be copied again.
+        self.thread_files: Sequence[Json] = ()
+        self._files_by_location: dict[FileLocation, GeneratedFile] = {}
+        self._unclaimed_image_ids: list[str] = []  # images that calls showed since the last message
 
     # --- hosted tools
 
-    def begin_call(self, item: Mapping[str, Any], now: int) -> Begun:
-        """A call of a hosted tool has begun: its step holds nothing yet (recorded)."""
-        kind = _CALLS[item["type"]]
-        call: Json = {"id": self.mint("call"), "type": kind, kind: self._empty(kind)}
-        step = self._step("tool_calls", {"type": "tool_calls", "tool_calls": []}, now)
-        return Begun(step, call=call)
+    def begin_call(self, item: Mapping[str, Any], now: int) -> ItemDraft:
+        """Begin a call of a hosted tool; its step is still empty (recorded)."""
+        kind = _TOOL_BY_CALL_TYPE[item["type"]]
+        call: Json = {"id": self.new_id("call"), "type": kind, kind: self._empty_call(kind)}
+        step = self._add_step("tool_calls", {"type": "tool_calls", "tool_calls": []}, now)
+        return ItemDraft(step, call=call)
 
-    def _empty(self, kind: str) -> Json:
+    def _empty_call(self, kind: str) -> Json:
         if kind == "code_interpreter":
             return {"input": "", "outputs": []}
         search: Json = next((tool["file_search"] for tool in self.run["tools"] if tool["type"] == "file_search"), {})
         ranking = {key: value for key, value in search.get("ranking_options", {}).items() if key != "hybrid_search"}
         return {"ranking_options": ranking, "results": []}
 
-    def end_call(self, begun: Begun, item: Mapping[str, Any], now: int) -> None:
-        """It has ended: what it did, and what it gave."""
-        step, call = begun.step, begun.call
-        assert call is not None  # noqa: S101 - it was begun as a call
+    def end_call(self, draft: ItemDraft, item: Mapping[str, Any], now: int) -> None:
+        """End a call of a hosted tool: fill its step with its input and outputs."""
+        step, call = draft.step, draft.call
+        assert call is not None  # noqa: S101 - the draft was begun as a call
         if call["type"] == "code_interpreter":
-            outputs = [self._output(output) for output in objects(item.get("outputs"))]
-            done = {
+            outputs = [self._convert_output(output) for output in as_object_list(item.get("outputs"))]
+            details = {
                 "input": str(item.get("code") or ""),
                 "outputs": [output for output in outputs if output is not None],
             }
             if isinstance(item.get("id"), str) and isinstance(item.get("container_id"), str):
-                self.outcome.entries.append({"id": self.mint("msg"), **_told(item, done, now)})
+                self.outcome.entries.append({"id": self.new_id("msg"), **_replay_entry(item, details, now)})
         else:
-            done = {**call["file_search"], "results": [_result(each) for each in objects(item.get("results"))]}
-        begun.call = {**call, call["type"]: done}
-        step["step_details"] = {"type": "tool_calls", "tool_calls": [begun.call]}
-        stamp(step, "completed" if item.get("status", "completed") == "completed" else "failed", now)
+            details = {
+                **call["file_search"],
+                "results": [_search_result(result) for result in as_object_list(item.get("results"))],
+            }
+        draft.call = {**call, call["type"]: details}
+        step["step_details"] = {"type": "tool_calls", "tool_calls": [draft.call]}
+        set_step_status(step, "completed" if item.get("status", "completed") == "completed" else "failed", now)
 
-    def _output(self, output: Mapping[str, Any]) -> Json | None:
+    def _convert_output(self, output: Mapping[str, Any]) -> Json | None:
         if output.get("type") == "logs":
             return {"type": "logs", "logs": str(output.get("logs") or "")}
         image = _image_from_data_url(output.get("url")) if output.get("type") == "image" else None
         if image is None:
             return None
         extension, data = image
-        id_ = self.mint("file")
-        self.outcome.files[id_] = Generated(id_, f"{id_}.{extension}", data=data)
-        self._shown.append(id_)
+        id_ = self.new_id("file")
+        self.outcome.files[id_] = GeneratedFile(id_, f"{id_}.{extension}", data=data)
+        self._unclaimed_image_ids.append(id_)
         return {"type": "image", "image": {"file_id": id_}}
 
     # --- functions
 
     def begin_function(self, item: Mapping[str, Any], now: int) -> tuple[RunStep, int]:
-        """A function is called: the one step for all functions of the response, and the call's place in it."""
+        """Begin a function call; return the response's one step for function calls, and the call's index in it."""
         if self.function_step is None:
-            self.function_step = self._step("tool_calls", {"type": "tool_calls", "tool_calls": []}, now)
+            self.function_step = self._add_step("tool_calls", {"type": "tool_calls", "tool_calls": []}, now)
         calls = self.function_step["step_details"]["tool_calls"]
-        calls.append(function_call({**item, "arguments": ""}, output=None))
+        calls.append(function_call_from_item({**item, "arguments": ""}, output=None))
         return self.function_step, len(calls) - 1
 
     @staticmethod
-    def end_function(step: RunStep, place: int, item: Mapping[str, Any]) -> None:
-        """Its arguments are complete; the step is in progress until the outputs come (recorded)."""
-        step["step_details"]["tool_calls"][place] = function_call(item, output=None)
+    def end_function(step: RunStep, call_index: int, item: Mapping[str, Any]) -> None:
+        """End a function call, whose arguments are now complete.
+
+        The step stays in progress until the caller submits the outputs (recorded).
+        """
+        step["step_details"]["tool_calls"][call_index] = function_call_from_item(item, output=None)
 
     # --- messages
 
-    def begin_message(self, now: int) -> Begun:
-        """A message has begun: empty but for the images that calls showed since the last one."""
-        shown, self._shown = self._shown, []
-        id_ = self.mint("msg")
+    def begin_message(self, now: int) -> ItemDraft:
+        """Begin a message; its only content is the images that calls showed since the previous message."""
+        shown, self._unclaimed_image_ids = self._unclaimed_image_ids, []
+        id_ = self.new_id("msg")
         message: Message = {
             "id": id_,
             "object": "thread.message",
@@ -205,93 +221,108 @@ class Reading:
             "metadata": {},
         }
         details = {"type": "message_creation", "message_creation": {"message_id": id_}}
-        step = self._step("message_creation", details, now)
+        step = self._add_step("message_creation", details, now)
         self.outcome.messages.append(message)
         self.outcome.entries.append(message)  # type: ignore[arg-type]  # a message is one kind of entry
-        return Begun(step, message=message, images=len(shown))
+        return ItemDraft(step, message=message, image_count=len(shown))
 
-    def with_found(self, item: Mapping[str, Any], *, rest: bool) -> Json:
-        """The item of a message that ends, with the citations that it lacks; `rest` for files that nothing links."""
-        files = [*self.found, *self.earlier]
-        item = with_links(item, files) if files else dict(item)
-        return with_rest(item, self.found, self._by_container, self._sizes()) if rest and self.found else item
+    def with_missing_citations(self, item: Mapping[str, Any], *, include_unlinked: bool) -> Json:
+        """Return the item of a message with citations added for the links in its text that have none.
 
-    def _sizes(self) -> set[int]:
+        With `include_unlinked`, the container files that no text links get citations too.
+        """
+        files = [*self.container_files, *self.thread_files]
+        item = cite_linked_files(item, files) if files else dict(item)
+        if not (include_unlinked and self.container_files):
+            return item
+        return cite_remaining_files(item, self.container_files, self._files_by_location, self._inline_image_sizes())
+
+    def _inline_image_sizes(self) -> set[int]:
         return {len(file.data) for file in self.outcome.files.values() if file.data is not None}
 
     def end_message(
         self,
-        begun: Begun,
+        draft: ItemDraft,
         item: Mapping[str, Any],
         reason: str,
         now: int,
         *,
-        offsets: Sequence[Mapping[int, tuple[int, int]]] | None = None,
+        positions: Sequence[Mapping[int, MarkerPosition]] | None = None,
     ) -> None:
-        """It has ended: its blocks, their annotations, and the files that it links.
+        """End a message: set its blocks, their annotations, and attachments for the files that it links.
 
-        `offsets` says of each part of a message that was streamed where its markers are (`citations.text_block`).
+        `reason` is why the message is incomplete, if it is. `positions` are the marker positions of each part of a
+        streamed message (`citations.text_block_with_citations`).
         """
-        message = begun.message
-        assert message is not None  # noqa: S101 - it was begun as a message
-        parts = objects(item.get("content"))
-        unused = [block["image_file"]["file_id"] for block in message["content"]]
-        cited: dict[str, None] = {}
-        late: list[Json] = []
+        message = draft.message
+        assert message is not None  # noqa: S101 - the draft was begun as a message
+        parts = as_object_list(item.get("content"))
+        uncited_image_ids = [block["image_file"]["file_id"] for block in message["content"]]
+        linked_file_ids: dict[str, None] = {}
+        late_images: list[Json] = []
 
         def file_id_of(annotation: Json) -> str | None:
             if not is_shown_image(annotation):
-                id_ = str(annotation.get("ours") or self._file(annotation).id)
-                cited[id_] = None
+                id_ = str(annotation.get("ours") or self._file_for_citation(annotation).id)
+                linked_file_ids[id_] = None
                 return id_
-            if unused:  # the k-th image that was shown is the k-th that is cited: its bytes came with the call
-                self._name(unused.pop(0), annotation)
+            # Images are cited in the order in which calls showed them, and the bytes of these came with the calls.
+            if uncited_image_ids:
+                self._name_shown_image(uncited_image_ids.pop(0), annotation)
             else:
-                late.append(_image_block(self._file(annotation).id))
+                late_images.append(_image_block(self._file_for_citation(annotation).id))
             return None
 
         blocks: list[Json] = []
-        markers = 0
-        for number, part in enumerate(parts):
+        marker_count = 0
+        for index, part in enumerate(parts):
             if part.get("type") == "refusal":
                 blocks.append({"type": "refusal", "refusal": str(part.get("refusal") or "")})
             elif part.get("type") == "output_text":
-                annotations = objects(part.get("annotations"))
-                text, sent = str(part.get("text") or ""), offsets[number] if offsets else None
-                blocks.append(text_block(text, annotations, file_id_of, first=markers, offsets=sent))
-                markers += sum(map(is_file_citation, annotations))
+                annotations = as_object_list(part.get("annotations"))
+                text, part_positions = str(part.get("text") or ""), positions[index] if positions else None
+                blocks.append(
+                    text_block_with_citations(
+                        text, annotations, file_id_of, first_number=marker_count, positions=part_positions
+                    )
+                )
+                marker_count += sum(map(is_file_citation, annotations))
         images = message["content"]
-        message["content"] = [*images, *blocks, *late] if self.streamed else [*images, *late, *blocks]
+        message["content"] = [*images, *blocks, *late_images] if self.streamed else [*images, *late_images, *blocks]
         # Late v2 listed linked files here, not images (recordings.md section 3, quoted dumps).
-        message["attachments"] = [attachment(id_) for id_ in cited]
-        end_message(message, None if item.get("status", "completed") == "completed" else reason, now)
+        message["attachments"] = [code_interpreter_attachment(id_) for id_ in linked_file_ids]
+        set_message_end(message, None if item.get("status", "completed") == "completed" else reason, now)
         # A step knows no "incomplete": the recorded message step of a run that hit its limit was completed.
-        stamp(begun.step, "completed", now)
+        set_step_status(draft.step, "completed", now)
 
-    def _file(self, annotation: Mapping[str, Any]) -> Generated:
-        key = place_of_citation(annotation)
-        if key not in self._by_container:
-            # A linked file's name is its full path, as the service's was (platform.md section 7); always data.
-            name = str(annotation.get("filename") or key[1])
+    def _file_for_citation(self, annotation: Mapping[str, Any]) -> GeneratedFile:
+        location = location_of_citation(annotation)
+        if location not in self._files_by_location:
+            # The service named a linked file by its full path (platform.md section 7). The name is data, never a path.
+            name = str(annotation.get("filename") or location[1])
             path = name if is_shown_image(annotation) else f"/mnt/data/{name}"
-            size = next((file.get("bytes") for file in self.found if place_of(file) == key), None)
-            generated = Generated(self.mint("file"), path, *key, size=size if isinstance(size, int) else None)
-            self._by_container[key] = self.outcome.files[generated.id] = generated
-        return self._by_container[key]
+            size = next(
+                (file.get("bytes") for file in self.container_files if location_of_file(file) == location), None
+            )
+            generated = GeneratedFile(
+                self.new_id("file"), path, *location, size=size if isinstance(size, int) else None
+            )
+            self._files_by_location[location] = self.outcome.files[generated.id] = generated
+        return self._files_by_location[location]
 
-    def _name(self, id_: str, annotation: Mapping[str, Any]) -> None:
-        """Give an image that a call showed the name and the place under which its message cites it."""
-        file = self.outcome.files[id_]
-        key = place_of_citation(annotation)
+    def _name_shown_image(self, file_id: str, annotation: Mapping[str, Any]) -> None:
+        """Give an image that a call showed the file name and the location from the citation in its message."""
+        file = self.outcome.files[file_id]
+        location = location_of_citation(annotation)
         file.filename = str(annotation.get("filename") or file.filename)
-        file.container_id, file.container_file_id = key
-        self._by_container.setdefault(key, file)
+        file.container_id, file.container_file_id = location
+        self._files_by_location.setdefault(location, file)
 
     # --- steps
 
-    def _step(self, type_: str, details: Json, now: int) -> RunStep:
+    def _add_step(self, type_: str, details: Json, now: int) -> RunStep:
         step: RunStep = {
-            "id": self.mint("step"),
+            "id": self.new_id("step"),
             "object": "thread.run.step",
             "created_at": now,
             "run_id": self.run["id"],
@@ -312,46 +343,47 @@ class Reading:
         self.outcome.steps.append(step)
         return step
 
-    def end(self, usage: Usage, calls_are: str, now: int) -> None:
-        """The response has ended: its usage goes to its last step, zeros to the others (recorded: they add up).
+    def end(self, usage: Usage, function_status: str, now: int) -> None:
+        """End the response: attach the remaining files to its last message, and set the usage of its steps.
 
-        A step that waits for the outputs of functions gets it when they come.  The upstream counts a response as a
-        whole, and nothing is estimated (docs/differences.md).
+        The last step gets the response's usage, the others zeros (recorded: steps add up to the run). A step that waits
+        for tool outputs gets its usage when they arrive. The upstream counts a response as a whole, and this library
+        estimates nothing (docs/differences.md).
         """
-        for file in unknown_files(self.found, self._by_container, self._sizes()):
-            made = self._file(citation_of(file))
+        for file in unknown_files(self.container_files, self._files_by_location, self._inline_image_sizes()):
+            generated = self._file_for_citation(citation_from_file(file))
             if self.outcome.messages:
                 message = self.outcome.messages[-1]
-                message["attachments"] = [*message["attachments"], attachment(made.id)]
+                message["attachments"] = [*message["attachments"], code_interpreter_attachment(generated.id)]
         if self.function_step is not None:
-            stamp(self.function_step, calls_are, now)
+            set_step_status(self.function_step, function_status, now)
         steps = self.outcome.steps
         for step in steps:
-            step["usage"] = NOTHING
-        if self.function_step is not None and calls_are == "in_progress":
+            step["usage"] = ZERO_USAGE
+        if self.function_step is not None and function_status == "in_progress":
             self.function_step["usage"] = None
         elif steps:
             steps[-1]["usage"] = usage
 
 
-_CALLS = {"code_interpreter_call": "code_interpreter", "file_search_call": "file_search"}
+_TOOL_BY_CALL_TYPE = {"code_interpreter_call": "code_interpreter", "file_search_call": "file_search"}
 
 
-def is_call(item: Mapping[str, Any]) -> bool:
-    """Whether an item is a call of a hosted tool that has a legacy counterpart."""
-    return str(item.get("type")) in _CALLS
+def is_hosted_tool_call(item: Mapping[str, Any]) -> bool:
+    """Return whether an item is a call of a hosted tool that the legacy API had."""
+    return str(item.get("type")) in _TOOL_BY_CALL_TYPE
 
 
-def end_message(message: Message, reason: str | None, now: int) -> None:
-    """Complete a message, or with a reason leave it incomplete."""
+def set_message_end(message: Message, reason: str | None, now: int) -> None:
+    """Mark a message completed, or incomplete if there is a reason."""
     message["status"] = "completed" if reason is None else "incomplete"
     message["incomplete_details"] = None if reason is None else {"reason": reason}
     message["incomplete_at"] = None if reason is None else now
     message["completed_at"] = now if reason is None else None
 
 
-def attachment(file_id: str) -> Json:
-    """A file of a message that its text does not link."""
+def code_interpreter_attachment(file_id: str) -> Json:
+    """Return the attachment of a generated file to a message."""
     return {"file_id": file_id, "tools": [{"type": "code_interpreter"}]}
 
 
@@ -359,8 +391,8 @@ def _image_block(file_id: str) -> Json:
     return {"type": "image_file", "image_file": {"file_id": file_id}}
 
 
-def _result(result: Mapping[str, Any]) -> Json:
-    """What a search found, in legacy shape (FileSearchStreamingWorks.json)."""
+def _search_result(result: Mapping[str, Any]) -> Json:
+    """Return a file search result in legacy shape (FileSearchStreamingWorks.json)."""
     return {
         "file_id": str(result.get("file_id")),
         "file_name": str(result.get("filename")),
@@ -370,10 +402,13 @@ def _result(result: Mapping[str, Any]) -> Json:
     }
 
 
-def _told(item: Mapping[str, Any], call: Json, now: int) -> Json:
-    """A Code Interpreter call as later runs are told of it, while its container lives (its schema wants all keys)."""
+def _replay_entry(item: Mapping[str, Any], call: Json, now: int) -> Json:
+    """Return a Code Interpreter call as later runs send it while its container lives.
+
+    The upstream's schema requires all of these keys.
+    """
     logs = [output for output in call["outputs"] if output["type"] == "logs"]
-    told = {
+    replayed = {
         "type": "code_interpreter_call",
         "id": item["id"],
         "status": "completed",
@@ -381,11 +416,11 @@ def _told(item: Mapping[str, Any], call: Json, now: int) -> Json:
         "code": call["input"],
         "outputs": logs,
     }
-    return {"items": [told], "until": now + _CONTAINER_LIVES}
+    return {"items": [replayed], "until": now + _CONTAINER_LIFETIME}
 
 
 def _image_from_data_url(url: object) -> tuple[str, bytes] | None:
-    """The kind and the bytes of a `data:image/png;base64,...`; None when it is something else."""
+    """Return the image type and the bytes of a `data:image/png;base64,...` URL, or None for anything else."""
     match = _DATA_URL.match(url) if isinstance(url, str) else None
     if match is None:
         return None
@@ -396,14 +431,14 @@ def _image_from_data_url(url: object) -> tuple[str, bytes] | None:
 
 
 INCOMPLETE_REASONS = {"cancelled": "run_cancelled", "expired": "run_expired", "failed": "run_failed"}
-"""Why a message is incomplete, by what became of its run."""
+"""Why a message is incomplete, by the status in which its run ended."""
 
-_REASONS = {"max_output_tokens": "max_tokens", "content_filter": "content_filter"}
+_MESSAGE_REASONS = {"max_output_tokens": "max_tokens", "content_filter": "content_filter"}
 
 
 def incomplete_reason(response: Mapping[str, Any]) -> str:
-    """Why a message of this response would be incomplete, in the words of the legacy enum (spec)."""
+    """Return why a message of this response would be incomplete, as a value of the legacy enum (spec)."""
     if response.get("status") == "cancelled":
         return "run_cancelled"
     reason = as_object(response.get("incomplete_details")).get("reason")
-    return _REASONS.get(str(reason), "run_failed")
+    return _MESSAGE_REASONS.get(str(reason), "run_failed")

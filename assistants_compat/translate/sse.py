@@ -1,4 +1,7 @@
-"""Server-sent events, both ways: the upstream's bytes into events, the legacy events into bytes."""
+"""Server-sent events: decodes the upstream's bytes into events, and encodes legacy events into bytes.
+
+Which events to send is decided in `run_events.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,60 +13,60 @@ from typing import Any
 from ..wire.objects import Json
 
 Event = tuple[str, Any]
-"""A legacy event: its name, and its data as JSON (of `done` the word `[DONE]`)."""
+"""A legacy event: its name, and its data as JSON (for `done` the string `[DONE]`)."""
 
 DONE: Event = ("done", "[DONE]")
 
 
-class Words(dict[str, Any]):
-    """The data of a `thread.message.delta` that is a piece of a text and nothing else, as nearly all events are.
+class TextDelta(dict[str, Any]):
+    """The data of a `thread.message.delta` that only adds a piece of text, as nearly all events do.
 
-    A class of its own because to encode one string costs a thirtieth of encoding all that is around it.
+    It has its own class so that only the text needs encoding, a thirtieth of the cost of encoding the whole event.
     """
 
     def __init__(self, message_id: str, index: int, value: str) -> None:
-        """A piece of the text at this place of a message's content."""
+        """Create the delta of `value` for the text block at `index` of a message."""
         content = [{"index": index, "type": "text", "text": {"value": value}}]
         super().__init__(id=message_id, object="thread.message.delta", delta={"content": content})
         self.message_id, self.index, self.value = message_id, index, value
 
 
 class Decoder:
-    """Bytes in any split into events, each a JSON object with its `type`.
+    """Decodes bytes, split at any point, into events, each a JSON object with a `type`.
 
-    Lines are split on bytes: JSON may hold U+2028 as it is, which a splitter of text takes for the end of a line.
-    Comments, `[DONE]` and what is no JSON object are passed over; an event that has its name only in the `event` field
-    gets it as its type.
+    Lines are split on bytes, because JSON may contain a raw U+2028, at which `str.splitlines` would split too.
+    Comments, `[DONE]` and data that is not a JSON object are skipped. An event without a `type` in its data gets the
+    name in its `event` field.
     """
 
     def __init__(self) -> None:
-        """Begin with an empty buffer."""
-        self._rest: list[bytes] = []  # pieces of an event that is not complete, joined once it is
-        self._last = b""  # their last byte, in which its end may have begun
-        self._held = b""  # a carriage return whose line feed may still come
+        """Create a decoder with an empty buffer."""
+        self._pending: list[bytes] = []  # pieces of an incomplete event, joined only once it is complete
+        self._last_byte = b""  # the last pending byte: the blank line that ends the event may begin with it
+        self._held_return = b""  # a carriage return whose line feed may be in the next chunk
 
     def feed(self, chunk: bytes) -> list[Json]:
-        """The events that these bytes complete."""
-        if self._held or b"\r" in chunk:
-            chunk = self._held + chunk
-            self._held = chunk[-1:] if chunk.endswith(b"\r") else b""
-            chunk = chunk[: len(chunk) - len(self._held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if self._rest:
-            if b"\n\n" not in self._last + chunk:
-                self._rest.append(chunk)
-                self._last = chunk[-1:] or self._last
+        """Return the events that these bytes complete."""
+        if self._held_return or b"\r" in chunk:
+            chunk = self._held_return + chunk
+            self._held_return = chunk[-1:] if chunk.endswith(b"\r") else b""
+            chunk = chunk[: len(chunk) - len(self._held_return)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if self._pending:
+            if b"\n\n" not in self._last_byte + chunk:
+                self._pending.append(chunk)
+                self._last_byte = chunk[-1:] or self._last_byte
                 return []
-            chunk = b"".join([*self._rest, chunk])
-        *blocks, rest = chunk.split(b"\n\n")
-        self._rest, self._last = [rest] if rest else [], rest[-1:]
-        return [event for block in blocks if (event := _event(block)) is not None]
+            chunk = b"".join([*self._pending, chunk])
+        *blocks, incomplete = chunk.split(b"\n\n")
+        self._pending, self._last_byte = [incomplete] if incomplete else [], incomplete[-1:]
+        return [event for block in blocks if (event := _event_from_block(block)) is not None]
 
 
-def _event(block: bytes) -> Json | None:
-    usual = _USUAL.match(block)
-    name, data = usual.groups() if usual else _fields(block)
+def _event_from_block(block: bytes) -> Json | None:
+    match = _COMMON_BLOCK.match(block)
+    name, data = match.groups() if match else _name_and_data(block)
     try:
-        event = _load(data.strip().decode())[0]
+        event = _decode_json(data.strip().decode())[0]
     except ValueError:
         return None
     if not isinstance(event, dict):
@@ -73,8 +76,8 @@ def _event(block: bytes) -> Json | None:
     return event
 
 
-def _fields(block: bytes) -> tuple[bytes, bytes]:
-    """The name and the data of an event, whose lines may come in any order and number."""
+def _name_and_data(block: bytes) -> tuple[bytes, bytes]:
+    """Return the name and the data of an event whose lines come in any order and number."""
     name, data = b"", []
     for line in block.split(b"\n"):
         if line.startswith(b"data:"):
@@ -84,24 +87,24 @@ def _fields(block: bytes) -> tuple[bytes, bytes]:
     return name, b"\n".join(data)
 
 
-def encoded(events: Iterable[Event]) -> bytes:
-    """Events as the service wrote them: compact JSON; in ASCII, because older SDKs split lines on text."""
-    return b"".join([_frame(name, data) for name, data in events])
+def encode_events(events: Iterable[Event]) -> bytes:
+    """Encode events as the service did, in compact JSON; in ASCII, because older SDKs split lines on text."""
+    return b"".join([_encode_event(name, data) for name, data in events])
 
 
-def _frame(name: str, data: Any) -> bytes:
-    if isinstance(data, Words):
-        return (_WORDS % (data.message_id, data.index, _dump(data.value))).encode("ascii")
-    text = data if data == "[DONE]" else _dump(data)
+def _encode_event(name: str, data: Any) -> bytes:
+    if isinstance(data, TextDelta):
+        return (_TEXT_DELTA_FRAME % (data.message_id, data.index, _encode_json(data.value))).encode("ascii")
+    text = data if data == "[DONE]" else _encode_json(data)
     return f"event: {name}\ndata: {text}\n\n".encode("ascii")
 
 
-# As nearly all events come: the name, then the data in one line.
-_USUAL = re.compile(rb"event:([^\n]*)\ndata:([^\n]*)\Z")
-_WORDS = (
+# The form of nearly all events: the name, then the data on one line.
+_COMMON_BLOCK = re.compile(rb"event:([^\n]*)\ndata:([^\n]*)\Z")
+_TEXT_DELTA_FRAME = (
     'event: thread.message.delta\ndata: {"id":"%s","object":"thread.message.delta",'
     '"delta":{"content":[{"index":%d,"type":"text","text":{"value":%s}}]}}\n\n'
 )
-# The parser's own step: `json.loads` would first guess an encoding, and look for white space.
-_load = json.JSONDecoder().raw_decode
-_dump = json.JSONEncoder(separators=(",", ":")).encode
+# Faster than `json.loads`, which first guesses an encoding and skips white space.
+_decode_json = json.JSONDecoder().raw_decode
+_encode_json = json.JSONEncoder(separators=(",", ":")).encode

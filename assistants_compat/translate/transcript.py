@@ -1,8 +1,8 @@
-"""The transcript of a thread as input items: turns, what is left out of them, and what a message becomes.
+"""Translates the transcript of a thread into the input items of a run, grouped in turns.
 
-An entry is a message as served, or `{"items": [...], "until": seconds or null}`: what runs did between the messages, in
-the shape of input items, and how long it may be sent (a Code Interpreter call only while its container lives).  Both
-have a `run_id`, null where a caller wrote the message.
+A transcript entry is a message as served, or `{"items": [...], "until": seconds or null}`. The latter holds the input
+items of what a run did between its messages, and until when they may be sent: a Code Interpreter call only while its
+container lives. Both have a `run_id`, which is null if a caller wrote the message.
 """
 
 from __future__ import annotations
@@ -14,94 +14,102 @@ from typing import Any
 from ..wire.objects import Json
 
 Turns = list[list[Json]]
-"""Input items, a list for each turn: a user's message and all that follows it."""
+"""Input items, one list for each turn: a user's message and everything that follows it."""
 
-_TOOL_ITEMS = frozenset({"function_call", "function_call_output", "code_interpreter_call", "reasoning"})
+_TOOL_ITEM_TYPES = frozenset({"function_call", "function_call_output", "code_interpreter_call", "reasoning"})
 
 
 @dataclass(frozen=True)
-class Input:
-    """What a run sends of its thread, and what was left out because the upstream would not take it."""
+class RunInput:
+    """The part of its thread that a run sends, and what was dropped because the upstream refused it."""
 
     turns: Turns
-    cuts: int = 0  # how often the middle was left out
-    plain: bool = False  # whether what earlier runs did was
-    own: frozenset[str] = frozenset()  # the calls of the run that asks: they and their outputs stay
+    cuts: int = 0  # how often the middle turns were dropped
+    tool_items_dropped: bool = False
+    own_call_ids: frozenset[str] = frozenset()  # calls of the run itself, which stay with their outputs
 
-    def shorter(self) -> Input | None:
-        """Without the middle; None when only one turn is left."""
-        turns = without_middle(self.turns)
+    def without_middle_turns(self) -> RunInput | None:
+        """Return the input without its middle turns, or None if it has only one turn."""
+        turns = drop_middle_turns(self.turns)
         return None if turns is None else replace(self, turns=turns, cuts=self.cuts + 1)
 
-    def plainer(self) -> Input | None:
-        """Without what earlier runs did; None when nothing is left out by that."""
-        turns = without_tool_items(self.turns, self.own)
-        return None if turns == self.turns else replace(self, turns=turns, plain=True)
+    def without_tool_items(self) -> RunInput | None:
+        """Return the input without the tool items of earlier runs, or None if it has none."""
+        turns = drop_tool_items(self.turns, self.own_call_ids)
+        return None if turns == self.turns else replace(self, turns=turns, tool_items_dropped=True)
 
 
 def turns_from_entries(
     entries: Iterable[Mapping[str, Any]], now: int, *, last_messages: int | None = None, run_id: str = ""
 ) -> Turns:
-    """The turns of a thread, oldest first; with `last_messages` only those messages and what stands between them.
+    """Return the turns of a thread, oldest first.
 
-    What the run `run_id` has said itself does not count: the messages were chosen when it began.
+    With `last_messages`, only that many of the newest messages are sent, with the items between them. Messages of the
+    run `run_id` itself do not count, because the number applies to the thread as it was when the run began.
     """
-    kept = list(entries)
+    selected = list(entries)
     if last_messages is not None:
-        places = [place for place, entry in enumerate(kept) if "role" in entry and entry.get("run_id") != run_id]
-        kept = kept[places[-last_messages] :] if len(places) >= last_messages else kept
+        message_indexes = [
+            index for index, entry in enumerate(selected) if "role" in entry and entry.get("run_id") != run_id
+        ]
+        selected = selected[message_indexes[-last_messages] :] if len(message_indexes) >= last_messages else selected
     turns: Turns = []
-    for entry in kept:
+    for entry in selected:
+        # Entries before the first user message form a turn of their own.
         if not turns or entry.get("role") == "user":
             turns.append([])
-        turns[-1].extend(_items(entry, now))
+        turns[-1].extend(_items_from_entry(entry, now))
     return [turn for turn in turns if turn]
 
 
-def image_ids(turns: Turns) -> list[str]:
-    """The files that are shown to the model as images."""
+def image_file_ids(turns: Turns) -> list[str]:
+    """Return the ids of the files that the turns show to the model as images."""
     parts = (part for turn in turns for item in turn if item.get("role") == "user" for part in item["content"])
     return [part["file_id"] for part in parts if "file_id" in part]
 
 
-def with_names(turns: Turns, names: Mapping[str, str]) -> Turns:
-    """The turns with the upstream's ids of some images in the place of ours."""
-    if not names:
+def with_upstream_file_ids(turns: Turns, upstream_ids: Mapping[str, str]) -> Turns:
+    """Return the turns with image file ids replaced by those of the upstream, where `upstream_ids` has them."""
+    if not upstream_ids:
         return turns
-    return [[_named(item, names) if item.get("role") == "user" else item for item in turn] for turn in turns]
+    return [
+        [_item_with_upstream_ids(item, upstream_ids) if item.get("role") == "user" else item for item in turn]
+        for turn in turns
+    ]
 
 
-def _named(item: Json, names: Mapping[str, str]) -> Json:
+def _item_with_upstream_ids(item: Json, upstream_ids: Mapping[str, str]) -> Json:
     parts = [
-        {**part, "file_id": names.get(part["file_id"], part["file_id"])} if "file_id" in part else part
+        {**part, "file_id": upstream_ids.get(part["file_id"], part["file_id"])} if "file_id" in part else part
         for part in item["content"]
     ]
     return {**item, "content": parts}
 
 
-def without_middle(turns: Turns) -> Turns | None:
-    """About half as many turns, the first and the last of them; None when only one is left."""
+def drop_middle_turns(turns: Turns) -> Turns | None:
+    """Return about half of the turns, the first and the last ones, or None if there is only one."""
     if len(turns) <= 1:
         return None
     tail = max(1, len(turns) // 4)
-    head = tail if len(turns) > 2 else 0  # noqa: PLR2004 - of two turns, the one that is to be answered
+    head = tail if len(turns) > 2 else 0  # noqa: PLR2004 - of two turns only the last stays, which the model is to answer
     return turns[:head] + turns[-tail:]
 
 
-def without_tool_items(turns: Turns, own: Collection[str] = ()) -> Turns:
-    """Only what was said, and the calls `own` with their outputs."""
+def drop_tool_items(turns: Turns, own_call_ids: Collection[str] = ()) -> Turns:
+    """Return the turns without tool items, except the calls in `own_call_ids` and their outputs."""
     return [
-        [item for item in turn if item.get("type") not in _TOOL_ITEMS or item.get("call_id") in own] for turn in turns
+        [item for item in turn if item.get("type") not in _TOOL_ITEM_TYPES or item.get("call_id") in own_call_ids]
+        for turn in turns
     ]
 
 
 def call_ids(items: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    """The functions that were called in these items."""
+    """Return the `call_id`s of the function calls among these items."""
     return frozenset(item["call_id"] for item in items if "call_id" in item)
 
 
-def answered_calls(calls: Iterable[Mapping[str, Any]], outputs: Mapping[str, str]) -> list[Json]:
-    """Function calls of a run with their outputs, as later runs of the thread are told of them."""
+def items_from_answered_calls(calls: Iterable[Mapping[str, Any]], outputs: Mapping[str, str]) -> list[Json]:
+    """Return the function calls of a run and their outputs as input items for later runs of the thread."""
     return [
         item
         for call in calls
@@ -112,69 +120,69 @@ def answered_calls(calls: Iterable[Mapping[str, Any]], outputs: Mapping[str, str
                 "name": call["function"]["name"],
                 "arguments": call["function"]["arguments"],
             },
-            function_output(call["id"], outputs[call["id"]]),
+            function_output_item(call["id"], outputs[call["id"]]),
         )
     ]
 
 
-def function_output(call_id: str, output: str) -> Json:
-    """What a function gave, as an input item."""
+def function_output_item(call_id: str, output: str) -> Json:
+    """Return the output of a function as an input item."""
     return {"type": "function_call_output", "call_id": call_id, "output": output}
 
 
-def _items(entry: Mapping[str, Any], now: int) -> list[Json]:
+def _items_from_entry(entry: Mapping[str, Any], now: int) -> list[Json]:
     if "role" not in entry:
-        until = entry.get("until")
-        return list(entry["items"]) if until is None or now < until else []
-    item = _message(entry)
+        expiry = entry.get("until")
+        return list(entry["items"]) if expiry is None or now < expiry else []
+    item = _item_from_message(entry)
     return [] if item is None else [item]
 
 
-def _message(message: Mapping[str, Any]) -> Json | None:
-    """A user's message as parts, an assistant's as plain text.
+def _item_from_message(message: Mapping[str, Any]) -> Json | None:
+    """Return a user's message as parts, an assistant's as plain text, or None if that has no text.
 
     An `InputMessage` has no assistant role (platform.md section 3), and upstream ids of earlier answers are not sent.
     """
     if message["role"] == "assistant":
-        text = "\n\n".join(filter(None, (_said(block) for block in message["content"])))
+        text = "\n\n".join(filter(None, (_text_from_block(block) for block in message["content"])))
         return {"role": "assistant", "content": text} if text else None
-    return {"role": "user", "content": user_parts(message)}
+    return {"role": "user", "content": input_parts_from_message(message)}
 
 
-def user_parts(message: Mapping[str, Any]) -> list[Json]:
-    """What a user's message shows, as input parts."""
-    return [_PARTS[block["type"]](block) for block in message["content"]]
+def input_parts_from_message(message: Mapping[str, Any]) -> list[Json]:
+    """Return the content of a user's message as input parts."""
+    return [_PART_CONVERTERS[block["type"]](block) for block in message["content"]]
 
 
-def _said(block: Json) -> str:
+def _text_from_block(block: Json) -> str:
     if block["type"] == "text":
         return _without_markers(block["text"])
     return str(block.get("refusal", ""))
 
 
 def _without_markers(text: Json) -> str:
-    """What the model said: a marker that stands for a citation was put there by us, and is not to be imitated."""
-    said, done = "", 0
+    """Return a text without citation markers; this library inserted them, and the model should not imitate them."""
+    result, copied_to = "", 0
     value: str = text["value"]
-    for note in sorted(text["annotations"], key=lambda note: note.get("start_index", 0)):
-        if note["type"] == "file_citation":
-            said += value[done : note["start_index"]]
-            done = note["end_index"]
-    return said + value[done:]
+    for annotation in sorted(text["annotations"], key=lambda annotation: annotation.get("start_index", 0)):
+        if annotation["type"] == "file_citation":
+            result += value[copied_to : annotation["start_index"]]
+            copied_to = annotation["end_index"]
+    return result + value[copied_to:]
 
 
-def _image_url(block: Json) -> Json:
+def _part_from_image_url(block: Json) -> Json:
     image = block["image_url"]
     return {"type": "input_image", "image_url": image["url"], "detail": image["detail"]}
 
 
-def _image_file(block: Json) -> Json:
+def _part_from_image_file(block: Json) -> Json:
     image = block["image_file"]
     return {"type": "input_image", "file_id": image["file_id"], "detail": image["detail"]}
 
 
-_PARTS = {
+_PART_CONVERTERS = {
     "text": lambda block: {"type": "input_text", "text": block["text"]["value"]},
-    "image_url": _image_url,
-    "image_file": _image_file,
+    "image_url": _part_from_image_url,
+    "image_file": _part_from_image_file,
 }

@@ -1,8 +1,8 @@
-"""Files that a container holds and no citation speaks of: linked or forgotten, none is lost.
+"""Adds citations to a message item for container files that it does not cite, so that no generated file is lost.
 
-The service cites what a model links, as far as was ever recorded; forums report links without a citation, and files
-that were made and never mentioned.  A message item gets the citations that it lacks, and is then read like any other:
-one whose link stands in the text becomes a `file_path` annotation, one without a link an attachment.
+In every recording the service cites what the model links. Forums report links without a citation, and generated files
+that are never mentioned. The added citations are then read like the service's own: a linked file becomes a `file_path`
+annotation, an unlinked one an attachment. Listing the containers is I/O and happens in `engine/generated_files.py`.
 """
 
 from __future__ import annotations
@@ -10,113 +10,128 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ..wire.objects import Json, objects
-from .citations import LINK_ROOT, Span, is_container_citation, is_shown_image, link_of, span_of_citation
+from ..wire.objects import Json, as_object_list
+from .citations import LINK_PREFIX, Span, find_link, is_container_citation, is_shown_image, span_of_citation
 
-_ROOT = "/mnt/data/"
+_WORKING_DIRECTORY = "/mnt/data/"
 
-Place = tuple[str, str]
-"""A container's id and the id of a file in it."""
+FileLocation = tuple[str, str]
+"""The id of a container, and the id of a file in it."""
 
 
 def has_links(items: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the text of an output item links a file of a container."""
-    parts = (part for item in items for part in objects(item.get("content")))
-    return any(LINK_ROOT in str(part.get("text") or "") for part in parts)
+    """Return whether the text of any output item links a container file."""
+    parts = (part for item in items for part in as_object_list(item.get("content")))
+    return any(LINK_PREFIX in str(part.get("text") or "") for part in parts)
 
 
-def containers_of(items: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The containers that the Code Interpreter calls among output items ran in."""
+def container_ids_from_output(items: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the ids of the containers in which the Code Interpreter calls among output items ran."""
     calls = (item for item in items if item.get("type") == "code_interpreter_call")
     return list(dict.fromkeys(call["container_id"] for call in calls if isinstance(call.get("container_id"), str)))
 
 
-def made_files(listed: Iterable[Mapping[str, Any]]) -> list[Json]:
-    """Of a container's files (`{"id", "container_id", "path", "bytes", "source"}`, spec) those that the model made."""
-    return [dict(file) for file in listed if file.get("source") == "assistant" and isinstance(file.get("path"), str)]
+def files_made_by_model(files: Iterable[Mapping[str, Any]]) -> list[Json]:
+    """Return those files of a container that the model made.
+
+    `files` is the container's list of `{"id", "container_id", "path", "bytes", "source"}` (spec).
+    """
+    return [dict(file) for file in files if file.get("source") == "assistant" and isinstance(file.get("path"), str)]
 
 
-def place_of(file: Mapping[str, Any]) -> Place:
-    """Where a listed file is, as a citation of it says."""
+def location_of_file(file: Mapping[str, Any]) -> FileLocation:
+    """Return the location of a listed file."""
     return str(file.get("container_id")), str(file.get("id"))
 
 
-def place_of_citation(annotation: Mapping[str, Any]) -> Place:
-    """Where a cited file is."""
+def location_of_citation(annotation: Mapping[str, Any]) -> FileLocation:
+    """Return the location of a cited file."""
     return str(annotation.get("container_id")), str(annotation.get("file_id"))
 
 
-def _name_of(file: Mapping[str, Any]) -> str:
-    return str(file["path"]).removeprefix(_ROOT)
+def _linked_name(file: Mapping[str, Any]) -> str:
+    return str(file["path"]).removeprefix(_WORKING_DIRECTORY)
 
 
-def citation_of(file: Mapping[str, Any], span: Span | None = None) -> Json:
-    """A citation as the service would have made it; without a span, of a file that is not linked.
+def citation_from_file(file: Mapping[str, Any], span: Span | None = None) -> Json:
+    """Return the citation that the service would have made; without a span, that of a file that is not linked.
 
-    One of an earlier run keeps the id that it was given then, as `ours`.
+    A file of an earlier run keeps the id that this library gave it then, under the key `ours`.
     """
-    container_id, file_id = place_of(file)
+    container_id, file_id = location_of_file(file)
     start, end = span or (None, None)
     return {
         "type": "container_file_citation",
         "container_id": container_id,
         "file_id": file_id,
-        "filename": _name_of(file),
+        "filename": _linked_name(file),
         "start_index": start,
         "end_index": end,
         **({"ours": file["ours"]} if "ours" in file else {}),
     }
 
 
-def with_links(item: Mapping[str, Any], files: list[Json]) -> Json:
-    """The message item, with a citation for each link to one of these files that has none."""
+def cite_linked_files(item: Mapping[str, Any], files: list[Json]) -> Json:
+    """Return the message item with a citation added for each uncited link to one of these files."""
     content = [
-        _cited(part, files) if part.get("type") == "output_text" else part for part in objects(item.get("content"))
+        _part_with_link_citations(part, files) if part.get("type") == "output_text" else part
+        for part in as_object_list(item.get("content"))
     ]
     return {**item, "content": content}
 
 
-def _cited(part: Json, files: list[Json]) -> Json:
-    text, annotations = str(part.get("text") or ""), objects(part.get("annotations"))
-    taken: list[Span] = []
+def _part_with_link_citations(part: Json, files: list[Json]) -> Json:
+    text, annotations = str(part.get("text") or ""), as_object_list(part.get("annotations"))
+    used_spans: list[Span] = []
     for annotation in filter(is_container_citation, annotations):
-        span = None if is_shown_image(annotation) else span_of_citation(text, annotation, taken)
-        taken += [] if span is None else [span]
-    added: list[Json] = []
+        span = None if is_shown_image(annotation) else span_of_citation(text, annotation, used_spans)
+        used_spans += [] if span is None else [span]
+    new_citations: list[Json] = []
     for file in files:
-        while (span := link_of(text, _name_of(file), taken)) is not None:
-            taken.append(span)
-            added.append(citation_of(file, span))
-    return {**part, "annotations": [*annotations, *sorted(added, key=lambda each: each["start_index"])]}
+        # A file may be linked more than once.
+        while (span := find_link(text, _linked_name(file), used_spans)) is not None:
+            used_spans.append(span)
+            new_citations.append(citation_from_file(file, span))
+    return {**part, "annotations": [*annotations, *sorted(new_citations, key=lambda citation: citation["start_index"])]}
 
 
-def with_rest(item: Mapping[str, Any], files: list[Json], known: Collection[Place], shown: Collection[int]) -> Json:
-    """The message item, with a citation for each file that is neither `known` nor cited here.
+def cite_remaining_files(
+    item: Mapping[str, Any], files: list[Json], known_locations: Collection[FileLocation], shown_sizes: Collection[int]
+) -> Json:
+    """Return the message item with a citation added for each file that is new and not cited in it.
 
-    An image of just as many bytes as one that was `shown` is that one: the service keeps both.
+    See `unknown_files` for which files are new. The citations go to the last text; an item without text gets none.
     """
     content = list(item.get("content") or [])
-    places = [n for n, part in enumerate(content) if isinstance(part, dict) and part.get("type") == "output_text"]
-    if not places:
+    parts = enumerate(content)
+    text_indexes = [index for index, part in parts if isinstance(part, dict) and part.get("type") == "output_text"]
+    if not text_indexes:
         return dict(item)
-    cited = {
-        place_of_citation(annotation)
-        for place in places
-        for annotation in filter(is_container_citation, objects(content[place].get("annotations")))
+    cited_locations = {
+        location_of_citation(annotation)
+        for index in text_indexes
+        for annotation in filter(is_container_citation, as_object_list(content[index].get("annotations")))
     }
-    rest = [citation_of(file) for file in unknown_files(files, {*known, *cited}, shown)]
-    last = content[places[-1]]
-    content[places[-1]] = {**last, "annotations": [*objects(last.get("annotations")), *rest]}
+    new_files = unknown_files(files, {*known_locations, *cited_locations}, shown_sizes)
+    last_part = content[text_indexes[-1]]
+    annotations = [*as_object_list(last_part.get("annotations")), *map(citation_from_file, new_files)]
+    content[text_indexes[-1]] = {**last_part, "annotations": annotations}
     return {**item, "content": content}
 
 
-def unknown_files(files: list[Json], known: Collection[Place], shown: Collection[int]) -> list[Json]:
-    """Those that are neither known nor a picture that was shown."""
-    return [
-        file
-        for file in files
-        if place_of(file) not in known and not (_is_image(str(file["path"])) and file.get("bytes") in shown)
-    ]
+def unknown_files(
+    files: list[Json], known_locations: Collection[FileLocation], shown_sizes: Collection[int]
+) -> list[Json]:
+    """Return the files that are neither at a known location nor a copy of an image that a call showed.
+
+    The service also keeps a shown image in the container. An image there is taken for that copy if its size in bytes is
+    one of `shown_sizes`.
+    """
+    return [file for file in files if location_of_file(file) not in known_locations and not _is_copy(file, shown_sizes)]
+
+
+def _is_copy(file: Json, shown_sizes: Collection[int]) -> bool:
+    return _is_image(str(file["path"])) and file.get("bytes") in shown_sizes
 
 
 def _is_image(path: str) -> bool:

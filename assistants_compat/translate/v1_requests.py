@@ -1,7 +1,7 @@
-"""Requests in the words of the first version of the API, as old code and `extra_body` still send them.
+"""Translates requests of the first version of the API, which old code and `extra_body` still send, into the second.
 
-The tool `retrieval` became `file_search`; `file_ids` of assistants became tool resources, those of messages attachments
-for both tools (platform.md section 12, the spec's second version).  What is served is the second version's.
+The tool `retrieval` became `file_search`. The `file_ids` of assistants became tool resources, those of messages became
+attachments for both tools (platform.md section 12, the spec's second version). Answers are always the second version's.
 """
 
 from __future__ import annotations
@@ -11,47 +11,48 @@ from typing import Any
 
 from ..wire.objects import Json
 
-_BOTH = [{"type": "code_interpreter"}, {"type": "file_search"}]
+_BOTH_TOOLS = [{"type": "code_interpreter"}, {"type": "file_search"}]
 
 
-def understood(given: Mapping[str, Any], tools: Sequence[Json] = ()) -> Json:
-    """A checked request body in the words of the second version; `tools` are those of an assistant that is changed.
+def v2_request_from_v1(params: Mapping[str, Any], tools: Sequence[Json] = ()) -> Json:
+    """Return a request body of the second version; a body that already is one stays as it is.
 
-    A message keeps its `file_ids` beside the attachments that they become: which tool they are for is not known.
+    `params` were checked before. `tools` are the stored tools of an assistant that the request updates. A message keeps
+    its `file_ids` beside the attachments made of them, because it does not say which tool they are for.
     """
-    body = dict(given)
+    body = dict(params)
     if isinstance(body.get("tools"), list):
-        body["tools"] = [_tool(tool) for tool in body["tools"]]
+        body["tools"] = [_v2_tool(tool) for tool in body["tools"]]
     if isinstance(body.get("tool_choice"), dict):
-        body["tool_choice"] = _tool(body["tool_choice"])
+        body["tool_choice"] = _v2_tool(body["tool_choice"])
     for key in ("messages", "additional_messages"):
         if body.get(key):
-            body[key] = [understood(message) for message in body[key]]
+            body[key] = [v2_request_from_v1(message) for message in body[key]]
     if body.get("thread"):
-        body["thread"] = understood(body["thread"])
+        body["thread"] = v2_request_from_v1(body["thread"])
     if "role" in body:
-        return _message(body)
-    files = body.pop("file_ids", None)
-    return body if files is None else _with_resources(body, files, body.get("tools") or tools)
+        return _message_with_attachments(body)
+    file_ids = body.pop("file_ids", None)
+    return body if file_ids is None else _with_tool_resources(body, file_ids, body.get("tools") or tools)
 
 
-def _tool(tool: Json) -> Json:
+def _v2_tool(tool: Json) -> Json:
     return {"type": "file_search"} if tool["type"] == "retrieval" else tool
 
 
-def _message(body: Json) -> Json:
-    files = body.get("file_ids") or []
-    if files:
-        attached = [{"file_id": file_id, "tools": _BOTH} for file_id in files]
-        body["attachments"] = [*(body.get("attachments") or []), *attached]
+def _message_with_attachments(body: Json) -> Json:
+    file_ids = body.get("file_ids") or []
+    if file_ids:
+        attachments = [{"file_id": file_id, "tools": _BOTH_TOOLS} for file_id in file_ids]
+        body["attachments"] = [*(body.get("attachments") or []), *attachments]
     return body
 
 
-def _with_resources(body: Json, files: list[str], tools: Sequence[Json]) -> Json:
-    kinds = {tool["type"] for tool in tools}
+def _with_tool_resources(body: Json, file_ids: list[str], tools: Sequence[Json]) -> Json:
+    tool_types = {tool["type"] for tool in tools}
     resources: Json = {}
-    if "code_interpreter" in kinds or "file_search" not in kinds:
-        resources["code_interpreter"] = {"file_ids": files}
-    if "file_search" in kinds:
-        resources["file_search"] = {"vector_stores": [{"file_ids": files}]} if files else {"vector_store_ids": []}
+    if "code_interpreter" in tool_types or "file_search" not in tool_types:
+        resources["code_interpreter"] = {"file_ids": file_ids}
+    if "file_search" in tool_types:
+        resources["file_search"] = {"vector_stores": [{"file_ids": file_ids}]} if file_ids else {"vector_store_ids": []}
     return {**body, "tool_resources": {**resources, **(body.get("tool_resources") or {})}}

@@ -1,9 +1,11 @@
-"""Checks of what a caller sends, answered in the service's own words.
+"""Composable checks of request parameters that raise the service's own 400 texts.
 
-A check takes a value and its place (`tools[0].function.name`) and raises `ApiError`; checks compose.  The texts are one
-family on the platform: `invalid_type` and `decimal_below_min_value` are recorded (recordings.md section 5 and 6),
-`string_above_max_length` and `object_above_max_properties` are reported (home-assistant/core#124440,
-BerriAI/litellm#4257), `unknown_parameter` is reported (openai/openai-node#902); the others are assumed on that pattern.
+A check takes a value and its path (`tools[0].function.name`) and raises `ApiError`. Only generic checks live here; the
+request schemas are in `request_schemas.py`.
+
+The texts share one pattern. `invalid_type` and `decimal_below_min_value` are recorded (recordings.md section 5 and 6).
+`string_above_max_length` and `object_above_max_properties` (home-assistant/core#124440, BerriAI/litellm#4257) and
+`unknown_parameter` (openai/openai-node#902) are reported. The other texts are assumed on the same pattern.
 """
 
 from __future__ import annotations
@@ -16,192 +18,198 @@ from ..errors import ApiError
 
 Check = Callable[[Any, str], None]
 
-_ARTICLES = ((bool, "a boolean"), (int, "an integer"), (float, "a decimal"), (str, "a string"), (list, "an array"))
+# `bool` comes first because it is a subclass of `int`.
+_TYPE_NAMES = ((bool, "a boolean"), (int, "an integer"), (float, "a decimal"), (str, "a string"), (list, "an array"))
 
 
-def _kind(value: object) -> str:
+def _type_name(value: object) -> str:
     if value is None:
         return "null"
-    return next((name for kind, name in _ARTICLES if isinstance(value, kind)), "an object")
+    return next((name for type_, name in _TYPE_NAMES if isinstance(value, type_)), "an object")
 
 
-def wrong_type(place: str, expected: str, value: object) -> ApiError:
+def wrong_type(path: str, expected: str, value: object) -> ApiError:
     """`Invalid type for 'metadata.modified': expected a string, but got a boolean instead.` (recorded)."""
-    text = f"Invalid type for '{place}': expected {expected}, but got {_kind(value)} instead."
-    return ApiError(400, text, param=place, code="invalid_type")
+    text = f"Invalid type for '{path}': expected {expected}, but got {_type_name(value)} instead."
+    return ApiError(400, text, param=path, code="invalid_type")
 
 
-def _invalid(place: str, what: str, code: str) -> ApiError:
-    return ApiError(400, f"Invalid '{place}': {what}", param=place, code=code)
+def _invalid(path: str, explanation: str, code: str) -> ApiError:
+    return ApiError(400, f"Invalid '{path}': {explanation}", param=path, code=code)
 
 
-def _join(place: str, key: str) -> str:
-    return f"{place}.{key}" if place else key
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
 
 
-def _missing(place: str, key: str) -> ApiError:
-    where = _join(place, key)
-    text = f"Missing required parameter: '{where}'."
-    return ApiError(400, text, param=where, code="missing_required_parameter")
+def _missing(path: str, key: str) -> ApiError:
+    missing_path = _join(path, key)
+    text = f"Missing required parameter: '{missing_path}'."
+    return ApiError(400, text, param=missing_path, code="missing_required_parameter")
 
 
-def string(*, most: int | None = None, least: int = 0) -> Check:
-    """A string of `least` to `most` characters."""
+def string(*, max_length: int | None = None, min_length: int = 0) -> Check:
+    """Accept a string of `min_length` to `max_length` characters."""
 
-    def check(value: Any, place: str) -> None:
+    def check(value: Any, path: str) -> None:
         if not isinstance(value, str):
-            raise wrong_type(place, "a string", value)
-        if len(value) < least:
+            raise wrong_type(path, "a string", value)
+        if len(value) < min_length:
             text = "empty string. Expected a string with minimum length 1, but got an empty string instead."
-            raise _invalid(place, text, "empty_string")
-        if most is not None and len(value) > most:
+            raise _invalid(path, text, "empty_string")
+        if max_length is not None and len(value) > max_length:
             text = (
-                f"string too long. Expected a string with maximum length {most}, "
+                f"string too long. Expected a string with maximum length {max_length}, "
                 f"but got a string with length {len(value)} instead."
             )
-            raise _invalid(place, text, "string_above_max_length")
+            raise _invalid(path, text, "string_above_max_length")
 
     return check
 
 
-def number(*, least: float | None = None, most: float | None = None, whole: bool = False) -> Check:
-    """A number between two bounds; the words differ for whole numbers and decimals, as the service's do."""
-    word, article = ("integer", "an integer") if whole else ("decimal", "a decimal")
+def number(*, minimum: float | None = None, maximum: float | None = None, integer: bool = False) -> Check:
+    """Accept a number between two bounds. As on the service, the texts differ for integers and decimals."""
+    noun, expected = ("integer", "an integer") if integer else ("decimal", "a decimal")
 
-    def check(value: Any, place: str) -> None:
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-            raise wrong_type(place, article, value)
-        if least is not None and value < least:
-            text = f"{word} below minimum value. Expected a value >= {least}, but got {value} instead."
-            raise _invalid(place, text, f"{word}_below_min_value")
-        if most is not None and not value <= most:  # so that NaN is refused too
-            text = f"{word} above maximum value. Expected a value <= {most}, but got {value} instead."
-            raise _invalid(place, text, f"{word}_above_max_value")
+    def check(value: Any, path: str) -> None:
+        # In Python a boolean is an integer, in JSON it is not.
+        if isinstance(value, bool) or not isinstance(value, int if integer else (int, float)):
+            raise wrong_type(path, expected, value)
+        if minimum is not None and value < minimum:
+            text = f"{noun} below minimum value. Expected a value >= {minimum}, but got {value} instead."
+            raise _invalid(path, text, f"{noun}_below_min_value")
+        if maximum is not None and not value <= maximum:  # `not <=` also refuses NaN
+            text = f"{noun} above maximum value. Expected a value <= {maximum}, but got {value} instead."
+            raise _invalid(path, text, f"{noun}_above_max_value")
 
     return check
 
 
-def boolean(value: Any, place: str) -> None:
-    """True or false."""
+def boolean(value: Any, path: str) -> None:
+    """Accept true or false."""
     if not isinstance(value, bool):
-        raise wrong_type(place, "a boolean", value)
+        raise wrong_type(path, "a boolean", value)
 
 
-def choice(*words: str) -> Check:
-    """One of a few words."""
-    listed = [f"'{word}'" for word in words]
-    supported = listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])}, and {listed[-1]}"
-    if len(listed) == 2:  # noqa: PLR2004 - "a and b" takes no comma
-        supported = " and ".join(listed)
+def choice(*options: str) -> Check:
+    """Accept one of these strings."""
+    quoted = [f"'{option}'" for option in options]
+    supported = quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])}, and {quoted[-1]}"
+    if len(quoted) == 2:  # noqa: PLR2004 - "a and b" takes no comma
+        supported = " and ".join(quoted)
 
-    def check(value: Any, place: str) -> None:
+    def check(value: Any, path: str) -> None:
         if not isinstance(value, str):
-            raise wrong_type(place, f"one of {', '.join(listed)}", value)
-        if value not in words:
+            raise wrong_type(path, f"one of {', '.join(quoted)}", value)
+        if value not in options:
             text = f"Invalid value: '{value}'. Supported values are: {supported}."
-            raise ApiError(400, text, param=place, code="invalid_value")
+            raise ApiError(400, text, param=path, code="invalid_value")
 
     return check
 
 
-def too_long(place: str, most: int, length: int) -> ApiError:
-    """A list that has too many entries."""
+def array_too_long(path: str, max_items: int, length: int) -> ApiError:
+    """The 400 for an array with more than `max_items` entries."""
     text = (
-        f"array too long. Expected an array with maximum length {most}, but got an array with length {length} instead."
+        f"array too long. Expected an array with maximum length {max_items}, "
+        f"but got an array with length {length} instead."
     )
-    return _invalid(place, text, "array_above_max_length")
+    return _invalid(path, text, "array_above_max_length")
 
 
-def array(item: Check, *, most: int | None = None, least: int = 0) -> Check:
-    """A list, each entry checked at its own place (`tools[0]`)."""
+def array(item: Check, *, max_items: int | None = None, min_items: int = 0) -> Check:
+    """Accept a list whose entries pass `item`, each under its own path (`tools[0]`)."""
 
-    def check(value: Any, place: str) -> None:
+    def check(value: Any, path: str) -> None:
         if not isinstance(value, list):
-            raise wrong_type(place, "an array", value)
-        if len(value) < least:
-            text = f"empty array. Expected an array with minimum length {least}, but got an empty array instead."
-            raise _invalid(place, text, "empty_array")
-        if most is not None and len(value) > most:
-            raise too_long(place, most, len(value))
+            raise wrong_type(path, "an array", value)
+        if len(value) < min_items:
+            text = f"empty array. Expected an array with minimum length {min_items}, but got an empty array instead."
+            raise _invalid(path, text, "empty_array")
+        if max_items is not None and len(value) > max_items:
+            raise array_too_long(path, max_items, len(value))
         for index, entry in enumerate(value):
-            item(entry, f"{place}[{index}]")
+            item(entry, f"{path}[{index}]")
 
     return check
 
 
 def record(keys: Mapping[str, Check], *, required: tuple[str, ...] = ()) -> Check:
-    """An object with these keys and no others."""
+    """Accept an object with these keys and no others."""
 
-    def check(value: Any, place: str) -> None:
+    def check(value: Any, path: str) -> None:
         if not isinstance(value, dict):
-            raise wrong_type(place, "an object", value)
+            raise wrong_type(path, "an object", value)
         for key in required:
             if key not in value:
-                raise _missing(place, key)
+                raise _missing(path, key)
         for key, entry in value.items():
-            where = _join(place, key)
+            key_path = _join(path, key)
             if key not in keys:
-                raise ApiError(400, f"Unknown parameter: '{where}'.", param=where, code="unknown_parameter")
-            keys[key](entry, where)
+                raise ApiError(400, f"Unknown parameter: '{key_path}'.", param=key_path, code="unknown_parameter")
+            keys[key](entry, key_path)
 
     return check
 
 
-def tagged(kinds: Mapping[str, Check], old: Mapping[str, Check] = MappingProxyType({})) -> Check:
-    """An object whose `type` decides the rest of its keys; `old` kinds are taken and not named to who gives another."""
-    tag = choice(*kinds)
-    known = {**kinds, **old}
+def tagged(types: Mapping[str, Check], legacy_types: Mapping[str, Check] = MappingProxyType({})) -> Check:
+    """Accept an object whose `type` decides which check applies.
 
-    def check(value: Any, place: str) -> None:
+    `legacy_types` are accepted too, but the error for an unsupported type does not list them.
+    """
+    check_type = choice(*types)
+    check_of_type = {**types, **legacy_types}
+
+    def check(value: Any, path: str) -> None:
         if not isinstance(value, dict):
-            raise wrong_type(place, "an object", value)
+            raise wrong_type(path, "an object", value)
         if "type" not in value:
-            raise _missing(place, "type")
-        if value["type"] not in [*old]:  # which may be no string
-            tag(value["type"], _join(place, "type"))
-        known[value["type"]](value, place)
+            raise _missing(path, "type")
+        if value["type"] not in [*legacy_types]:  # a list, because the value may be unhashable
+            check_type(value["type"], _join(path, "type"))
+        check_of_type[value["type"]](value, path)
 
     return check
 
 
 def nullable(check: Check) -> Check:
-    """Null, or what `check` allows."""
-    return lambda value, place: None if value is None else check(value, place)
+    """Accept null, or what `check` accepts."""
+    return lambda value, path: None if value is None else check(value, path)
 
 
-def either(word: Check, otherwise: Check) -> Check:
-    """A string checked by `word`, or anything else by `otherwise`."""
-    return lambda value, place: (word if isinstance(value, str) else otherwise)(value, place)
+def string_or(string_check: Check, other_check: Check) -> Check:
+    """Apply `string_check` to a string and `other_check` to any other value."""
+    return lambda value, path: (string_check if isinstance(value, str) else other_check)(value, path)
 
 
-def anything(value: Any, place: str) -> None:
-    """Whatever the upstream accepts, a JSON schema for example."""
+def anything(value: Any, path: str) -> None:
+    """Accept any value: the upstream checks it, for example a JSON schema."""
 
 
-def mapping(value: Any, place: str) -> None:
-    """Any JSON object."""
+def mapping(value: Any, path: str) -> None:
+    """Accept any JSON object."""
     if not isinstance(value, dict):
-        raise wrong_type(place, "an object", value)
+        raise wrong_type(path, "an object", value)
 
 
-_MOST_PAIRS, _LONGEST_KEY = 16, 64
-_METADATA_VALUE = string(most=512)
+_MAX_METADATA_PAIRS, _MAX_METADATA_KEY_LENGTH = 16, 64
+_METADATA_VALUE = string(max_length=512)
 
 
-def metadata(value: Any, place: str) -> None:
-    """Up to 16 pairs, keys of 64 and string values of 512 characters (spec `Metadata`)."""
-    mapping(value, place)
-    if len(value) > _MOST_PAIRS:
+def metadata(value: Any, path: str) -> None:
+    """Accept up to 16 pairs: keys of up to 64 and string values of up to 512 characters (spec `Metadata`)."""
+    mapping(value, path)
+    if len(value) > _MAX_METADATA_PAIRS:
         text = (
-            f"too many properties. Expected an object with at most {_MOST_PAIRS} properties, "
+            f"too many properties. Expected an object with at most {_MAX_METADATA_PAIRS} properties, "
             f"but got an object with {len(value)} properties instead."
         )
-        raise _invalid(place, text, "object_above_max_properties")
+        raise _invalid(path, text, "object_above_max_properties")
     for key, entry in value.items():
-        if len(key) > _LONGEST_KEY:
+        if len(key) > _MAX_METADATA_KEY_LENGTH:
             text = (
-                f"property name too long. Expected a name with maximum length {_LONGEST_KEY}, "
+                f"property name too long. Expected a name with maximum length {_MAX_METADATA_KEY_LENGTH}, "
                 f"but got a name with length {len(key)} instead."
             )
-            raise _invalid(place, text, "string_above_max_length")
-        _METADATA_VALUE(entry, f"{place}.{key}")
+            raise _invalid(path, text, "string_above_max_length")
+        _METADATA_VALUE(entry, f"{path}.{key}")

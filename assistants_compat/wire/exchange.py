@@ -1,4 +1,7 @@
-"""A legacy request and its answer, as plain values: what every door speaks with the application."""
+"""A legacy request and its reply as plain values.
+
+Every client proxy builds a `Call` for the application in `api/app.py` and sends the `Reply` to the SDK. No I/O here.
+"""
 
 from __future__ import annotations
 
@@ -9,53 +12,54 @@ from typing import Any
 
 from ..errors import ApiError
 from .checks import Check
-from .objects import Json, finite, refuse_constant
+from .objects import Json, parse_finite_float, reject_json_constant
 
-# What a handler may know of a request's headers, in lower case; no credential is among them.
-HEADERS = ("range", "if-range")
+# The only request headers that a handler sees, in lower case. None of them carries a credential.
+REQUEST_HEADERS = ("range", "if-range")
 
 
 @dataclass(frozen=True)
 class Call:
-    """A legacy request: `parts` are the decoded ids of its path, by their names in the route.
+    """A legacy request.
 
-    `headers` are those of `HEADERS` that it has; `reads_on` says whether its caller reads more than one page of files.
+    `path_params` maps the route's parameter names to the decoded ids in the path. `headers` holds those of
+    `REQUEST_HEADERS` that the request has. `reads_all_pages` is False if the caller reads only one page of a file list.
     """
 
     method: str
-    parts: Mapping[str, str]
+    path_params: Mapping[str, str]
     query: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
-    reads_on: bool = True
+    reads_all_pages: bool = True
 
-    def parameter(self, name: str) -> str | None:
-        """The last value of a query parameter."""
+    def query_value(self, name: str) -> str | None:
+        """The last value of a query parameter, or None."""
         return next((value for key, value in reversed(self.query) if key == name), None)
 
-    def check_list(self, name: str, check: Check) -> None:
-        """Check a query parameter that is a list (`include[]=a&include[]=b`)."""
-        check(self.values(name), name)
+    def check_query_list(self, name: str, check: Check) -> None:
+        """Check a query parameter that is a list (`include[]=a&include[]=b`); raises `ApiError`."""
+        check(self.query_values(name), name)
 
-    def values(self, name: str) -> list[str]:
-        """The values of a query parameter that is a list."""
+    def query_values(self, name: str) -> list[str]:
+        """All values of a query parameter that is a list."""
         return [value for key, value in self.query if key in (name, f"{name}[]")]
 
     def json(self, check: Check) -> Json:
-        """The body as a checked JSON object; an empty one is `{}`.  Raises the service's own 400s."""
+        """Parse and check the JSON body; an empty body is `{}`. Raises the service's own 400s."""
         if not self.body.strip():
             body: Any = {}
         else:
             try:
-                body = json.loads(self.body, parse_constant=refuse_constant, parse_float=finite)
-            except (ValueError, RecursionError):
-                raise ApiError(400, _NOT_JSON) from None
+                body = json.loads(self.body, parse_constant=reject_json_constant, parse_float=parse_finite_float)
+            except (ValueError, RecursionError):  # deep nesting raises RecursionError
+                raise ApiError(400, _NOT_JSON_MESSAGE) from None
         check(body, "")
         return dict(body)
 
 
-# The platform's own words for any endpoint that takes JSON.
-_NOT_JSON = (
+# The platform's own text on every endpoint that takes JSON.
+_NOT_JSON_MESSAGE = (
     "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
     "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON. If you have trouble "
     "figuring out how to fix this, please contact us through our help center at help.openai.com.)"
@@ -64,9 +68,9 @@ _NOT_JSON = (
 
 @dataclass
 class Reply:
-    """An answer: JSON or bytes at once in `body`, or bytes that are still to come in `chunks`.
+    """The reply to a call: a complete `body`, or `chunks` that are streamed.
 
-    With `run_id` they are the stream of a run: they are read to their end even if the caller leaves.
+    `run_id` marks the stream of a run, which is read to its end even if the caller stops early.
     """
 
     status: int
@@ -76,20 +80,20 @@ class Reply:
     run_id: str | None = None
 
 
-# Of an upstream's answer, what the SDK reads to decide about another try, and what a person needs to report it.
-_PASSED_ON = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
+# The SDK decides by these headers whether to retry; a user needs the request id to report a problem.
+_FORWARDED_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
 
 
-def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers of an upstream's answer that become ours with its body."""
-    return {name: headers[name] for name in _PASSED_ON if name in headers}
+def forwarded_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of an upstream answer that are passed on with its body."""
+    return {name: headers[name] for name in _FORWARDED_HEADERS if name in headers}
 
 
 def json_reply(body: Mapping[str, Any], **headers: str) -> Reply:
-    """JSON as the service wrote it over REST: two spaces of indentation (recorded).
+    """A 200 with JSON as the service wrote it over REST: indented by two spaces (recorded).
 
     Underscores in the names of `headers` become hyphens.
     """
     text = json.dumps(body, indent=2)
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Reply(200, text.encode(), {"content-type": "application/json", **named})
+    extra_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(200, text.encode(), {"content-type": "application/json", **extra_headers})

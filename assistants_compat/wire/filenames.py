@@ -1,8 +1,8 @@
-"""Names of files that a model chose, made safe for this machine: data, never a path.
+"""Reduces model-chosen file names to safe base names. Such a name is data, never a path.
 
-What is changed is what some system reads as more than a name: separators and `..`, also percent-encoded, Windows'
-devices and reserved characters, its loss of trailing dots and spaces, a leading dot, what cannot be seen or turns the
-text around it, and what is too long for a directory.
+It changes everything that some system treats as more than a name: separators and `..` (also percent-encoded), Windows'
+device names and reserved characters, trailing dots and spaces (Windows drops them) and a leading dot. It also changes
+characters that are invisible or reverse the text around them, and names that are too long for a directory.
 """
 
 from __future__ import annotations
@@ -12,36 +12,38 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-_LONGEST = 180  # bytes in UTF-8; file systems take 255, some encrypted ones 143 characters, and a number is added
-_LONGEST_SUFFIX = 20  # bytes; what is longer is no suffix
-_ENCODED = re.compile(r"%(?:2e|2f|5c|00)", re.IGNORECASE)
-_RESERVED = re.compile(r'[<>:"|?*]')
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-# What Windows opens as a device, with any suffix, and with spaces before it.
-_DEVICE = re.compile(r"(?:con|prn|aux|nul|clock\$|conin\$|conout\$|(?:com|lpt)[0-9¹²³])\s*(?:\..*)?\Z", re.IGNORECASE)
+_MAX_BYTES = 180  # in UTF-8: file systems allow 255, some encrypted ones 143 characters, and a number is added
+_MAX_SUFFIX_BYTES = 20  # a longer "suffix" is treated as part of the stem
+_PERCENT_ENCODED = re.compile(r"%(?:2e|2f|5c|00)", re.IGNORECASE)
+_RESERVED_CHARACTERS = re.compile(r'[<>:"|?*]')
+_INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Windows opens these names as devices, also with a suffix and with spaces before it.
+_WINDOWS_DEVICE = re.compile(
+    r"(?:con|prn|aux|nul|clock\$|conin\$|conout\$|(?:com|lpt)[0-9¹²³])\s*(?:\..*)?\Z", re.IGNORECASE
+)
 
 
 def safe_names(name: str) -> Iterator[str]:
-    """Base names to write under, whatever `name` is: `x.csv`, then `x (1).csv`, `x (2).csv` and so on."""
-    stem, suffix = _split(_reduced(name))
+    """Yield safe base names for any `name`: `x.csv`, then `x (1).csv`, `x (2).csv` and so on, without end."""
+    stem, suffix = _split_to_fit(_safe_base_name(name))
     for number in itertools.count():
-        counted = f" ({number})" if number else ""
-        yield f"{stem}{counted}{suffix}"
+        counter = f" ({number})" if number else ""
+        yield f"{stem}{counter}{suffix}"
 
 
-def _reduced(name: str) -> str:
-    # Half a surrogate pair has no bytes, so no file can be called that.
+def _safe_base_name(name: str) -> str:
+    # Half a surrogate pair cannot be encoded, so no file can have such a name.
     base = name.encode("utf-8", "replace").decode("utf-8").replace("\\", "/").rpartition("/")[2]
-    base = _ENCODED.sub("_", unicodedata.normalize("NFC", base))
-    base = "".join("_" if unicodedata.category(char) in _UNSEEN else char for char in base)
-    base = _RESERVED.sub("_", base).strip(" .") or "file"
-    return f"_{base}" if _DEVICE.match(base) else base
+    base = _PERCENT_ENCODED.sub("_", unicodedata.normalize("NFC", base))
+    base = "".join("_" if unicodedata.category(char) in _INVISIBLE_CATEGORIES else char for char in base)
+    base = _RESERVED_CHARACTERS.sub("_", base).strip(" .") or "file"
+    return f"_{base}" if _WINDOWS_DEVICE.match(base) else base
 
 
-def _split(base: str) -> tuple[str, str]:
-    """The stem, cut so that both fit, and the suffix with its dot."""
+def _split_to_fit(base: str) -> tuple[str, str]:
+    """Split into a stem and a suffix with its dot, and cut the stem so that both fit into `_MAX_BYTES`."""
     stem, dot, suffix = base.rpartition(".")
-    if not stem or len(suffix.encode()) > _LONGEST_SUFFIX:
+    if not stem or len(suffix.encode()) > _MAX_SUFFIX_BYTES:
         stem, dot, suffix = base, "", ""
-    room = _LONGEST - len(f"{dot}{suffix}".encode())
-    return stem.encode()[:room].decode("utf-8", "ignore").rstrip(" .") or "file", f"{dot}{suffix}"
+    stem_bytes = _MAX_BYTES - len(f"{dot}{suffix}".encode())
+    return stem.encode()[:stem_bytes].decode("utf-8", "ignore").rstrip(" .") or "file", f"{dot}{suffix}"

@@ -1,4 +1,4 @@
-"""The HTTP headers of a download: which part is asked for, and the name under which it is saved."""
+"""HTTP headers of downloads and uploads: byte ranges, expected sizes and file names."""
 
 from __future__ import annotations
 
@@ -8,44 +8,46 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 _RANGE = re.compile(r"bytes=[ \t]*(?:([0-9]+)-([0-9]+)?|-([0-9]+))[ \t]*\Z", re.IGNORECASE)
-_LONGEST_NAME = 200
-_DIGITS = 18  # more than any size has; Python refuses to read thousands of them
+_MAX_NAME_LENGTH = 200
+_MAX_DIGITS = 18  # no size has more; Python refuses to parse thousands of digits
 
 
-class UnsatisfiableError(ValueError):
-    """A range that lies behind the end of what there is."""
+class UnsatisfiableRangeError(ValueError):
+    """The requested range contains no byte of the file."""
 
 
-def asked_part(headers: Mapping[str, str], size: int, etag: str) -> range | None:
-    """The positions that `Range` and `If-Range` ask for; None when the whole is to be sent (RFC 9110, section 14).
+def requested_range(headers: Mapping[str, str], size: int, etag: str) -> range | None:
+    """The byte positions that `Range` and `If-Range` request, or None to send the whole file.
 
-    Names of headers are lower case.  What is not understood is ignored, as is a list of several ranges: a server may
-    do both, and every client has to cope with the whole.  Raises `UnsatisfiableError` for a range with no byte in it.
+    Header names are lower case. Raises `UnsatisfiableRangeError` for a range that contains no byte.
+
+    Malformed ranges and lists of several ranges are ignored. RFC 9110, section 14, allows a server to do both, because
+    every client must accept the whole file.
     """
-    found = _RANGE.match(headers.get("range", ""))
-    if found is None or headers.get("if-range", etag) != etag:
+    match = _RANGE.match(headers.get("range", ""))
+    if match is None or headers.get("if-range", etag) != etag:
         return None
-    first, last, suffix = (None if digits is None else _number(digits) for digits in found.groups())
-    if suffix is not None:
-        part = range(max(size - suffix, 0), size)
+    first, last, suffix_length = (None if digits is None else _position(digits) for digits in match.groups())
+    if suffix_length is not None:
+        positions = range(max(size - suffix_length, 0), size)
     elif first is not None and last is not None and last < first:
-        return None  # not a range at all, says the RFC
+        return None  # RFC 9110: not a valid range, so it is ignored
     else:
-        part = range(first or 0, size if last is None else min(last + 1, size))
-    if not part:
-        raise UnsatisfiableError
-    return part
+        positions = range(first or 0, size if last is None else min(last + 1, size))
+    if not positions:
+        raise UnsatisfiableRangeError
+    return positions
 
 
-def _number(digits: str) -> int:
-    return int(digits) if len(digits) <= _DIGITS else 10**_DIGITS
+def _position(digits: str) -> int:
+    return int(digits) if len(digits) <= _MAX_DIGITS else 10**_MAX_DIGITS
 
 
 def expected_size(headers: Mapping[str, str], size: int, known: int | None) -> int | None:
-    """How many bytes there should be where `size` have come; None where nobody says.
+    """The number of bytes that a body should have, of which `size` have arrived; None if it is unknown.
 
-    The answer's own number goes before the one that is `known`, unless it is the right one: a body that is compressed
-    announces another.  Names of headers are lower case.
+    A Content-Length that differs from `size` wins over `known`. A compressed body is the exception, because it
+    announces its compressed length. Header names are lower case.
     """
     announced = headers.get("content-length", "")
     if "content-encoding" not in headers and announced.isdigit() and int(announced) != size:
@@ -53,15 +55,15 @@ def expected_size(headers: Mapping[str, str], size: int, known: int | None) -> i
     return known
 
 
-def disposition(filename: str) -> str:
-    """`attachment` with the base name: plain for ASCII, and RFC 5987 besides for the rest."""
+def content_disposition(filename: str) -> str:
+    """An `attachment` Content-Disposition with the base name, and an RFC 5987 `filename*` if it is not plain ASCII."""
     name = PurePosixPath(filename).name or "file"
     plain = "".join(char if char.isascii() and char.isprintable() and char not in '"\\' else "_" for char in name)
     encoded = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
     return f'attachment; filename="{plain}"{encoded}'
 
 
-def form_name(path: str) -> str:
-    """The base name of a path that a model chose, for a file in a form; it is never a path of ours."""
+def form_filename(path: str) -> str:
+    """The base name of a model-chosen path, as the file name of a multipart upload; never used as a local path."""
     name = PurePosixPath(path.replace("\\", "/")).name.replace("\0", "")
-    return name[-_LONGEST_NAME:] or "file"
+    return name[-_MAX_NAME_LENGTH:] or "file"

@@ -1,7 +1,7 @@
-"""The shapes that cross the wire, keys in the order in which the service sent them (recordings.md section 5).
+"""The API objects, with keys in the order in which the service sent them (recordings.md section 5).
 
-`Json` is what comes from outside: unknown keys survive.  The TypedDicts are what we serve.  A comment names each
-oddity and its source.
+`Json` is any object from outside, and unknown keys survive. The TypedDicts are the objects that we serve. Comments
+mark each oddity and its source.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any, NoReturn, TypedDict
 Json = dict[str, Any]
 
 
-def refuse_constant(name: str) -> NoReturn:
-    """For a decoder's `parse_constant`: NaN and Infinity are not JSON."""
+def reject_json_constant(name: str) -> NoReturn:
+    """Refuse NaN and Infinity, which are not JSON; for the decoder's `parse_constant`."""
     raise ValueError(name)
 
 
-def finite(text: str) -> float:
-    """For a decoder's `parse_float`: 1e999 could be neither kept nor sent on as JSON."""
+def parse_finite_float(text: str) -> float:
+    """Refuse numbers like 1e999, which JSON cannot represent again; for the decoder's `parse_float`."""
     value = float(text)
     if math.isinf(value):
         raise ValueError(text)
@@ -26,12 +26,15 @@ def finite(text: str) -> float:
 
 
 def as_object(value: object) -> Json:
-    """An object as it is, and an empty one for anything else."""
+    """The value if it is an object, else an empty object."""
     return value if isinstance(value, dict) else {}
 
 
-def objects(value: object) -> list[Json]:
-    """The objects of a list; what the upstream may send besides is passed over, and never breaks a run."""
+def as_object_list(value: object) -> list[Json]:
+    """The objects in a list, or an empty list for any other value.
+
+    Entries of other types are skipped, so that unexpected upstream data never breaks a run.
+    """
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
@@ -41,7 +44,7 @@ class Usage(TypedDict):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
-    prompt_token_details: Json  # really `prompt_token_details`, without the s of the other key (recorded)
+    prompt_token_details: Json  # sic: `prompt_token_details`, but `completion_tokens_details` (recorded)
     completion_tokens_details: Json
 
 
@@ -75,7 +78,7 @@ class Thread(TypedDict):
 
 
 class Message(TypedDict):
-    """A message as served: the keys of the recorded stream, which the spec requires and REST left out."""
+    """A message as served: the keys of the recorded stream. The spec requires all of them, REST left some out."""
 
     id: str
     object: str

@@ -1,7 +1,7 @@
-"""What each request of the Assistants API may carry: the spec's request schemas, as checks.
+"""The request schemas of the Assistants API, as checks.
 
-Source: `spec/openapi.json` (`CreateAssistantRequest` and its like) for keys and limits.  Two limits are wider, as the
-service's were: `max_completion_tokens` and `max_prompt_tokens` accept what was recorded (16), not only 256 and more.
+Keys and limits come from `spec/openapi.json` (`CreateAssistantRequest` and so on). Two limits are wider, as the
+service's were: `max_completion_tokens` and `max_prompt_tokens` accept the recorded 16, not only 256 and more.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ from .checks import (
     array,
     boolean,
     choice,
-    either,
     mapping,
     metadata,
     nullable,
     number,
     record,
     string,
+    string_or,
     tagged,
 )
 
 _type = {"type": string()}
-_id = string(least=1)
+_id = string(min_length=1)
 _effort = nullable(choice("none", "minimal", "low", "medium", "high", "xhigh", "max"))
-_temperature = nullable(number(least=0, most=2))
-_top_p = nullable(number(least=0, most=1))
-_instructions = nullable(string(most=256_000))
+_temperature = nullable(number(minimum=0, maximum=2))
+_top_p = nullable(number(minimum=0, maximum=1))
+_instructions = nullable(string(max_length=256_000))
 
 _function = record(
     {
-        "name": string(least=1, most=64),
+        "name": string(min_length=1, max_length=64),
         "description": nullable(string()),
         "parameters": nullable(mapping),
         "strict": nullable(boolean),
     },
     required=("name",),
 )
-_retrieval = {"retrieval": record(_type)}  # the first version's name of file_search
+_retrieval = {"retrieval": record(_type)}  # v1's name for file_search
 _ranking = record(
-    {"ranker": string(), "score_threshold": number(least=0, most=1), "hybrid_search": anything},
+    {"ranker": string(), "score_threshold": number(minimum=0, maximum=1), "hybrid_search": anything},
 )
 _tool = tagged(
     {
@@ -48,7 +48,7 @@ _tool = tagged(
             {
                 **_type,
                 "file_search": record(
-                    {"max_num_results": number(least=1, most=50, whole=True), "ranking_options": _ranking}
+                    {"max_num_results": number(minimum=1, maximum=50, integer=True), "ranking_options": _ranking}
                 ),
             }
         ),
@@ -56,11 +56,11 @@ _tool = tagged(
     },
     _retrieval,
 )
-_tools = array(_tool, most=128)
+_tools = array(_tool, max_items=128)
 
 _json_schema = record(
     {
-        "name": string(least=1, most=64),
+        "name": string(min_length=1, max_length=64),
         "description": nullable(string()),
         "schema": nullable(mapping),
         "strict": nullable(boolean),
@@ -68,7 +68,7 @@ _json_schema = record(
     required=("name",),
 )
 _response_format = nullable(
-    either(
+    string_or(
         choice("auto"),
         tagged(
             {
@@ -80,7 +80,7 @@ _response_format = nullable(
     )
 )
 _tool_choice = nullable(
-    either(
+    string_or(
         choice("none", "auto", "required"),
         tagged(
             {
@@ -94,8 +94,8 @@ _tool_choice = nullable(
         ),
     )
 )
-_count = number(least=1, whole=True)
-# The spec lets `last_messages` be null in both; a strategy that says how many and does not cannot be followed.
+_count = number(minimum=1, integer=True)
+# The spec allows a null `last_messages` in both, but the strategy `last_messages` cannot work without a number.
 _truncation = nullable(
     tagged(
         {
@@ -105,20 +105,20 @@ _truncation = nullable(
     )
 )
 
-_file_ids = array(_id, most=20)
+_file_ids = array(_id, max_items=20)
 _code_resource = nullable(record({"file_ids": _file_ids}))
 _new_store = record(
     {"file_ids": array(_id), "chunking_strategy": mapping, "metadata": nullable(metadata)},
 )
 _search_resource = nullable(
-    record({"vector_store_ids": array(_id, most=1), "vector_stores": array(_new_store, most=1)})
+    record({"vector_store_ids": array(_id, max_items=1), "vector_stores": array(_new_store, max_items=1)})
 )
 _resources = nullable(record({"code_interpreter": _code_resource, "file_search": _search_resource}))
 
 _text_limit = 256_000
 _part = tagged(
     {
-        "text": record({**_type, "text": string(most=_text_limit)}, required=("text",)),
+        "text": record({**_type, "text": string(max_length=_text_limit)}, required=("text",)),
         "image_url": record(
             {
                 **_type,
@@ -144,18 +144,18 @@ _attachment = record(
 _message = record(
     {
         "role": choice("user", "assistant"),
-        "content": either(string(least=1, most=_text_limit), array(_part, least=1)),
+        "content": string_or(string(min_length=1, max_length=_text_limit), array(_part, min_items=1)),
         "attachments": nullable(array(_attachment)),
-        "file_ids": array(_id, most=10),  # of the first version, as those of an assistant
+        "file_ids": array(_id, max_items=10),  # from v1 of the API, like the `file_ids` of an assistant
         "metadata": nullable(metadata),
     },
     required=("role", "content"),
 )
 
 _assistant = {
-    "model": string(least=1),
-    "name": nullable(string(most=256)),
-    "description": nullable(string(most=512)),
+    "model": string(min_length=1),
+    "name": nullable(string(max_length=256)),
+    "description": nullable(string(max_length=512)),
     "instructions": _instructions,
     "reasoning_effort": _effort,
     "tools": nullable(_tools),
@@ -173,7 +173,7 @@ _thread = {
 }
 _run = {
     "assistant_id": _id,
-    "model": nullable(string(least=1)),
+    "model": nullable(string(min_length=1)),
     "instructions": _instructions,
     "reasoning_effort": _effort,
     "tools": nullable(_tools),
@@ -207,11 +207,11 @@ THREAD_AND_RUN_CREATE = record(
 RUN_UPDATE = _metadata_only
 TOOL_OUTPUTS = record(
     {
-        "tool_outputs": array(record({"tool_call_id": _id, "output": nullable(string(most=10_485_760))})),
+        "tool_outputs": array(record({"tool_call_id": _id, "output": nullable(string(max_length=10_485_760))})),
         "stream": nullable(boolean),
     },
     required=("tool_outputs",),
 )
 
-# The only value of the parameter `include`, of runs and steps.
+# The only value that the parameter `include` of runs and steps may have.
 INCLUDE = array(choice("step_details.tool_calls[*].file_search.results[*].content"))

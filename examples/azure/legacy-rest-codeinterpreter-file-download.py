@@ -1,7 +1,7 @@
-"""The same download for legacy REST code (POST /threads, GET /files/{id}/content): not possible yet.
+"""The same download for legacy REST code (POST /threads, GET /files/{id}/content), which is not possible yet.
 
-Programs without the openai SDK for Python need an HTTP server that answers Assistants requests. assistants_compat has
-none yet, so this script says so and exits with 2. It will be written against that server when it exists.
+Programs that do not use the openai SDK for Python need an HTTP server that answers Assistants requests.
+assistants_compat does not have one yet. Until then this script prints a message and exits with 2.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Download every file that Code Interpreter makes on Azure OpenAI: legacy Assistants code, over assistants_compat.
+"""Download every file that Code Interpreter generates on Azure OpenAI: legacy code, with assistants_compat.
 
-    pip install "assistants-compat[azure]"          # the extra only without a key
+    pip install ".[azure]"                          # in a clone of assistants_compat; "." is enough with a key
     export AZURE_OPENAI_ENDPOINT=https://YOUR-RESOURCE.openai.azure.com      (or edit ENDPOINT)
     export AZURE_OPENAI_API_KEY=...                 # or sign in: az login
     python legacy-sdk-codeinterpreter-file-download.py
 
-The files go into downloads/ beside this script. Exit codes: 0 when all were saved, 1 when there were none or one could
-not be had, 2 for wrong use.
+The script saves the files in downloads/ next to itself. Its exit code is 0 if all files were saved, 1 if there were no
+files or a download failed, and 2 for wrong usage.
 
-`make_client` is new; the rest was written for the Assistants API. Containers are the library's business here: it copies
-every file out before the run is reported as ended, so these ids can still be read when the container is long gone.
+Only `make_client` is new; the rest is code for the Assistants API. The library copies every file out of its container
+before it reports the run as ended, so the files can still be read long after the container has expired.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DEPLOYMENT = os.environ.get("AZURE_OPENAI_DEPLOYMENT") or "gpt-4.1"
 PROMPT = os.environ.get("PROMPT") or (
     "Use Python to write the ten first primes to /mnt/data/test.txt, one a line, and link the file in your answer."
 )
-# Microsoft's pages disagree: others of them have https://ai.azure.com/.default.
+# Microsoft's pages disagree about the scope: some name https://ai.azure.com/.default instead.
 SCOPE = os.environ.get("AZURE_OPENAI_SCOPE") or "https://cognitiveservices.azure.com/.default"
 DOWNLOADS = Path(__file__).resolve().parent / "downloads"
 
@@ -43,7 +43,7 @@ No files were made. Check:
 
 
 def make_client() -> openai.AzureOpenAI:
-    """A wrapped client, with a key, or with tokens that azure-identity keeps fresh."""
+    """Return a wrapped client, with a key or with tokens that azure-identity renews."""
     if key := os.environ.get("AZURE_OPENAI_API_KEY"):
         return assistants_compat.wrap(
             openai.AzureOpenAI(azure_endpoint=ENDPOINT, api_key=key, api_version="2024-05-01-preview")
@@ -52,7 +52,7 @@ def make_client() -> openai.AzureOpenAI:
 
 
 def main() -> int:
-    """Ask for a file, find every file that was made, and save them; the exit code."""
+    """Ask for a file, save every file that was generated, and return the exit code."""
     client = make_client()
     assistant = client.beta.assistants.create(model=DEPLOYMENT, tools=[{"type": "code_interpreter"}])
     thread = client.beta.threads.create(messages=[{"role": "user", "content": PROMPT}])
@@ -69,7 +69,7 @@ def main() -> int:
 
 
 def find_files(client: openai.AzureOpenAI, run: Any) -> dict[str, None]:
-    """The id of every file of a run once: shown, linked, or attached because nobody linked it."""
+    """Return the id of every file of a run once: shown, linked, or attached because the text does not link it."""
     found: dict[str, None] = {}
     for message in client.beta.threads.messages.list(run.thread_id, run_id=run.id, order="asc"):
         for block in message.content:
@@ -85,7 +85,7 @@ def find_files(client: openai.AzureOpenAI, run: Any) -> dict[str, None]:
 
 
 def save_all(client: openai.AzureOpenAI, found: dict[str, None]) -> int:
-    """Download the files, save them, and delete the library's copies; the exit code."""
+    """Download and save the files, delete the library's copies, and return the exit code."""
     if not found:
         print(NO_FILES)
         return 1
@@ -97,7 +97,7 @@ def save_all(client: openai.AzureOpenAI, found: dict[str, None]) -> int:
         print(f"Downloading file_id={file.id}")
         try:
             content = client.files.content(file.id).read()
-        except openai.APIStatusError as error:  # its message says why, an expired container for example
+        except openai.APIStatusError as error:  # the message says why, for example an expired container
             print(f"Not saved: {error.status_code} {error.message}")
             failed = 1
         else:
@@ -107,14 +107,14 @@ def save_all(client: openai.AzureOpenAI, found: dict[str, None]) -> int:
 
 
 def base_name(path: str) -> str:
-    """The last part of a name that a model chose, with what is safe in it: it is data, never a path."""
+    """Reduce a name that the model chose to a safe base name; such a name is data, never a path."""
     name = re.sub(r"[^\w. -]", "_", path.replace("\\", "/").rpartition("/")[2])
-    name = name.encode()[-100:].decode(errors="ignore")  # file systems count bytes
+    name = name.encode()[-100:].decode(errors="ignore")  # file systems limit the length in bytes
     return name.strip(" .") or "file"
 
 
 def save(path: str, content: bytes) -> Path:
-    """Save a file in downloads/ under its base name, and overwrite nothing there: `x.txt`, then `x (1).txt`."""
+    """Save a file in downloads/ under its base name without overwriting another: `x.txt`, then `x (1).txt`."""
     DOWNLOADS.mkdir(exist_ok=True)
     name = Path(base_name(path))
     for number in itertools.count():
@@ -125,17 +125,17 @@ def save(path: str, content: bytes) -> Path:
         except FileExistsError:
             continue
         return target
-    raise AssertionError  # there is always a next number
+    raise AssertionError  # unreachable: the loop is endless
 
 
 def stop(said: str, code: int = 1) -> NoReturn:
-    """Say what is wrong, and leave."""
+    """Print an error and exit."""
     print(said, file=sys.stderr)
     sys.exit(code)
 
 
 if __name__ == "__main__":
-    if "YOUR-RESOURCE" in ENDPOINT:  # a key is for nobody whose resource has that name
+    if "YOUR-RESOURCE" in ENDPOINT:  # never send the key to a placeholder host
         stop("Set AZURE_OPENAI_ENDPOINT, or edit ENDPOINT in this script.", 2)
     try:
         sys.exit(main())

@@ -1,15 +1,15 @@
-"""Download every file that Code Interpreter makes on Azure OpenAI: the Responses API as plain REST, with requests.
+"""Download every file that Code Interpreter generates on Azure OpenAI: Responses API, as plain REST with requests.
 
     pip install requests azure-identity             # azure-identity only without a key or a token
     export AZURE_OPENAI_ENDPOINT=https://YOUR-RESOURCE.openai.azure.com      (or edit ENDPOINT)
     export AZURE_OPENAI_API_KEY=...                 # or AZURE_OPENAI_AD_TOKEN=..., or sign in: az login
     python rest-codeinterpreter-file-download.py
 
-The files go into downloads/ beside this script. Exit codes: 0 when all were saved, 1 when there were none or one could
-not be had, 2 for wrong use.
+The script saves the files in downloads/ next to itself. Its exit code is 0 if all files were saved, 1 if there were no
+files or a download failed, and 2 for wrong usage.
 
-`?api-version=preview` is on every call: on POST /responses and on the download alike. A dated version
-(`2024-05-01-preview`) or a path without /v1 answers 404 or 400.
+Every request has `?api-version=preview`, the download as well as POST /responses. With a dated version
+(`2024-05-01-preview`) or a path without /v1, the service answers 404 or 400.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ DEPLOYMENT = os.environ.get("AZURE_OPENAI_DEPLOYMENT") or "gpt-4.1"
 PROMPT = os.environ.get("PROMPT") or (
     "Use Python to write the ten first primes to /mnt/data/test.txt, one a line, and link the file in your answer."
 )
-# Microsoft's pages disagree: others of them have https://ai.azure.com/.default.
+# Microsoft's pages disagree about the scope: some name https://ai.azure.com/.default instead.
 SCOPE = os.environ.get("AZURE_OPENAI_SCOPE") or "https://cognitiveservices.azure.com/.default"
 BASE = f"{ENDPOINT.rstrip('/')}/openai/v1"
 DOWNLOADS = Path(__file__).resolve().parent / "downloads"
-SECONDS = 600  # a response that runs code takes its time
+SECONDS = 600  # a response that runs code can take minutes
 
 NO_FILES = """\
 No files were made. Check:
@@ -46,14 +46,14 @@ No files were made. Check:
 
 
 def main() -> int:
-    """Ask for a file, find every file that was made, and save them; the exit code."""
+    """Ask for a file, save every file that was generated, and return the exit code."""
     with requests.Session() as session:
         session.headers.update(credentials())
         session.params = {"api-version": "preview"}
-        # GET and DELETE only: a POST that is sent twice is a second response.
+        # Retries GET and DELETE only: a repeated POST would create a second response.
         again = Retry(total=3, backoff_factor=0.5, status_forcelist=[429, 500, 502, 503, 504], raise_on_status=False)
         session.mount(ENDPOINT, HTTPAdapter(max_retries=again))
-        # An explicit container: its id is known, it can be listed, and it can be deleted when we are done.
+        # An explicit container has a known id, so the script can list its files and delete it at the end.
         expires_after = {"anchor": "last_active_at", "minutes": 20}
         container = call(
             session, "POST", "/containers", {"name": "code-interpreter-download", "expires_after": expires_after}
@@ -64,7 +64,7 @@ def main() -> int:
                 "model": DEPLOYMENT,
                 "input": PROMPT,
                 "tools": [{"type": "code_interpreter", "container": container["id"]}],
-                "tool_choice": "required",  # else the model may answer without running any code
+                "tool_choice": "required",  # otherwise the model may answer without running code
             }
             response = call(session, "POST", "/responses", body).json()
             print("Full response.output:")
@@ -77,7 +77,7 @@ def main() -> int:
 
 
 def credentials() -> dict[str, str]:
-    """The header that proves who asks: a key, a given token, or one from azure-identity."""
+    """Return the header with the credentials: a key, a given token, or a token from azure-identity."""
     if key := os.environ.get("AZURE_OPENAI_API_KEY"):
         return {"api-key": key}
     token = os.environ.get("AZURE_OPENAI_AD_TOKEN")
@@ -87,15 +87,15 @@ def credentials() -> dict[str, str]:
 
         try:
             with DefaultAzureCredential() as credential:
-                token = credential.get_token(SCOPE).token  # good for about an hour, which is enough here
+                token = credential.get_token(SCOPE).token  # valid for about an hour, which is enough here
         except ClientAuthenticationError as error:
             stop(f"Nobody is signed in: az login, or set AZURE_OPENAI_API_KEY.\n{error.message}")
     return {"Authorization": f"Bearer {token}"}
 
 
 def call(session: requests.Session, method: str, path: str, body: Any = None) -> requests.Response:
-    """A call of the v1 API; raises `requests.HTTPError` for an answer of 400 or more."""
-    # No redirects: requests would send the header api-key along to another host.
+    """Send a request to the v1 API; raise `requests.HTTPError` for a status of 400 or more."""
+    # Follow no redirects: requests would send the header api-key to another host.
     response = session.request(method, f"{BASE}{path}", json=body, timeout=SECONDS, allow_redirects=False)
     response.raise_for_status()
     if response.is_redirect:
@@ -104,9 +104,9 @@ def call(session: requests.Session, method: str, path: str, body: Any = None) ->
 
 
 def find_files(session: requests.Session, response: Any, container_id: str) -> dict[str, tuple[str, str]]:
-    """The name and the container of every file by its id: those that the answer cites, then the others.
+    """Return the name and the container of every file by its id: the cited files first, then the others.
 
-    A model often makes files that it does not cite, so the container is listed too.
+    Models often generate files that they do not cite, so list the container too.
     """
     found: dict[str, tuple[str, str]] = {}
     for item in response["output"]:
@@ -119,7 +119,7 @@ def find_files(session: requests.Session, response: Any, container_id: str) -> d
         while True:
             page = call(session, "GET", f"/containers/{container_id}/files?limit=100{after}").json()
             for file in page["data"]:
-                if file["source"] == "assistant":  # what a user brought is not what the model made
+                if file["source"] == "assistant":  # others are input files
                     found.setdefault(file["id"], (file["path"], file.get("container_id") or container_id))
             if not (page.get("has_more") and page.get("last_id")):
                 return found
@@ -130,7 +130,7 @@ def find_files(session: requests.Session, response: Any, container_id: str) -> d
 
 
 def save_all(session: requests.Session, found: dict[str, tuple[str, str]]) -> int:
-    """Download the files and save them; the exit code."""
+    """Download and save the files; return the exit code."""
     if not found:
         print(NO_FILES)
         return 1
@@ -141,7 +141,7 @@ def save_all(session: requests.Session, found: dict[str, tuple[str, str]]) -> in
         print(f"Downloading file_id={file_id} from container_id={container_id}")
         try:
             content = call(session, "GET", f"/containers/{container_id}/files/{file_id}/content").content
-        except requests.HTTPError as error:  # 429 and 5xx have been tried again by then
+        except requests.HTTPError as error:  # 429 and 5xx have already been retried
             print(f"Not saved: {in_words(error)}\n{why_not(session, container_id)}")
             failed = 1
         else:
@@ -150,7 +150,7 @@ def save_all(session: requests.Session, found: dict[str, tuple[str, str]]) -> in
 
 
 def why_not(session: requests.Session, container_id: str) -> str:
-    """What to do about a file that could not be had."""
+    """Return what to do about a file that could not be downloaded."""
     try:
         status = call(session, "GET", f"/containers/{container_id}").json()["status"]
     except requests.HTTPError as error:
@@ -161,14 +161,14 @@ def why_not(session: requests.Session, container_id: str) -> str:
 
 
 def base_name(path: str) -> str:
-    """The last part of a name that a model chose, with what is safe in it: it is data, never a path."""
+    """Reduce a name that the model chose to a safe base name; such a name is data, never a path."""
     name = re.sub(r"[^\w. -]", "_", path.replace("\\", "/").rpartition("/")[2])
-    name = name.encode()[-100:].decode(errors="ignore")  # file systems count bytes
+    name = name.encode()[-100:].decode(errors="ignore")  # file systems limit the length in bytes
     return name.strip(" .") or "file"
 
 
 def save(path: str, content: bytes) -> Path:
-    """Save a file in downloads/ under its base name, and overwrite nothing there: `x.txt`, then `x (1).txt`."""
+    """Save a file in downloads/ under its base name without overwriting another: `x.txt`, then `x (1).txt`."""
     DOWNLOADS.mkdir(exist_ok=True)
     name = Path(base_name(path))
     for number in itertools.count():
@@ -179,32 +179,32 @@ def save(path: str, content: bytes) -> Path:
         except FileExistsError:
             continue
         return target
-    raise AssertionError  # there is always a next number
+    raise AssertionError  # unreachable: the loop is endless
 
 
 def delete(session: requests.Session, container_id: str) -> None:
-    """Delete the container, which is billed while it lives."""
+    """Delete the container, which is billed until it is gone."""
     try:
         call(session, "DELETE", f"/containers/{container_id}")
-    except requests.RequestException as error:  # it dies by itself after 20 idle minutes
+    except requests.RequestException as error:  # it expires after 20 idle minutes anyway
         print(f"Not deleted: {container_id} ({type(error).__name__})")
     else:
         print(f"Deleted: {container_id}")
 
 
 def in_words(error: requests.HTTPError) -> str:
-    """The status and what the service said."""
+    """Return the status and the text of an error response."""
     return f"{error.response.status_code} {error.response.text[:500]}"
 
 
 def stop(said: str, code: int = 2) -> NoReturn:
-    """Say what is wrong, and leave."""
+    """Print an error and exit."""
     print(said, file=sys.stderr)
     sys.exit(code)
 
 
 if __name__ == "__main__":
-    if "YOUR-RESOURCE" in ENDPOINT:  # a key is for nobody whose resource has that name
+    if "YOUR-RESOURCE" in ENDPOINT:  # never send the key to a placeholder host
         stop("Set AZURE_OPENAI_ENDPOINT, or edit ENDPOINT in this script.")
     try:
         sys.exit(main())

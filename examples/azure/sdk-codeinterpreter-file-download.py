@@ -1,14 +1,14 @@
-"""Download every file that Code Interpreter makes on Azure OpenAI: the Responses API, with the openai SDK alone.
+"""Download every file that Code Interpreter generates on Azure OpenAI: Responses API, with the openai SDK only.
 
     pip install "openai>=1.81" azure-identity       # azure-identity only without a key
     export AZURE_OPENAI_ENDPOINT=https://YOUR-RESOURCE.openai.azure.com      (or edit ENDPOINT)
     export AZURE_OPENAI_API_KEY=...                 # or sign in: az login
     python sdk-codeinterpreter-file-download.py
 
-The files go into downloads/ beside this script. Exit codes: 0 when all were saved, 1 when there were none or one could
-not be had, 2 for wrong use.
+The script saves the files in downloads/ next to itself. Its exit code is 0 if all files were saved, 1 if there were no
+files or a download failed, and 2 for wrong usage.
 
-The bytes come from `client.containers.files.content.retrieve`. `client.containers.files.retrieve` gives metadata only,
+`client.containers.files.content.retrieve` returns the bytes. `client.containers.files.retrieve` returns only metadata,
 and `client.files.content` does not know these ids (`cfile_...`).
 """
 
@@ -29,7 +29,7 @@ DEPLOYMENT = os.environ.get("AZURE_OPENAI_DEPLOYMENT") or "gpt-4.1"
 PROMPT = os.environ.get("PROMPT") or (
     "Use Python to write the ten first primes to /mnt/data/test.txt, one a line, and link the file in your answer."
 )
-# Microsoft's pages disagree: others of them have https://ai.azure.com/.default.
+# Microsoft's pages disagree about the scope: some name https://ai.azure.com/.default instead.
 SCOPE = os.environ.get("AZURE_OPENAI_SCOPE") or "https://cognitiveservices.azure.com/.default"
 DOWNLOADS = Path(__file__).resolve().parent / "downloads"
 
@@ -42,9 +42,9 @@ No files were made. Check:
 
 
 def main() -> int:
-    """Ask for a file, find every file that was made, and save them; the exit code."""
+    """Ask for a file, save every file that was generated, and return the exit code."""
     client = make_client()
-    # An explicit container: its id is known, it can be listed, and it can be deleted when we are done.
+    # An explicit container has a known id, so the script can list its files and delete it at the end.
     container = client.containers.create(
         name="code-interpreter-download", expires_after={"anchor": "last_active_at", "minutes": 20}
     )
@@ -54,7 +54,7 @@ def main() -> int:
             model=DEPLOYMENT,
             input=PROMPT,
             tools=[{"type": "code_interpreter", "container": container.id}],
-            tool_choice="required",  # else the model may answer without running any code
+            tool_choice="required",  # otherwise the model may answer without running code
         )
         print("Full response.output:")
         print(json.dumps([item.to_dict() for item in response.output], indent=2))
@@ -66,8 +66,8 @@ def main() -> int:
 
 
 def make_client() -> openai.AzureOpenAI:
-    """A client of the v1 routes, with a key, or with tokens that azure-identity keeps fresh."""
-    # AzureOpenAI refreshes tokens in every version; it always sends an api-version, and v1 routes take this one.
+    """Return a client for the v1 routes, with a key or with tokens that azure-identity renews."""
+    # AzureOpenAI renews tokens in every SDK version. It always sends an api-version; the v1 routes accept this one.
     base: dict[str, Any] = {"base_url": f"{ENDPOINT.rstrip('/')}/openai/v1/", "api_version": "preview"}
     if key := os.environ.get("AZURE_OPENAI_API_KEY"):
         client = openai.AzureOpenAI(**base, api_key=key)
@@ -87,9 +87,9 @@ def make_client() -> openai.AzureOpenAI:
 
 
 def find_files(client: openai.AzureOpenAI, response: Any, container_id: str) -> dict[str, tuple[str, str]]:
-    """The name and the container of every file by its id: those that the answer cites, then the others.
+    """Return the name and the container of every file by its id: the cited files first, then the others.
 
-    A model often makes files that it does not cite, so the container is listed too.
+    Models often generate files that they do not cite, so list the container too.
     """
     found: dict[str, tuple[str, str]] = {}
     for item in response.output:
@@ -99,7 +99,7 @@ def find_files(client: openai.AzureOpenAI, response: Any, container_id: str) -> 
                     found[annotation.file_id] = (annotation.filename, annotation.container_id)
     try:
         for file in client.containers.files.list(container_id, limit=100):
-            if file.source == "assistant":  # what a user brought is not what the model made
+            if file.source == "assistant":  # others are input files
                 found.setdefault(file.id, (file.path, file.container_id or container_id))
     except openai.APIStatusError as error:
         print(f"The container could not be listed ({error.status_code}); only cited files were found.")
@@ -107,7 +107,7 @@ def find_files(client: openai.AzureOpenAI, response: Any, container_id: str) -> 
 
 
 def save_all(client: openai.AzureOpenAI, found: dict[str, tuple[str, str]]) -> int:
-    """Download the files and save them; the exit code."""
+    """Download and save the files; return the exit code."""
     if not found:
         print(NO_FILES)
         return 1
@@ -118,7 +118,7 @@ def save_all(client: openai.AzureOpenAI, found: dict[str, tuple[str, str]]) -> i
         print(f"Downloading file_id={file_id} from container_id={container_id}")
         try:
             content = client.containers.files.content.retrieve(file_id, container_id=container_id).read()
-        except openai.APIStatusError as error:  # the SDK has tried 429 and 5xx again by then
+        except openai.APIStatusError as error:  # the SDK has already retried 429 and 5xx
             print(f"Not saved: {error.status_code} {error.message}\n{why_not(client, container_id)}")
             failed = 1
         else:
@@ -127,7 +127,7 @@ def save_all(client: openai.AzureOpenAI, found: dict[str, tuple[str, str]]) -> i
 
 
 def why_not(client: openai.AzureOpenAI, container_id: str) -> str:
-    """What to do about a file that could not be had."""
+    """Return what to do about a file that could not be downloaded."""
     try:
         status = client.containers.retrieve(container_id).status
     except openai.APIStatusError as error:
@@ -138,14 +138,14 @@ def why_not(client: openai.AzureOpenAI, container_id: str) -> str:
 
 
 def base_name(path: str) -> str:
-    """The last part of a name that a model chose, with what is safe in it: it is data, never a path."""
+    """Reduce a name that the model chose to a safe base name; such a name is data, never a path."""
     name = re.sub(r"[^\w. -]", "_", path.replace("\\", "/").rpartition("/")[2])
-    name = name.encode()[-100:].decode(errors="ignore")  # file systems count bytes
+    name = name.encode()[-100:].decode(errors="ignore")  # file systems limit the length in bytes
     return name.strip(" .") or "file"
 
 
 def save(path: str, content: bytes) -> Path:
-    """Save a file in downloads/ under its base name, and overwrite nothing there: `x.txt`, then `x (1).txt`."""
+    """Save a file in downloads/ under its base name without overwriting another: `x.txt`, then `x (1).txt`."""
     DOWNLOADS.mkdir(exist_ok=True)
     name = Path(base_name(path))
     for number in itertools.count():
@@ -156,27 +156,27 @@ def save(path: str, content: bytes) -> Path:
         except FileExistsError:
             continue
         return target
-    raise AssertionError  # there is always a next number
+    raise AssertionError  # unreachable: the loop is endless
 
 
 def delete(client: openai.AzureOpenAI, container_id: str) -> None:
-    """Delete the container, which is billed while it lives."""
+    """Delete the container, which is billed until it is gone."""
     try:
         client.containers.delete(container_id)
-    except openai.APIError as error:  # it dies by itself after 20 idle minutes
+    except openai.APIError as error:  # it expires after 20 idle minutes anyway
         print(f"Not deleted: {container_id} ({type(error).__name__})")
     else:
         print(f"Deleted: {container_id}")
 
 
 def stop(said: str, code: int = 2) -> NoReturn:
-    """Say what is wrong, and leave."""
+    """Print an error and exit."""
     print(said, file=sys.stderr)
     sys.exit(code)
 
 
 if __name__ == "__main__":
-    if "YOUR-RESOURCE" in ENDPOINT:  # a key is for nobody whose resource has that name
+    if "YOUR-RESOURCE" in ENDPOINT:  # never send the key to a placeholder host
         stop("Set AZURE_OPENAI_ENDPOINT, or edit ENDPOINT in this script.")
     try:
         sys.exit(main())

@@ -1,4 +1,4 @@
-"""Assistants: made, read, changed, listed and deleted."""
+"""Assistants are created, retrieved, updated, listed and deleted as the service did it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 from assistants_compat.testing import StandIn
 from kit.doors import Door
-from kit.legacy_code import CODE, asked, make_assistant, raw
+from kit.legacy_code import CODE, get_raw, make_assistant, upstream_calls
 
 
 def test_a_new_assistant_has_every_recorded_default(door: Door, client: Any) -> None:
-    """An assistant made with a model alone serves the recorded keys, in their recorded order, at their defaults."""
+    """An assistant created with a model alone has the recorded keys in the recorded order, with their defaults."""
     assistant = door(client.beta.assistants.create(model="gpt-4o"))
-    served = raw(door, client, f"/assistants/{assistant.id}")
+    served = get_raw(door, client, f"/assistants/{assistant.id}")
     assert list(served.items()) == [
         ("id", assistant.id),
         ("object", "assistant"),
@@ -35,9 +35,9 @@ def test_a_new_assistant_has_every_recorded_default(door: Door, client: Any) -> 
     assert assistant.id.startswith("asst_")
 
 
-def test_an_assistant_keeps_what_it_was_given(door: Door, client: Any) -> None:
-    """Every field that is given at creation is there when the assistant is retrieved."""
-    given: dict[str, Any] = {
+def test_an_assistant_keeps_the_fields_of_its_creation(door: Door, client: Any) -> None:
+    """A retrieved assistant has every field that was set at its creation."""
+    fields: dict[str, Any] = {
         "model": "gpt-4o-mini",
         "name": "Analyst — 分析",
         "description": "Reads tables.",
@@ -49,18 +49,18 @@ def test_an_assistant_keeps_what_it_was_given(door: Door, client: Any) -> None:
         "top_p": 0.5,
         "response_format": {"type": "text"},
     }
-    assistant = door(client.beta.assistants.create(**given))
-    served = raw(door, client, f"/assistants/{assistant.id}")
-    assert {key: served[key] for key in given} == given
+    assistant = door(client.beta.assistants.create(**fields))
+    served = get_raw(door, client, f"/assistants/{assistant.id}")
+    assert {key: served[key] for key in fields} == fields
     assert door(client.beta.assistants.retrieve(assistant.id)) == assistant
 
 
 def test_tools_are_served_with_their_recorded_defaults(door: Door, client: Any) -> None:
-    """A function gains `strict: false`, a file search its ranking options, a code interpreter its empty file list."""
+    """A function gets `strict: false`, a file search its ranking options, Code Interpreter an empty file list."""
     function = {"name": "look", "description": "Looks.", "parameters": {"type": "object", "properties": {}}}
     tools = [*CODE, {"type": "function", "function": function}, {"type": "file_search"}]
     assistant = make_assistant(door, client, tools=tools)
-    served = raw(door, client, f"/assistants/{assistant.id}")
+    served = get_raw(door, client, f"/assistants/{assistant.id}")
     ranking = {"ranker": "default_2024_08_21", "score_threshold": 0.0, "hybrid_search": None}
     assert served["tools"] == [
         {"type": "code_interpreter"},
@@ -70,36 +70,36 @@ def test_tools_are_served_with_their_recorded_defaults(door: Door, client: Any) 
     assert served["tool_resources"] == {"code_interpreter": {"file_ids": []}}
 
 
-def test_a_wanted_vector_store_is_made_and_served_by_its_id(door: Door, client: Any, upstream: StandIn) -> None:
-    """`vector_stores` among the tool resources makes one store upstream and comes back as `vector_store_ids`."""
+def test_a_requested_vector_store_is_created_and_served_by_its_id(door: Door, client: Any, upstream: StandIn) -> None:
+    """`vector_stores` in the tool resources creates a vector store upstream and is served as `vector_store_ids`."""
     file_id = upstream.put_file("notes.txt", b"notes", "assistants")
     resources = {"file_search": {"vector_stores": [{"file_ids": [file_id]}]}}
     assistant = make_assistant(door, client, tools=[{"type": "file_search"}], tool_resources=resources)
     assert assistant.tool_resources.file_search.vector_store_ids == list(upstream.vector_stores)
-    assert asked(upstream) == ["POST /vector_stores"]
+    assert upstream_calls(upstream) == ["POST /vector_stores"]
     assert upstream.requests[0].json == {"file_ids": [file_id]}
 
 
-def test_an_update_changes_only_the_keys_that_are_given(door: Door, client: Any) -> None:
-    """A partial update leaves every other field as it was, and null sets a field back."""
-    made = make_assistant(door, client, name="A", metadata={"a": "1"}, temperature=0.3, tools=CODE)
-    updated = door(client.beta.assistants.update(made.id, description="new", temperature=None))
-    assert updated.to_dict() == {**made.to_dict(), "description": "new", "temperature": 1.0}
-    assert door(client.beta.assistants.retrieve(made.id)) == updated
-    replaced = door(client.beta.assistants.update(made.id, metadata={"b": "2"}, tools=[]))
+def test_an_update_changes_only_the_given_keys(door: Door, client: Any) -> None:
+    """An update leaves the other fields as they were, and null resets a field to its default."""
+    created = make_assistant(door, client, name="A", metadata={"a": "1"}, temperature=0.3, tools=CODE)
+    updated = door(client.beta.assistants.update(created.id, description="new", temperature=None))
+    assert updated.to_dict() == {**created.to_dict(), "description": "new", "temperature": 1.0}
+    assert door(client.beta.assistants.retrieve(created.id)) == updated
+    replaced = door(client.beta.assistants.update(created.id, metadata={"b": "2"}, tools=[]))
     assert replaced.metadata == {"b": "2"}
     assert replaced.tools == []
     assert replaced.name == "A"
 
 
 def test_an_update_without_keys_changes_nothing(door: Door, client: Any) -> None:
-    """An empty update answers the assistant as it is."""
-    made = make_assistant(door, client)
-    assert door(client.beta.assistants.update(made.id)) == made
+    """An empty update returns the assistant unchanged."""
+    created = make_assistant(door, client)
+    assert door(client.beta.assistants.update(created.id)) == created
 
 
 def test_a_deleted_assistant_is_not_found(door: Door, client: Any) -> None:
-    """Deleting answers the recorded object; after that retrieve, update and delete are 404 with the reported text."""
+    """Deletion returns the recorded object; then retrieve, update and delete fail with the reported 404."""
     assistant = make_assistant(door, client)
     deleted = door(client.beta.assistants.delete(assistant.id))
     assert deleted.to_dict() == {"id": assistant.id, "object": "assistant.deleted", "deleted": True}
@@ -118,8 +118,8 @@ def test_a_deleted_assistant_is_not_found(door: Door, client: Any) -> None:
 
 
 def test_an_empty_list_has_null_ids(door: Door, client: Any) -> None:
-    """The envelope of an empty list is the recorded one."""
-    assert raw(door, client, "/assistants") == {
+    """An empty list has the recorded envelope: null ids and no more pages."""
+    assert get_raw(door, client, "/assistants") == {
         "object": "list",
         "data": [],
         "first_id": None,
@@ -129,27 +129,27 @@ def test_an_empty_list_has_null_ids(door: Door, client: Any) -> None:
 
 
 def test_a_list_is_newest_first_and_cut_at_its_limit(door: Door, client: Any) -> None:
-    """`limit` and `order` decide the page, and the envelope names its ends."""
+    """`limit` and `order` select the entries of a page, and the envelope has its first and last id."""
     ids = [make_assistant(door, client).id for _ in range(4)]
-    page = raw(door, client, "/assistants?limit=3")
+    page = get_raw(door, client, "/assistants?limit=3")
     assert [entry["id"] for entry in page["data"]] == ids[:0:-1]
     assert (page["first_id"], page["last_id"], page["has_more"]) == (ids[3], ids[1], True)
-    page = raw(door, client, "/assistants?order=asc&limit=4")
+    page = get_raw(door, client, "/assistants?order=asc&limit=4")
     assert [entry["id"] for entry in page["data"]] == ids
     assert page["has_more"] is False
 
 
-def test_a_page_holds_twenty_unless_it_says_otherwise(door: Door, client: Any) -> None:
-    """The default limit is 20, and auto-paging reads on until every assistant was seen once."""
+def test_a_page_holds_twenty_by_default(door: Door, client: Any) -> None:
+    """A page holds 20 entries by default, and auto-paging yields every assistant once."""
     ids = [make_assistant(door, client).id for _ in range(22)]
-    assert len(raw(door, client, "/assistants")["data"]) == 20
+    assert len(get_raw(door, client, "/assistants")["data"]) == 20
     assert [entry.id for entry in door.all(client.beta.assistants.list(order="asc"))] == ids
     assert [entry.id for entry in door.all(client.beta.assistants.list(limit=7))] == ids[::-1]
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 def test_cursors_cut_a_list(door: Door, client: Any, order: Any) -> None:
-    """`after` starts behind an entry, `before` ends next to one, in both orders."""
+    """`after` starts a page behind an entry and `before` ends it in front of one, in both orders."""
     ids = [make_assistant(door, client).id for _ in range(5)]
     listed = ids if order == "asc" else ids[::-1]
 
@@ -164,8 +164,8 @@ def test_cursors_cut_a_list(door: Door, client: Any, order: Any) -> None:
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-def test_the_cursor_of_a_deleted_assistant_keeps_its_place(door: Door, client: Any, order: Any) -> None:
-    """A page after or before an assistant that was deleted meanwhile is the page that it would have been."""
+def test_a_deleted_assistant_still_works_as_a_cursor(door: Door, client: Any, order: Any) -> None:
+    """A deleted assistant still works as a cursor: the page is the same as before the deletion."""
     ids = [make_assistant(door, client).id for _ in range(5)]
     listed = ids if order == "asc" else ids[::-1]
     door(client.beta.assistants.delete(listed[2]))
@@ -176,9 +176,11 @@ def test_the_cursor_of_a_deleted_assistant_keeps_its_place(door: Door, client: A
 
 
 def test_deleting_while_paging_reaches_every_assistant(door: Door, client: Any) -> None:
-    """The clean-up loop of many scripts, which deletes each entry of an auto-paged list, leaves none behind."""
+    """A loop that deletes each entry of an auto-paged list deletes every assistant."""
     ids = {make_assistant(door, client).id for _ in range(7)}
-    deleted = door.each(client.beta.assistants.list(limit=2), lambda entry: client.beta.assistants.delete(entry.id))
+    deleted = door.map_entries(
+        client.beta.assistants.list(limit=2), lambda entry: client.beta.assistants.delete(entry.id)
+    )
     assert {entry.id for entry in deleted} == ids
     assert door.all(client.beta.assistants.list()) == []
 
@@ -212,10 +214,10 @@ def test_deleting_while_paging_reaches_every_assistant(door: Door, client: Any) 
         ),
     ],
 )
-def test_a_list_refuses_what_is_no_page(
+def test_a_list_refuses_invalid_limits_and_orders(
     door: Door, client: Any, query: str, param: str, code: str, message: str
 ) -> None:
-    """A limit or an order outside of what the spec allows is a 400 that names it."""
+    """A limit or order that the spec does not allow is refused with a 400 that names the parameter."""
     with pytest.raises(openai.BadRequestError) as caught:
-        raw(door, client, f"/assistants?{query}")
+        get_raw(door, client, f"/assistants?{query}")
     assert caught.value.body == {"message": message, "type": "invalid_request_error", "param": param, "code": code}

@@ -1,4 +1,4 @@
-"""What callers send by mistake: a 4xx in the service's words, and a store that is as it was."""
+"""Invalid requests are refused with the service's 4xx and leave the store unchanged."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 from assistants_compat import Settings
 from assistants_compat.testing import StandIn
 from kit.doors import Door
-from kit.legacy_code import CODE, dump, finish_run
+from kit.legacy_code import CODE, dump_store, finish_run
 
 NOT_JSON = "We could not parse the JSON body of your request."
 
 
 def send(door: Door, client: Any, method: str, path: str, content: bytes | None = None) -> Any:
-    """A request through the door as it stands, which no SDK has checked or encoded; the raw response."""
+    """Send a request that the SDK neither checks nor encodes, and return the raw response."""
     inner = client._client
     url = f"{str(client.base_url).rstrip('/')}{path}"
     headers = {"Authorization": "Bearer sk-test", "Content-Type": "application/json"}
@@ -27,7 +27,7 @@ def send(door: Door, client: Any, method: str, path: str, content: bytes | None 
 
 @pytest.fixture
 def ids(door: Door, client: Any, upstream: StandIn) -> dict[str, str]:
-    """One object of each kind; the upstream's log starts empty after it."""
+    """Make one object of each kind and return their ids; the upstream's request log starts empty afterwards."""
     run = finish_run(door, client, assistant={"tools": CODE})
     [message, _] = door.all(client.beta.threads.messages.list(run.thread_id))
     [step] = door.all(client.beta.threads.runs.steps.list(run.id, thread_id=run.thread_id))
@@ -65,11 +65,11 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_what_is_no_json_object_is_a_400(
+def test_a_body_that_is_no_json_object_is_a_400(
     door: Door, client: Any, upstream: StandIn, settings: Settings, ids: dict[str, str], path: str
 ) -> None:
-    """A broken body is refused with the platform's own words, one of another kind with its kind, on every route."""
-    before = dump(settings)
+    """Every route refuses broken JSON with the platform's text, and any value that is no object with its type."""
+    before = dump_store(settings)
     for content in BROKEN:
         response = send(door, client, "POST", path.format(**ids), content)
         assert response.status_code == 400
@@ -81,12 +81,12 @@ def test_what_is_no_json_object_is_a_400(
         response = send(door, client, "POST", path.format(**ids), json.dumps(value).encode())
         assert response.status_code == 400
         assert "expected an object" in response.json()["error"]["message"]
-    assert dump(settings) == before
+    assert dump_store(settings) == before
     assert upstream.requests == []
 
 
 def test_a_broken_body_is_the_sdks_bad_request_error(door: Door, client: Any) -> None:
-    """Through the SDK, whose own encoder lets NaN pass in some versions, the 400 is a `BadRequestError`."""
+    """The 400 for a NaN in a body is the SDK's `BadRequestError`, unless the SDK's own encoder refuses the NaN."""
     with pytest.raises((openai.BadRequestError, ValueError)) as caught:
         door(client.post("/assistants", body={"model": "gpt-4o", "temperature": float("nan")}, cast_to=object))
     assert isinstance(caught.value, openai.BadRequestError) or "not JSON compliant" in str(caught.value)
@@ -225,24 +225,24 @@ FIELDS: list[tuple[str, Any, str | None, str]] = [
 ]
 
 
-def _filled(value: Any, ids: dict[str, str]) -> Any:
+def _with_assistant_id(value: Any, ids: dict[str, str]) -> Any:
     return json.loads(json.dumps(value).replace("{assistant}", ids["assistant"]))
 
 
 def test_a_wrong_field_is_a_400_that_names_it(
     door: Door, client: Any, upstream: StandIn, settings: Settings, ids: dict[str, str]
 ) -> None:
-    """Wrong types, unknown keys, empty and over-long values: `param` and `code` say which and why."""
-    before = dump(settings)
+    """A wrong type, an unknown key, or an empty or too long value is a 400 with the matching `param` and `code`."""
+    before = dump_store(settings)
     for path, body, param, code in FIELDS:
         with pytest.raises(openai.BadRequestError) as caught:
-            door(client.post(path.format(**ids), body=_filled(body, ids), cast_to=object))
+            door(client.post(path.format(**ids), body=_with_assistant_id(body, ids), cast_to=object))
         error = caught.value.response.json()["error"]
         assert error["param"] == param, (path, body)
         assert code in {"", error["code"]}, (path, body, error)
         assert error["type"] == "invalid_request_error"
         assert str(param) in error["message"] or error["code"] == "invalid_value"
-    assert dump(settings) == before
+    assert dump_store(settings) == before
     assert upstream.requests == []
 
 
@@ -307,12 +307,12 @@ METADATA: list[tuple[Any, str, str, str]] = [
 ]
 
 
-def test_metadata_is_refused_in_the_recorded_words(
+def test_invalid_metadata_is_refused_with_the_recorded_text(
     door: Door, client: Any, upstream: StandIn, settings: Settings, ids: dict[str, str]
 ) -> None:
-    """Every object that has metadata has the same rules for it, and the same texts."""
-    before = dump(settings)
-    needed: dict[str, Any] = {
+    """Invalid metadata is refused with the same recorded texts on every route that takes metadata."""
+    before = dump_store(settings)
+    required: dict[str, Any] = {
         "/assistants": {"model": "m"},
         "/threads/runs": {"assistant_id": ids["assistant"]},
         "/threads/{thread}/messages": {"role": "user", "content": "x"},
@@ -320,18 +320,18 @@ def test_metadata_is_refused_in_the_recorded_words(
     }
     for path in POSTS:
         for metadata, param, code, text in METADATA:
-            body = {**needed.get(path, {}), "metadata": metadata}
+            body = {**required.get(path, {}), "metadata": metadata}
             with pytest.raises(openai.BadRequestError) as caught:
                 door(client.post(path.format(**ids), body=body, cast_to=object))
             assert caught.value.response.json() == {
                 "error": {"message": text, "type": "invalid_request_error", "param": param, "code": code}
             }
-    assert dump(settings) == before
+    assert dump_store(settings) == before
     assert upstream.requests == []
 
 
 def test_metadata_at_its_limits_is_kept(door: Door, client: Any) -> None:
-    """Sixteen pairs, keys of 64 and values of 512 characters, of any script, are what was promised."""
+    """Metadata with 16 pairs, keys of 64 and values of 512 characters, in any script, is kept."""
     metadata = {f"{number:02}" + "ключ"[:2] * 31: "値🙂" * 256 for number in range(16)}
     thread = door(client.beta.threads.create(metadata=metadata))
     assert door(client.beta.threads.retrieve(thread.id)).metadata == metadata
@@ -351,7 +351,7 @@ STRANGE = [
     "x" * 3000,
 ]
 ROUTES: list[tuple[str, str, str]] = [
-    # method, path, what is not found
+    # method, path, noun in the 404
     ("GET", "/assistants/{}", "assistant"),
     ("POST", "/assistants/{}", "assistant"),
     ("DELETE", "/assistants/{}", "assistant"),
@@ -371,17 +371,17 @@ ROUTES: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize("id_", STRANGE, ids=range(len(STRANGE)))
-def test_a_strange_id_is_an_unknown_one(
+def test_a_strange_id_is_unknown(
     door: Door, client: Any, upstream: StandIn, settings: Settings, ids: dict[str, str], id_: str
 ) -> None:
-    """NUL, an emoji, a slash, half a surrogate or a quote in an id name nothing: 404 with the id, on every route."""
-    before = dump(settings)
+    """An id with a NUL, an emoji, a slash, half a surrogate or a quote gets a 404 with that id, on every route."""
+    before = dump_store(settings)
     for method, path, noun in ROUTES:
         filled = path.replace("{}", id_).format(**ids)
         response = send(door, client, method, filled, b"{}" if method == "POST" else None)
         assert response.status_code == 404, (method, path)
         assert response.json()["error"]["message"] == f"No {noun} found with id '{unquote(id_)}'."
-    assert dump(settings) == before
+    assert dump_store(settings) == before
     assert upstream.requests == []
 
 
@@ -389,8 +389,8 @@ def test_a_strange_id_is_an_unknown_one(
 def test_a_strange_id_in_a_body_or_a_cursor_names_nothing(
     door: Door, client: Any, upstream: StandIn, settings: Settings, ids: dict[str, str], id_: str
 ) -> None:
-    """An unknown assistant in a run is 404; an unknown cursor or `run_id` is an empty page."""
-    before = dump(settings)
+    """An unknown assistant of a run is a 404, and an unknown cursor or `run_id` gives an empty page."""
+    before = dump_store(settings)
     body = json.dumps({"assistant_id": id_}).encode()
     for path in ("/threads/runs", f"/threads/{ids['thread']}/runs"):
         response = send(door, client, "POST", path, body)
@@ -401,13 +401,13 @@ def test_a_strange_id_in_a_body_or_a_cursor_names_nothing(
             params = {query: id_}
             page = door(client.get(f"/threads/{ids['thread']}/messages", cast_to=object, options={"params": params}))
             assert page == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
-    assert dump(settings) == before
+    assert dump_store(settings) == before
     assert upstream.requests == []
 
 
 @pytest.mark.parametrize("text", ["a\x00b", "\ud800", "🙂", "\u2028", "\\", "'", "\x7f"], ids=range(7))
 def test_any_text_is_kept_as_it_is(door: Door, client: Any, text: str) -> None:
-    """A message, a name or a metadata value may hold any character that JSON can carry, in both databases."""
+    """Messages and metadata keep every character that JSON can carry, in both databases."""
     body = json.dumps({"messages": [{"role": "user", "content": text}], "metadata": {"k": text}}).encode()
     response = send(door, client, "POST", "/threads", body)
     assert response.status_code == 200
@@ -417,26 +417,26 @@ def test_any_text_is_kept_as_it_is(door: Door, client: Any, text: str) -> None:
     assert message["content"][0]["text"]["value"] == text
 
 
-def test_a_number_that_json_cannot_write_again_is_refused(door: Door, client: Any, settings: Settings) -> None:
-    """1e999 reads as infinity, which no JSON and no database can hold: refused where only the upstream would check."""
-    before = dump(settings)
+def test_a_number_that_json_cannot_represent_is_refused(door: Door, client: Any, settings: Settings) -> None:
+    """1e999, which Python reads as infinity, is refused even in a function's parameters, which have no other check."""
+    before = dump_store(settings)
     body = b'{"model": "m", "tools": [{"type": "function", "function": {"name": "f", "parameters": {"a": 1e999}}}]}'
     response = send(door, client, "POST", "/assistants", body)
     assert response.status_code == 400
     assert response.json()["error"]["message"].startswith(NOT_JSON)
-    assert dump(settings) == before
+    assert dump_store(settings) == before
 
 
 @pytest.mark.parametrize("depth", [50, 300, 400, 700, 900, 980])
 def test_deep_json_is_kept_or_refused(door: Door, client: Any, settings: Settings, depth: int) -> None:
-    """Whatever the depth of a JSON schema, the answer is 200 or 400, never a failure of ours."""
-    before = dump(settings)
+    """A deeply nested JSON schema is answered with 200 or 400, never with an internal error."""
+    before = dump_store(settings)
     schema = b'{"a":' * depth + b"1" + b"}" * depth
     body = b'{"model": "m", "tools": [{"type": "function", "function": {"name": "f", "parameters": %s}}]}' % schema
     response = send(door, client, "POST", "/assistants", body)
     assert response.status_code in {200, 400}
     if response.status_code == 400:
-        assert dump(settings) == before
+        assert dump_store(settings) == before
     else:
-        kept = send(door, client, "GET", f"/assistants/{response.json()['id']}").json()
-        assert kept["tools"][0]["function"]["parameters"] == json.loads(schema)
+        served = send(door, client, "GET", f"/assistants/{response.json()['id']}").json()
+        assert served["tools"][0]["function"]["parameters"] == json.loads(schema)

@@ -1,4 +1,4 @@
-"""`files.list`: the generated files first, then the upstream's pages as they are."""
+"""`files.list` lists the generated files first, then the upstream's pages unchanged."""
 
 from __future__ import annotations
 
@@ -14,155 +14,161 @@ import pytest
 from assistants_compat import Settings
 from assistants_compat.doors import sdk_internals
 from assistants_compat.testing import Fault, StandIn, Turn
-from kit.container_runs import new_thread, run, said
+from kit.container_runs import last_message, make_thread_and_assistant, run_to_end
 from kit.doors import KEY, Door
 
 PATHS = [f"/mnt/data/{number}.csv" for number in range(5)]
 
 
 @pytest.fixture
-def made(door: Door, client: Any, upstream: StandIn) -> list[str]:
-    """Five generated files, oldest first; the upstream's log starts empty after them."""
+def generated(door: Door, client: Any, upstream: StandIn) -> list[str]:
+    """Make five generated files, oldest first; the upstream's request log starts empty afterwards."""
     names = [path.rpartition("/")[2] for path in PATHS]
     upstream.script(Turn(code="1", text="Made.", files={name: name.encode() for name in names}, polls=0))
-    ids = [each.file_id for each in said(door, client, run(door, client, *new_thread(door, client))).attachments]
+    message = last_message(door, client, run_to_end(door, client, *make_thread_and_assistant(door, client)))
+    ids = [attachment.file_id for attachment in message.attachments]
     upstream.requests.clear()
     return ids
 
 
 @pytest.fixture(autouse=True)
-def _pages_are_read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All tests but one are of SDKs that read page after page, whichever is installed."""
+def _paginating_sdk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Assume an SDK that reads all pages, in every test but one and whichever SDK is installed."""
     if request.node.originalname != test_the_sdks_own_pages_show_all.__name__:
-        monkeypatch.setattr(sdk_internals, "reads_pages_of_files", lambda: True)
+        monkeypatch.setattr(sdk_internals, "paginates_file_lists", lambda: True)
 
 
 @pytest.fixture
-def theirs(upstream: StandIn) -> list[str]:
-    """Four files of the upstream's, oldest first."""
+def uploaded(upstream: StandIn) -> list[str]:
+    """Put four files into the upstream, oldest first."""
     purposes = ["assistants", "assistants_output", "batch", "assistants_output"]
     return [upstream.put_file(f"{number}.txt", b"x", purpose) for number, purpose in enumerate(purposes)]
 
 
 def page(door: Door, client: Any, **query: Any) -> Any:
-    """One page as it was served."""
+    """Return one page as served."""
     return door(client.get("/files", cast_to=object, options={"params": query}))
 
 
 def ids_of(served: Any) -> list[str]:
-    """The ids in a page."""
-    return [each["id"] for each in served["data"]]
+    """Return the ids in a page."""
+    return [entry["id"] for entry in served["data"]]
 
 
-def walked(door: Door, client: Any, **query: Any) -> list[list[str]]:
-    """The ids of each page, by the cursors that the pages give."""
+def read_pages(door: Door, client: Any, **query: Any) -> list[list[str]]:
+    """Follow the cursors and return the ids of each page."""
     pages = [page(door, client, **query)]
     while pages[-1]["has_more"]:
         pages.append(page(door, client, **{**query, "after": pages[-1]["last_id"]}))
-    return [ids_of(each) for each in pages]
+    return [ids_of(served) for served in pages]
 
 
-def test_ours_come_first_and_then_the_upstreams(
-    door: Door, client: Any, upstream: StandIn, made: list[str], theirs: list[str]
+def test_generated_files_come_before_the_upstreams(
+    door: Door, client: Any, upstream: StandIn, generated: list[str], uploaded: list[str]
 ) -> None:
-    """A page of each, newest first, and one request for the upstream's."""
-    assert walked(door, client) == [made[::-1], theirs[::-1]]
-    assert [(each.method, each.path, each.query) for each in upstream.requests] == [("GET", "/files", ())]
+    """The generated files come on a page of their own before the upstream's page, which takes one request."""
+    assert read_pages(door, client) == [generated[::-1], uploaded[::-1]]
+    assert [(request.method, request.path, request.query) for request in upstream.requests] == [("GET", "/files", ())]
 
 
-def test_pages_have_the_size_and_order_that_were_asked_for(
-    door: Door, client: Any, made: list[str], theirs: list[str]
+def test_pages_have_the_requested_size_and_order(
+    door: Door, client: Any, generated: list[str], uploaded: list[str]
 ) -> None:
-    """Also the upstream's: its first page has the same limit, and its later ones its own cursors."""
-    pages = walked(door, client, limit=3, order="asc")
-    assert pages == [made[:3], made[3:], theirs[:3], theirs[3:]]
-    pages = walked(door, client, limit=2)
-    assert pages == [made[:2:-1], made[2:0:-1], made[:1], theirs[:1:-1], theirs[1::-1]]
+    """`limit` and `order` hold for the generated files and for the upstream's pages, which keep their own cursors."""
+    pages = read_pages(door, client, limit=3, order="asc")
+    assert pages == [generated[:3], generated[3:], uploaded[:3], uploaded[3:]]
+    pages = read_pages(door, client, limit=2)
+    assert pages == [generated[:2:-1], generated[2:0:-1], generated[:1], uploaded[:1:-1], uploaded[1::-1]]
 
 
-def test_a_listed_file_is_the_file_that_is_retrieved(door: Door, client: Any, made: list[str]) -> None:
-    """The same object, in the envelope that was recorded for every list."""
+def test_a_listed_file_is_the_file_that_is_retrieved(door: Door, client: Any, generated: list[str]) -> None:
+    """A listed file equals the retrieved one, and the list has the recorded envelope."""
     served = page(door, client)
     assert list(served) == ["object", "data", "first_id", "last_id", "has_more"]
-    assert served["data"][0] == door(client.get(f"/files/{made[-1]}", cast_to=object))
-    assert (served["first_id"], served["last_id"], served["has_more"]) == (made[-1], made[0], True)
-    assert [each["filename"] for each in served["data"]] == PATHS[::-1]
+    assert served["data"][0] == door(client.get(f"/files/{generated[-1]}", cast_to=object))
+    assert (served["first_id"], served["last_id"], served["has_more"]) == (generated[-1], generated[0], True)
+    assert [file["filename"] for file in served["data"]] == PATHS[::-1]
 
 
-def test_only_their_purpose_shows_ours(
-    door: Door, client: Any, upstream: StandIn, made: list[str], theirs: list[str]
+def test_only_the_purpose_assistants_output_lists_generated_files(
+    door: Door, client: Any, upstream: StandIn, generated: list[str], uploaded: list[str]
 ) -> None:
-    """`assistants_output` gives both; any other is the upstream's alone, and the request is untouched."""
-    assert walked(door, client, purpose="assistants_output") == [made[::-1], [theirs[3], theirs[1]]]
+    """`purpose=assistants_output` lists generated files too; any other purpose goes to the upstream unchanged."""
+    assert read_pages(door, client, purpose="assistants_output") == [generated[::-1], [uploaded[3], uploaded[1]]]
     assert upstream.requests[-1].query == (("purpose", "assistants_output"),)
-    assert walked(door, client, purpose="batch") == [[theirs[2]]]
+    assert read_pages(door, client, purpose="batch") == [[uploaded[2]]]
     assert upstream.requests[-1].query == (("purpose", "batch"),)
 
 
-def test_the_sdks_own_pages_show_all(door: Door, client: Any, made: list[str], theirs: list[str]) -> None:
-    """`for file in client.files.list()`, in every version of the SDK and by purpose too."""
-    assert [each.id for each in door.all(client.files.list())] == [*made[::-1], *theirs[::-1]]
+def test_the_sdks_own_pages_show_all(door: Door, client: Any, generated: list[str], uploaded: list[str]) -> None:
+    """`for file in client.files.list()` yields all files with every version of the SDK, filtered by purpose too."""
+    assert [file.id for file in door.all(client.files.list())] == [*generated[::-1], *uploaded[::-1]]
     outputs = door.all(client.files.list(purpose="assistants_output"))
-    assert [each.id for each in outputs] == [*made[::-1], theirs[3], theirs[1]]
+    assert [file.id for file in outputs] == [*generated[::-1], uploaded[3], uploaded[1]]
 
 
-def test_an_sdk_that_reads_one_page_gets_all_in_it(
-    door: Door, client: Any, upstream: StandIn, made: list[str], theirs: list[str], monkeypatch: pytest.MonkeyPatch
+def test_an_sdk_that_reads_one_page_gets_every_file_in_it(
+    door: Door,
+    client: Any,
+    upstream: StandIn,
+    generated: list[str],
+    uploaded: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """That of openai 1.40 takes the first page for the whole list, as it was then; the upstream's trouble is heard."""
-    monkeypatch.setattr(sdk_internals, "reads_pages_of_files", lambda: False)
+    """An SDK that reads only the first page (openai 1.40) gets every file in it, or the upstream's error."""
+    monkeypatch.setattr(sdk_internals, "paginates_file_lists", lambda: False)
     served = page(door, client, purpose="assistants_output")
-    assert ids_of(served) == [*made[::-1], theirs[3], theirs[1]]
-    assert (served["first_id"], served["last_id"], served["has_more"]) == (made[-1], theirs[1], False)
+    assert ids_of(served) == [*generated[::-1], uploaded[3], uploaded[1]]
+    assert (served["first_id"], served["last_id"], served["has_more"]) == (generated[-1], uploaded[1], False)
     upstream.fault(Fault("GET /files", status=401, body={"error": {"message": "No."}}))
     with pytest.raises(openai.AuthenticationError, match=r"No\."):
         page(door, client)
 
 
-def test_the_upstreams_page_is_the_upstreams_byte_for_byte(
-    door: Door, client: Any, upstream: StandIn, made: list[str], theirs: list[str]
+def test_the_upstreams_pages_are_passed_on_byte_for_byte(
+    door: Door, client: Any, upstream: StandIn, generated: list[str], uploaded: list[str]
 ) -> None:
-    """The first behind ours, and one behind a cursor of its own."""
+    """The upstream's pages reach the caller byte for byte, the first one and one after a cursor."""
     plain = door.raw_client(upstream)
-    for ours, same in (({"after": made[0]}, {}), ({"after": theirs[2]}, {"after": theirs[2]})):
-        one = door(client.files.with_raw_response.list(extra_query=ours))
-        other = door(plain.files.with_raw_response.list(extra_query=same))
-        assert one.content == other.content
-        assert one.headers["content-type"] == other.headers["content-type"]
+    for query, plain_query in (({"after": generated[0]}, {}), ({"after": uploaded[2]}, {"after": uploaded[2]})):
+        through = door(client.files.with_raw_response.list(extra_query=query))
+        direct = door(plain.files.with_raw_response.list(extra_query=plain_query))
+        assert through.content == direct.content
+        assert through.headers["content-type"] == direct.headers["content-type"]
 
 
-def test_a_deleted_file_is_not_listed_and_keeps_its_place(
-    door: Door, client: Any, made: list[str], theirs: list[str]
+def test_a_deleted_file_is_not_listed_and_still_works_as_a_cursor(
+    door: Door, client: Any, generated: list[str], uploaded: list[str]
 ) -> None:
-    """A program may delete what it lists, page by page."""
+    """A deleted file is not listed, but its id still works as a cursor."""
     first = page(door, client, limit=2)
     for id_ in ids_of(first):
         door(client.files.delete(id_))
-    assert walked(door, client, limit=2, after=first["last_id"])[0] == made[2:0:-1]
-    assert walked(door, client)[0] == made[2::-1]
-    for id_ in made[:3]:
+    assert read_pages(door, client, limit=2, after=first["last_id"])[0] == generated[2:0:-1]
+    assert read_pages(door, client)[0] == generated[2::-1]
+    for id_ in generated[:3]:
         door(client.files.delete(id_))
-    assert walked(door, client) == [theirs[::-1]]
-    assert ids_of(page(door, client, after=made[1])) == theirs[::-1]
+    assert read_pages(door, client) == [uploaded[::-1]]
+    assert ids_of(page(door, client, after=generated[1])) == uploaded[::-1]
 
 
-def test_a_cursor_that_nobody_knows_is_the_upstreams(
-    door: Door, client: Any, upstream: StandIn, made: list[str]
+def test_an_unknown_cursor_goes_to_the_upstream(
+    door: Door, client: Any, upstream: StandIn, generated: list[str]
 ) -> None:
-    """Also one of our shape, or of another tenant's file: it is sent on as it came."""
+    """A cursor that is no known file is sent to the upstream unchanged, even one shaped like a generated id."""
     for cursor in ("file-ACnobody", "file-nobody"):
         page(door, client, after=cursor)
         assert upstream.requests[-1].query == (("after", cursor),)
-    assert len(made) == 5
+    assert len(generated) == 5
 
 
-def test_another_tenant_sees_the_upstreams_files_only(
-    door: Door, upstream: StandIn, settings: Settings, made: list[str], theirs: list[str]
+def test_another_namespace_lists_the_upstreams_files_only(
+    door: Door, upstream: StandIn, settings: Settings, generated: list[str], uploaded: list[str]
 ) -> None:
-    """Generated files are those of their namespace."""
+    """Generated files are listed in their own namespace only."""
     other = door.client(upstream, replace(settings, namespace=f"{settings.namespace}-other"))
-    assert walked(door, other) == [theirs[::-1]]
-    assert len(made) == 5
+    assert read_pages(door, other) == [uploaded[::-1]]
+    assert len(generated) == 5
 
 
 @pytest.mark.parametrize(
@@ -174,45 +180,45 @@ def test_another_tenant_sees_the_upstreams_files_only(
         ({"order": "sideways"}, "Invalid value: 'sideways'"),
     ],
 )
-def test_a_page_that_cannot_be_is_refused(
-    door: Door, client: Any, made: list[str], query: dict[str, Any], message: str
+def test_an_invalid_page_is_refused(
+    door: Door, client: Any, generated: list[str], query: dict[str, Any], message: str
 ) -> None:
-    """With the words that every list has for that; 10,000 is the most."""
+    """An invalid limit or order is refused with the usual texts; the largest limit is 10,000."""
     with pytest.raises(openai.BadRequestError, match=message):
         page(door, client, **query)
-    assert len(ids_of(page(door, client, limit=10_000))) == len(made)
+    assert len(ids_of(page(door, client, limit=10_000))) == len(generated)
 
 
-def test_an_upstream_that_refuses_its_page_is_heard(
-    door: Door, client: Any, upstream: StandIn, made: list[str]
+def test_an_error_of_the_upstreams_page_reaches_the_caller(
+    door: Door, client: Any, upstream: StandIn, generated: list[str]
 ) -> None:
-    """Its error is the answer to the page that is its own."""
+    """An error of the upstream reaches the caller who asks for the upstream's page."""
     upstream.fault(Fault("GET /files", status=401, body={"error": {"message": "No."}}))
     with pytest.raises(openai.AuthenticationError, match=r"No\."):
-        page(door, client, after=made[0])
+        page(door, client, after=generated[0])
 
 
 @pytest.mark.parametrize("store", [None, "missing.db", "sqlite://"])
-def test_a_program_without_a_store_gets_none(
-    door: Door, upstream: StandIn, theirs: list[str], tmp_path: Path, store: str | None
+def test_a_list_creates_no_store(
+    door: Door, upstream: StandIn, uploaded: list[str], tmp_path: Path, store: str | None
 ) -> None:
-    """Its request goes on untouched, and no file is made for it."""
-    place = store if store is None or "://" in store else str(tmp_path / store)
-    client = door.client(upstream, Settings(store=place))
-    assert ids_of(page(door, client)) == theirs[::-1]
+    """A list request of a program without a store goes to the upstream unchanged and creates no store."""
+    location = store if store is None or "://" in store else str(tmp_path / store)
+    client = door.client(upstream, Settings(store=location))
+    assert ids_of(page(door, client)) == uploaded[::-1]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_files_of_a_store_in_memory_are_listed(door: Door, upstream: StandIn) -> None:
-    """It is there once this process has used it."""
+    """Generated files of an in-memory store are listed once the process has used the store."""
     client = door.client(upstream, Settings(store="sqlite://", poll_after_ms=1))
     assert page(door, client)["data"] == []
     upstream.script(Turn(text="[a](sandbox:/mnt/data/a.csv)", files={"a.csv": b"1"}, polls=0))
-    file_id = said(door, client, run(door, client, *new_thread(door, client))).attachments[0].file_id
-    assert ids_of(page(door, client)) == [file_id]
+    message = last_message(door, client, run_to_end(door, client, *make_thread_and_assistant(door, client)))
+    assert ids_of(page(door, client)) == [message.attachments[0].file_id]
 
 
-LIGHT = """
+PROGRAM = """
 import sys
 import openai
 import assistants_compat
@@ -224,28 +230,30 @@ print("sqlalchemy" in sys.modules)
 
 
 def test_a_list_without_a_store_loads_no_database(upstream: StandIn, tmp_path: Path) -> None:
-    """SQLAlchemy is for programs that use assistants."""
+    """`files.list` does not import SQLAlchemy in a program that has no store."""
     arguments = [upstream.base_url, KEY, str(tmp_path / "none.db")]
-    process = subprocess.run([sys.executable, "-c", LIGHT, *arguments], capture_output=True, check=False)
+    process = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, check=False)
     assert (process.returncode, process.stdout.strip()) == (0, b"False"), process.stderr.decode()
 
 
-def test_an_upload_and_the_lists_of_others_are_the_upstreams(
-    door: Door, client: Any, upstream: StandIn, made: list[str]
+def test_uploads_and_container_lists_go_to_the_upstream(
+    door: Door, client: Any, upstream: StandIn, generated: list[str]
 ) -> None:
-    """`POST /files` and the files of a container or a vector store are no lists of ours."""
+    """Uploads and lists of a container's files go to the upstream unchanged."""
     door(client.files.create(file=("a.txt", b"x"), purpose="assistants"))
     [container] = upstream.containers
-    assert len(ids_of(door(client.get(f"/containers/{container}/files", cast_to=object)))) == len(made)
-    assert [(each.method, each.path) for each in upstream.requests] == [
+    assert len(ids_of(door(client.get(f"/containers/{container}/files", cast_to=object)))) == len(generated)
+    assert [(request.method, request.path) for request in upstream.requests] == [
         ("POST", "/files"),
         ("GET", f"/containers/{container}/files"),
     ]
 
 
-def test_azure_clients_list_ours_too(door: Door, upstream: StandIn, settings: Settings, made: list[str]) -> None:
-    """Behind ours, the upstream's first page comes from the v1 route, its later ones from where they always came."""
+def test_azure_clients_list_generated_files_too(
+    door: Door, upstream: StandIn, settings: Settings, generated: list[str]
+) -> None:
+    """An Azure client lists generated files first, then the upstream's first page from the v1 route."""
     azure = door.client(upstream, settings, azure=True)
-    theirs = upstream.put_file("x.txt", b"x", "assistants")
-    assert walked(door, azure) == [made[::-1], [theirs]]
+    file_id = upstream.put_file("x.txt", b"x", "assistants")
+    assert read_pages(door, azure) == [generated[::-1], [file_id]]
     assert upstream.requests[-1].full_path.partition("?")[0] == "/openai/v1/files"

@@ -1,4 +1,4 @@
-"""Messages: their shapes, their order, and what they do to their thread."""
+"""Messages have the recorded shapes and order, and change their thread as in the service."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from assistants_compat.testing import StandIn, Turn
 from kit.doors import Door
 from kit.legacy_code import (
     FUNCTION,
-    calling,
     finish_run,
-    look_at,
+    function_call_turn,
+    get_raw,
     make_assistant,
     make_thread,
-    raw,
+    retrieve_run,
     run_again,
-    submit,
+    submit_outputs,
     waiting_run,
 )
-from kit.upstream_requests import bodies
+from kit.upstream_requests import request_bodies
 
 IMAGE = "https://example.com/image.png"
 
 
 def test_a_message_is_served_as_recorded(door: Door, client: Any) -> None:
-    """A user's message has the keys of the recorded stream, which are those that the spec requires."""
+    """A user message has the keys of the recorded stream, which are those that the spec requires."""
     thread = door(client.beta.threads.create())
     message = door(client.beta.threads.messages.create(thread.id, role="user", content="Hi", metadata={"a": "b"}))
-    assert list(raw(door, client, f"/threads/{thread.id}/messages/{message.id}").items()) == [
+    assert list(get_raw(door, client, f"/threads/{thread.id}/messages/{message.id}").items()) == [
         ("id", message.id),
         ("object", "thread.message"),
         ("created_at", message.created_at),
@@ -50,7 +50,7 @@ def test_a_message_is_served_as_recorded(door: Door, client: Any) -> None:
 
 
 def test_image_parts_get_their_default_detail(door: Door, client: Any) -> None:
-    """An image's `detail` is served as `auto` where it was not given, and kept where it was."""
+    """An image's `detail` is kept, and is `auto` if it was not set."""
     parts = [
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": IMAGE}},
@@ -58,7 +58,7 @@ def test_image_parts_get_their_default_detail(door: Door, client: Any) -> None:
         {"type": "image_file", "image_file": {"file_id": "file-1"}},
     ]
     thread = door(client.beta.threads.create(messages=[{"role": "user", "content": parts}]))
-    [message] = raw(door, client, f"/threads/{thread.id}/messages")["data"]
+    [message] = get_raw(door, client, f"/threads/{thread.id}/messages")["data"]
     assert message["content"] == [
         {"type": "text", "text": {"value": "What is this?", "annotations": []}},
         {"type": "image_url", "image_url": {"url": IMAGE, "detail": "auto"}},
@@ -68,7 +68,7 @@ def test_image_parts_get_their_default_detail(door: Door, client: Any) -> None:
 
 
 def test_images_reach_the_model(door: Door, client: Any, upstream: StandIn) -> None:
-    """Text and image parts of a user's message are sent upstream as input parts."""
+    """Text and image parts of a user message are sent upstream as input parts."""
     parts = [
         {"type": "text", "text": "Look"},
         {"type": "image_url", "image_url": {"url": IMAGE}},
@@ -91,7 +91,7 @@ def test_images_reach_the_model(door: Door, client: Any, upstream: StandIn) -> N
 
 
 def test_attachments_join_the_thread(door: Door, client: Any, upstream: StandIn) -> None:
-    """A file attached for the code interpreter joins the thread's, once; one attached for file search its store."""
+    """An attached file joins the thread's Code Interpreter files once, or its vector store, depending on its tools."""
     zero, one, two = (upstream.put_file(name, b"1", "assistants") for name in ("0.txt", "1.txt", "2.txt"))
     thread = door(client.beta.threads.create(tool_resources={"code_interpreter": {"file_ids": [zero]}}))
     attachments = [
@@ -103,7 +103,7 @@ def test_attachments_join_the_thread(door: Door, client: Any, upstream: StandIn)
     message = door(client.beta.threads.messages.create(thread.id, role="user", content="Read", attachments=attachments))
     # The same file with different tools stays two entries, as recorded (FileOnMessageWorksAsync.json).
     assert message.to_dict()["attachments"] == attachments
-    resources = raw(door, client, f"/threads/{thread.id}")["tool_resources"]
+    resources = get_raw(door, client, f"/threads/{thread.id}")["tool_resources"]
     [store] = upstream.vector_stores
     assert resources == {
         "code_interpreter": {"file_ids": [zero, one]},
@@ -112,16 +112,16 @@ def test_attachments_join_the_thread(door: Door, client: Any, upstream: StandIn)
     assert set(upstream.vector_stores[store].files) == {zero, one, two}
 
 
-def test_attachments_at_the_creation_of_a_thread_join_it_too(door: Door, client: Any) -> None:
-    """The thread's first messages bring their files along."""
+def test_attachments_of_first_messages_join_the_thread(door: Door, client: Any) -> None:
+    """Files attached to the first messages of a new thread join the thread."""
     attachment = {"file_id": "file-1", "tools": [{"type": "code_interpreter"}]}
     thread = door(client.beta.threads.create(messages=[{"role": "user", "content": "x", "attachments": [attachment]}]))
-    resources = raw(door, client, f"/threads/{thread.id}")["tool_resources"]
+    resources = get_raw(door, client, f"/threads/{thread.id}")["tool_resources"]
     assert resources == {"code_interpreter": {"file_ids": ["file-1"]}}
 
 
 def test_messages_of_one_second_keep_their_order(door: Door, client: Any) -> None:
-    """Messages are listed in the order in which they were made, newest first unless asked otherwise."""
+    """Messages are listed in the order of their creation, newest first by default."""
     thread = door(client.beta.threads.create())
     texts = [str(number) for number in range(12)]
     for text in texts:
@@ -138,7 +138,7 @@ def test_messages_of_one_second_keep_their_order(door: Door, client: Any) -> Non
 
 
 def test_messages_page_by_cursors(door: Door, client: Any) -> None:
-    """`after` and `before` cut the list at a message, a deleted one too."""
+    """`after` and `before` cut the list at a message, even at a deleted one."""
     thread = make_thread(door, client, *"abcde")
     ids = [message.id for message in door.all(client.beta.threads.messages.list(thread.id, order="asc"))]
 
@@ -152,39 +152,39 @@ def test_messages_page_by_cursors(door: Door, client: Any) -> None:
     assert page(before=ids[2]) == ids[:2]
 
 
-def test_a_cursor_of_another_thread_names_no_place(door: Door, client: Any) -> None:
-    """A page after another thread's message is empty, so that no pager starts again at the top."""
-    one, other = make_thread(door, client, "a"), make_thread(door, client, "b")
+def test_a_cursor_of_another_thread_gives_an_empty_page(door: Door, client: Any) -> None:
+    """A page after another thread's message is empty, so that no pager starts again from the first page."""
+    thread, other = make_thread(door, client, "a"), make_thread(door, client, "b")
     [foreign] = door.all(client.beta.threads.messages.list(other.id))
-    assert door(client.beta.threads.messages.list(one.id, after=foreign.id)).data == []
+    assert door(client.beta.threads.messages.list(thread.id, after=foreign.id)).data == []
 
 
-def test_run_id_keeps_the_messages_of_one_run(door: Door, client: Any, upstream: StandIn) -> None:
-    """`run_id` lists what one run said, and nothing for a run that said nothing."""
+def test_run_id_filters_messages_by_run(door: Door, client: Any, upstream: StandIn) -> None:
+    """`run_id` lists the messages of one run, and none for an unknown run."""
     upstream.script(Turn(text="first"), Turn(text="second"))
     run = finish_run(door, client)
     door(client.beta.threads.messages.create(run.thread_id, role="user", content="And?"))
     again = door(client.beta.threads.runs.create_and_poll(thread_id=run.thread_id, assistant_id=run.assistant_id))
-    for each, text in ((run, "first"), (again, "second")):
-        [message] = door.all(client.beta.threads.messages.list(run.thread_id, run_id=each.id))
+    for finished, text in ((run, "first"), (again, "second")):
+        [message] = door.all(client.beta.threads.messages.list(run.thread_id, run_id=finished.id))
         assert message.content[0].text.value == text
-        assert (message.run_id, message.assistant_id, message.role) == (each.id, run.assistant_id, "assistant")
+        assert (message.run_id, message.assistant_id, message.role) == (finished.id, run.assistant_id, "assistant")
     assert door.all(client.beta.threads.messages.list(run.thread_id, run_id="run_none")) == []
     assert len(door.all(client.beta.threads.messages.list(run.thread_id))) == 4
 
 
 def test_an_update_of_a_message_changes_its_metadata_only(door: Door, client: Any) -> None:
-    """Metadata is replaced, and an update without it changes nothing."""
+    """An update replaces a message's metadata, and an update without metadata changes nothing."""
     thread = door(client.beta.threads.create())
-    made = door(client.beta.threads.messages.create(thread.id, role="user", content="x", metadata={"a": "1"}))
-    updated = door(client.beta.threads.messages.update(made.id, thread_id=thread.id, metadata={"b": "2"}))
-    assert updated.to_dict() == {**made.to_dict(), "metadata": {"b": "2"}}
-    assert door(client.beta.threads.messages.update(made.id, thread_id=thread.id)) == updated
-    assert door(client.beta.threads.messages.retrieve(made.id, thread_id=thread.id)) == updated
+    created = door(client.beta.threads.messages.create(thread.id, role="user", content="x", metadata={"a": "1"}))
+    updated = door(client.beta.threads.messages.update(created.id, thread_id=thread.id, metadata={"b": "2"}))
+    assert updated.to_dict() == {**created.to_dict(), "metadata": {"b": "2"}}
+    assert door(client.beta.threads.messages.update(created.id, thread_id=thread.id)) == updated
+    assert door(client.beta.threads.messages.retrieve(created.id, thread_id=thread.id)) == updated
 
 
-def test_a_deleted_message_is_gone_for_the_model_too(door: Door, client: Any, upstream: StandIn) -> None:
-    """A deleted message is 404, is not listed, and is not part of the next run's input."""
+def test_a_deleted_message_is_not_sent_to_the_model(door: Door, client: Any, upstream: StandIn) -> None:
+    """A deleted message is a 404, is not listed, and is not part of the next run's input."""
     thread = make_thread(door, client, "secret", "public")
     [public, secret] = door.all(client.beta.threads.messages.list(thread.id))
     deleted = door(client.beta.threads.messages.delete(secret.id, thread_id=thread.id))
@@ -200,19 +200,19 @@ def test_a_deleted_message_is_gone_for_the_model_too(door: Door, client: Any, up
     assert sent == [{"role": "user", "content": [{"type": "input_text", "text": "public"}]}]
 
 
-def test_a_message_is_known_in_its_own_thread_only(door: Door, client: Any) -> None:
-    """A message asked for below another thread is 404 and is neither changed nor deleted there."""
-    one, other = make_thread(door, client, "a"), make_thread(door, client, "b")
-    [message] = door.all(client.beta.threads.messages.list(one.id))
+def test_a_message_is_found_in_its_own_thread_only(door: Door, client: Any) -> None:
+    """A message is a 404 under another thread, where it can be neither updated nor deleted."""
+    thread, other = make_thread(door, client, "a"), make_thread(door, client, "b")
+    [message] = door.all(client.beta.threads.messages.list(thread.id))
     messages = client.beta.threads.messages
     for call in (messages.retrieve, messages.delete, messages.update):
         with pytest.raises(openai.NotFoundError):
             door(call(message.id, thread_id=other.id))
-    assert door(messages.retrieve(message.id, thread_id=one.id)) == message
+    assert door(messages.retrieve(message.id, thread_id=thread.id)) == message
 
 
 def kinds(body: Any) -> list[str]:
-    """The items of a request's input: the roles of messages and the types of the others."""
+    """Return the role of each message and the type of each other item in a request's input."""
     return [item.get("type") or item["role"] for item in body["input"]]
 
 
@@ -229,38 +229,38 @@ CALL = ["function_call", "function_call_output"]
         (["Hello.", "Let me look.", "Found."], []),
     ],
 )
-def test_what_a_run_did_is_forgotten_with_what_it_said(
+def test_the_calls_of_a_run_are_dropped_with_its_messages(
     door: Door, client: Any, upstream: StandIn, deleted: list[str], expected: list[str]
 ) -> None:
-    """Its calls go to later runs as long as one of its messages is there, and no longer."""
-    upstream.script(calling("call_1", text="Let me look."), Turn(text="Found.", polls=0))
+    """A run's function calls are sent to later runs only while one of its messages exists."""
+    upstream.script(function_call_turn("call_1", text="Let me look."), Turn(text="Found.", polls=0))
     run = finish_run(door, client, tools=[FUNCTION])
-    submit(door, client, run)
+    submit_outputs(door, client, run)
     messages = client.beta.threads.messages
     for message in door.all(messages.list(run.thread_id)):
         if message.content[0].text.value in deleted:
             door(messages.delete(message.id, thread_id=run.thread_id))
     run_again(door, client, run, "And?")
-    assert kinds(bodies(upstream)[-1]) == [*expected, "user"]
+    assert kinds(request_bodies(upstream)[-1]) == [*expected, "user"]
 
 
 @pytest.mark.parametrize(("deleted", "expected"), [(False, ["user", *CALL]), (True, [])])
-def test_what_a_run_without_messages_did_is_forgotten_with_its_question(
+def test_the_calls_of_a_run_without_messages_are_dropped_with_its_question(
     door: Door,
     client: Any,
     upstream: StandIn,
     deleted: bool,  # noqa: FBT001 - a value of the table
     expected: list[str],
 ) -> None:
-    """A run that was stopped before it said anything has only the message that it was asked."""
+    """The calls of a run that wrote no message are sent to later runs only while its question exists."""
     run = waiting_run(door, client, upstream)
-    upstream.script(calling("call_2"))
-    submit(door, client, run)
-    look_at(door, client, run)
+    upstream.script(function_call_turn("call_2"))
+    submit_outputs(door, client, run)
+    retrieve_run(door, client, run)
     door(client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id))
     messages = client.beta.threads.messages
     [question] = door.all(messages.list(run.thread_id))
     if deleted:
         door(messages.delete(question.id, thread_id=run.thread_id))
     run_again(door, client, run, "And?")
-    assert kinds(bodies(upstream)[-1]) == [*expected, "user"]
+    assert kinds(request_bodies(upstream)[-1]) == [*expected, "user"]

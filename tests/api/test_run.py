@@ -1,4 +1,4 @@
-"""The first contract: a conversation with Code Interpreter, from the assistant to the file."""
+"""A legacy conversation with Code Interpreter works from the assistant to the downloaded file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TEXT = "Done: [the table](sandbox:/mnt/data/sales.csv)"
 
 
 def test_a_legacy_conversation_ends_with_a_download(door: Door, client: Any, upstream: StandIn) -> None:
-    """A legacy script asks for a CSV and downloads it by the id of its file_path annotation."""
+    """A legacy script asks for a CSV file and downloads it by the id in its `file_path` annotation."""
     upstream.script(Turn(text=TEXT, files={"sales.csv": CSV}, code="print(1)", logs="1\n"))
     assistant = door(
         client.beta.assistants.create(model="gpt-4o", instructions="Analyse.", tools=[{"type": "code_interpreter"}])

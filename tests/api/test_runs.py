@@ -1,4 +1,4 @@
-"""Runs: what they are when they are made, how they end, and what the thread refuses meanwhile."""
+"""Runs are created, advance and end as in the service, and lock their thread while active."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from assistants_compat.testing import Fault, StandIn, Turn
 from kit.doors import Door
-from kit.legacy_code import CODE, asked, finish_run, make_assistant, make_thread, raw, start_run
+from kit.legacy_code import CODE, finish_run, get_raw, make_assistant, make_thread, start_run, upstream_calls
 
 KEYS = [
     "id",
@@ -45,12 +45,12 @@ KEYS = [
 
 
 def test_a_new_run_is_served_as_recorded(door: Door, client: Any) -> None:
-    """A run is queued with the 29 recorded keys, their defaults, and ten minutes to live."""
+    """A new run is queued, has the 29 recorded keys with their defaults, and expires in ten minutes."""
     assistant = make_assistant(door, client)
     thread = make_thread(door, client)
     run = door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id)).to_dict()
     assert sorted(run) == sorted(KEYS)
-    assert list(raw(door, client, f"/threads/{thread.id}/runs/{run['id']}")) == KEYS
+    assert list(get_raw(door, client, f"/threads/{thread.id}/runs/{run['id']}")) == KEYS
     assert run == {
         **dict.fromkeys(KEYS),
         "id": run["id"],
@@ -74,8 +74,8 @@ def test_a_new_run_is_served_as_recorded(door: Door, client: Any) -> None:
     }
 
 
-def test_a_run_moves_when_it_is_looked_at(door: Door, client: Any, upstream: StandIn) -> None:
-    """Queued, in progress with a start, completed with an end and without an expiry: the recorded life of a run."""
+def test_each_poll_advances_a_run(door: Door, client: Any, upstream: StandIn) -> None:
+    """Each poll advances a run from queued through in progress to completed, with the recorded timestamps."""
     upstream.script(Turn(text="Done.", polls=1))
     run = start_run(door, client)
     assert (run.status, run.started_at) == ("queued", None)
@@ -89,7 +89,7 @@ def test_a_run_moves_when_it_is_looked_at(door: Door, client: Any, upstream: Sta
 
 
 def test_a_run_overrides_its_assistant(door: Door, client: Any, upstream: StandIn) -> None:
-    """What the run's creation gives replaces the assistant's, in the run and upstream; the rest is inherited."""
+    """Fields of the run replace the assistant's, in the run and upstream, and the others are inherited."""
     run = start_run(
         door,
         client,
@@ -124,14 +124,14 @@ def test_a_run_overrides_its_assistant(door: Door, client: Any, upstream: StandI
 
 
 def test_a_default_is_echoed_but_never_sent(door: Door, client: Any, upstream: StandIn) -> None:
-    """Temperature 1.0 and its like are served although nobody gave them; upstream some models refuse them."""
+    """Defaults such as temperature 1.0 are served but not sent upstream, where some models refuse them."""
     start_run(door, client)
     assert set(upstream.requests[0].json) == {"model", "instructions", "input", "store", "background"}
     assert upstream.requests[0].json["store"] is True
 
 
 def test_additional_messages_join_the_thread_first(door: Door, client: Any, upstream: StandIn) -> None:
-    """Messages given with the run are on the thread, in order, and part of what the model reads."""
+    """Additional messages of a run join the thread in order, and the model reads them."""
     more = [{"role": "user", "content": "two"}, {"role": "assistant", "content": "three"}]
     run = finish_run(door, client, additional_messages=more)
     messages = door.all(client.beta.threads.messages.list(run.thread_id, order="asc"))
@@ -140,8 +140,8 @@ def test_additional_messages_join_the_thread_first(door: Door, client: Any, upst
     assert [item["role"] for item in upstream.requests[0].json["input"]] == ["user", "user", "assistant"]
 
 
-def test_a_second_run_reads_what_the_first_one_said(door: Door, client: Any, upstream: StandIn) -> None:
-    """Each run sends the whole transcript; an answer goes back as plain text, without the upstream's ids."""
+def test_a_second_run_sends_the_answer_of_the_first(door: Door, client: Any, upstream: StandIn) -> None:
+    """A second run sends the whole transcript, with earlier answers as plain text and without upstream ids."""
     upstream.script(Turn(text="Blue."), Turn(text="Because."))
     run = finish_run(door, client)
     door(client.beta.threads.messages.create(run.thread_id, role="user", content="Why?"))
@@ -154,28 +154,26 @@ def test_a_second_run_reads_what_the_first_one_said(door: Door, client: Any, ups
     ]
 
 
-def test_code_interpreter_gets_the_files_and_is_asked_for_its_outputs(
-    door: Door, client: Any, upstream: StandIn
-) -> None:
-    """The assistant's and the thread's files go into the container, and every request includes the outputs."""
-    one, two = (upstream.put_file(name, b"x", "assistants") for name in ("a.csv", "b.csv"))
-    assistant = make_assistant(door, client, tools=CODE, tool_resources={"code_interpreter": {"file_ids": [one]}})
-    attachment = {"file_id": two, "tools": CODE}
+def test_code_interpreter_gets_the_files_and_includes_its_outputs(door: Door, client: Any, upstream: StandIn) -> None:
+    """Code Interpreter gets the files of assistant and thread, and every request and poll asks for its outputs."""
+    first, second = (upstream.put_file(name, b"x", "assistants") for name in ("a.csv", "b.csv"))
+    assistant = make_assistant(door, client, tools=CODE, tool_resources={"code_interpreter": {"file_ids": [first]}})
+    attachment = {"file_id": second, "tools": CODE}
     thread = door(
         client.beta.threads.create(messages=[{"role": "user", "content": "Read", "attachments": [attachment]}])
     )
     upstream.script(Turn(text="Read."))
     door(client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id))
     sent = upstream.requests[0].json
-    assert sent["tools"] == [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": [one, two]}}]
+    assert sent["tools"] == [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": [first, second]}}]
     assert sent["include"] == ["code_interpreter_call.outputs"]
-    looks = [request.query for request in upstream.requests[1:]]
-    assert looks
-    assert set(looks) == {(("include[]", "code_interpreter_call.outputs"),)}
+    queries = [request.query for request in upstream.requests[1:]]
+    assert queries
+    assert set(queries) == {(("include[]", "code_interpreter_call.outputs"),)}
 
 
 def test_runs_are_listed_newest_first(door: Door, client: Any) -> None:
-    """The runs of a thread are listed by their creation, with limit, order and cursors."""
+    """The runs of a thread are listed newest first, with limit, order and cursors."""
     first = finish_run(door, client)
     ids = [first.id]
     for _ in range(2):
@@ -188,18 +186,18 @@ def test_runs_are_listed_newest_first(door: Door, client: Any) -> None:
     assert [run.id for run in door(runs.list(first.thread_id, before=ids[0])).data] == [ids[2], ids[1]]
 
 
-def test_listing_moves_the_active_run_too(door: Door, client: Any, upstream: StandIn) -> None:
-    """A script that only lists runs, or only messages, sees its run end."""
+def test_listing_advances_the_active_run(door: Door, client: Any, upstream: StandIn) -> None:
+    """Listing runs or messages advances the active run, so that a script which only lists sees its run end."""
     upstream.script(Turn(text="One.", polls=0), Turn(text="Two.", polls=0))
     run = start_run(door, client)
-    assert [each.status for each in door.all(client.beta.threads.runs.list(run.thread_id))] == ["completed"]
+    assert [listed.status for listed in door.all(client.beta.threads.runs.list(run.thread_id))] == ["completed"]
     run = start_run(door, client)
     [answer, _] = door.all(client.beta.threads.messages.list(run.thread_id))
     assert answer.content[0].text.value == "Two."
 
 
 def test_an_update_of_a_run_changes_its_metadata(door: Door, client: Any, upstream: StandIn) -> None:
-    """The metadata of a finished run is replaced; a working run refuses that with the recorded text."""
+    """An update replaces the metadata of a finished run; a run in progress refuses it with the recorded text."""
     upstream.script(Turn(text="Slow.", polls=2))
     run = start_run(door, client, metadata={"a": "1"})
     runs = client.beta.threads.runs
@@ -212,15 +210,15 @@ def test_an_update_of_a_run_changes_its_metadata(door: Door, client: Any, upstre
         "param": None,
         "code": None,
     }
-    done = door(runs.poll(run.id, thread_id=run.thread_id))
-    assert done.metadata == {"a": "1"}
+    finished = door(runs.poll(run.id, thread_id=run.thread_id))
+    assert finished.metadata == {"a": "1"}
     updated = door(runs.update(run.id, thread_id=run.thread_id, metadata={"b": "2"}))
-    assert updated.to_dict() == {**done.to_dict(), "metadata": {"b": "2"}}
+    assert updated.to_dict() == {**finished.to_dict(), "metadata": {"b": "2"}}
     assert door(runs.retrieve(run.id, thread_id=run.thread_id)) == updated
 
 
 def test_an_update_finds_that_the_run_has_ended(door: Door, client: Any, upstream: StandIn) -> None:
-    """Before it refuses, an update looks; an upstream that does not answer is not its trouble."""
+    """An update polls the run before it refuses, and ignores a failure of that poll."""
     upstream.script(Turn(text="Done.", polls=1))
     run, runs = start_run(door, client), client.beta.threads.runs
     assert door(runs.retrieve(run.id, thread_id=run.thread_id)).status == "in_progress"
@@ -232,7 +230,7 @@ def test_an_update_finds_that_the_run_has_ended(door: Door, client: Any, upstrea
 
 
 def test_create_and_run_makes_a_thread(door: Door, client: Any) -> None:
-    """A thread and its run are made in one call; without a thread the assistant's instructions are enough."""
+    """`create_and_run` creates a thread and a run; an assistant with instructions needs no messages."""
     assistant = make_assistant(door, client, tools=CODE)
     run = door(
         client.beta.threads.create_and_run(
@@ -244,12 +242,12 @@ def test_create_and_run_makes_a_thread(door: Door, client: Any) -> None:
     assert run.status == "queued"
     thread = door(client.beta.threads.retrieve(run.thread_id))
     assert thread.metadata == {"a": "1"}
-    alone = door(client.beta.threads.create_and_run(assistant_id=assistant.id))
-    assert door.all(client.beta.threads.messages.list(alone.thread_id, run_id="run_none")) == []
+    without_thread = door(client.beta.threads.create_and_run(assistant_id=assistant.id))
+    assert door.all(client.beta.threads.messages.list(without_thread.thread_id, run_id="run_none")) == []
 
 
 def test_create_and_run_poll_returns_the_finished_run(door: Door, client: Any) -> None:
-    """The helper that makes a thread, runs it and waits ends with the answer on the thread."""
+    """`create_and_run_poll` returns the completed run, with its answer on the new thread."""
     assistant = make_assistant(door, client)
     run = door(
         client.beta.threads.create_and_run_poll(
@@ -261,8 +259,8 @@ def test_create_and_run_poll_returns_the_finished_run(door: Door, client: Any) -
     assert (answer.content[0].text.value, question.content[0].text.value) == ("You said: Hi", "Hi")
 
 
-def test_usage_is_served_in_the_legacy_words(door: Door, client: Any, upstream: StandIn) -> None:
-    """The run's usage is the response's under its legacy names, and it is the sum over the run's steps."""
+def test_usage_is_served_under_the_legacy_names(door: Door, client: Any, upstream: StandIn) -> None:
+    """A run's usage is the response's under the legacy names, and the sum of its steps' usages."""
     usage = {
         "input_tokens": 30,
         "input_tokens_details": {"cached_tokens": 10},
@@ -272,12 +270,12 @@ def test_usage_is_served_in_the_legacy_words(door: Door, client: Any, upstream: 
     }
     upstream.script(Turn(text="Done.", code="1", logs="1", usage=usage))
     run = finish_run(door, client, assistant={"tools": CODE})
-    served = raw(door, client, f"/threads/{run.thread_id}/runs/{run.id}")["usage"]
+    served = get_raw(door, client, f"/threads/{run.thread_id}/runs/{run.id}")["usage"]
     assert served == {
         "prompt_tokens": 30,
         "completion_tokens": 7,
         "total_tokens": 37,
-        "prompt_token_details": {"cached_tokens": 10},  # really without the s of the other key (recorded)
+        "prompt_token_details": {"cached_tokens": 10},  # "prompt", unlike the other key (recorded)
         "completion_tokens_details": {"reasoning_tokens": 2},
     }
     steps = door.all(client.beta.threads.runs.steps.list(run.id, thread_id=run.thread_id))
@@ -291,24 +289,23 @@ def test_usage_is_served_in_the_legacy_words(door: Door, client: Any, upstream: 
     [("rate_limit_exceeded", "rate_limit_exceeded"), ("server_error", "server_error"), ("bio_policy", "server_error")],
 )
 def test_a_failed_response_fails_the_run(door: Door, client: Any, upstream: StandIn, code: str, served: str) -> None:
-    """The upstream's error becomes `last_error`: its message is kept, a code that the spec does not know is not."""
+    """A failed response fails the run; `last_error` keeps the message, and maps unknown codes to `server_error`."""
     upstream.script(Turn(status="failed", error={"code": code, "message": "The model fell over."}))
     run = finish_run(door, client)
     assert run.status == "failed"
     assert run.last_error.to_dict() == {"code": served, "message": "The model fell over."}
     assert run.failed_at >= run.created_at
     assert (run.completed_at, run.expires_at, run.cancelled_at) == (None, None, None)
-    # The thread is free again.
     assert door(client.beta.threads.messages.create(run.thread_id, role="user", content="Again?")).role == "user"
 
 
 def test_an_incomplete_response_makes_the_run_incomplete(door: Door, client: Any, upstream: StandIn) -> None:
-    """A token limit ends the run `incomplete` with the legacy reason; what was said stays as an incomplete message."""
+    """A token limit makes the run incomplete with the legacy reason and keeps its text as an incomplete message."""
     upstream.script(Turn(text="Once upon a", status="incomplete"))
     run = finish_run(door, client, max_completion_tokens=16)
     assert (run.status, run.incomplete_details.reason) == ("incomplete", "max_completion_tokens")
     assert run.expires_at is None
-    [message] = raw(door, client, f"/threads/{run.thread_id}/messages?run_id={run.id}")["data"]
+    [message] = get_raw(door, client, f"/threads/{run.thread_id}/messages?run_id={run.id}")["data"]
     assert (message["status"], message["incomplete_details"]) == ("incomplete", {"reason": "max_tokens"})
     assert message["content"][0]["text"]["value"] == "Once upon a"
     assert message["incomplete_at"] is not None
@@ -316,7 +313,7 @@ def test_an_incomplete_response_makes_the_run_incomplete(door: Door, client: Any
 
 
 def test_a_thread_with_an_active_run_refuses_messages_and_runs(door: Door, client: Any, upstream: StandIn) -> None:
-    """Both refusals are 400s with the texts that client code matches, byte for byte, and upstream nothing is made."""
+    """Messages and runs on a busy thread are refused with the recorded 400s, and nothing goes upstream."""
     upstream.script(Turn(text="Slow.", polls=10))
     run = start_run(door, client)
     with pytest.raises(openai.BadRequestError) as message:
@@ -338,12 +335,12 @@ def test_a_thread_with_an_active_run_refuses_messages_and_runs(door: Door, clien
             "  }\n"
             "}"
         )
-    assert asked(upstream, "POST /responses") == ["POST /responses"]
+    assert upstream_calls(upstream, "POST /responses") == ["POST /responses"]
     assert len(door.all(client.beta.threads.messages.list(run.thread_id))) == 1
 
 
-def test_a_run_needs_something_to_say(door: Door, client: Any, upstream: StandIn) -> None:
-    """No user message and no instructions is the recorded 400, and nothing is asked upstream."""
+def test_a_run_needs_a_user_message_or_instructions(door: Door, client: Any, upstream: StandIn) -> None:
+    """A run with neither a user message nor instructions gets the recorded 400 and makes no upstream request."""
     assistant = door(client.beta.assistants.create(model="gpt-4o"))
     thread = door(client.beta.threads.create())
     with pytest.raises(openai.BadRequestError) as caught:
@@ -358,8 +355,8 @@ def test_a_run_needs_something_to_say(door: Door, client: Any, upstream: StandIn
     assert upstream.requests == []
 
 
-def test_a_run_of_what_is_not_there_is_404(door: Door, client: Any, upstream: StandIn) -> None:
-    """An unknown assistant, thread or run is named in the 404, and `create_and_run` leaves no thread behind."""
+def test_a_run_with_an_unknown_object_is_a_404(door: Door, client: Any, upstream: StandIn) -> None:
+    """An unknown assistant, thread or run is a 404 that names it, also in `create_and_run`."""
     assistant, thread = make_assistant(door, client), make_thread(door, client)
     threads = client.beta.threads
     calls = {
@@ -376,8 +373,8 @@ def test_a_run_of_what_is_not_there_is_404(door: Door, client: Any, upstream: St
             lambda: threads.runs.update("run_x", thread_id=thread.id),
         ],
     }
-    for text, each in calls.items():
-        for call in each:
+    for text, calls_with_text in calls.items():
+        for call in calls_with_text:
             with pytest.raises(openai.NotFoundError) as caught:
                 door(call())
             assert caught.value.response.json()["error"]["message"] == text

@@ -1,4 +1,4 @@
-"""Run steps: one for each message and each call of the code interpreter."""
+"""A run has a step for each message and each Code Interpreter call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from assistants_compat.engine.io import IO
 from assistants_compat.testing import StandIn, Turn
 from kit.doors import Door
-from kit.legacy_code import CODE, finish_run, raw, waiting_run
+from kit.legacy_code import CODE, finish_run, get_raw, waiting_run
 
 KEYS = [
     "id",
@@ -37,30 +37,33 @@ PNG = b"\x89PNG\r\n\x1a\n-a-picture"
 
 @pytest.fixture
 def run(door: Door, client: Any, upstream: StandIn) -> Any:
-    """A finished run that drew a picture, printed, and spoke."""
+    """Make a finished run that drew a picture, printed a line and wrote a message."""
     upstream.script(Turn(text="A plot.", code="plot()", logs="42\n", images=[PNG]))
     return finish_run(door, client, assistant={"tools": CODE})
 
 
 def test_steps_are_served_newest_first(door: Door, client: Any, run: Any) -> None:
-    """The message's step comes before the call's that led to it, each with every key of the spec."""
+    """Steps are listed newest first, each with every key of the spec."""
     path = f"/threads/{run.thread_id}/runs/{run.id}/steps"
-    listed = raw(door, client, path)
-    [spoke, called] = listed["data"]
-    assert [list(step) for step in (spoke, called)] == [KEYS, KEYS]
-    assert (listed["first_id"], listed["last_id"], listed["has_more"]) == (spoke["id"], called["id"], False)
-    for step in (spoke, called):
+    listed = get_raw(door, client, path)
+    [message_step, call_step] = listed["data"]
+    assert [list(step) for step in (message_step, call_step)] == [KEYS, KEYS]
+    assert (listed["first_id"], listed["last_id"], listed["has_more"]) == (message_step["id"], call_step["id"], False)
+    for step in (message_step, call_step):
         assert step["status"] == "completed"
         assert (step["run_id"], step["thread_id"], step["assistant_id"]) == (run.id, run.thread_id, run.assistant_id)
         assert step["object"] == "thread.run.step"
     [message] = door.all(client.beta.threads.messages.list(run.thread_id, run_id=run.id))
-    assert spoke["type"] == "message_creation"
-    assert spoke["step_details"] == {"type": "message_creation", "message_creation": {"message_id": message.id}}
-    assert [step["id"] for step in raw(door, client, f"{path}?order=asc")["data"]] == [called["id"], spoke["id"]]
+    assert message_step["type"] == "message_creation"
+    assert message_step["step_details"] == {"type": "message_creation", "message_creation": {"message_id": message.id}}
+    assert [step["id"] for step in get_raw(door, client, f"{path}?order=asc")["data"]] == [
+        call_step["id"],
+        message_step["id"],
+    ]
 
 
-def test_a_call_shows_its_code_and_what_came_of_it(door: Door, client: Any, run: Any) -> None:
-    """The step of a call holds the input, the printed text, and the picture by the id under which it is downloaded."""
+def test_a_call_shows_its_code_and_outputs(door: Door, client: Any, run: Any) -> None:
+    """The step of a call has the code, the printed text, and the picture by an id that can be downloaded."""
     [_, step] = door.all(client.beta.threads.runs.steps.list(run.id, thread_id=run.thread_id))
     [call] = step.step_details.tool_calls
     assert (step.type, call.type, call.code_interpreter.input) == ("tool_calls", "code_interpreter", "plot()")
@@ -73,7 +76,7 @@ def test_a_call_shows_its_code_and_what_came_of_it(door: Door, client: Any, run:
 
 
 def test_a_step_is_retrieved_by_its_id(door: Door, client: Any, run: Any) -> None:
-    """Retrieving answers the listed object; an unknown step is the recorded 404."""
+    """A retrieved step equals the listed one, and an unknown step gets the recorded 404."""
     steps = client.beta.threads.runs.steps
     for step in door.all(steps.list(run.id, thread_id=run.thread_id, limit=1)):
         assert door(steps.retrieve(step.id, thread_id=run.thread_id, run_id=run.id)) == step
@@ -91,15 +94,15 @@ def test_a_step_is_retrieved_by_its_id(door: Door, client: Any, run: Any) -> Non
         door(steps.retrieve("step_123", thread_id=run.thread_id, run_id="run_x"))
 
 
-def test_an_include_that_nobody_knows_is_refused(door: Door, client: Any, run: Any) -> None:
-    """The one value of the spec is taken for a run and its steps; any other is a 400 in the usual words."""
+def test_an_unknown_include_is_refused(door: Door, client: Any, run: Any) -> None:
+    """The steps of a run accept the one `include` value of the spec and refuse others with the usual 400."""
     steps = f"/threads/{run.thread_id}/runs/{run.id}/steps"
-    [step, *_] = raw(door, client, steps)["data"]
+    [step, *_] = get_raw(door, client, steps)["data"]
     known = "step_details.tool_calls[*].file_search.results[*].content"
     for path in (steps, f"{steps}/{step['id']}"):
-        raw(door, client, f"{path}?include[]={known}")
+        get_raw(door, client, f"{path}?include[]={known}")
         with pytest.raises(openai.BadRequestError) as caught:
-            raw(door, client, f"{path}?include[]={known}&include[]=foo")
+            get_raw(door, client, f"{path}?include[]={known}&include[]=foo")
         assert caught.value.body == {
             "message": f"Invalid value: 'foo'. Supported values are: '{known}'.",
             "type": "invalid_request_error",
@@ -108,10 +111,10 @@ def test_an_include_that_nobody_knows_is_refused(door: Door, client: Any, run: A
         }
 
 
-def test_a_step_is_looked_at_with_its_run(
+def test_retrieving_a_step_polls_its_run(
     door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The step of a run that waited too long is expired, whoever asks for it first."""
+    """Retrieving a step polls its run, so the step of a run that waited too long is served as expired."""
     run = waiting_run(door, client, upstream)
     steps = client.beta.threads.runs.steps
     [step] = door.all(steps.list(run.id, thread_id=run.thread_id))

@@ -1,4 +1,4 @@
-"""Threads: made with messages and without, changed, and deleted with all that is in them."""
+"""Threads are created with and without messages, updated, and deleted with everything in them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 
 from assistants_compat.testing import StandIn, Turn
 from kit.doors import Door
-from kit.legacy_code import CODE, CSV, LINK, finish_run, make_thread, raw
+from kit.legacy_code import CODE, CSV, LINK, finish_run, get_raw, make_thread
 
 
 def test_a_new_thread_shows_no_tool_resources_until_it_is_retrieved(door: Door, client: Any) -> None:
-    """POST answers `tool_resources: {}` and GET the code interpreter's empty file list, as recorded."""
+    """A new thread is served with `tool_resources: {}` by POST and with an empty file list by GET, as recorded."""
     thread = door(client.beta.threads.create())
     created = {
         "id": thread.id,
@@ -23,49 +23,49 @@ def test_a_new_thread_shows_no_tool_resources_until_it_is_retrieved(door: Door, 
         "tool_resources": {},
     }
     assert thread.to_dict() == created
-    served = raw(door, client, f"/threads/{thread.id}")
+    served = get_raw(door, client, f"/threads/{thread.id}")
     assert list(served.items()) == list({**created, "tool_resources": {"code_interpreter": {"file_ids": []}}}.items())
     assert door(client.beta.threads.update(thread.id)).to_dict()["tool_resources"] == {}
 
 
-def test_tool_resources_that_were_given_are_echoed(door: Door, client: Any) -> None:
-    """Files and stores given to a thread come back from POST and from GET."""
+def test_tool_resources_are_echoed(door: Door, client: Any) -> None:
+    """POST and GET serve the files and vector stores that a thread was created with."""
     resources = {"code_interpreter": {"file_ids": ["file-1"]}, "file_search": {"vector_store_ids": ["vs_1"]}}
     thread = door(client.beta.threads.create(tool_resources=resources))
     assert thread.to_dict()["tool_resources"] == resources
-    assert raw(door, client, f"/threads/{thread.id}")["tool_resources"] == resources
+    assert get_raw(door, client, f"/threads/{thread.id}")["tool_resources"] == resources
 
 
-def test_messages_given_at_creation_are_there_in_their_order(door: Door, client: Any) -> None:
-    """The first messages keep their order, roles, metadata and parts, although they were made in one second."""
-    given = [
+def test_messages_given_at_creation_keep_their_order(door: Door, client: Any) -> None:
+    """The first messages keep their order, roles, metadata and parts, although all have the same timestamp."""
+    messages = [
         {"role": "user", "content": "one", "metadata": {"n": "1"}},
         {"role": "assistant", "content": "two"},
         {"role": "user", "content": [{"type": "text", "text": "three"}, {"type": "text", "text": "3"}]},
     ]
-    thread = door(client.beta.threads.create(messages=given, metadata={"who": "me"}))
+    thread = door(client.beta.threads.create(messages=messages, metadata={"who": "me"}))
     assert thread.metadata == {"who": "me"}
-    messages = door.all(client.beta.threads.messages.list(thread.id, order="asc"))
-    assert [message.role for message in messages] == ["user", "assistant", "user"]
-    assert [[part.text.value for part in message.content] for message in messages] == [["one"], ["two"], ["three", "3"]]
-    assert [message.metadata for message in messages] == [{"n": "1"}, {}, {}]
+    listed = door.all(client.beta.threads.messages.list(thread.id, order="asc"))
+    assert [message.role for message in listed] == ["user", "assistant", "user"]
+    assert [[part.text.value for part in message.content] for message in listed] == [["one"], ["two"], ["three", "3"]]
+    assert [message.metadata for message in listed] == [{"n": "1"}, {}, {}]
 
 
-def test_an_update_of_a_thread_changes_only_the_keys_that_are_given(door: Door, client: Any) -> None:
-    """Metadata and tool resources are changed independently of each other."""
+def test_an_update_of_a_thread_changes_only_the_given_keys(door: Door, client: Any) -> None:
+    """An update of a thread changes metadata and tool resources independently."""
     resources = {"code_interpreter": {"file_ids": ["file-1"]}}
     thread = door(client.beta.threads.create(metadata={"a": "1"}, tool_resources=resources))
     door(client.beta.threads.update(thread.id, metadata={"b": "2"}))
-    served = raw(door, client, f"/threads/{thread.id}")
+    served = get_raw(door, client, f"/threads/{thread.id}")
     assert (served["metadata"], served["tool_resources"]) == ({"b": "2"}, resources)
     other = {"code_interpreter": {"file_ids": ["file-2", "file-3"]}}
     door(client.beta.threads.update(thread.id, tool_resources=other))
-    served = raw(door, client, f"/threads/{thread.id}")
+    served = get_raw(door, client, f"/threads/{thread.id}")
     assert (served["metadata"], served["tool_resources"]) == ({"b": "2"}, other)
 
 
-def test_a_deleted_thread_takes_everything_but_its_files_along(door: Door, client: Any, upstream: StandIn) -> None:
-    """Messages, runs and steps of a deleted thread are 404 with the thread's text; its generated file stays."""
+def test_a_deleted_thread_loses_everything_but_its_files(door: Door, client: Any, upstream: StandIn) -> None:
+    """Messages, runs and steps of a deleted thread get the thread's 404, and its generated file stays."""
     upstream.script(Turn(text=LINK, files={"sales.csv": CSV}))
     run = finish_run(door, client, assistant={"tools": CODE})
     message = door.all(client.beta.threads.messages.list(run.thread_id))[0]
@@ -102,7 +102,7 @@ def test_a_deleted_thread_takes_everything_but_its_files_along(door: Door, clien
 
 
 def test_a_thread_called_runs_is_not_mistaken_for_a_route(door: Door, client: Any) -> None:
-    """`GET /threads/runs` asks for a thread whose id is `runs`, which there is none of."""
+    """`GET /threads/runs` looks for a thread with the id `runs` and gets its 404."""
     make_thread(door, client)
     with pytest.raises(openai.NotFoundError, match=r"No thread found with id 'runs'\."):
-        raw(door, client, "/threads/runs")
+        get_raw(door, client, "/threads/runs")

@@ -1,4 +1,4 @@
-"""`Settings(unknown_threads="create")`: ids that a database still holds from the old service."""
+"""`Settings(unknown_threads="create")` creates a thread for an id that an application kept from the old service."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ import pytest
 from assistants_compat import Settings
 from assistants_compat.testing import StandIn, Turn
 from kit.doors import Door
-from kit.legacy_code import dump, make_assistant
+from kit.legacy_code import dump_store, make_assistant
 
 OLD = "thread_abc123OldService"
 
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """The store of the test, in which unknown threads are made."""
+    """The settings of the test, with unknown threads created."""
     return dataclasses.replace(settings, unknown_threads="create")
 
 
 @pytest.mark.parametrize("request_", ["retrieve", "list", "message", "runs", "update"])
-def test_whatever_names_a_thread_makes_it(door: Door, client: Any, settings: Settings, request_: str) -> None:
-    """It is there, empty, with the id that was asked for."""
+def test_a_request_for_an_unknown_thread_creates_it(door: Door, client: Any, settings: Settings, request_: str) -> None:
+    """Every request that names an unknown thread creates it, empty and with that id."""
     threads = client.beta.threads
-    asked = {
+    requests = {
         "retrieve": lambda: threads.retrieve(OLD),
         "list": lambda: threads.messages.list(OLD),
         "message": lambda: threads.messages.create(OLD, role="user", content="Hello."),
         "runs": lambda: threads.runs.list(OLD),
         "update": lambda: threads.update(OLD, metadata={"a": "1"}),
     }
-    door(asked[request_]())
-    assert [row["id"] for row in dump(settings)["threads"]] == [OLD]
+    door(requests[request_]())
+    assert [row["id"] for row in dump_store(settings)["threads"]] == [OLD]
     assert door(threads.retrieve(OLD)).id == OLD
 
 
 def test_a_run_on_an_unknown_thread_sends_its_messages_only(door: Door, client: Any, upstream: StandIn) -> None:
-    """Streamed or not, the thread starts empty and goes on from there."""
+    """A run on an unknown thread sends its own messages only, and the next run sends the whole new thread."""
     assistant = make_assistant(door, client)
     upstream.script(Turn(text="One.", polls=0))
     runs = client.beta.threads.runs
@@ -49,12 +49,12 @@ def test_a_run_on_an_unknown_thread_sends_its_messages_only(door: Door, client: 
     assert (run.status, run.thread_id) == ("completed", OLD)
     upstream.script(Turn(text="Two."))
     door.all(door(runs.create(OLD, assistant_id=assistant.id, additional_messages=more, stream=True)))
-    sent = [len(each.json["input"]) for each in upstream.requests if each.path == "/responses"]
+    sent = [len(request.json["input"]) for request in upstream.requests if request.path == "/responses"]
     assert sent == [1, 3]
 
 
 def test_a_deleted_thread_stays_unknown(door: Door, client: Any) -> None:
-    """Also one that had been made so."""
+    """A deleted thread is a 404 and is not created again, even if it was unknown at first."""
     threads = client.beta.threads
     door(threads.retrieve(OLD))
     door(threads.delete(OLD))
@@ -63,27 +63,27 @@ def test_a_deleted_thread_stays_unknown(door: Door, client: Any) -> None:
 
 
 @pytest.mark.parametrize("id_", ["thread_", "abc", "thread_a-b", "thread_ä", "thread_" + "x" * 200, "msg_abc"])
-def test_what_is_no_thread_id_makes_nothing(door: Door, client: Any, settings: Settings, id_: str) -> None:
-    """404, as for everybody."""
+def test_an_invalid_thread_id_creates_nothing(door: Door, client: Any, settings: Settings, id_: str) -> None:
+    """An id that is no thread id gets a 404 and creates nothing."""
     with pytest.raises(openai.NotFoundError):
         door(client.beta.threads.retrieve(id_))
-    assert dump(settings)["threads"] == []
+    assert dump_store(settings)["threads"] == []
 
 
-def test_it_is_off_by_default(door: Door, upstream: StandIn, settings: Settings) -> None:
-    """Without the setting an unknown id is 404, and nothing is made."""
+def test_unknown_threads_are_refused_by_default(door: Door, upstream: StandIn, settings: Settings) -> None:
+    """By default an unknown thread is a 404 and is not created."""
     plain = door.client(upstream, dataclasses.replace(settings, unknown_threads="refuse"))
     with pytest.raises(openai.NotFoundError):
         door(plain.beta.threads.messages.list(OLD))
-    assert dump(settings)["threads"] == []
+    assert dump_store(settings)["threads"] == []
 
 
-def test_two_at_once_make_one(sync: Door, upstream: StandIn, settings: Settings) -> None:
-    """Eight first messages at once are eight messages of one thread."""
+def test_concurrent_requests_create_one_thread(sync: Door, upstream: StandIn, settings: Settings) -> None:
+    """Eight concurrent first messages create one thread with eight messages."""
     client = sync.client(upstream, settings)
     client.beta.assistants.list()
     with ThreadPoolExecutor(8) as pool:
         jobs = [pool.submit(client.beta.threads.messages.create, OLD, role="user", content=str(n)) for n in range(8)]
         ids = {job.result().id for job in jobs}
-    assert len(ids) == len(dump(settings)["messages"]) == 8
-    assert len(dump(settings)["threads"]) == 1
+    assert len(ids) == len(dump_store(settings)["messages"]) == 8
+    assert len(dump_store(settings)["threads"]) == 1

@@ -1,4 +1,4 @@
-"""`audit` from a shell: its forms, its exit codes, and that it needs no key."""
+"""`audit` prints its findings as lines, JSON or Markdown, exits by what it found, and needs no key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from assistants_compat.cli import app
 
-Run = Callable[..., Result]
+RunCommand = Callable[..., Result]
 
 SOURCE = {
     "works.py": "client.beta.threads.create()\n",
@@ -22,8 +22,8 @@ SOURCE = {
 
 
 @pytest.fixture
-def audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the command in a folder with one file of each verdict and an environment."""
+def audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunCommand:
+    """Run the command without a key, in a folder with one file of each verdict and a virtual environment."""
     for name, source in {**SOURCE, "clean.py": "x = 1\n", ".venv/x.py": SOURCE["works.py"]}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(source, encoding="utf-8")
@@ -33,8 +33,8 @@ def audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return lambda *arguments: CliRunner().invoke(app, ["audit", *arguments])
 
 
-def test_the_exit_code_says_what_was_found(audit: Run) -> None:
-    """Any use fails by default; `--fail-on` asks for more, and a path that is not there is wrong use."""
+def test_the_exit_code_says_what_was_found(audit: RunCommand) -> None:
+    """Any use exits with 1, `--fail-on` raises the bar, and a missing path is wrong use."""
     expected = {
         ("works.py",): 1,
         ("clean.py",): 0,
@@ -50,26 +50,26 @@ def test_the_exit_code_says_what_was_found(audit: Run) -> None:
     assert {arguments: audit(*arguments).exit_code for arguments in expected} == expected
 
 
-def test_the_lines_are_sorted_and_what_was_passed_over_goes_to_stderr(audit: Run) -> None:
-    """A line each as editors read it, on stdout."""
-    done = audit(".")
-    assert done.stdout.splitlines()[:3] == [
+def test_findings_are_sorted_lines_and_skipped_paths_go_to_stderr(audit: RunCommand) -> None:
+    """Findings are sorted lines on stdout that editors can read, and stderr counts skipped paths."""
+    result = audit(".")
+    assert result.stdout.splitlines()[:3] == [
         "differs.py:1: differs: beta.threads.delete",
         "unsupported.py:1: unsupported: https://api.openai.com/v1/threads",
         "works.py:1: works: beta.threads.create",
     ]
-    assert done.stdout.splitlines()[-1] == "3 uses in 3 of 4 files: 1 works, 1 differs, 0 mistake, 1 unsupported"
-    assert done.stderr == "assistants_compat: 1 folders and files passed over (--all reads them)\n"
+    assert result.stdout.splitlines()[-1] == "3 uses in 3 of 4 files: 1 works, 1 differs, 1 unsupported"
+    assert result.stderr == "assistants_compat: skipped 1 path (--all reads everything)\n"
     assert len(json.loads(audit(".", "--all", "--json").stdout)["findings"]) == 4
 
 
-def test_json_and_markdown_hold_the_same(audit: Run) -> None:
-    """`--json` is `--format json`, one object; Markdown is two tables."""
-    done = audit(".", "--json")
-    assert done.stdout == audit(".", "--format", "json").stdout
-    said = json.loads(done.stdout)
-    assert [each["path"] for each in said["findings"]] == ["differs.py", "unsupported.py", "works.py"]
-    assert said["counts"] == {"works": 1, "differs": 1, "mistake": 0, "unsupported": 1}
+def test_json_and_markdown_hold_the_same(audit: RunCommand) -> None:
+    """`--json` equals `--format json` and prints one object; Markdown is two tables."""
+    result = audit(".", "--json")
+    assert result.stdout == audit(".", "--format", "json").stdout
+    report = json.loads(result.stdout)
+    assert [finding["path"] for finding in report["findings"]] == ["differs.py", "unsupported.py", "works.py"]
+    assert report["counts"] == {"works": 1, "differs": 1, "mistake": 0, "unsupported": 1}
     table = audit(".", "--format", "markdown").stdout
     assert table.startswith("# Uses of the Assistants API\n")
     assert "| `works.py:1` | `beta.threads.create` | works |" in table

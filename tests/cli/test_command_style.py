@@ -1,4 +1,4 @@
-"""One style for all commands: the list of them is made from the app, so that a new one is held to it too."""
+"""All commands follow one style; they are listed from the app, so a new one is checked too."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ import pytest
 import typer
 
 from assistants_compat.cli import app
+from kit.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = "python -m assistants_compat"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SOURCES = [
     path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py") if path.name != Path(__file__).name
 ]
 
-# Commands that print no result of their own, and so have no --json; each with its reason.
+# Commands without --json, with the reason: they print no result of their own.
 WITHOUT_JSON = {"run": "what it prints is the program's"}
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Every command with its whole name, those of groups too."""
+    """Yield every command with its full name, those of groups included."""
 
-    def below(group: Any, name: str) -> Iterator[tuple[str, Any]]:
+    def commands_below(group: Any, name: str) -> Iterator[tuple[str, Any]]:
         for word, command in group.commands.items():
-            whole = f"{name} {word}".strip()
+            full_name = f"{name} {word}".strip()
             if hasattr(command, "commands"):
-                yield from below(command, whole)
+                yield from commands_below(command, full_name)
             else:
-                yield whole, command
+                yield full_name, command
 
-    yield from below(typer.main.get_command(app), "")
+    yield from commands_below(typer.main.get_command(app), "")
 
 
 COMMANDS = dict(commands())
 
 
-def test_there_are_commands() -> None:
-    """The list is not empty, and the allow-list names real ones or such as are still to come."""
+def test_the_list_of_commands_is_complete() -> None:
+    """The list of commands is not empty and has the known ones."""
     assert {"demo", "doctor", "download", "settle", "store gc"} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_says_what_it_does(name: str) -> None:
-    """A sentence, and help for every option."""
+def test_each_command_and_option_has_help(name: str) -> None:
+    """Each command has a sentence of help, and so has each of its options."""
     command = COMMANDS[name]
     assert re.match(r"[A-Z][^\n]+", command.help)
     for parameter in command.params:
@@ -56,30 +56,30 @@ def test_each_command_says_what_it_does(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_has_examples_that_it_would_take(name: str) -> None:
-    """In the epilog, a line each, and the command's own parser takes them."""
+def test_each_command_has_examples_that_it_accepts(name: str) -> None:
+    """The epilog of each command has examples, and the command's own parser accepts them."""
     lines = re.findall(rf"^  {PROGRAM} (.+)$", COMMANDS[name].epilog or "", re.MULTILINE)
     assert lines, f"{name} has no examples"
     for line in lines:
-        parsed(line)
+        parse(line)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_that_prints_a_result_prints_json(name: str) -> None:
-    """With --json."""
+def test_each_command_with_a_result_has_the_option_json(name: str) -> None:
+    """Each command that prints a result has the option --json."""
     options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
     assert ("--json" in options) != (name in WITHOUT_JSON)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_is_run_by_a_test(name: str) -> None:
-    """Its words stand in a test as arguments, one after the other."""
+    """Each command is run by a test, which has its name as consecutive arguments."""
     words = r"""["'],\s*["']""".join(re.escape(word) for word in name.split())
     assert any(re.search(rf"""["']{words}["']""", source) for source in SOURCES)
 
 
-def documented() -> list[str]:
-    """Every call of the command line that a page shows."""
+def documented_calls() -> list[str]:
+    """Return every call of the command line on a page."""
     lines = []
     for page in PAGES:
         for block in re.findall(r"```(?:sh|bash|console|shell)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
@@ -88,18 +88,18 @@ def documented() -> list[str]:
 
 
 def test_the_pages_show_commands() -> None:
-    """The test below is not empty."""
-    assert len(documented()) >= 2
+    """The pages show commands, so the test below is not empty."""
+    assert len(documented_calls()) >= 2
 
 
-@pytest.mark.parametrize("line", documented())
-def test_each_documented_call_would_be_taken(line: str) -> None:
-    """Its command is there, with its options and arguments."""
-    parsed(line)
+@pytest.mark.parametrize("line", documented_calls())
+def test_each_documented_call_is_accepted(line: str) -> None:
+    """Each call on a page has an existing command, options and arguments."""
+    parse(line)
 
 
-def parsed(line: str) -> None:
-    """Let the command's parser take a line of a page; nothing is run."""
+def parse(line: str) -> None:
+    """Let the command's parser accept a line of a page without running it."""
     words = line.partition("#")[0].partition("|")[0].split()
     command: Any = typer.main.get_command(app)
     while hasattr(command, "commands"):

@@ -1,4 +1,4 @@
-"""`python -m assistants_compat`: what it writes where, its exit codes, and that a mistake is a line."""
+"""The commands print their results on stdout, errors as one line on stderr, and exit as documented."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from assistants_compat.store.database import Connection, transact
 from assistants_compat.store.locations import database_url
 from assistants_compat.testing import Fault, StandIn, Turn
 from kit.doors import KEY, Door
-from kit.files import MISSING, contents, run_with, run_without_its_file
-from kit.identity_endpoints import identities
-from kit.legacy_code import CODE, CSV, LINK, dump, look_at, start_run
+from kit.files import CONTENT_NOT_FOUND, directory_contents, finish_run_with_turn, run_with_uncopied_file
+from kit.identity_endpoints import token_endpoint
+from kit.legacy_code import CODE, CSV, LINK, dump_store, retrieve_run, start_run
 
 DAY = 86_400
 
 
 @pytest.fixture
 def door() -> Iterator[Door]:
-    """The synchronous door: the command line has no other."""
+    """The synchronous client, the only one that the command line uses."""
     opened = Door("sync")
     yield opened
     opened.close()
@@ -43,7 +43,7 @@ def door() -> Iterator[Door]:
 
 @pytest.fixture
 def settings(sqlite_settings: Settings) -> Settings:
-    """One SQLite store is enough here."""
+    """Settings for one SQLite store, which is enough here."""
     return sqlite_settings
 
 
@@ -51,20 +51,20 @@ def settings(sqlite_settings: Settings) -> Settings:
 def environment(
     upstream: StandIn, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., None]:
-    """The variables with which the command line finds the stand-in and the store; its directory is empty."""
+    """Set the variables that lead the command line to the stand-in and the store, and use an empty directory."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     azure = ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "OPENAI_API_VERSION")
     for name in (*azure, "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
-    known = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": upstream.base_url}
+    values = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": upstream.base_url}
     for name in ("store", "files", "namespace"):
-        known[variables()[name]] = getattr(settings, name)
-    for name, value in known.items():
+        values[variables()[name]] = getattr(settings, name)
+    for name, value in values.items():
         monkeypatch.setenv(name, value)
 
-    def add(**more: str) -> None:
-        for name, value in more.items():
+    def add(**extra: str) -> None:
+        for name, value in extra.items():
             monkeypatch.setenv(name, value)
 
     return add
@@ -72,71 +72,71 @@ def environment(
 
 @pytest.fixture
 def command(environment: object) -> Callable[..., Any]:
-    """Runs a command as a shell does, without a terminal."""
+    """Run a command in a process of its own, as a shell does, without a terminal."""
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-W", "error", "-m", "assistants_compat", *arguments]
-        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=100)
-        assert "Traceback" not in done.stderr, done.stderr
-        assert "\x1b" not in done.stdout + done.stderr
-        return done
+        result = subprocess.run(line, capture_output=True, text=True, check=False, timeout=100)
+        assert "Traceback" not in result.stderr, result.stderr
+        assert "\x1b" not in result.stdout + result.stderr
+        return result
 
     return call
 
 
 @pytest.fixture
 def invoke(environment: object) -> Callable[..., Any]:
-    """Runs a command in this process."""
+    """Run a command in this process."""
     return lambda *arguments: CliRunner().invoke(app, list(arguments), catch_exceptions=False)
 
 
 # --- download
 
 
-def test_download_writes_the_paths_and_nothing_else(
+def test_download_prints_the_paths_and_nothing_else(
     door: Door, client: Any, upstream: StandIn, command: Callable[..., Any]
 ) -> None:
-    """A line a file on stdout; no bar, no colour where there is no terminal."""
-    run = run_with(door, client, upstream)
-    done = command("download", run.thread_id)
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"downloads{os.sep}sales.csv\n", "")
-    assert contents(Path("downloads")) == {"sales.csv": CSV}
+    """`download` prints one path a line on stdout, without a bar or colour where there is no terminal."""
+    run = finish_run_with_turn(door, client, upstream)
+    result = command("download", run.thread_id)
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"downloads{os.sep}sales.csv\n", "")
+    assert directory_contents(Path("downloads")) == {"sales.csv": CSV}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo terminals")
-def test_a_terminal_shows_a_bar_that_no_name_can_command(
+def test_a_terminal_shows_a_bar_with_harmless_names(
     door: Door, client: Any, upstream: StandIn, environment: object
 ) -> None:
-    """On stderr, with the size; escape sequences and markup of a name are plain characters there."""
+    """On a terminal stderr shows a bar with the size, and escape sequences and markup in a file name have no effect."""
     import pty  # noqa: PLC0415 - not on Windows
 
     name = "\x1b]0;owned\x07[red]b.csv"
-    run = run_with(door, client, upstream, Turn(text="Done.", files={name: b"x" * 2_000_000}))
-    ours, theirs = pty.openpty()
+    run = finish_run_with_turn(door, client, upstream, Turn(text="Done.", files={name: b"x" * 2_000_000}))
+    reader, terminal = pty.openpty()
     line = [sys.executable, "-m", "assistants_compat", "download", run.thread_id]
     process = subprocess.Popen(
-        line, stdout=subprocess.PIPE, stderr=theirs, text=True, env={**os.environ, "TERM": "xterm"}
+        line, stdout=subprocess.PIPE, stderr=terminal, text=True, env={**os.environ, "TERM": "xterm"}
     )
-    os.close(theirs)
-    shown = b""
-    with contextlib.suppress(OSError):  # how the end of a terminal reads
-        while piece := os.read(ours, 65536):
-            shown += piece
-    os.close(ours)
+    os.close(terminal)
+    output = b""
+    with contextlib.suppress(OSError):  # a closed terminal reads as an error
+        while piece := os.read(reader, 65536):
+            output += piece
+    os.close(reader)
     [saved], _ = process.communicate(timeout=60)[0].splitlines(), process.wait()
     assert process.returncode == 0
     assert saved.endswith("[red]b.csv")
-    assert b"2.0/2.0 MB" in shown
-    assert b"[red]b.csv" in shown
-    assert b"\x1b]" not in shown
+    assert b"2.0/2.0 MB" in output
+    assert b"[red]b.csv" in output
+    assert b"\x1b]" not in output
     assert "\x1b" not in saved
 
 
 def test_download_takes_a_run_a_message_and_a_response(
     door: Door, client: Any, upstream: StandIn, invoke: Callable[..., Any]
 ) -> None:
-    """Each with its options, and as JSON."""
-    run = run_with(door, client, upstream)
+    """`download` accepts a run, a message and a response with their options, and prints JSON."""
+    run = finish_run_with_turn(door, client, upstream)
     [message] = door.all(client.beta.threads.messages.list(run.thread_id, run_id=run.id))
     [response_id] = upstream.responses
     for number, arguments in enumerate(
@@ -146,157 +146,158 @@ def test_download_takes_a_run_a_message_and_a_response(
             (response_id,),
         ]
     ):
-        done = invoke("download", *arguments, "--to", str(number), "--json")
-        assert (done.exit_code, done.stderr) == (0, "")
-        assert json.loads(done.stdout) == {"files": [f"{number}{os.sep}sales.csv"], "failed": {}}
+        result = invoke("download", *arguments, "--to", str(number), "--json")
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert json.loads(result.stdout) == {"files": [f"{number}{os.sep}sales.csv"], "failed": {}}
 
 
 def test_download_says_that_there_are_no_files(
     door: Door, client: Any, upstream: StandIn, command: Callable[..., Any]
 ) -> None:
-    """On stderr, with what to check; that is no failure."""
-    run = run_with(door, client, upstream, Turn(text="Hello."))
-    done = command("download", run.thread_id, "--run", run.id)
-    assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == (
-        f"No files were made in run {run.id}: it is completed, and the model ran no code; "
+    """A run without files exits with 0, and stderr says what to check."""
+    run = finish_run_with_turn(door, client, upstream, Turn(text="Hello."))
+    result = command("download", run.thread_id, "--run", run.id)
+    assert (result.returncode, result.stdout) == (0, "")
+    assert result.stderr == (
+        f"No files were generated in run {run.id}: it is completed, and the model ran no code; "
         "check that the prompt asks for a file.\n"
     )
 
 
-def test_download_goes_on_after_a_file_that_cannot_be_had(
+def test_download_continues_after_a_file_that_fails(
     door: Door, client: Any, upstream: StandIn, invoke: Callable[..., Any]
 ) -> None:
-    """The others are there, the reason is a line, and the exit code is 1."""
-    upstream.fault(MISSING)
-    run = run_with(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV, "b.csv": b"b"}))
+    """After a file that fails the others are downloaded, the reason is one line, and the exit code is 1."""
+    upstream.fault(CONTENT_NOT_FOUND)
+    run = finish_run_with_turn(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV, "b.csv": b"b"}))
     upstream.advance(DAY)
-    done = invoke("download", run.thread_id)
-    assert done.exit_code == 1
-    assert len(done.stdout.splitlines()) == len(contents(Path("downloads"))) == 1
-    assert done.stderr.count("\n") == 1
-    assert "the container answered 404" in done.stderr
+    result = invoke("download", run.thread_id)
+    assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) == len(directory_contents(Path("downloads"))) == 1
+    assert result.stderr.count("\n") == 1
+    assert "the container answered 404" in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["download"], "one thread or response is needed"),
-        (["download", "thread_a", "--thread", "thread_b"], "one thread or response is needed"),
-        (["download", "run_abc"], "run_abc is no thread"),
-        (["download", "resp_abc", "--run", "run_abc"], "resp_abc is no thread"),
-        (["download", "thread_a", "--run", "run_a", "--message", "msg_a"], "exclude each other"),
+        (["download"], "give exactly one thread or response"),
+        (["download", "thread_a", "--thread", "thread_b"], "give exactly one thread or response"),
+        (["download", "run_abc"], "run_abc is not a thread id"),
+        (["download", "resp_abc", "--run", "run_abc"], "resp_abc is not a thread id"),
+        (["download", "thread_a", "--run", "run_a", "--message", "msg_a"], "give --run or --message, not both"),
         (["download", "--nonsense"], "No such option"),
         (["nonsense"], "No such command"),
         (["settle", "--watch", "--every", "0"], "Invalid value"),
         (["store", "gc"], "Missing option"),
-        (["store", "gc", "--older-than", "soon"], "'soon' is no age; 12h, 30d or 8w are"),
+        (["store", "gc", "--older-than", "soon"], "'soon' is not a valid age; use for example 12h, 30d or 8w."),
     ],
 )
-def test_wrong_use_is_2_and_said(invoke: Callable[..., Any], arguments: list[str], said: str) -> None:
-    """On stderr, with nothing on stdout."""
-    done = invoke(*arguments)
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert said in done.stderr
+def test_wrong_use_is_a_message_and_exit_code_2(invoke: Callable[..., Any], arguments: list[str], message: str) -> None:
+    """Wrong use exits with 2, with a message on stderr and nothing on stdout."""
+    result = invoke(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
 
 
-def test_what_cannot_be_done_is_1_and_a_line(
+def test_a_failure_is_one_line_and_exit_code_1(
     invoke: Callable[..., Any], environment: Callable[..., None], tmp_path: Path, upstream: StandIn
 ) -> None:
-    """An unknown thread, an upstream that is not there, a store that cannot be opened."""
-    done = invoke("download", "thread_unknown")
-    assert (done.exit_code, done.stderr) == (1, "assistants_compat: No thread found with id 'thread_unknown'.\n")
+    """An unknown thread, a refused key and a store that cannot be opened are one line and exit code 1."""
+    result = invoke("download", "thread_unknown")
+    assert (result.exit_code, result.stderr) == (1, "assistants_compat: No thread found with id 'thread_unknown'.\n")
     upstream.fault(Fault(match="GET /responses/*", status=401, body={"error": {"message": "No.", "type": "x"}}))
     assert invoke("download", "resp_abc").stderr == "assistants_compat: No.\n"
     (tmp_path / "file").touch()
     environment(ASSISTANTS_COMPAT_STORE=str(tmp_path / "file" / "store.db"))
     for arguments in (["settle"], ["store", "gc", "--older-than", "1d"]):
-        done = invoke(*arguments)
-        assert done.exit_code == 1
-        assert "cannot be written" in done.stderr
-        assert done.stderr.count("\n") == 1
+        result = invoke(*arguments)
+        assert result.exit_code == 1
+        assert "cannot be written" in result.stderr
+        assert result.stderr.count("\n") == 1
 
 
 def test_wrong_settings_and_no_key_are_wrong_use(invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the shell has to set is said, without a traceback."""
+    """A missing key and a wrong setting are wrong use, named without a traceback."""
     monkeypatch.delenv("OPENAI_API_KEY")
-    done = invoke("settle")
-    assert done.exit_code == 2
-    assert "OPENAI_API_KEY" in done.stderr
+    result = invoke("settle")
+    assert result.exit_code == 2
+    assert "OPENAI_API_KEY" in result.stderr
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("ASSISTANTS_COMPAT_MODE", "sideways")
-    done = invoke("settle")
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == "assistants_compat: ASSISTANTS_COMPAT_MODE is 'sideways', which cannot be used there.\n"
+    result = invoke("settle")
+    assert (result.exit_code, result.stdout) == (2, "")
+    message = "ASSISTANTS_COMPAT_MODE='sideways' is not valid; expected auto, background or inline."
+    assert result.stderr == f"assistants_compat: {message}\n"
 
 
 @pytest.mark.parametrize("arguments", [["settle"], ["settle", "--watch"], ["download", "thread_a"]])
 def test_a_switch_that_is_off_is_wrong_use(
     invoke: Callable[..., Any], environment: Callable[..., None], arguments: list[str]
 ) -> None:
-    """A command that needs a wrapped client says so in a line."""
+    """A command that needs a wrapped client refuses to run where the switch is off."""
     environment(ASSISTANTS_COMPAT="off")
-    done = invoke(*arguments)
-    assert (done.exit_code, done.stdout) == (2, "")
-    words = "ASSISTANTS_COMPAT=off leaves every client as it is: unset it for this command."
-    assert done.stderr == f"assistants_compat: {words}\n"
+    result = invoke(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    words = "ASSISTANTS_COMPAT=off switches the library off, but this command needs it: unset the variable."
+    assert result.stderr == f"assistants_compat: {words}\n"
 
 
-def test_azure_is_taken_where_its_endpoint_is_set(
+def test_azure_is_used_where_its_endpoint_is_set(
     door: Door, client: Any, upstream: StandIn, invoke: Callable[..., Any], environment: Callable[..., None]
 ) -> None:
-    """With its key, and no version to be set."""
+    """Where an Azure endpoint is set its key is used, and no API version is needed."""
     upstream.script(Turn(text=LINK, files={"sales.csv": CSV}, polls=0))
     run = start_run(door, client, assistant={"tools": CODE})
     environment(AZURE_OPENAI_ENDPOINT=upstream.azure_endpoint, AZURE_OPENAI_API_KEY="sk-azure")
     os.environ.pop("OPENAI_BASE_URL")
     upstream.requests.clear()
-    done = invoke("download", run.thread_id)
-    assert (done.exit_code, done.stdout) == (0, f"downloads{os.sep}sales.csv\n")
+    result = invoke("download", run.thread_id)
+    assert (result.exit_code, result.stdout) == (0, f"downloads{os.sep}sales.csv\n")
     assert {request.headers["api-key"] for request in upstream.requests} == {"sk-azure"}
 
 
-def asked_on_azure(door: Door, client: Any, upstream: StandIn, add: Callable[..., None], **more: str) -> str:
-    """A thread whose run has yet to be looked at, and the variables of an Azure resource without a key; its id."""
+def start_run_for_azure(door: Door, client: Any, upstream: StandIn, add: Callable[..., None], **extra: str) -> str:
+    """Start an unpolled run, set the variables of an Azure resource without a key, and return the thread id."""
     upstream.script(Turn(text=LINK, files={"sales.csv": CSV}, polls=0))
     run = start_run(door, client, assistant={"tools": CODE})
-    add(AZURE_OPENAI_ENDPOINT=upstream.azure_endpoint, **more)
+    add(AZURE_OPENAI_ENDPOINT=upstream.azure_endpoint, **extra)
     os.environ.pop("OPENAI_BASE_URL")
     upstream.requests.clear()
     return str(run.thread_id)
 
 
-def test_azure_without_a_key_is_asked_by_who_is_signed_in(
+def test_azure_without_a_key_uses_the_signed_in_identity(
     door: Door, client: Any, upstream: StandIn, invoke: Callable[..., Any], environment: Callable[..., None]
 ) -> None:
-    """The tokens are those of azure-identity; the key of OpenAI, which is set too, does not go there."""
+    """Without an Azure key the tokens come from azure-identity, and the OpenAI key is not sent there."""
     pytest.importorskip("azure.identity", reason="azure-identity is not installed")
-    with identities() as given:
-        thread_id = asked_on_azure(door, client, upstream, environment, **given.app_service)
-        done = invoke("download", thread_id)
-    assert (done.exit_code, done.stdout, done.stderr) == (0, f"downloads{os.sep}sales.csv\n", "")
+    with token_endpoint() as tokens:
+        thread_id = start_run_for_azure(door, client, upstream, environment, **tokens.app_service)
+        result = invoke("download", thread_id)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"downloads{os.sep}sales.csv\n", "")
     assert {request.headers["authorization"] for request in upstream.requests} == {"Bearer token-1"}
 
 
 def test_azure_takes_a_token_from_its_variable(
     door: Door, client: Any, upstream: StandIn, invoke: Callable[..., Any], environment: Callable[..., None]
 ) -> None:
-    """The SDK's own variable needs no extra."""
-    thread_id = asked_on_azure(door, client, upstream, environment, AZURE_OPENAI_AD_TOKEN="a-token")
+    """A token in the SDK's own variable is used and needs no extra."""
+    thread_id = start_run_for_azure(door, client, upstream, environment, AZURE_OPENAI_AD_TOKEN="a-token")
     assert invoke("download", thread_id).exit_code == 0
     assert {request.headers["authorization"] for request in upstream.requests} == {"Bearer a-token"}
 
 
-def test_azure_where_nobody_is_signed_in_is_a_line(
+def test_azure_without_an_identity_is_one_line(
     door: Door, client: Any, upstream: StandIn, command: Callable[..., Any], environment: Callable[..., None]
 ) -> None:
-    """It says what to do, once, and nothing is asked."""
+    """Without a key and an identity, one line says how to sign in, and no request is sent."""
     pytest.importorskip("azure.identity", reason="azure-identity is not installed")
     variables = {"AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential"}
-    done = command("download", asked_on_azure(door, client, upstream, environment, **variables))
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "az login" in done.stderr
-    assert done.stderr.count("\n") == 1
+    result = command("download", start_run_for_azure(door, client, upstream, environment, **variables))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "az login" in result.stderr
+    assert result.stderr.count("\n") == 1
     assert upstream.requests == []
 
 
@@ -306,20 +307,20 @@ def test_azure_without_a_key_and_the_extra_is_wrong_use(
     upstream: StandIn,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A line says both ways out."""
+    """Without a key and azure-identity, one line names both solutions."""
     monkeypatch.setitem(sys.modules, "azure.identity", None)
     environment(AZURE_OPENAI_ENDPOINT=upstream.azure_endpoint)
-    done = invoke("settle")
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1
-    assert "pip install 'assistants-compat[azure]'" in done.stderr
-    assert "AZURE_OPENAI_API_KEY" in done.stderr
+    result = invoke("settle")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    assert "pip install azure-identity" in result.stderr
+    assert "AZURE_OPENAI_API_KEY" in result.stderr
 
 
 # --- settle
 
 
-def test_settle_finishes_what_nobody_polls(
+def test_settle_finishes_unpolled_runs_and_files(
     door: Door,
     client: Any,
     upstream: StandIn,
@@ -327,15 +328,15 @@ def test_settle_finishes_what_nobody_polls(
     invoke: Callable[..., Any],
     settings: Settings,
 ) -> None:
-    """Said in numbers, or as JSON with every id."""
-    _, file_id = run_without_its_file(door, client, upstream)
+    """`settle` finishes runs that nothing polls and recovers files, and prints counts or, as JSON, every id."""
+    _, file_id = run_with_uncopied_file(door, client, upstream)
     upstream.script(Turn(text="Hello.", polls=0))
     run = start_run(door, client)
-    done = invoke("settle")
-    assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout == "1 runs finished, 0 still active, 1 files recovered, 0 failed\n"
-    assert look_at(door, client, run).status == "completed"
-    assert {row["stored"] for row in dump(settings)["files"] if row["id"] == file_id} == {True}
+    result = invoke("settle")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "1 run finished, 0 still active, 1 file recovered, 0 failed\n"
+    assert retrieve_run(door, client, run).status == "completed"
+    assert {row["stored"] for row in dump_store(settings)["files"] if row["id"] == file_id} == {True}
     assert json.loads(invoke("settle", "--json").stdout) == {
         "finished": [],
         "active": [],
@@ -345,18 +346,18 @@ def test_settle_finishes_what_nobody_polls(
 
 
 def test_settle_fails_with_the_reason(door: Door, client: Any, upstream: StandIn, invoke: Callable[..., Any]) -> None:
-    """One that could not be looked at is exit code 1."""
+    """A run that cannot be polled is one line with the reason and exit code 1."""
     run = start_run(door, client)
     upstream.fault(Fault(match="GET /responses/*", status=400, body={"error": {"message": "No.", "type": "x"}}))
-    done = invoke("settle")
-    assert (done.exit_code, done.stderr) == (1, f"{run.id}: No.\n")
+    result = invoke("settle")
+    assert (result.exit_code, result.stderr) == (1, f"{run.id}: No.\n")
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGTERM to answer")
-def test_settle_watches_until_it_is_told_to_stop(
+def test_settle_watches_until_sigterm(
     door: Door, client: Any, upstream: StandIn, environment: object, settings: Settings
 ) -> None:
-    """A bad hour is said and is not its end; a run that begins later is finished; SIGTERM ends it with 0."""
+    """`settle --watch` survives an error, finishes a run that starts later, and exits with 0 on SIGTERM."""
     first = start_run(door, client)
     upstream.fault(Fault(match="GET /responses/*", status=400, body={"error": {"message": "No.", "type": "x"}}))
     line = [sys.executable, "-m", "assistants_compat", "settle", "--watch", "--every", "1", "--json"]
@@ -379,8 +380,8 @@ def test_settle_watches_until_it_is_told_to_stop(
 # --- store gc
 
 
-def make_old(settings: Settings, days: int) -> None:
-    """Let every file be so old."""
+def age_files(settings: Settings, days: int) -> None:
+    """Make every file this many days old."""
 
     def work(db: Connection) -> None:
         db.execute(update(tables.files).values(created_at=int(time.time()) - days * DAY - 60))
@@ -391,19 +392,19 @@ def make_old(settings: Settings, days: int) -> None:
 def test_gc_removes_old_files_with_their_bytes(
     door: Door, client: Any, upstream: StandIn, invoke: Callable[..., Any], settings: Settings
 ) -> None:
-    """Nothing younger; a dry run says what would go; the message keeps its text, and a download is a 404."""
-    old = run_with(door, client, upstream)
-    make_old(settings, 30)
-    run_with(door, client, upstream, Turn(text=LINK, files={"sales.csv": b"new"}))
-    old_id, new_id = (row["id"] for row in dump(settings)["files"])
+    """`store gc` removes old files with their bytes, keeps younger ones, and then a download is a 404."""
+    old = finish_run_with_turn(door, client, upstream)
+    age_files(settings, 30)
+    finish_run_with_turn(door, client, upstream, Turn(text=LINK, files={"sales.csv": b"new"}))
+    old_id, new_id = (row["id"] for row in dump_store(settings)["files"])
     directory = Path(str(settings.files))
     assert invoke("store", "gc", "--older-than", "31d").stdout == "0 files, 0 bytes removed\n"
-    dry = invoke("store", "gc", "--older-than", "30d", "--dry-run")
-    assert dry.stdout == f"{old_id}\n1 files, {len(CSV)} bytes would be removed\n"
-    assert contents(directory) == {old_id: CSV, new_id: b"new"}
-    done = invoke("store", "gc", "--older-than", "30d", "--json")
-    assert json.loads(done.stdout) == {"removed": [old_id], "bytes": len(CSV), "failed": {}, "dry_run": False}
-    assert contents(directory) == {new_id: b"new"}
+    dry_run = invoke("store", "gc", "--older-than", "30d", "--dry-run")
+    assert dry_run.stdout == f"{old_id}\n1 file, {len(CSV)} bytes would be removed\n"
+    assert directory_contents(directory) == {old_id: CSV, new_id: b"new"}
+    result = invoke("store", "gc", "--older-than", "30d", "--json")
+    assert json.loads(result.stdout) == {"removed": [old_id], "bytes": len(CSV), "failed": {}, "dry_run": False}
+    assert directory_contents(directory) == {new_id: b"new"}
     with pytest.raises(openai.NotFoundError):
         client.files.content(old_id)
     assert client.files.content(new_id).read() == b"new"
@@ -412,21 +413,21 @@ def test_gc_removes_old_files_with_their_bytes(
     assert invoke("store", "gc", "--older-than", "30d").stdout == "0 files, 0 bytes removed\n"
 
 
-def test_gc_does_not_let_a_living_container_bring_a_file_back(
+def test_a_collected_file_does_not_return_from_its_container(
     door: Door, client: Any, upstream: StandIn, invoke: Callable[..., Any], settings: Settings
 ) -> None:
-    """A file that was removed is not found again by the thread's next run, and is not copied by settle."""
-    run = run_with(door, client, upstream)
-    make_old(settings, 1)
+    """A removed file is not found again by the thread's next run, nor copied by settle."""
+    run = finish_run_with_turn(door, client, upstream)
+    age_files(settings, 1)
     assert invoke("store", "gc", "--older-than", "1d").exit_code == 0
     upstream.script(Turn(text="More.", code="print(1)"))
     client.beta.threads.runs.create_and_poll(thread_id=run.thread_id, assistant_id=run.assistant_id)
     assert invoke("settle").exit_code == 0
-    assert [row["deleted"] for row in dump(settings)["files"]] == [True]
-    assert contents(Path(str(settings.files))) == {}
+    assert [row["deleted"] for row in dump_store(settings)["files"]] == [True]
+    assert directory_contents(Path(str(settings.files))) == {}
 
 
-def test_gc_goes_on_after_one_that_fails(
+def test_gc_continues_after_a_file_that_fails(
     door: Door,
     client: Any,
     upstream: StandIn,
@@ -434,34 +435,34 @@ def test_gc_goes_on_after_one_that_fails(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The reason is a line, the exit code 1, and the file is still known."""
+    """A file that cannot be removed is one line and exit code 1, stays known, and the others are removed."""
     from assistants_compat.errors import StoreError  # noqa: PLC0415 - here only
     from assistants_compat.store.content import LocalFiles  # noqa: PLC0415 - here only
 
-    run_with(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV, "b.csv": b"b"}))
-    make_old(settings, 2)
-    stuck, gone = (row["id"] for row in dump(settings)["files"])
+    finish_run_with_turn(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV, "b.csv": b"b"}))
+    age_files(settings, 2)
+    failing_id, removed_id = (row["id"] for row in dump_store(settings)["files"])
     delete = LocalFiles.delete
 
     def failing(self: LocalFiles, key: str) -> None:
-        if key == stuck:
+        if key == failing_id:
             message = "The place did not answer."
             raise StoreError(message)
         delete(self, key)
 
     monkeypatch.setattr(LocalFiles, "delete", failing)
-    done = invoke("store", "gc", "--older-than", "2d")
-    assert (done.exit_code, done.stderr) == (1, f"{stuck}: The place did not answer.\n")
-    assert done.stdout.splitlines()[0] == gone
-    assert client.files.retrieve(stuck).id == stuck
+    result = invoke("store", "gc", "--older-than", "2d")
+    assert (result.exit_code, result.stderr) == (1, f"{failing_id}: The place did not answer.\n")
+    assert result.stdout.splitlines()[0] == removed_id
+    assert client.files.retrieve(failing_id).id == failing_id
 
 
-# --- the whole
+# --- help
 
 
 def test_help_has_examples_for_every_command(invoke: Callable[..., Any]) -> None:
-    """A line each, that can be copied."""
+    """The help of every command has an example on a line of its own, which can be copied."""
     for arguments in (["download"], ["export"], ["import"], ["settle"], ["store", "gc"]):
-        done = invoke(*arguments, "--help")
-        assert done.exit_code == 0
-        assert f"\n    python -m assistants_compat {' '.join(arguments)}" in done.stdout
+        result = invoke(*arguments, "--help")
+        assert result.exit_code == 0
+        assert f"\n    python -m assistants_compat {' '.join(arguments)}" in result.stdout

@@ -1,4 +1,4 @@
-"""`doctor`: each check in good order and broken, what it says to do, and that it never hangs and never shows a key."""
+"""`doctor` reports each fault with advice, never hangs and never shows a key."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pytest
 from typer.testing import CliRunner
 
 from assistants_compat import Settings
-from assistants_compat.cli import app, doctor
+from assistants_compat.cli import app, doctor, doctor_checks
 from assistants_compat.settings import variables
 from assistants_compat.testing import Fault, StandIn
 from kit.doors import Door
-from kit.identity_endpoints import identities
+from kit.identity_endpoints import token_endpoint
 from kit.legacy_code import make_assistant
 
 KEY = "sk-the-secret-key"
@@ -28,11 +28,11 @@ REFUSED = {"error": {"message": "Not so.", "type": "invalid_request_error", "par
 
 
 @pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch, upstream: StandIn, sqlite_settings: Settings) -> Callable[..., None]:
-    """The variables of a healthy set-up; called, it changes some, None takes one away."""
+def set_variables(monkeypatch: pytest.MonkeyPatch, upstream: StandIn, sqlite_settings: Settings) -> Callable[..., None]:
+    """Set the variables of a healthy set-up, and return a function that changes some; None unsets one."""
 
-    def change(**more: str | None) -> None:
-        for name, value in more.items():
+    def change(**values: str | None) -> None:
+        for name, value in values.items():
             monkeypatch.delenv(name, raising=False)
             if value is not None:
                 monkeypatch.setenv(name, value)
@@ -45,42 +45,42 @@ def given(monkeypatch: pytest.MonkeyPatch, upstream: StandIn, sqlite_settings: S
 
 
 @pytest.fixture
-def examined(given: object) -> Callable[..., dict[str, Any]]:
-    """Runs doctor and gives, by check, its last state, and all that was said and to be done."""
+def run_doctor(set_variables: object) -> Callable[..., dict[str, Any]]:
+    """Return a function that runs doctor and gives the findings of each check."""
 
     def run(*arguments: str) -> dict[str, Any]:
-        done = CliRunner().invoke(app, ["doctor", "--json", *arguments], catch_exceptions=False)
-        assert KEY not in done.output
-        told = json.loads(done.stdout)
-        assert done.exit_code == (0 if told["ok"] else 1)
-        assert told["ok"] == all(check["state"] != "failed" for check in told["checks"])
-        for check in told["checks"]:
+        result = CliRunner().invoke(app, ["doctor", "--json", *arguments], catch_exceptions=False)
+        assert KEY not in result.output
+        report = json.loads(result.stdout)
+        assert result.exit_code == (0 if report["ok"] else 1)
+        assert report["ok"] == all(check["state"] != "failed" for check in report["checks"])
+        for check in report["checks"]:
             assert bool(check["do"]) == (check["state"] in ("failed", "warning"))
-        names = dict.fromkeys(check["check"] for check in told["checks"])
-        return {name: [each for each in told["checks"] if each["check"] == name] for name in names}
+        names = dict.fromkeys(check["check"] for check in report["checks"])
+        return {name: [finding for finding in report["checks"] if finding["check"] == name] for name in names}
 
     return run
 
 
-def state(examination: dict[str, Any], name: str) -> str:
-    """The worst state of a check."""
-    states = [each["state"] for each in examination[name]]
-    return next(each for each in ("failed", "warning", "skipped", "ok") if each in states)
+def worst_state(findings: dict[str, Any], name: str) -> str:
+    """Return the worst state of a check."""
+    states = [finding["state"] for finding in findings[name]]
+    return next(state for state in ("failed", "warning", "skipped", "ok") if state in states)
 
 
-def said(examination: dict[str, Any], name: str) -> str:
-    """All that a check says, and says to do."""
-    return " ".join(f"{each['says']} {each['do']}" for each in examination[name])
+def text_of(findings: dict[str, Any], name: str) -> str:
+    """Return everything that a check reports and advises."""
+    return " ".join(f"{finding['says']} {finding['do']}" for finding in findings[name])
 
 
 def test_a_healthy_set_up_passes(
-    examined: Callable[..., Any], sync: Door, upstream: StandIn, sqlite_settings: Settings
+    run_doctor: Callable[..., Any], sync: Door, upstream: StandIn, sqlite_settings: Settings
 ) -> None:
-    """Every check is ok, or skipped for want of its subject; nothing was left anywhere."""
+    """In a healthy set-up every check is ok or skipped as not applicable, and nothing is written."""
     make_assistant(sync, sync.client(upstream, sqlite_settings, api_key=KEY))
     upstream.requests.clear()
-    found = examined()
-    assert {name: state(found, name) for name in found} == {
+    findings = run_doctor()
+    assert {name: worst_state(findings, name) for name in findings} == {
         "sdk": "ok",
         "extras": "ok",
         "switch": "ok",
@@ -95,176 +95,188 @@ def test_a_healthy_set_up_passes(
         "models": "ok",
         "background": "skipped",
     }
-    assert list(found) == [name for name, _ in doctor.CHECKS]
+    assert list(findings) == [name for name, _ in doctor_checks.CHECKS]
     assert [(request.method, request.path) for request in upstream.requests] == [("GET", "/models")]
     assert [path for path in Path(str(sqlite_settings.files)).rglob("*") if path.is_file()] == []
 
 
-def test_a_store_that_is_not_there_is_not_made(examined: Callable[..., Any], given: Any, tmp_path: Path) -> None:
-    """It says that it can be; the models have nobody to ask for them."""
-    found = examined()
-    assert "not there yet, and can be made" in said(found, "store")
+def test_a_missing_store_is_not_created(run_doctor: Callable[..., Any], set_variables: Any, tmp_path: Path) -> None:
+    """A missing store is reported as creatable and not created, and the check of models is skipped."""
+    findings = run_doctor()
+    assert "does not exist yet and can be created" in text_of(findings, "store")
     assert not (tmp_path / "store.db").exists()
-    assert state(found, "models") == "skipped"
+    assert worst_state(findings, "models") == "skipped"
 
 
-def test_a_setting_that_cannot_be_used_is_named(examined: Callable[..., Any], given: Any) -> None:
-    """Each by itself; what depends on the settings is skipped."""
-    given(ASSISTANTS_COMPAT_MODE="often", ASSISTANTS_COMPAT_RUN_TTL="x")
-    found = examined()
-    assert "correct or unset ASSISTANTS_COMPAT_MODE" in said(found, "settings")
-    assert "correct or unset ASSISTANTS_COMPAT_RUN_TTL" in said(found, "settings")
-    assert {state(found, name) for name in ("store", "files", "key", "upstream", "models")} == {"skipped"}
+def test_each_invalid_setting_is_named(run_doctor: Callable[..., Any], set_variables: Any) -> None:
+    """Each invalid setting is named, and checks that depend on the settings are skipped."""
+    set_variables(ASSISTANTS_COMPAT_MODE="often", ASSISTANTS_COMPAT_RUN_TTL="x")
+    findings = run_doctor()
+    assert "correct or unset ASSISTANTS_COMPAT_MODE" in text_of(findings, "settings")
+    assert "correct or unset ASSISTANTS_COMPAT_RUN_TTL" in text_of(findings, "settings")
+    assert {worst_state(findings, name) for name in ("store", "files", "key", "upstream", "models")} == {"skipped"}
 
 
 @pytest.mark.parametrize("name", ["ASSISTANTS_COMPAT_STOER", "ASSISTANT_COMPAT_STORE"])
-def test_a_misspelt_name_is_seen(examined: Callable[..., Any], given: Any, name: str) -> None:
-    """With what was probably meant."""
-    given(**{name: "x"})
-    found = examined()
-    assert (state(found, "settings"), "did you mean ASSISTANTS_COMPAT_STORE?" in said(found, "settings")) == (
+def test_a_misspelled_variable_gets_a_suggestion(run_doctor: Callable[..., Any], set_variables: Any, name: str) -> None:
+    """A variable with a misspelled name is a warning with the probable name."""
+    set_variables(**{name: "x"})
+    findings = run_doctor()
+    assert (
+        worst_state(findings, "settings"),
+        "did you mean ASSISTANTS_COMPAT_STORE?" in text_of(findings, "settings"),
+    ) == (
         "warning",
         True,
     )
 
 
-def test_a_switch_that_is_off_is_said(examined: Callable[..., Any], given: Any) -> None:
-    """It is no misspelt setting; what needs a wrapped client is skipped.  Another word than on or off is wrong."""
-    given(ASSISTANTS_COMPAT="off")
-    found = examined()
-    assert {name: state(found, name) for name in ("switch", "settings", "key", "upstream")} == {
+def test_a_switch_that_is_off_is_a_failure(run_doctor: Callable[..., Any], set_variables: Any) -> None:
+    """A switch that is off fails its check and skips what needs a wrapped client; an unknown value is reported too."""
+    set_variables(ASSISTANTS_COMPAT="off")
+    findings = run_doctor()
+    assert {name: worst_state(findings, name) for name in ("switch", "settings", "key", "upstream")} == {
         "switch": "failed",
         "settings": "ok",
         "key": "skipped",
         "upstream": "skipped",
     }
-    assert "unset ASSISTANTS_COMPAT" in said(found, "switch")
-    given(ASSISTANTS_COMPAT="sideways")
-    assert "is 'sideways'" in said(examined(), "switch")
+    assert "unset ASSISTANTS_COMPAT" in text_of(findings, "switch")
+    set_variables(ASSISTANTS_COMPAT="sideways")
+    assert "ASSISTANTS_COMPAT='sideways' is not valid" in text_of(run_doctor(), "switch")
 
 
-def test_a_wrong_file_of_assistants_is_seen(examined: Callable[..., Any], given: Any, tmp_path: Path) -> None:
-    """With the assistant and the field; a good one is asked for its models."""
+def test_an_invalid_file_of_assistants_is_a_failure(
+    run_doctor: Callable[..., Any], set_variables: Any, tmp_path: Path
+) -> None:
+    """An invalid file of assistants is reported with assistant and field; the models of a valid one are checked."""
     path = tmp_path / "assistants.json"
-    given(ASSISTANTS_COMPAT_ASSISTANTS=str(path))
-    assert "cannot be read" in said(examined(), "assistants")
+    set_variables(ASSISTANTS_COMPAT_ASSISTANTS=str(path))
+    assert "cannot be read" in text_of(run_doctor(), "assistants")
     path.write_text(json.dumps({"asst_x": {"model": 7}}), encoding="utf-8")
-    found = examined()
-    assert (state(found, "assistants"), "asst_x: Invalid type for 'model'" in said(found, "assistants")) == (
+    findings = run_doctor()
+    assert (
+        worst_state(findings, "assistants"),
+        "asst_x: Invalid type for 'model'" in text_of(findings, "assistants"),
+    ) == (
         "failed",
         True,
     )
     path.write_text(json.dumps({"asst_x": {"model": "gpt-gone"}}), encoding="utf-8")
-    found = examined()
-    assert state(found, "assistants") == "ok"
-    assert "gpt-gone" in said(found, "models")
+    findings = run_doctor()
+    assert worst_state(findings, "assistants") == "ok"
+    assert "gpt-gone" in text_of(findings, "models")
 
 
 @pytest.mark.parametrize(("name", "expected"), [("new/report.jsonl", "ok"), ("file/report.jsonl", "warning")])
-def test_a_report_that_cannot_be_written_is_seen(
-    examined: Callable[..., Any], given: Any, tmp_path: Path, name: str, expected: str
+def test_an_unwritable_report_is_a_warning(
+    run_doctor: Callable[..., Any], set_variables: Any, tmp_path: Path, name: str, expected: str
 ) -> None:
-    """The program goes on without it, so that is a warning; nothing is made."""
+    """A report that cannot be written is only a warning, because programs run without it; no folder is created."""
     (tmp_path / "file").touch()
-    given(ASSISTANTS_COMPAT_REPORT=str(tmp_path / name))
-    assert state(examined(), "report") == expected
+    set_variables(ASSISTANTS_COMPAT_REPORT=str(tmp_path / name))
+    assert worst_state(run_doctor(), "report") == expected
     assert not (tmp_path / "new").exists()
 
 
-def test_a_name_like_none_of_ours_is_seen(examined: Callable[..., Any], given: Any) -> None:
-    """Nothing reads it."""
-    given(ASSISTANTS_COMPAT_QQQQQQQQ="x")
-    assert "no setting is called that" in said(examined(), "settings")
+def test_an_unknown_setting_is_reported(run_doctor: Callable[..., Any], set_variables: Any) -> None:
+    """A variable that is like no setting is reported as unused."""
+    set_variables(ASSISTANTS_COMPAT_QQQQQQQQ="x")
+    assert "no setting has this name" in text_of(run_doctor(), "settings")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no mode bits")
 def test_a_store_that_others_can_read_is_a_warning(
-    examined: Callable[..., Any], sync: Door, upstream: StandIn, sqlite_settings: Settings
+    run_doctor: Callable[..., Any], sync: Door, upstream: StandIn, sqlite_settings: Settings
 ) -> None:
-    """With the command that closes it."""
+    """A store that other users can read is a warning with the command that protects it."""
     make_assistant(sync, sync.client(upstream, sqlite_settings, api_key=KEY))
     os.chmod(str(sqlite_settings.store), 0o644)  # noqa: PTH101 - a string
-    found = examined()
-    assert state(found, "store") == "warning"
-    assert f"chmod 600 {sqlite_settings.store}" in said(found, "store")
+    findings = run_doctor()
+    assert worst_state(findings, "store") == "warning"
+    assert f"chmod 600 {sqlite_settings.store}" in text_of(findings, "store")
 
 
-def test_a_full_disk_is_seen(
-    examined: Callable[..., Any],
+def test_a_nearly_full_disk_is_reported(
+    run_doctor: Callable[..., Any],
     sync: Door,
     upstream: StandIn,
     sqlite_settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Before a run finds out."""
+    """A disk with little free space is reported before a run fails on it."""
     make_assistant(sync, sync.client(upstream, sqlite_settings, api_key=KEY))
     usage = shutil.disk_usage("/")._replace(free=1_000_000)
     monkeypatch.setattr("shutil.disk_usage", lambda _path: usage)
-    assert "0 MB are left" in said(examined(), "store")
+    assert "only 0 MB are free" in text_of(run_doctor(), "store")
 
 
-def test_a_store_of_a_newer_version_is_seen(examined: Callable[..., Any], sqlite_settings: Settings) -> None:
-    """In the store's own sentence."""
+def test_a_store_of_a_newer_version_is_a_failure(run_doctor: Callable[..., Any], sqlite_settings: Settings) -> None:
+    """A store of a newer version fails with the store's own message."""
     with sqlite3.connect(str(sqlite_settings.store)) as db:
         db.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
         db.execute("INSERT INTO schema_version VALUES (99)")
     os.chmod(str(sqlite_settings.store), 0o600)  # noqa: PTH101 - a string
-    found = examined()
-    assert state(found, "store") == "failed"
-    assert "install a newer assistants_compat" in said(found, "store")
+    findings = run_doctor()
+    assert worst_state(findings, "store") == "failed"
+    assert "install a newer assistants_compat" in text_of(findings, "store")
 
 
-def test_a_place_that_cannot_be_made_is_seen(examined: Callable[..., Any], given: Any, tmp_path: Path) -> None:
-    """The store's and that of files: both below a file."""
-    (tmp_path / "file").write_text("x")
-    given(ASSISTANTS_COMPAT_STORE=str(tmp_path / "file" / "store.db"), ASSISTANTS_COMPAT_FILES=str(tmp_path / "file"))
-    found = examined()
-    assert (state(found, "store"), state(found, "files")) == ("failed", "failed")
-    assert "cannot be made" in said(found, "store")
-
-
-def test_a_store_in_memory_is_a_warning(examined: Callable[..., Any], given: Any) -> None:
-    """It is gone with the process."""
-    given(ASSISTANTS_COMPAT_STORE="sqlite://")
-    assert state(examined(), "store") == "warning"
-
-
-def test_a_database_that_does_not_answer_is_not_waited_for(
-    examined: Callable[..., Any], sync: Door, upstream: StandIn, sqlite_settings: Settings
+def test_locations_that_cannot_be_created_are_failures(
+    run_doctor: Callable[..., Any], set_variables: Any, tmp_path: Path
 ) -> None:
-    """Another process holds the store: the check ends in its time, and the others are done."""
+    """A store and a folder of files that cannot be created fail their checks."""
+    (tmp_path / "file").write_text("x")
+    set_variables(
+        ASSISTANTS_COMPAT_STORE=str(tmp_path / "file" / "store.db"), ASSISTANTS_COMPAT_FILES=str(tmp_path / "file")
+    )
+    findings = run_doctor()
+    assert (worst_state(findings, "store"), worst_state(findings, "files")) == ("failed", "failed")
+    assert "cannot be created" in text_of(findings, "store")
+
+
+def test_a_store_in_memory_is_a_warning(run_doctor: Callable[..., Any], set_variables: Any) -> None:
+    """A store in memory is a warning, because it ends with the process."""
+    set_variables(ASSISTANTS_COMPAT_STORE="sqlite://")
+    assert worst_state(run_doctor(), "store") == "warning"
+
+
+def test_a_locked_database_ends_its_check_at_the_timeout(
+    run_doctor: Callable[..., Any], sync: Door, upstream: StandIn, sqlite_settings: Settings
+) -> None:
+    """The check of a locked database ends at its timeout, and the other checks run."""
     make_assistant(sync, sync.client(upstream, sqlite_settings, api_key=KEY))
     with sqlite3.connect(str(sqlite_settings.store), isolation_level=None) as holder:
         holder.execute("BEGIN IMMEDIATE")
-        found = examined("--timeout", "0.4")
+        findings = run_doctor("--timeout", "0.4")
         holder.execute("ROLLBACK")
-    assert "no answer within 0.4 seconds" in said(found, "store")
-    assert state(found, "upstream") == "ok"
+    assert "no answer within 0.4 seconds" in text_of(findings, "store")
+    assert worst_state(findings, "upstream") == "ok"
 
 
-def test_a_password_in_a_url_is_not_shown(examined: Callable[..., Any], given: Any) -> None:
-    """Whoever quotes it."""
+def test_a_password_in_a_url_is_not_shown(run_doctor: Callable[..., Any], set_variables: Any) -> None:
+    """The password in a database URL is never printed, not even inside the driver's message."""
     pytest.importorskip("psycopg", reason="the PostgreSQL driver is not installed")
-    given(ASSISTANTS_COMPAT_STORE="postgresql+psycopg://me:the-password@127.0.0.1:9/db")
-    found = examined()
-    assert state(found, "store") == "failed"
-    assert "the-password" not in json.dumps(found)
+    set_variables(ASSISTANTS_COMPAT_STORE="postgresql+psycopg://me:the-password@127.0.0.1:9/db")
+    findings = run_doctor()
+    assert worst_state(findings, "store") == "failed"
+    assert "the-password" not in json.dumps(findings)
 
 
-def test_a_missing_key_is_said(examined: Callable[..., Any], given: Any) -> None:
-    """With the variable that wants it."""
-    given(OPENAI_API_KEY=None)
-    found = examined()
-    assert (state(found, "key"), state(found, "upstream")) == ("failed", "skipped")
-    assert "set OPENAI_API_KEY" in said(found, "key")
+def test_a_missing_key_is_reported(run_doctor: Callable[..., Any], set_variables: Any) -> None:
+    """A missing key is reported with the name of its variable."""
+    set_variables(OPENAI_API_KEY=None)
+    findings = run_doctor()
+    assert (worst_state(findings, "key"), worst_state(findings, "upstream")) == ("failed", "skipped")
+    assert "set OPENAI_API_KEY" in text_of(findings, "key")
 
 
-def test_a_refused_key_is_said_without_it(examined: Callable[..., Any], upstream: StandIn) -> None:
-    """The service's own words hold parts of a key."""
+def test_a_refused_key_is_reported_without_the_key(run_doctor: Callable[..., Any], upstream: StandIn) -> None:
+    """A refused key is reported without the service's message, which quotes parts of the key."""
     upstream.keys = ["another"]
-    found = examined()
-    assert state(found, "upstream") == "failed"
-    assert "refuses the key (401) check OPENAI_API_KEY" in said(found, "upstream")
+    findings = run_doctor()
+    assert worst_state(findings, "upstream") == "failed"
+    assert "rejected the key (401) check OPENAI_API_KEY" in text_of(findings, "upstream")
 
 
 @pytest.mark.parametrize(
@@ -272,64 +284,64 @@ def test_a_refused_key_is_said_without_it(examined: Callable[..., Any], upstream
     [
         (Fault(match="GET /models", status=403, body=REFUSED), "warning", "does not list its models (403): Not so."),
         (Fault(match="GET /models", status=404, body=REFUSED), "failed", "check OPENAI_BASE_URL"),
-        (Fault(match="GET /models", status=500, body=REFUSED), "failed", "answers 500: Not so."),
+        (Fault(match="GET /models", status=500, body=REFUSED), "failed", "answered 500: Not so."),
         (Fault(match="GET /models", drop=True), "failed", "cannot be reached"),
         (Fault(match="GET /models", html=True, status=200), "failed", "gave no JSON object"),
     ],
 )
-def test_an_upstream_in_trouble_is_said(
-    examined: Callable[..., Any], upstream: StandIn, fault: Fault, expected: str, words: str
+def test_each_upstream_fault_has_its_advice(
+    run_doctor: Callable[..., Any], upstream: StandIn, fault: Fault, expected: str, words: str
 ) -> None:
-    """Each with its own advice; it is asked once."""
+    """Each kind of upstream fault is reported with its own advice after one request."""
     upstream.fault(fault)
-    found = examined()
-    assert state(found, "upstream") == expected
-    assert words in said(found, "upstream")
+    findings = run_doctor()
+    assert worst_state(findings, "upstream") == expected
+    assert words in text_of(findings, "upstream")
     assert len(upstream.requests) == 1
 
 
-def test_an_upstream_that_hangs_is_not_waited_for(examined: Callable[..., Any], upstream: StandIn) -> None:
-    """The check ends in its time."""
+def test_a_hanging_upstream_ends_its_check_at_the_timeout(run_doctor: Callable[..., Any], upstream: StandIn) -> None:
+    """The check of a hanging upstream ends at its timeout."""
     upstream.fault(Fault(match="GET /models", stall=3))
-    found = examined("--timeout", "0.5")
-    assert state(found, "upstream") == "failed"
+    findings = run_doctor("--timeout", "0.5")
+    assert worst_state(findings, "upstream") == "failed"
 
 
-def test_a_model_that_is_gone_is_named(
-    examined: Callable[..., Any], given: Any, sync: Door, upstream: StandIn, sqlite_settings: Settings
+def test_an_unlisted_model_is_named(
+    run_doctor: Callable[..., Any], set_variables: Any, sync: Door, upstream: StandIn, sqlite_settings: Settings
 ) -> None:
-    """That of an assistant, and one that another name leads to; a good map makes it right."""
+    """A model of an assistant or of the model map that the upstream does not list is named, and a valid map passes."""
     make_assistant(sync, sync.client(upstream, sqlite_settings, api_key=KEY), model="gpt-3.5-turbo-1106")
-    assert "ASSISTANTS_COMPAT_MODELS=gpt-3.5-turbo-1106=NEW" in said(examined(), "models")
-    given(ASSISTANTS_COMPAT_MODELS="gpt-3.5-turbo-1106=gpt-4o")
-    assert state(examined(), "models") == "ok"
-    given(ASSISTANTS_COMPAT_MODELS="gpt-3.5-turbo-1106=gpt-4o,gpt-4=gpt-9")
-    assert "gpt-9, which ASSISTANTS_COMPAT_MODELS asks for" in said(examined(), "models")
+    assert "ASSISTANTS_COMPAT_MODELS=gpt-3.5-turbo-1106=NEW" in text_of(run_doctor(), "models")
+    set_variables(ASSISTANTS_COMPAT_MODELS="gpt-3.5-turbo-1106=gpt-4o")
+    assert worst_state(run_doctor(), "models") == "ok"
+    set_variables(ASSISTANTS_COMPAT_MODELS="gpt-3.5-turbo-1106=gpt-4o,gpt-4=gpt-9")
+    assert "the upstream does not list gpt-9, which ASSISTANTS_COMPAT_MODELS names" in text_of(run_doctor(), "models")
 
 
-def test_the_model_is_asked_where_that_is_wanted(
-    examined: Callable[..., Any], given: Any, sync: Door, upstream: StandIn, sqlite_settings: Settings
+def test_ask_sends_one_background_response(
+    run_doctor: Callable[..., Any], set_variables: Any, sync: Door, upstream: StandIn, sqlite_settings: Settings
 ) -> None:
-    """One short response in the background, deleted afterwards; a refusal is fine unless the settings force it."""
+    """--ask sends one short background response and deletes it; a refusal fails only where background is forced."""
     make_assistant(sync, sync.client(upstream, sqlite_settings, api_key=KEY))
-    assert "gpt-4o answers in the background" in said(examined("--ask"), "background")
+    assert "gpt-4o answers in the background" in text_of(run_doctor("--ask"), "background")
     assert upstream.responses == {}
     with StandIn(background_refused=True) as refusing:
-        given(OPENAI_BASE_URL=refusing.base_url)
-        assert "runs will be inline" in said(examined("--ask"), "background")
-        given(ASSISTANTS_COMPAT_MODE="background")
-        assert "set ASSISTANTS_COMPAT_MODE=auto" in said(examined("--ask"), "background")
-        given(ASSISTANTS_COMPAT_MODE="inline")
-        assert state(examined("--ask"), "background") == "skipped"
+        set_variables(OPENAI_BASE_URL=refusing.base_url)
+        assert "runs will be inline" in text_of(run_doctor("--ask"), "background")
+        set_variables(ASSISTANTS_COMPAT_MODE="background")
+        assert "set ASSISTANTS_COMPAT_MODE=auto" in text_of(run_doctor("--ask"), "background")
+        set_variables(ASSISTANTS_COMPAT_MODE="inline")
+        assert worst_state(run_doctor("--ask"), "background") == "skipped"
 
 
-def test_a_model_that_cannot_be_asked_is_said(
-    examined: Callable[..., Any], sync: Door, upstream: StandIn, sqlite_settings: Settings
+def test_a_failed_request_to_the_model_is_reported(
+    run_doctor: Callable[..., Any], sync: Door, upstream: StandIn, sqlite_settings: Settings
 ) -> None:
-    """In the service's words."""
+    """A failed --ask is reported with the service's message."""
     make_assistant(sync, sync.client(upstream, sqlite_settings, api_key=KEY))
     upstream.fault(Fault(match="POST /responses", status=429, body=REFUSED))
-    assert "gpt-4o cannot be asked: Not so." in said(examined("--ask"), "background")
+    assert "a request to gpt-4o failed: Not so." in text_of(run_doctor("--ask"), "background")
 
 
 @pytest.mark.parametrize(
@@ -338,77 +350,79 @@ def test_a_model_that_cannot_be_asked_is_said(
         ("https://name.openai.azure.com", "ok", ""),
         ("https://name.services.ai.azure.com/", "ok", ""),
         ("https://name.openai.azure.com/openai/v1", "failed", "set it to https://name.openai.azure.com"),
-        ("name.openai.azure.com", "failed", "no URL"),
-        ("https://gateway.example.org", "warning", "no gateway of yours"),
+        ("name.openai.azure.com", "failed", "is not a URL"),
+        ("https://gateway.example.org", "warning", "unless this is your gateway"),
     ],
 )
-def test_an_endpoint_of_azure_has_its_form(given: Any, endpoint: str, expected: str, words: str) -> None:
-    """The resource alone; anything else may be a gateway."""
-    given(AZURE_OPENAI_ENDPOINT=endpoint)
-    [finding] = doctor._endpoint(doctor.Ground(asks=False, seconds=1))
+def test_the_form_of_an_azure_endpoint_is_checked(set_variables: Any, endpoint: str, expected: str, words: str) -> None:
+    """An Azure endpoint is the bare resource URL; another host may be a gateway and is a warning."""
+    set_variables(AZURE_OPENAI_ENDPOINT=endpoint)
+    [finding] = doctor_checks._check_azure_endpoint(doctor_checks.CheckContext(may_ask_model=False, timeout=1))
     assert finding.state == expected
     assert words in f"{finding.says} {finding.do}"
 
 
-def test_azure_with_a_key_is_asked_below_v1(examined: Callable[..., Any], given: Any, upstream: StandIn) -> None:
-    """One that has no such route is named; models are deployments there."""
-    given(OPENAI_BASE_URL=None, AZURE_OPENAI_ENDPOINT=upstream.azure_endpoint, AZURE_OPENAI_API_KEY=KEY)
-    given(ASSISTANTS_COMPAT_MODELS="gpt-4=my-deployment")
-    found = examined()
-    assert (state(found, "upstream"), state(found, "models")) == ("ok", "skipped")
-    assert [request.full_path.partition("?")[0] for request in upstream.requests] == ["/openai/v1/models"]
-    assert "my-deployment answers" in said(examined("--ask"), "background")
-    upstream.fault(Fault(match="GET /models", status=404, body=REFUSED))
-    assert "has the route /openai/v1" in said(examined(), "upstream")
-
-
-def test_who_is_not_signed_in_to_azure_is_told(
-    examined: Callable[..., Any], given: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch
+def test_azure_with_a_key_is_checked_at_v1(
+    run_doctor: Callable[..., Any], set_variables: Any, upstream: StandIn
 ) -> None:
-    """Without a key the client asks with tokens: there are some, or there are none."""
+    """An Azure resource is checked at /openai/v1, a missing route is named, and models are deployments there."""
+    set_variables(OPENAI_BASE_URL=None, AZURE_OPENAI_ENDPOINT=upstream.azure_endpoint, AZURE_OPENAI_API_KEY=KEY)
+    set_variables(ASSISTANTS_COMPAT_MODELS="gpt-4=my-deployment")
+    findings = run_doctor()
+    assert (worst_state(findings, "upstream"), worst_state(findings, "models")) == ("ok", "skipped")
+    assert [request.full_path.partition("?")[0] for request in upstream.requests] == ["/openai/v1/models"]
+    assert "my-deployment answers" in text_of(run_doctor("--ask"), "background")
+    upstream.fault(Fault(match="GET /models", status=404, body=REFUSED))
+    assert "has the route /openai/v1" in text_of(run_doctor(), "upstream")
+
+
+def test_azure_without_a_key_needs_an_identity(
+    run_doctor: Callable[..., Any], set_variables: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a key the check uses an identity's token, and without an identity it says how to sign in."""
     pytest.importorskip("azure.identity", reason="azure-identity is not installed")
-    given(OPENAI_BASE_URL=None, AZURE_OPENAI_ENDPOINT=upstream.azure_endpoint)
-    with identities() as signed_in:
+    set_variables(OPENAI_BASE_URL=None, AZURE_OPENAI_ENDPOINT=upstream.azure_endpoint)
+    with token_endpoint() as signed_in:
         upstream.keys = ["token-1"]
-        given(**signed_in.app_service)
-        assert state(examined(), "upstream") == "ok"
-    given(IDENTITY_ENDPOINT="http://127.0.0.1:9/msi/token", IDENTITY_HEADER="x")
-    found = examined("--timeout", "15")
-    assert state(found, "upstream") == "failed"
-    assert "run `az login`" in said(found, "upstream")
+        set_variables(**signed_in.app_service)
+        assert worst_state(run_doctor(), "upstream") == "ok"
+    set_variables(IDENTITY_ENDPOINT="http://127.0.0.1:9/msi/token", IDENTITY_HEADER="x")
+    findings = run_doctor("--timeout", "15")
+    assert worst_state(findings, "upstream") == "failed"
+    assert "run `az login`" in text_of(findings, "upstream")
     with monkeypatch.context() as patch:
-        patch.setattr(doctor, "_is_there", lambda module: module != "azure.identity")
-        assert "pip install 'assistants-compat[azure]'" in said(examined("--timeout", "3"), "extras")
+        patch.setattr(doctor_checks, "_is_installed", lambda module: module != "azure.identity")
+        assert "pip install azure-identity" in text_of(run_doctor("--timeout", "3"), "extras")
 
 
-def test_an_sdk_newer_than_the_tests_is_a_warning(given: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may work."""
+def test_an_sdk_newer_than_the_tests_is_a_warning(set_variables: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An SDK newer than the tested ones is a warning, because it may work."""
     monkeypatch.setattr(openai, "__version__", "9.1.0")
-    [finding] = doctor._sdk(doctor.Ground(asks=False, seconds=1))
+    [finding] = doctor_checks._check_sdk(doctor_checks.CheckContext(may_ask_model=False, timeout=1))
     assert finding.state == "warning"
 
 
-def test_what_no_check_expects_is_a_finding(given: object) -> None:
-    """The others are done all the same."""
+def test_an_unexpected_exception_is_a_finding(set_variables: object) -> None:
+    """An exception in a check becomes a failed finding without secrets."""
 
-    def broken(_ground: doctor.Ground) -> Any:
+    def broken(_context: doctor_checks.CheckContext) -> Any:
         raise RuntimeError(KEY)
 
-    [finding] = doctor._within("broken", broken, doctor.Ground(asks=False, seconds=1))
+    [finding] = doctor._run_check("broken", broken, doctor_checks.CheckContext(may_ask_model=False, timeout=1))
     assert finding.state == "failed"
-    assert doctor._hidden(finding).says == "***"
+    assert doctor._without_secrets(finding).says == "***"
 
 
-def test_it_is_lines_without_a_terminal(given: Any) -> None:
-    """A line each, what to do below; exit code 1 for a failing check, no traceback, no colour."""
-    given(OPENAI_API_KEY="")
-    done = CliRunner().invoke(app, ["doctor"], catch_exceptions=False)
-    assert (done.exit_code, done.stderr) == (1, "")
-    assert "failed   key: no client can be made: " in done.stdout
-    assert "         do: set OPENAI_API_KEY" in done.stdout
-    assert "\x1b" not in done.stdout
+def test_doctor_prints_plain_lines_without_a_terminal(set_variables: Any) -> None:
+    """Without a terminal doctor prints a plain line a finding with its advice below, and exits with 1 on failure."""
+    set_variables(OPENAI_API_KEY="")
+    result = CliRunner().invoke(app, ["doctor"], catch_exceptions=False)
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert "failed   key: cannot create a client: " in result.stdout
+    assert "         do: set OPENAI_API_KEY" in result.stdout
+    assert "\x1b" not in result.stdout
 
 
-def test_wrong_use_is_2() -> None:
-    """As everywhere."""
+def test_wrong_use_of_doctor_is_exit_code_2() -> None:
+    """An invalid timeout exits with 2."""
     assert CliRunner().invoke(app, ["doctor", "--timeout", "0"]).exit_code == 2

@@ -1,4 +1,4 @@
-"""The progress bar: where there is none, a download goes on without a word."""
+"""A download works silently where no progress bar can be shown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from assistants_compat.tools.progress import progress
 def test_without_a_terminal_or_rich_nothing_is_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, is_terminal: bool, is_installed: bool
 ) -> None:
-    """Neither on stdout nor on stderr, and rich is not asked for where there is no terminal."""
+    """Without a terminal or without rich nothing is printed, and without a terminal rich is not imported."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
     if not is_installed:
         for name in [name for name in sys.modules if name.partition(".")[0] == "rich"]:
@@ -25,7 +25,7 @@ def test_without_a_terminal_or_rich_nothing_is_shown(
 
 
 def test_without_a_stderr_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program without any (pythonw) downloads too."""
+    """A program without stderr (pythonw) can download too."""
     monkeypatch.setattr(sys, "stderr", None)
     with progress() as begin:
         begin("x.csv", None)(3)

@@ -1,4 +1,4 @@
-"""What the tests of frameworks share: wrapped clients, or all of them covered, over one store and one upstream."""
+"""Proves that frameworks run their own agents over wrapped clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kit.doors import KEY, Door
 
 @pytest.fixture(autouse=True)
 def _only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No framework reaches the network, also where a developer's settings turn its tracing on."""
+    """Refuse every connection that is not to this machine, even if a developer's settings turn tracing on."""
     connect = socket.socket.connect
 
     def connect_to_loopback(self: socket.socket, address: Any) -> None:
@@ -32,17 +32,17 @@ def _only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def sync_door() -> Iterator[Door]:
     """The door of the synchronous client."""
-    opened = Door("sync")
-    yield opened
-    opened.close()
+    door = Door("sync")
+    yield door
+    door.close()
 
 
 @pytest.fixture
 def async_door() -> Iterator[Door]:
-    """The door of the asynchronous client, which also awaits what a framework gives."""
-    opened = Door("async", asyncio.new_event_loop())
-    yield opened
-    opened.close()
+    """The door of the asynchronous client, which also awaits what a framework returns."""
+    door = Door("async", asyncio.new_event_loop())
+    yield door
+    door.close()
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def async_client(async_door: Door, upstream: StandIn, sqlite_settings: Settings)
 
 @pytest.fixture
 def installed(upstream: StandIn, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Clients that a framework makes itself are covered, and find the stand-in by the SDK's own variables."""
+    """Install the library, and lead clients that a framework makes itself to the stand-in by the SDK's variables."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", upstream.base_url)
     assistants_compat.install(sqlite_settings)

@@ -1,6 +1,6 @@
 """The parts of the documentation that come from the code, each between two comments.
 
-`python tests/docs/tables.py` writes them; a test compares them with what is there.
+`make pages` writes them, and a test compares them with the pages.
 """
 
 from __future__ import annotations
@@ -9,153 +9,154 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
+import rooms
 import typer
+from interface import interface
 from typer.testing import CliRunner
 
 from assistants_compat import Settings
 from assistants_compat.cli import app
 from assistants_compat.store.tables import ACTIVE
 from assistants_compat.tools.audit import calls_table, other_uses_table
-from assistants_compat.tools.audit.calls_table import Row
-from assistants_compat.tools.audit.parameters_table import Fate
-from assistants_compat.translate.run import MOVES
+from assistants_compat.tools.audit.calls_table import MethodRow
+from assistants_compat.tools.audit.parameters_table import Support
+from assistants_compat.translate.run import TRANSITIONS
+from kit.paths import DOCS
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
 
-
-def cell(words: str) -> str:
-    """What may stand in a table."""
-    parts = words.replace("|", "\\|").split("`")  # every second one is code, where a bracket is a bracket
+def cell(text: str) -> str:
+    """Escape text for a cell of a table."""
+    parts = text.replace("|", "\\|").split("`")  # every second part is code, where brackets need no escape
     return "`".join(part if number % 2 else part.replace("<", "&lt;") for number, part in enumerate(parts))
 
 
-def calls(rows: tuple[Row, ...]) -> Iterator[str]:
-    """The table of some methods."""
-    yield "| method | routes | verdict | what becomes of it | native |"
-    yield "|---|---|---|---|---|"
+def calls(rows: tuple[MethodRow, ...]) -> Iterator[str]:
+    """Yield the table of some methods; call and routes share a cell, because five columns would be too narrow."""
+    yield "| call | verdict | what the library does | native call |"
+    yield "|---|---|---|---|"
     for row in rows:
-        routes = "<br>".join(f"`{route}`" for route in row.routes)
-        yield f"| `{row.call}` | {routes} | {row.fate.verdict} | {cell(row.fate.note)} | {cell(row.native)} |"
+        call = "<br>".join(f"`{line}`" for line in (row.call, *row.routes))
+        yield f"| {call} | {row.support.verdict} | {cell(row.support.note)} | {cell(row.native)} |"
 
 
 def parameters() -> Iterator[str]:
-    """The table of parameters: those of which the same is said stand together."""
-    known: dict[tuple[str, Fate], list[str]] = {}
-    for row in (*calls_table.ROWS, *calls_table.FILES, *calls_table.STORES):
-        for name, fate in row.parameters.items():
-            known.setdefault((name, fate), []).append(row.call)
-    yield "| parameter | of | verdict | what becomes of it |"
+    """Yield the table of parameters; parameters with the same support share a row."""
+    calls_by_support: dict[tuple[str, Support], list[str]] = {}
+    for row in (*calls_table.BETA_ROWS, *calls_table.FILE_ROWS, *calls_table.VECTOR_STORE_ROWS):
+        for name, support in row.parameters.items():
+            calls_by_support.setdefault((name, support), []).append(row.call)
+    yield "| parameter | of | verdict | what the library does |"
     yield "|---|---|---|---|"
-    for (name, fate), of in sorted(known.items(), key=lambda item: (item[0][0], item[1])):
-        families = sorted({call.rpartition(".")[0] for call in of})
+    for (name, support), callers in sorted(calls_by_support.items(), key=lambda item: (item[0][0], item[1])):
+        families = sorted({call.rpartition(".")[0] for call in callers})
         where = ", ".join(f"`{family}`" for family in families)
-        yield f"| `{name}` | {where} | {fate.verdict} | {cell(fate.note)} |"
+        yield f"| `{name}` | {where} | {support.verdict} | {cell(support.note)} |"
 
 
 def mistakes() -> Iterator[str]:
-    """What an audit says beside calls."""
-    yield "| what | verdict | what is said | native |"
+    """Yield the table of uses other than calls that an audit reports."""
+    yield "| use | verdict | what the library does | native code |"
     yield "|---|---|---|---|"
-    for what, other in other_uses_table.SAID.items():
-        yield f"| {what} | {other.verdict} | {cell(other.note)} | {cell(other.native)} |"
+    for what, support in other_uses_table.DOCUMENTED_USES.items():
+        yield f"| {what} | {support.verdict} | {cell(support.note)} | {cell(support.native)} |"
 
 
 def statuses() -> Iterator[str]:
-    """The moves of a run."""
-    yield "| a run that is | may become |"
+    """Yield the table of a run's statuses and their transitions."""
+    yield "| status | may change to |"
     yield "|---|---|"
-    for start, ends in MOVES.items():
+    for start, ends in TRANSITIONS.items():
         yield f"| `{start}` | {', '.join(f'`{end}`' for end in sorted(ends))} |"
 
 
 def settings() -> Iterator[str]:
-    """Each setting with its variable, as the docstring says it."""
+    """Yield a row a setting, with its variable and the text of the docstring."""
     yield "| setting | variable | what it does |"
     yield "|---|---|---|"
-    text = inspect.cleandoc(Settings.__doc__ or "")
+    text = inspect.cleandoc(Settings.__doc__ or "").partition("\nExample::")[0]
     for item in re.split(r"^- ", text, flags=re.MULTILINE)[1:]:
-        found = re.match(r"`(\w+)` \(`(\w+)`(, [^)]*(?:\([^)]*\)[^)]*)*)?\): (.*)", " ".join(item.split()))
-        assert found is not None, item
-        form = f" {found[3].removeprefix(', ').capitalize()}." if found[3] else ""
-        words = re.sub(r"  +", " ", found[4])
-        yield f"| `{found[1]}` | `{found[2]}` | {cell(words)}{cell(form)} |"
+        match = re.match(r"`(\w+)` \(`(\w+)`(, [^)]*(?:\([^)]*\)[^)]*)*)?\): (.*)", " ".join(item.split()))
+        assert match is not None, item
+        form = f" {match[3].removeprefix(', ').capitalize()}." if match[3] else ""
+        description = re.sub(r"  +", " ", match[4])
+        yield f"| `{match[1]}` | `{match[2]}` | {cell(description)}{cell(form)} |"
 
 
 def commands() -> Iterator[str]:
-    """Every command as `--help` shows it."""
-    for names in walked(typer.main.get_command(app)):
-        asked = CliRunner().invoke(
-            app, [*names, "--help"], prog_name="python -m assistants_compat", terminal_width=96, max_content_width=96
+    """Yield every command as `--help` shows it."""
+    for names in command_paths(typer.main.get_command(app)):
+        result = CliRunner().invoke(
+            app, [*names, "--help"], prog_name="python -m assistants_compat", terminal_width=80, max_content_width=80
         )
-        said = "\n".join(line.rstrip() for line in asked.stdout.strip().splitlines())
-        yield from (f"## {' '.join(names)}", "", "```text", said, "```", "")
+        help_text = "\n".join(line.rstrip() for line in result.stdout.strip().splitlines())
+        yield from (f"## {' '.join(names)}", "", "```text", help_text, "```", "")
 
 
-def walked(group: Any, *before: str) -> Iterator[tuple[str, ...]]:
-    """The names that lead to each command."""
+def command_paths(group: Any, *parents: str) -> Iterator[tuple[str, ...]]:
+    """Yield the names that lead to each command."""
     for name, command in sorted(group.commands.items()):
         if hasattr(command, "commands"):
-            yield from walked(command, *before, name)
+            yield from command_paths(command, *parents, name)
         else:
-            yield (*before, name)
+            yield (*parents, name)
 
 
 _STYLE = 'font-family="monospace" font-size="14" fill="#333"'
 
 
 def moves() -> str:
-    """The picture of how a run moves: what works on the left, its ends on the right, an arrow for each move."""
-    ends = sorted(set(MOVES) - set(ACTIVE))
+    """Return the picture of the status table: active statuses left, final ones right, an arrow for each transition."""
+    ends = sorted(set(TRANSITIONS) - set(ACTIVE))
     left = {status: 40 + 100 * number for number, status in enumerate(ACTIVE)}
     right = {status: 25 + 80 * number for number, status in enumerate(ends)}
     lines = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 400" role="img">',
-        "<title>How a run moves</title>",
+        "<title>How the status of a run changes</title>",
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">',
         '<path d="M0 0 8 4 0 8z" fill="#777"/></marker></defs>',
         '<rect width="720" height="400" fill="#fff"/>',
     ]
     for status, y in left.items():
-        for target in sorted(MOVES[status]):
+        for target in sorted(TRANSITIONS[status]):
             if target in right:
-                path = f"M320 {y}C430 {y} 430 {right[target]} 540 {right[target]}"
+                path = f"M330 {y}C430 {y} 430 {right[target]} 540 {right[target]}"
             else:
-                bow = 180 - abs(left[target] - y) // 2  # the further, the wider
-                path = f"M200 {y}C{bow} {y} {bow} {left[target]} 200 {left[target]}"
+                bow = 170 - abs(left[target] - y) // 2  # a longer way bows wider
+                path = f"M190 {y}C{bow} {y} {bow} {left[target]} 190 {left[target]}"
             lines.append(f'<path d="{path}" fill="none" stroke="#777" marker-end="url(#tip)"/>')
-    for x, width, places in ((200, 120, left), (540, 100, right)):
+    for x, width, places in ((190, 140, left), (540, 100, right)):
         for status, y in places.items():
             lines.append(f'<rect x="{x}" y="{y - 15}" width="{width}" height="30" rx="6" fill="#eef" stroke="#557"/>')
             lines.append(f'<text x="{x + width // 2}" y="{y + 5}" text-anchor="middle" {_STYLE}>{status}</text>')
     return "\n".join([*lines, "</svg>", ""])
 
 
-PICTURES: dict[str, Callable[[], str]] = {"moves.svg": moves}
+PICTURES: dict[str, Callable[[], str]] = {"moves.svg": moves, "rooms.svg": rooms.picture}
 
 PARTS: dict[tuple[str, str], Callable[[], Iterator[str]]] = {
-    ("endpoints.md", "calls"): lambda: calls(calls_table.ROWS),
-    ("endpoints.md", "files"): lambda: calls(calls_table.FILES),
-    ("endpoints.md", "stores"): lambda: calls(calls_table.STORES),
+    ("endpoints.md", "calls"): lambda: calls(calls_table.BETA_ROWS),
+    ("endpoints.md", "files"): lambda: calls(calls_table.FILE_ROWS),
+    ("endpoints.md", "stores"): lambda: calls(calls_table.VECTOR_STORE_ROWS),
     ("endpoints.md", "parameters"): parameters,
     ("auditing.md", "others"): mistakes,
     ("how_it_works.md", "statuses"): statuses,
     ("settings.md", "settings"): settings,
     ("cli.md", "commands"): commands,
+    ("api.md", "interface"): interface,
 }
 
 
 def with_part(page: str, part: str, lines: Iterator[str]) -> str:
-    """A page with its part as the code says it."""
-    found = re.search(rf"(<!-- {part} -->\n).*?(\n?<!-- /{part} -->)", page, re.DOTALL)
-    assert found is not None, part
-    return f"{page[: found.start()]}{found[1]}{chr(10).join(lines).rstrip()}\n<!-- /{part} -->{page[found.end() :]}"
+    """Return a page with the part as the code has it."""
+    match = re.search(rf"(<!-- {part} -->\n).*?(\n?<!-- /{part} -->)", page, re.DOTALL)
+    assert match is not None, part
+    return f"{page[: match.start()]}{match[1]}{chr(10).join(lines).rstrip()}\n<!-- /{part} -->{page[match.end() :]}"
 
 
 def main() -> None:
-    """Write every part, and the pictures."""
+    """Write every part and the pictures."""
     for (name, part), lines in PARTS.items():
         path = DOCS / name
         path.write_text(with_part(path.read_text(encoding="utf-8"), part, lines()), encoding="utf-8")

@@ -2,65 +2,98 @@
 
 from __future__ import annotations
 
+import doctest
+import os
 import re
+import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
-from page import README, ROOT, Page
+from page import README, Page
 
 import assistants_compat
 from assistants_compat import Settings
 from assistants_compat.settings import variables
 from assistants_compat.testing import StandIn, Turn
-from assistants_compat.translate.run import MOVES
-from kit.doors import Door
+from kit.doors import KEY, Door
+from kit.paths import ROOT
 
 PAGE = Page("README.md")
-ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 
-def diagram() -> str:
-    """The states and moves of a run, as a Mermaid diagram."""
-    moves = [f"    {start} --> {end}" for start, ends in MOVES.items() for end in sorted(ends)]
-    return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> queued", *moves, "```"])
+def test_the_readme_shows_the_call_before_and_after(upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session at the top of the README is real: the call fails with 404, and works once the client is wrapped."""
+    monkeypatch.setenv("OPENAI_BASE_URL", upstream.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    [session] = PAGE.blocks("pycon")
+    names = {"openai": openai, "assistants_compat": assistants_compat}
+    test = doctest.DocTestParser().get_doctest(session, names, "README.md", "README.md", 0)
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the SDK's own, of the call that fails
+        assert runner.run(test, clear_globs=False).failed == 0
+    test.globs["client"].close()
 
 
-def test_the_first_example_of_the_readme_downloads_its_file(
-    upstream: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_the_readme_is_short() -> None:
+    """The README has at most 700 words."""
+    assert len(README.split()) <= 700
+
+
+def test_the_example_of_the_readme_downloads_its_file(
+    upstream: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The README's example runs as it stands, given where the service is, and saves the file."""
     upstream.script(Turn(text="[primes](sandbox:/mnt/data/primes.csv)", files={"primes.csv": b"2,3,5\n"}))
     monkeypatch.setenv("OPENAI_BASE_URL", upstream.base_url)
-    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("ASSISTANTS_COMPAT_POLL_AFTER_MS", "1")
-    monkeypatch.chdir(tmp_path)
     PAGE.execute_and_close(PAGE.blocks()[0])
-    assert (tmp_path / "primes.csv").read_bytes() == b"2,3,5\n"
+    assert (tmp_path / "downloads" / "primes.csv").read_bytes() == b"2,3,5\n"
+    assert capsys.readouterr().out == "[PosixPath('downloads/primes.csv')]\n".replace(
+        "PosixPath", type(tmp_path).__name__
+    )
 
 
-def test_the_testing_example_of_the_readme_runs() -> None:
-    """The README's example of a test without a network runs."""
-    PAGE.execute_and_close(PAGE.blocks()[1])
+LEGACY_PROGRAM = """
+import openai
+
+ASSISTANT_ID = "asst_abc123"
+client = openai.OpenAI()
+assistant = client.beta.assistants.retrieve(ASSISTANT_ID)
+client.beta.threads.messages.create("thread_fromthedatabase", role="user", content="How many?")
+run = client.beta.threads.runs.create_and_poll(thread_id="thread_fromthedatabase", assistant_id=ASSISTANT_ID)
+print(assistant.name, run.status)
+"""
 
 
-def test_the_readme_names_every_setting_and_its_variable_and_default() -> None:
-    """The table of settings in the README is that of the code."""
-    rows = re.findall(r"^\| `(\w+)` \| `(ASSISTANTS_COMPAT_\w+)` \| (.*) \|$", README, re.MULTILINE)
-    assert {name: variable for name, variable, _ in rows} == variables()
-    settings = Settings()
-    for name, _, default in rows:
-        if default.startswith("`"):
-            assert str(getattr(settings, name)) == default.strip("`")
+def test_the_readme_keeps_an_old_assistant_id_alive(upstream: StandIn, tmp_path: Path) -> None:
+    """A program with an old id runs unchanged by the README's file of assistants and its three commands."""
+    upstream.script(Turn(text="Three."))
+    [toml] = PAGE.blocks("toml")
+    [commands] = [block for block in PAGE.blocks("console") if "ASSISTANTS_COMPAT_ASSISTANTS" in block]
+    (tmp_path / "assistants.toml").write_text(toml, encoding="utf-8")
+    (tmp_path / "app.py").write_text(LEGACY_PROGRAM, encoding="utf-8")
+    python = shlex.quote(sys.executable)
+    script = re.sub("^python ", f"{python} ", commands, flags=re.MULTILINE)
+    environment = {**os.environ, "OPENAI_BASE_URL": upstream.base_url, "OPENAI_API_KEY": KEY}
+    command = ["/bin/sh", "-e", "-c", script]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.stdout, done.returncode) == ("Analyst completed\n", 0), done.stderr
 
 
-def test_the_diagram_of_statuses_is_drawn_from_the_table() -> None:
-    """docs/architecture.md shows the moves that the code allows."""
-    shown = re.search(r"<!-- moves -->\n(.*?)\n<!-- /moves -->", ARCHITECTURE.read_text(encoding="utf-8"), re.DOTALL)
-    assert shown is not None
-    assert shown[1] == diagram()
+def test_the_settings_page_names_every_setting_and_its_variable() -> None:
+    """The table of docs/settings.md has a row for each setting, with its variable."""
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(ASSISTANTS_COMPAT_\w+)` \| ", page, re.MULTILINE)
+    assert dict(rows) == variables()
 
 
 def test_the_version_and_the_public_names_are_what_the_package_says() -> None:

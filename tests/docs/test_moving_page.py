@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from page import ROOT, Page
+from page import Page
 from typer.testing import CliRunner
 
 from assistants_compat import Settings
@@ -17,8 +17,9 @@ from assistants_compat.cli import app
 from assistants_compat.engine.saved import assistants_file
 from assistants_compat.settings import variables
 from assistants_compat.testing import StandIn
-from assistants_compat.tools.transfer.export_objects import FILES
-from kit.legacy_code import dump
+from assistants_compat.tools.transfer.export_objects import EXPORT_FILES
+from kit.legacy_code import dump_store
+from kit.paths import ROOT
 
 PAGE = Page("docs/moving_data.md")
 LINES = PAGE.lines()
@@ -30,14 +31,14 @@ SAVED = [
 
 
 def block(language: str) -> str:
-    """The page's only code block of a language."""
-    [found] = PAGE.blocks(language)
-    return found
+    """Return the page's only code block of a language."""
+    [source] = PAGE.blocks(language)
+    return source
 
 
 @pytest.fixture
 def run(tmp_path: Path, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Runs a line of the page in a directory that has what it names; what it wrote."""
+    """Run a line of the page in a directory with the files that it names, and return its output."""
     pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ASSISTANTS_COMPAT_STORE", str(sqlite_settings.store))
@@ -54,44 +55,44 @@ def run(tmp_path: Path, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPat
             monkeypatch.setenv(name, value)
             return ""
         assert words[:3] == ["python", "-m", "assistants_compat"]
-        done = CliRunner().invoke(app, words[3:], catch_exceptions=False)
-        assert done.exit_code == 0, done.output
-        return str(done.stdout)
+        result = CliRunner().invoke(app, words[3:], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return str(result.stdout)
 
     return call
 
 
 def test_every_command_of_the_page_runs(run: Callable[[str], str], sqlite_settings: Settings) -> None:
-    """In their order, with exit code 0, and with what they say."""
-    told = [run(line) for line in LINES]
-    assert told == [
-        "1 threads, 1 messages would be taken\n0 already there, 0 not taken\n",
-        "1 threads, 1 messages taken\n0 already there, 0 not taken\n",
-        "backup: 0 assistants, 1 threads, 1 messages, 0 runs, 0 run_steps, 0 containers, 0 files, 0 bytes of files\n",
-        "nothing taken\n2 already there, 0 not taken\n",
+    """The page's commands run in order, exit with 0 and print the expected counts."""
+    outputs = [run(line) for line in LINES]
+    assert outputs == [
+        "1 thread, 1 message would be imported\n0 already in the store, 0 not imported\n",
+        "1 thread, 1 message imported\n0 already in the store, 0 not imported\n",
+        "backup: 0 assistants, 1 thread, 1 message, 0 runs, 0 run steps, 0 containers, 0 files (0 bytes)\n",
+        "nothing imported\n2 already in the store, 0 not imported\n",
         "",
-        "asst_abc123: would be made\nassistants.toml: 0 assistants as they are there\n",
-        "asst_abc123: was made\nassistants.toml: 0 assistants as they are there\n",
+        "asst_abc123: would be created\nassistants.toml: 0 assistants unchanged\n",
+        "asst_abc123: created\nassistants.toml: 0 assistants unchanged\n",
     ]
-    held = dump(sqlite_settings)
-    assert [row["id"] for name in ("assistants", "threads") for row in held[name]] == ["asst_abc123", "thread_1"]
+    store = dump_store(sqlite_settings)
+    assert [row["id"] for name in ("assistants", "threads") for row in store[name]] == ["asst_abc123", "thread_1"]
 
 
 def test_the_code_of_the_page_makes_its_thread(
     upstream: StandIn, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread that nobody saved has the message."""
+    """The page's code creates its thread with the message."""
     monkeypatch.setenv("OPENAI_BASE_URL", upstream.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "any")
     monkeypatch.setenv("ASSISTANTS_COMPAT_STORE", str(sqlite_settings.store))
     PAGE.execute_and_close(block("python"))
-    [message] = dump(sqlite_settings)["messages"]
+    [message] = dump_store(sqlite_settings)["messages"]
     assert message["thread_id"] == "thread_abc123"
 
 
 def test_the_page_names_every_file_of_an_export_and_is_linked() -> None:
-    """What an export writes is on the page; the README and the page on differences lead to it."""
-    assert {f"{name}.jsonl" for name in FILES} == set(re.findall(r"`(\w+\.jsonl)`", PAGE.text))
+    """The page names every file of an export, and the README and the page on differences link to it."""
+    assert {f"{name}.jsonl" for name in EXPORT_FILES} == set(re.findall(r"`(\w+\.jsonl)`", PAGE.text))
     assert set(assistants_file.SUFFIXES) == {".toml", ".yaml", ".yml", ".json"}
     for name in ("README.md", "docs/differences.md"):
         assert "moving_data.md)" in (ROOT / name).read_text(encoding="utf-8")

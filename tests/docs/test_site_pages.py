@@ -1,4 +1,4 @@
-"""The code on the site runs in the order of its page, its commands exist, and the tests that it names are there."""
+"""Code on the site runs in the order of its page, and the commands and tests it names exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 import openai
 import pytest
 from page import Page
-from tables import DOCS
 from typer.testing import CliRunner
 
 import assistants_compat
@@ -20,18 +19,20 @@ from assistants_compat import Settings
 from assistants_compat.cli import app
 from assistants_compat.testing import StandIn, Turn
 from kit.doors import KEY
+from kit.paths import DOCS
 
 CSV = Turn(text="[primes](sandbox:/mnt/data/primes.csv)", files={"primes.csv": b"2,3,5\n"})
-# The pages whose code is run, with what the model says and what is printed then.
+# The pages whose code is run, with the model's turns and the expected output.
 PAGES = {
     "index.md": ([CSV], "[primes](sandbox:/mnt/data/primes.csv)\n"),
     "files.md": ([CSV], "/mnt/data/primes.csv\nb'2,3,5\\n'\nprimes.csv\n"),
     "streaming.md": ([Turn(text="Hello there.")], "Hello there."),
 }
-ELSEWHERE = {
+OTHER_TESTS = {
+    "adopt.md": "test_adopt_page.py",
+    "api.md": "test_api_page.py",
     "azure.md": "test_azure_page.py",
     "conversations.md": "test_conversations_page.py",
-    "going_in.md": "test_going_in_page.py",
     "migration.md": "test_migration.py",
     "moving_data.md": "test_moving_page.py",
     "testing.md": "test_testing_page.py",
@@ -51,7 +52,7 @@ def test_the_code_of_a_page_runs(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Block after block, given where the service is, it prints what it should."""
+    """The blocks of a page run one after the other and print the expected output."""
     turns, expected = PAGES[name]
     upstream.script(*turns)
     monkeypatch.setenv("OPENAI_BASE_URL", upstream.base_url)
@@ -67,10 +68,10 @@ def test_the_code_of_a_page_runs(
 
 
 def test_no_page_has_code_that_is_not_run() -> None:
-    """A page with Python on it is run here, or by a test of its own."""
+    """Every page with Python code is run here or by a test of its own."""
     with_code = {path.name for path in DOCS.glob("*.md") if "```python" in path.read_text(encoding="utf-8")}
-    assert with_code == {*PAGES, *ELSEWHERE}
-    assert all((Path(__file__).parent / test).is_file() for test in ELSEWHERE.values())
+    assert with_code == {*PAGES, *OTHER_TESTS}
+    assert all((Path(__file__).parent / test).is_file() for test in OTHER_TESTS.values())
 
 
 COMMANDS = sorted(
@@ -85,32 +86,32 @@ COMMANDS = sorted(
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_on_the_site_exists_with_its_options(line: str) -> None:
-    """Its name leads to a command, and what begins with dashes is an option of it."""
+    """Each command on the site exists, and each of its options too."""
     words = shlex.split(line)
     names = words[:2] if words[0] in {"cassettes", "store"} else words[:1]
     if names == ["run"]:
         words = words[:1]  # what follows is the program's
-    shown = CliRunner().invoke(app, [*names, "--help"])
-    assert shown.exit_code == 0
-    assert [word for word in words if word.startswith("--") and word not in shown.stdout] == []
+    help_result = CliRunner().invoke(app, [*names, "--help"])
+    assert help_result.exit_code == 0
+    assert [word for word in words if word.startswith("--") and word not in help_result.stdout] == []
 
 
-def test_the_tests_that_a_page_names_are_there() -> None:
-    """What a page says is tested there is tested somewhere."""
-    named = {
+def test_the_tests_that_a_page_names_exist() -> None:
+    """Every test file that a page names exists."""
+    names = {
         test for path in DOCS.glob("*.md") for test in re.findall(r"`(tests/[\w/.]+\.py)`", path.read_text("utf-8"))
     }
-    assert named
-    assert [test for test in sorted(named) if not (DOCS.parent / test).is_file()] == []
+    assert names
+    assert [test for test in sorted(names) if not (DOCS.parent / test).is_file()] == []
 
 
-def test_a_backup_by_sqlites_own_means_is_a_store(upstream: StandIn, tmp_path: Path) -> None:
-    """A copy that was made while the store is in use holds what was written, and can be used (docs/deployment.md)."""
-    there, backup = tmp_path / "store.db", tmp_path / "backup.db"
+def test_an_sqlite_backup_is_a_usable_store(upstream: StandIn, tmp_path: Path) -> None:
+    """An SQLite backup made while the store is in use holds its data and can be used (docs/deployment.md)."""
+    store, backup = tmp_path / "store.db", tmp_path / "backup.db"
     with openai.OpenAI(base_url=upstream.base_url, api_key=KEY) as client:
-        assistants_compat.wrap(client, Settings(store=str(there)))
+        assistants_compat.wrap(client, Settings(store=str(store)))
         thread = client.beta.threads.create(metadata={"a": "1"})
-        with closing(sqlite3.connect(there)) as source, closing(sqlite3.connect(backup)) as target:
+        with closing(sqlite3.connect(store)) as source, closing(sqlite3.connect(backup)) as target:
             source.backup(target)
         client.beta.threads.delete(thread.id)
     with openai.OpenAI(base_url=upstream.base_url, api_key=KEY) as client:

@@ -1,4 +1,4 @@
-"""docs/testing.md: a legacy suite goes its whole way, by the page's own commands and blocks."""
+"""docs/testing.md: a legacy suite is converted by the page's own commands and blocks."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugin"))
+from page import Page
 
 from kit import legacy_suites as suites
 from kit.old_recordings import Recording
-from page import Page
 
 PAGE = Page("docs/testing.md")
 COMMANDS = [line[2:] for line in PAGE.lines() if line.startswith("$ ")]
-LINE, FIXTURES = PAGE.blocks()
+LINE, FIXTURES, STAND_IN = PAGE.blocks()
 TEST = suites.PLAIN.partition("def test_polled_by_hand")[0].replace("def test_polled", "def test_answer")
 
 pytest.importorskip("typer", reason="the extra cli is not installed")
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A suite with one old recording, as the page has it: tests/test_chat.py."""
+def suite_folder(tmp_path: Path) -> Path:
+    """A suite with one old recording, as on the page: tests/test_chat.py."""
     tests = tmp_path / "tests"
     tests.mkdir()
     (tmp_path / "conftest.py").write_text(LINE)
     (tests / "conftest.py").write_text(suites.CONFTEST)
     (tests / "test_chat.py").write_text(TEST)
-    Recording("chat").begin().polled().listed().write(tests / "cassettes" / "test_chat" / "test_answer.yaml")
+    Recording("chat").with_conversation().with_polled_run().with_message_list().write(
+        tests / "cassettes" / "test_chat" / "test_answer.yaml"
+    )
     return tmp_path
 
 
-def shell(place: Path, command: str, given: str = "") -> subprocess.CompletedProcess[str]:
+def shell(suite_folder: Path, command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run one command of the page."""
     # Where the package is not installed, its plugin has no entry point.
     plugin = "-p assistants_compat.pytest_plugin -p no:cacheprovider -p no:hypothesispytest"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    pythonpath = os.pathsep.join(str(Path(each).resolve()) for each in sys.path if each)
+    pythonpath = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path if entry)
     environment = {**os.environ, "PATH": path, "PYTHONPATH": pythonpath, "PYTEST_ADDOPTS": plugin}
     environment["OPENAI_API_KEY"] = "sk-test"
     return subprocess.run(  # noqa: S602 - a command of our own page
         command,
         shell=True,
-        cwd=place,
+        cwd=suite_folder,
         env=environment,
-        input=given,
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,
@@ -56,28 +56,28 @@ def shell(place: Path, command: str, given: str = "") -> subprocess.CompletedPro
     )
 
 
-def test_the_way_of_a_suite(place: Path) -> None:
-    """Day one, conversion, the same test the new way, what is played, what is checked, and none is old at the end."""
+def test_the_commands_of_the_page_convert_a_suite(suite_folder: Path) -> None:
+    """The page's commands run a suite over old recordings, convert them, and leave no old recording."""
     day_one, convert, show, copy, new, _, played, check, last = COMMANDS
-    first = shell(place, day_one)
+    first = shell(suite_folder, day_one)
     assert "1 passed" in first.stdout, first.stdout + first.stderr
-    assert "1 test still stands on recordings of the old Assistants API" in first.stdout
-    held = last.partition("| ")[2]
-    assert shell(place, held, first.stdout).returncode == 1
+    assert "1 test still uses recordings of the Assistants API" in first.stdout
+    fails_on_old = last.partition("| ")[2]
+    assert shell(suite_folder, fails_on_old, first.stdout).returncode == 1
     for command in (convert, show, copy):
-        done = shell(place, command)
-        assert done.returncode == 0, done.stdout + done.stderr
+        result = shell(suite_folder, command)
+        assert result.returncode == 0, result.stdout + result.stderr
     assert new == day_one  # it is what `played` runs
-    second = shell(place, played)
+    second = shell(suite_folder, played)
     assert "1 passed" in second.stdout, second.stdout + second.stderr
-    assert "still stand" not in second.stdout
-    checked = shell(place, check)
+    assert "still use" not in second.stdout
+    checked = shell(suite_folder, check)
     assert (checked.returncode, checked.stdout) == (0, ""), checked.stdout + checked.stderr
-    assert shell(place, held, second.stdout).returncode == 0
+    assert shell(suite_folder, fails_on_old, second.stdout).returncode == 0
 
 
 def test_the_blocks_work_in_a_suite(pytester: pytest.Pytester) -> None:
-    """The test without a recording passes as it stands, and pytest knows the options of the ini blocks."""
+    """The page's test without a recording passes, and pytest accepts the options of its ini blocks."""
     pytester.path.joinpath("test_it.py").write_text(FIXTURES)
     options = "".join(block.partition("\n")[2] for block in PAGE.blocks("ini"))
     pytester.path.joinpath("pytest.ini").write_text(f"[pytest]\naddopts = --strict-config\n{options}")
@@ -85,8 +85,8 @@ def test_the_blocks_work_in_a_suite(pytester: pytest.Pytester) -> None:
     pytester.runpytest_inprocess("-p", "assistants_compat.pytest_plugin", *quiet).assert_outcomes(passed=1)
 
 
-def test_recording_is_what_the_page_says(pytester: pytest.Pytester) -> None:
-    """The recording command of the page is one that pytest-recording knows; tests/plugin records with it."""
+def test_the_recording_command_of_the_page_is_valid(pytester: pytest.Pytester) -> None:
+    """pytest-recording accepts the page's recording command; tests/pytest_plugin records with it."""
     command = COMMANDS[5].split()
     assert command[:4] == ["python", "-m", "pytest", "-q"]
     arguments = [*command[4:-1], "-p", "assistants_compat.pytest_plugin", "-W", "ignore::pytest.PytestWarning"]
@@ -95,5 +95,12 @@ def test_recording_is_what_the_page_says(pytester: pytest.Pytester) -> None:
 
 
 def test_the_page_is_linked_from_the_readme() -> None:
-    """Who has a suite finds it."""
+    """The README links to the page."""
     assert PAGE.is_linked_from_the_readme()
+
+
+def test_the_stand_in_answers_without_pytest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The page's last block runs as it stands, and downloads the scripted file."""
+    PAGE.execute_and_close(STAND_IN)
+    assert (tmp_path / "downloads" / "primes.csv").read_bytes() == b"2,3,5\n"
+    assert "primes.csv" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Azure's ways: versions, gateways, redirects, filters, odd file ids, downloads that fail, and tokens that end."""
+"""Azure clients work with versions, gateways, redirects, filters, failing downloads and expiring tokens."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ import assistants_compat
 from assistants_compat import Settings, SettingsError, download_files
 from assistants_compat.testing import Fault, StandIn, Turn
 from kit.doors import KEY, Door
-from kit.files import CONTENT, run_with, run_without_its_file
+from kit.files import CONTENT_REQUEST, finish_run_with_turn, run_with_uncopied_file
 from kit.legacy_code import (
     CODE,
     CSV,
     FUNCTION,
     LINK,
-    asked,
     finish_run,
-    look_at,
     make_assistant,
     make_file,
     make_thread,
+    retrieve_run,
     start_run,
-    submit,
+    submit_outputs,
+    upstream_calls,
 )
 
-FEW = Turn(text=LINK, files={"sales.csv": CSV}, polls=0)
+TURN = Turn(text=LINK, files={"sales.csv": CSV}, polls=0)
 VERSION = ("api-version", "preview")
 ELSEWHERE = "http://localhost"  # another origin than 127.0.0.1, on the same machine
 
@@ -41,11 +41,11 @@ ELSEWHERE = "http://localhost"  # another origin than 127.0.0.1, on the same mac
 
 
 @pytest.mark.parametrize("way", ["azure", "deployment", "v1", "query"])
-def test_a_version_that_is_set_goes_with_every_upstream_call(
+def test_the_configured_version_is_sent_on_every_upstream_request(
     door: Door, upstream: StandIn, sqlite_settings: Settings, way: str
 ) -> None:
-    """`azure_api_version` is on every call of the v1 routes, however the client names Azure."""
-    settings = changed(sqlite_settings, azure_api_version="preview")
+    """`azure_api_version` is sent on every upstream request of an Azure client, however the client names Azure."""
+    settings = with_changes(sqlite_settings, azure_api_version="preview")
     ways: dict[str, dict[str, Any]] = {
         "azure": {"azure": True},
         "deployment": {"azure": True, "azure_deployment": "gpt-4o"},
@@ -55,34 +55,34 @@ def test_a_version_that_is_set_goes_with_every_upstream_call(
             "default_query": {"api-version": "2024-05-01-preview"},
         },
     }
-    file_id = make_file(door, door.client(upstream, settings, **ways[way]), upstream, FEW)
+    file_id = make_file(door, door.client(upstream, settings, **ways[way]), upstream, TURN)
     assert file_id.startswith("file-")
     assert len(upstream.requests) == 4
     for request in upstream.requests:
         assert request.full_path.startswith("/openai/v1/")
-        assert [each for each in request.query if each[0] == "api-version"] == [VERSION]
+        assert [pair for pair in request.query if pair[0] == "api-version"] == [VERSION]
 
 
 def test_the_version_is_for_azure_only(door: Door, upstream: StandIn, sqlite_settings: Settings) -> None:
-    """With the setting, a client of OpenAI or of another gateway sends no `api-version`."""
-    settings = changed(sqlite_settings, azure_api_version="preview")
-    make_file(door, door.client(upstream, settings), upstream, FEW)
+    """A client that is not of Azure sends no `api-version`, even if the setting is present."""
+    settings = with_changes(sqlite_settings, azure_api_version="preview")
+    make_file(door, door.client(upstream, settings), upstream, TURN)
     assert [name for request in upstream.requests for name, _ in request.query if name == "api-version"] == []
 
 
 def test_downloads_of_a_native_response_send_the_version_too(
     door: Door, upstream: StandIn, sqlite_settings: Settings, tmp_path: Any
 ) -> None:
-    """`download_files` asks an Azure client's containers below /openai/v1 with the version that is set."""
-    settings = changed(sqlite_settings, azure_api_version="preview")
+    """`download_files` on an Azure client requests containers below `/openai/v1` with the configured version."""
+    settings = with_changes(sqlite_settings, azure_api_version="preview")
     client = door.client(upstream, settings, azure=True)
-    upstream.script(FEW)
+    upstream.script(TURN)
     body = {"model": "gpt-4o", "input": "Go.", "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}
     v1 = door.raw_client(upstream, base_url=f"{upstream.azure_endpoint}/openai/v1")
     response = door(v1.post("/responses", body=body, cast_to=object))
-    thing: Any = SimpleNamespace(id="x", object="response", to_dict=lambda **_: response)
+    native: Any = SimpleNamespace(id="x", object="response", to_dict=lambda **_: response)
     upstream.requests.clear()
-    [path] = door(download_files(client, thing, tmp_path / "saved"))
+    [path] = door(download_files(client, native, tmp_path / "saved"))
     assert path.read_bytes() == CSV
     for request in upstream.requests:
         assert request.full_path.startswith("/openai/v1/containers/")
@@ -90,8 +90,8 @@ def test_downloads_of_a_native_response_send_the_version_too(
 
 
 @pytest.mark.parametrize("value", ["", "a b", "preview&x=1", 5])
-def test_a_version_that_is_none_is_refused(value: Any) -> None:
-    """What would change the URL is no version."""
+def test_an_invalid_version_is_refused(value: Any) -> None:
+    """A version that is empty, no string or not plain text is refused."""
     with pytest.raises(SettingsError, match="azure_api_version"):
         Settings(azure_api_version=value)
 
@@ -101,22 +101,22 @@ def test_a_version_that_is_none_is_refused(value: Any) -> None:
 
 @pytest.fixture
 def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """A gateway that serves Azure's routes below a path of its own, as API Management does."""
-    with StandIn() as standin:
-        answer = standin.answer
+    """A gateway that serves Azure's routes below its own path, as API Management does."""
+    with StandIn() as stand_in:
+        answer = stand_in.answer
 
         def routed(request: Any) -> Any:
             inner = request.full_path.partition("/team/openai")[2].partition("?")[0]
             path = inner.removeprefix("/v1")
             return answer(type(request)(request.method, path, f"/openai{inner}", (), request.headers, request.body))
 
-        monkeypatch.setattr(standin, "answer", routed)
-        yield standin
+        monkeypatch.setattr(stand_in, "answer", routed)
+        yield stand_in
 
 
 @pytest.mark.parametrize("base", ["/team/openai", "/team/openai/v1", "/team/openai/deployments/gpt-4o"])
-def test_a_gateway_with_a_path_of_its_own(door: Door, gateway: StandIn, sqlite_settings: Settings, base: str) -> None:
-    """`AzureOpenAI(base_url=...)`: the upstream is the gateway's `/v1`, with its header and without a version."""
+def test_a_gateway_with_its_own_path(door: Door, gateway: StandIn, sqlite_settings: Settings, base: str) -> None:
+    """Upstream requests through a gateway go to the gateway's `/v1`, with its header and without a version."""
     client = door.client(
         gateway,
         sqlite_settings,
@@ -127,111 +127,107 @@ def test_a_gateway_with_a_path_of_its_own(door: Door, gateway: StandIn, sqlite_s
     )
     gateway.script(Turn(text="Done.", polls=0))
     assert finish_run(door, client).status == "completed"
-    assert asked(gateway) == ["POST /team/openai/v1/responses", "GET /team/openai/v1/responses/*"]
+    assert upstream_calls(gateway) == ["POST /team/openai/v1/responses", "GET /team/openai/v1/responses/*"]
     for request in gateway.requests:
         assert request.full_path.startswith("/team/openai/v1/responses")
         assert request.headers["ocp-apim-subscription-key"] == "team"
         assert "api-version" not in request.full_path
 
 
-def moved(to: str, times: int = 1, status: int = 307) -> Fault:
-    """A redirect of the next request."""
+def redirect(to: str, times: int = 1, status: int = 307) -> Fault:
+    """Return a redirect of the next polls to a URL."""
     return Fault("GET /responses/*", status=status, headers={"location": to}, body=b"", times=times)
 
 
-def test_a_redirect_elsewhere_does_not_take_the_key_along(
-    door: Door, upstream: StandIn, sqlite_settings: Settings
-) -> None:
-    """Neither `api-key` nor `Authorization` reaches another origin."""
+def test_a_redirect_to_another_origin_loses_the_key(door: Door, upstream: StandIn, sqlite_settings: Settings) -> None:
+    """A redirect to another origin carries neither `api-key` nor `Authorization`."""
     with StandIn() as other:
         client = door.client(upstream, sqlite_settings, azure=True)
         run = start_run(door, client)
-        upstream.fault(moved(f"{other.azure_endpoint}/openai/v1/responses/resp_x"))
+        upstream.fault(redirect(f"{other.azure_endpoint}/openai/v1/responses/resp_x"))
         with pytest.raises(openai.AuthenticationError):
-            look_at(door, client, run)
+            retrieve_run(door, client, run)
         [request] = other.requests
         assert request.full_path == "/openai/v1/responses/resp_x"
         assert {"api-key", "authorization"}.isdisjoint(request.headers)
         assert KEY not in json.dumps(request.headers)
 
 
-@pytest.mark.parametrize("asked_for", ["run", "file", "download"])
-def test_no_key_goes_elsewhere_whoever_asks(
-    door: Door, upstream: StandIn, sqlite_settings: Settings, tmp_path: Any, asked_for: str
+@pytest.mark.parametrize("request_", ["run", "file", "download"])
+def test_no_kind_of_request_takes_a_key_to_another_origin(
+    door: Door, upstream: StandIn, sqlite_settings: Settings, tmp_path: Any, request_: str
 ) -> None:
-    """A gateway's key neither, and also where the request is passed on or a native response is downloaded."""
+    """A redirect to another origin loses every key, also for passed-on requests and downloads of native responses."""
     client = door.client(
         upstream, sqlite_settings, azure=True, default_headers={"Ocp-Apim-Subscription-Key": "team"}, max_retries=0
     )
     run = start_run(door, client)
     cited = {"type": "container_file_citation", "container_id": "cntr_1", "file_id": "cfile_1", "filename": "a.txt"}
-    said = {"type": "output_text", "text": "It.", "annotations": [{**cited, "start_index": 0, "end_index": 1}]}
-    body = {"id": "resp_1", "object": "response", "output": [{"type": "message", "content": [said]}]}
+    part = {"type": "output_text", "text": "It.", "annotations": [{**cited, "start_index": 0, "end_index": 1}]}
+    body = {"id": "resp_1", "object": "response", "output": [{"type": "message", "content": [part]}]}
     native: Any = SimpleNamespace(id="x", object="response", to_dict=lambda **_: body)
     calls: dict[str, Any] = {
-        "run": lambda: look_at(door, client, run),
+        "run": lambda: retrieve_run(door, client, run),
         "file": lambda: door(client.files.retrieve("assistant-abc")),
         "download": lambda: door(download_files(client, native, tmp_path / "saved")),
     }
     with StandIn() as other:
         upstream.fault(Fault("GET *", status=307, headers={"location": f"{other.azure_endpoint}/x"}, body=b""))
         with pytest.raises((openai.AuthenticationError, assistants_compat.DownloadError)):
-            calls[asked_for]()
+            calls[request_]()
         [request] = other.requests
         assert {"api-key", "authorization", "ocp-apim-subscription-key"}.isdisjoint(request.headers)
 
 
 def test_a_redirect_within_the_resource_keeps_the_key(door: Door, upstream: StandIn, sqlite_settings: Settings) -> None:
-    """The same origin is asked with the same key, and the run goes on."""
+    """A redirect within the same origin is followed with the same key."""
     client = door.client(upstream, sqlite_settings, azure=True)
     upstream.script(Turn(text="Done.", polls=0))
     run = start_run(door, client)
     [response_id] = upstream.responses
-    upstream.fault(moved(f"/openai/v1/responses/{response_id}"))
-    assert look_at(door, client, run).status == "completed"
+    upstream.fault(redirect(f"/openai/v1/responses/{response_id}"))
+    assert retrieve_run(door, client, run).status == "completed"
     assert [request.headers["api-key"] for request in upstream.requests[1:]] == [KEY, KEY]
 
 
-def test_redirects_without_end_are_the_libraries_error(
-    door: Door, upstream: StandIn, sqlite_settings: Settings
-) -> None:
-    """A loop ends as it does in an unwrapped client: a connection error after twenty of them."""
+def test_endless_redirects_are_a_connection_error(door: Door, upstream: StandIn, sqlite_settings: Settings) -> None:
+    """An endless redirect ends as in an unwrapped client, with a connection error after twenty."""
     client = door.client(upstream, sqlite_settings, azure=True)
     run = start_run(door, client)
     upstream.requests.clear()
-    upstream.fault(moved("/openai/v1/responses/resp_loop", times=99))
+    upstream.fault(redirect("/openai/v1/responses/resp_loop", times=99))
     with pytest.raises(openai.APIConnectionError):
-        look_at(door, client, run)
+        retrieve_run(door, client, run)
     assert len(upstream.requests) == 21
 
 
 def test_a_client_that_follows_no_redirects_follows_none(
     sync: Door, upstream: StandIn, sqlite_settings: Settings
 ) -> None:
-    """A caller's own HTTP client keeps its word: the redirect is an answer that is not the service's, and no more."""
+    """An HTTP client that follows no redirects gets an error instead, and no second request is sent."""
     transport = openai.DefaultHttpxClient(follow_redirects=False)
     client = sync.client(upstream, sqlite_settings, azure=True, http_client=transport)
     run = start_run(sync, client)
-    upstream.fault(moved(f"{ELSEWHERE}/"))
+    upstream.fault(redirect(f"{ELSEWHERE}/"))
     with pytest.raises(openai.InternalServerError, match="was not understood"):
-        look_at(sync, client, run)
+        retrieve_run(sync, client, run)
     assert len(upstream.requests) == 2
 
 
-# --- what Azure's answers hold
+# --- content of Azure's answers
 
 
 def test_the_recorded_azure_answer_becomes_a_run(
     door: Door, upstream: StandIn, sqlite_settings: Settings, recordings: ModuleType, shared: Any
 ) -> None:
-    """The recorded Code Interpreter answer, `content_filters` included: text, step and usage are the record's."""
+    """The recorded Azure answer with `content_filters` becomes a run with the recorded text, step and usage."""
     body, filtered = (
         json.loads((shared / "recordings" / "responses" / "vercel__ai" / name).read_text(encoding="utf-8"))
         for name in ("azure-code-interpreter-tool.1.json", "azure-tool-call.1.json")
     )
     assert body["content_filters"] is None
-    body["content_filters"] = filtered["content_filters"]  # the other recording has some
-    assert [each["source_type"] for each in filtered["content_filters"]] == ["prompt", "completion"]
+    body["content_filters"] = filtered["content_filters"]  # only the other recording has some
+    assert [entry["source_type"] for entry in filtered["content_filters"]] == ["prompt", "completion"]
     client = door.client(upstream, sqlite_settings, azure=True)
     upstream.script(Turn(response=body, polls=0))
     run = finish_run(door, client, assistant={"tools": CODE})
@@ -247,7 +243,7 @@ def test_the_recorded_azure_answer_becomes_a_run(
 def test_the_recorded_azure_tool_call_waits_for_its_output(
     door: Door, upstream: StandIn, sqlite_settings: Settings, shared: Any
 ) -> None:
-    """The recorded function call becomes `requires_action` with its call, and its output completes the run."""
+    """The recorded Azure function call becomes `requires_action`, and its output completes the run."""
     path = shared / "recordings" / "responses" / "vercel__ai" / "azure-tool-call.1.json"
     body = json.loads(path.read_text(encoding="utf-8"))
     [recorded] = [item for item in body["output"] if item["type"] == "function_call"]
@@ -258,15 +254,15 @@ def test_the_recorded_azure_tool_call_waits_for_its_output(
     [call] = run.required_action.submit_tool_outputs.tool_calls
     assert (call.id, call.function.name) == (recorded["call_id"], recorded["name"])
     assert call.function.arguments == recorded["arguments"]
-    submit(door, client, run, call.id)
-    assert look_at(door, client, run).status == "completed"
+    submit_outputs(door, client, run, call.id)
+    assert retrieve_run(door, client, run).status == "completed"
     assert upstream.requests[-2].full_path == "/openai/v1/responses"
 
 
 @pytest.mark.parametrize("mode", ["background", "inline"])
 def test_a_filtered_answer_is_incomplete(door: Door, upstream: StandIn, sqlite_settings: Settings, mode: Any) -> None:
-    """A response that the filter stopped makes the run incomplete, for `content_filter`; what was said is kept."""
-    client = door.client(upstream, changed(sqlite_settings, mode=mode), azure=True)
+    """A response stopped by the content filter makes the run incomplete with that reason and keeps its text."""
+    client = door.client(upstream, with_changes(sqlite_settings, mode=mode), azure=True)
     upstream.script(Turn(text="It beg", status="incomplete", incomplete_details={"reason": "content_filter"}, polls=0))
     run = finish_run(door, client)
     assert (run.status, run.incomplete_details.reason, run.last_error) == ("incomplete", "content_filter", None)
@@ -275,7 +271,7 @@ def test_a_filtered_answer_is_incomplete(door: Door, upstream: StandIn, sqlite_s
 
 
 def test_a_filtered_stream_is_incomplete(door: Door, upstream: StandIn, sqlite_settings: Settings) -> None:
-    """The same in a stream: its last event is the incomplete run, with the reason."""
+    """A stream stopped by the content filter ends with an incomplete run and message, with that reason."""
     client = door.client(upstream, sqlite_settings, azure=True)
     assistant, thread = make_assistant(door, client), make_thread(door, client)
     upstream.script(Turn(text="It beg", status="incomplete", incomplete_details={"reason": "content_filter"}))
@@ -287,7 +283,7 @@ def test_a_filtered_stream_is_incomplete(door: Door, upstream: StandIn, sqlite_s
 
 
 def test_a_filtered_prompt_is_the_callers_error(door: Door, upstream: StandIn, sqlite_settings: Settings) -> None:
-    """What the service refuses at once reaches the caller as it is, `innererror` included, and leaves no run."""
+    """A filtered prompt's 400 reaches the caller unchanged, `innererror` included, and leaves no run."""
     error = {
         "message": "The response was filtered due to the prompt triggering the content management policy.",
         "type": None,
@@ -306,7 +302,7 @@ def test_a_filtered_prompt_is_the_callers_error(door: Door, upstream: StandIn, s
 
 
 def test_azure_file_ids_reach_the_container(door: Door, upstream: StandIn, sqlite_settings: Settings) -> None:
-    """Ids like `assistant-...` in attachments and `tool_resources` are ids as any other."""
+    """Azure's file ids (`assistant-...`) in attachments and `tool_resources` reach the container."""
     ids = ["assistant-Abc1", "assistant-Def2"]
     for file_id in ids:
         stored = upstream.files.pop(upstream.put_file("a.csv", b"a", "assistants"))
@@ -330,23 +326,23 @@ def test_azure_file_ids_reach_the_container(door: Door, upstream: StandIn, sqlit
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
-def test_a_download_that_fails_for_a_moment_is_tried_again(
+def test_a_download_that_fails_once_is_retried(
     door: Door, upstream: StandIn, sqlite_settings: Settings, status: int
 ) -> None:
-    """Azure's reported 500 of container downloads costs tries, not the file."""
+    """A container download that fails once with 500, 503 or 429 is retried."""
     client = door.client(upstream, sqlite_settings, azure=True)
-    upstream.fault(Fault(CONTENT, status=status, body={"error": {"code": "server_error", "message": ""}}))
-    file_id = make_file(door, client, upstream, FEW)
+    upstream.fault(Fault(CONTENT_REQUEST, status=status, body={"error": {"code": "server_error", "message": ""}}))
+    file_id = make_file(door, client, upstream, TURN)
     assert door(client.files.content(file_id)).read() == CSV
-    assert asked(upstream).count("GET /containers/*/files/*/content") == 2
+    assert upstream_calls(upstream).count("GET /containers/*/files/*/content") == 2
 
 
 def test_a_download_that_azure_refuses_is_a_clear_404(door: Door, upstream: StandIn, sqlite_settings: Settings) -> None:
-    """The run completes, the file says why it is not there, and it is there as soon as Azure serves it."""
+    """A file that Azure refuses is a 404 with the reason, and is downloaded as soon as Azure serves it."""
     client = door.client(upstream, sqlite_settings, azure=True)
-    run, file_id = run_without_its_file(door, client, upstream)
+    run, file_id = run_with_uncopied_file(door, client, upstream)
     assert run.status == "completed"
-    upstream.fault(Fault(CONTENT, status=404, body={"error": {"code": "404", "message": "Resource not found"}}))
+    upstream.fault(Fault(CONTENT_REQUEST, status=404, body={"error": {"code": "404", "message": "Resource not found"}}))
     with pytest.raises(openai.NotFoundError, match=f"No such File object: {file_id} .*404"):
         door(client.files.content(file_id))
     assert door(client.files.content(file_id)).read() == CSV
@@ -358,34 +354,34 @@ def test_a_download_that_azure_refuses_is_a_clear_404(door: Door, upstream: Stan
 def test_background_streams_on_azure_are_discouraged_once(
     sync: Door, upstream: StandIn, sqlite_settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A client that was told to stream in the background hears once that Azure is slow there, and others do not."""
-    slow = changed(sqlite_settings, stream="background")
+    """`stream="background"` on an Azure client logs one warning that Azure is slow there."""
+    slow = with_changes(sqlite_settings, stream="background")
     with caplog.at_level(logging.WARNING, logger="assistants_compat"):
         sync.client(upstream, slow)
         sync.client(upstream, sqlite_settings, azure=True)
         assert caplog.messages == []
         client = sync.client(upstream, slow, azure=True)
         assistants_compat.wrap(client, slow)
-        run_with(sync, client.with_options(timeout=5), upstream)
+        finish_run_with_turn(sync, client.with_options(timeout=5), upstream)
     assert len([message for message in caplog.messages if "stream='background'" in message]) == 1
 
 
-def test_a_token_that_ends_within_a_poll_is_the_callers_error_and_the_run_goes_on(
+def test_a_token_that_expires_between_polls_is_the_callers_error(
     door: Door, upstream: StandIn, sqlite_settings: Settings
 ) -> None:
-    """The 401 reaches the caller as it is; with the next token the same run completes."""
+    """A token that expires between polls gives the caller the 401, and the next token completes the same run."""
     tokens = ["old"]
     client = door.client(
         upstream, sqlite_settings, azure=True, api_key=None, azure_ad_token_provider=lambda: tokens[-1]
     )
     upstream.keys = ["old"]
-    upstream.script(FEW)
+    upstream.script(TURN)
     run = start_run(door, client, assistant={"tools": CODE})
     upstream.keys = ["new"]
     with pytest.raises(openai.AuthenticationError):
-        look_at(door, client, run)
+        retrieve_run(door, client, run)
     tokens.append("new")
-    assert look_at(door, client, run).status == "completed"
+    assert retrieve_run(door, client, run).status == "completed"
     assert [request.headers["authorization"] for request in upstream.requests[:3]] == [
         "Bearer old",
         "Bearer old",
@@ -393,23 +389,23 @@ def test_a_token_that_ends_within_a_poll_is_the_callers_error_and_the_run_goes_o
     ]
 
 
-def test_both_kinds_of_credentials_are_checked(door: Door, upstream: StandIn, sqlite_settings: Settings) -> None:
-    """A key, a token and a token provider each get in, and a wrong one is a 401 of the service."""
+def test_every_kind_of_credentials_works(door: Door, upstream: StandIn, sqlite_settings: Settings) -> None:
+    """A key, a token and a token provider all work, and a wrong key gets the service's 401."""
     upstream.keys = ["key", "token"]
-    given: list[dict[str, Any]] = [
+    credentials: list[dict[str, Any]] = [
         {"api_key": "key"},
         {"api_key": None, "azure_ad_token": "token"},
-        {"api_key": None, "azure_ad_token_provider": provider_of(door, "token")},
+        {"api_key": None, "azure_ad_token_provider": make_provider(door, "token")},
     ]
-    for options in given:
+    for options in credentials:
         client = door.client(upstream, sqlite_settings, azure=True, **options)
         assert finish_run(door, client).status == "completed"
         with pytest.raises(openai.AuthenticationError):
             start_run(door, door.client(upstream, sqlite_settings, azure=True, api_key="wrong"))
 
 
-def provider_of(door: Door, token: str) -> Any:
-    """A token provider of the door's kind."""
+def make_provider(door: Door, token: str) -> Any:
+    """Return a token provider of the door's kind."""
     if door.kind == "sync":
         return lambda: token
 
@@ -419,6 +415,6 @@ def provider_of(door: Door, token: str) -> Any:
     return provider
 
 
-def changed(settings: Settings, **changes: Any) -> Settings:
-    """The settings with some of them changed."""
+def with_changes(settings: Settings, **changes: Any) -> Settings:
+    """Return the settings with these changes."""
     return dataclasses.replace(settings, **changes)

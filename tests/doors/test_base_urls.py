@@ -1,4 +1,4 @@
-"""Base URLs whose path looks like a route of the Assistants API."""
+"""Clients work with base URLs whose path looks like a route of the Assistants API."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from assistants_compat import Settings
 from assistants_compat.testing import StandIn, Turn
 from kit.doors import Door
-from kit.legacy_code import CODE, CSV, LINK, asked, finish_run, make_assistant, make_file, make_thread
+from kit.legacy_code import CODE, CSV, LINK, finish_run, make_assistant, make_file, make_thread, upstream_calls
 
 BASES = ["/assistants/v1", "/threads", "/assistants", "/v1/threads/", "/threads/v1/assistants"]
-NOT_OURS: dict[str, Callable[[Any], Any]] = {
+OTHER_CALLS: dict[str, Callable[[Any], Any]] = {
     "models": lambda client: client.models.list(),
     "a model": lambda client: client.models.retrieve("runs"),
     "files": lambda client: client.files.list(),
@@ -27,67 +27,67 @@ NOT_OURS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.fixture
 def gateway(upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    """The stand-in behind a gateway: whatever path comes before a route of the service leads to it."""
+    """The stand-in behind a gateway, which serves its routes below every base of `BASES`."""
     answer = upstream.answer
 
-    def unwound(request: Any) -> Any:
+    def without_base(request: Any) -> Any:
         for base in sorted((base.rstrip("/") for base in BASES), key=len, reverse=True):
             if request.full_path.startswith(f"{base}/"):
                 rest = request.full_path[len(base) :]
                 return answer(replace(request, path=rest.partition("?")[0], full_path=f"/v1{rest}"))
         return answer(request)
 
-    monkeypatch.setattr(upstream, "answer", unwound)
+    monkeypatch.setattr(upstream, "answer", without_base)
     return upstream
 
 
 def prefixes(upstream: StandIn) -> set[str]:
-    """What stood before the route in each request that the upstream got."""
+    """Return the paths before the route in the upstream's requests."""
     return {request.full_path.partition("/responses")[0].partition("/containers")[0] for request in upstream.requests}
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_assistants_calls_work_below_an_odd_base(door: Door, gateway: StandIn, settings: Settings, base: str) -> None:
-    """A conversation with a file works, and its upstream requests go below the same base."""
+    """A conversation with a file works below an odd base URL, and its upstream requests go below the same base."""
     client = door.client(gateway, settings, base_url=f"{gateway.azure_endpoint}{base}")
     file_id = make_file(door, client, gateway, Turn(text=LINK, files={"sales.csv": CSV}, polls=0))
     assert door(client.files.content(file_id)).read() == CSV
     [assistant] = door.all(client.beta.assistants.list())
     assert door(client.beta.assistants.retrieve(assistant.id)) == assistant
     assert door(client.beta.assistants.delete(assistant.id)).deleted is True
-    assert asked(gateway)[0].startswith("POST ")
+    assert upstream_calls(gateway)[0].startswith("POST ")
     assert prefixes(gateway) == {base.rstrip("/")}
 
 
-@pytest.mark.parametrize("name", NOT_OURS)
+@pytest.mark.parametrize("name", OTHER_CALLS)
 @pytest.mark.parametrize("base", BASES)
 def test_other_calls_pass_through_below_an_odd_base(
     door: Door, upstream: StandIn, settings: Settings, base: str, name: str
 ) -> None:
-    """What is no Assistants call reaches the upstream as an unwrapped client would send it."""
+    """Other calls below an odd base URL reach the upstream as an unwrapped client sends them."""
     options: dict[str, Any] = {"base_url": f"{upstream.azure_endpoint}{base}"}
     for client in (door.raw_client(upstream, **options), door.client(upstream, settings, **options)):
         with pytest.raises(openai.NotFoundError):  # the stand-in serves no such base
-            door(NOT_OURS[name](client))
-    [plain, ours] = upstream.requests
-    assert ours == plain
+            door(OTHER_CALLS[name](client))
+    [plain, wrapped] = upstream.requests
+    assert wrapped == plain
 
 
 @pytest.mark.parametrize(("first", "then"), [("/assistants/v1", "/v1"), ("/v1", "/assistants/v1"), ("/v1", "/threads")])
 def test_a_copy_with_another_base_works(
     door: Door, gateway: StandIn, settings: Settings, first: str, then: str
 ) -> None:
-    """`with_options(base_url=...)` takes the conversation elsewhere, and the first client stays where it is."""
+    """`with_options(base_url=...)` moves only the copy to another base, and both clients share the store."""
     client = door.client(gateway, settings, base_url=f"{gateway.azure_endpoint}{first}")
     copy = client.with_options(base_url=f"{gateway.azure_endpoint}{then}")
-    for each, base in ((copy, then), (client, first)):
+    for used, base in ((copy, then), (client, first)):
         gateway.requests.clear()
-        assert finish_run(door, each, assistant={"tools": CODE}).status == "completed"
+        assert finish_run(door, used, assistant={"tools": CODE}).status == "completed"
         assert prefixes(gateway) == {base}
     gateway.requests.clear()
     door(client.beta.threads.create())
     assert len(door.all(copy.beta.assistants.list())) == 2
-    assert asked(gateway) == []
+    assert upstream_calls(gateway) == []
 
 
 @pytest.mark.parametrize("deployment", ["assistants", "threads"])
@@ -95,7 +95,7 @@ def test_a_copy_with_another_base_works(
 def test_a_deployment_with_the_name_of_a_route(
     door: Door, upstream: StandIn, settings: Settings, way: str, deployment: str
 ) -> None:
-    """An Azure deployment may be called like a route: it is left out of the upstream's path as any other."""
+    """An Azure deployment with the name of a route is left out of the upstream's path as any other."""
     version = "2024-05-01-preview"
     if way == "azure_deployment":
         client = door.client(upstream, settings, azure=True, azure_deployment=deployment)

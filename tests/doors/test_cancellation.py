@@ -1,4 +1,4 @@
-"""A caller that stops waiting, by asyncio's own cancellation or anyio's, at every stage of creating a run."""
+"""A call that is cancelled, by asyncio or anyio and at any stage, leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from assistants_compat import Settings
 from assistants_compat.store import queries
 from assistants_compat.testing import Fault, StandIn, Turn
 from kit.doors import Door
-from kit.legacy_code import CODE, CSV, LINK, dump, make_assistant, make_thread, start_run
+from kit.legacy_code import CODE, CSV, LINK, dump_store, make_assistant, make_thread, start_run
 
 
 @pytest.fixture
 def door() -> Any:
-    """The asynchronous door."""
-    opened = Door("async", asyncio.new_event_loop())
-    yield opened
-    opened.close()
+    """The asynchronous client."""
+    door = Door("async", asyncio.new_event_loop())
+    yield door
+    door.close()
 
 
 async def by_asyncio(call: Any, seconds: float) -> None:
-    """Stop waiting by `Task.cancel()`, as `wait_for` and most servers do."""
+    """Cancel by `Task.cancel()`, as `wait_for` and most servers do."""
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(call, seconds)
 
 
 async def by_anyio(call: Any, seconds: float) -> None:
-    """Stop waiting by a cancel scope."""
+    """Cancel by a cancel scope."""
     with anyio.move_on_after(seconds) as scope:
         await call
     assert scope.cancelled_caught
 
 
-async def by_hand(call: Any, seconds: float) -> None:
+async def by_cancelling_twice(call: Any, seconds: float) -> None:
     """Cancel twice, as an impatient shutdown does."""
     task = asyncio.ensure_future(call)
     await asyncio.sleep(seconds)
@@ -48,11 +48,11 @@ async def by_hand(call: Any, seconds: float) -> None:
         await task
 
 
-WAYS = [by_asyncio, by_anyio, by_hand]
+WAYS = [by_asyncio, by_anyio, by_cancelling_twice]
 
 
 def slow(function: Any) -> Any:
-    """A query that takes a while in its worker thread."""
+    """Delay a query in its worker thread."""
 
     def delayed(*arguments: Any, **options: Any) -> Any:
         time.sleep(0.3)
@@ -72,9 +72,9 @@ def test_a_cancelled_creation_leaves_no_run(
     way: Any,
     stage: str,
 ) -> None:
-    """Whether the run is being reserved or the upstream asked: nothing is left, and the thread is free at once."""
+    """A creation that is cancelled while it reserves the run or waits for the upstream leaves nothing behind."""
     assistant, thread = make_assistant(door, client), make_thread(door, client)
-    before = dump(settings)
+    before = dump_store(settings)
     runs = client.beta.threads.runs
     more = [{"role": "user", "content": "More."}]
     with monkeypatch.context() as patch:
@@ -83,16 +83,16 @@ def test_a_cancelled_creation_leaves_no_run(
         else:
             upstream.fault(Fault("POST /responses", stall=1, times=2))
         door(way(runs.create(thread.id, assistant_id=assistant.id, additional_messages=more), 0.15))
-        assert dump(settings) == before
+        assert dump_store(settings) == before
         door(way(client.beta.threads.create_and_run(assistant_id=assistant.id), 0.15))
-        assert dump(settings) == before
+        assert dump_store(settings) == before
     run = door(runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id))
     assert run.status == "completed"
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("stage", ["leasing", "copying"])
-def test_a_cancelled_look_holds_nothing_back(
+def test_a_cancelled_poll_does_not_block_the_next_one(
     door: Door,
     client: Any,
     upstream: StandIn,
@@ -101,10 +101,10 @@ def test_a_cancelled_look_holds_nothing_back(
     way: Any,
     stage: str,
 ) -> None:
-    """A poller that gives up while it leases the run or copies its file leaves the end to the next one."""
+    """A poll that is cancelled while it leases the run or copies its file leaves the run to the next poll."""
     upstream.script(Turn(text=LINK, files={"sales.csv": CSV}, polls=0))
     run = start_run(door, client, assistant={"tools": CODE})
-    before = dump(settings)
+    before = dump_store(settings)
     runs = client.beta.threads.runs
     with monkeypatch.context() as patch:
         if stage == "leasing":
@@ -112,36 +112,36 @@ def test_a_cancelled_look_holds_nothing_back(
         else:
             upstream.fault(Fault("GET /containers/*/content", stall=1))
         door(way(runs.retrieve(run.id, thread_id=run.thread_id), 0.2))
-    assert dump(settings) == before
+    assert dump_store(settings) == before
     assert door(runs.retrieve(run.id, thread_id=run.thread_id)).status == "completed"
-    assert len(dump(settings)["files"]) == 1
+    assert len(dump_store(settings)["files"]) == 1
 
 
-def test_a_timeout_of_python_is_still_one(door: Door, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cancellation that waited for a transaction becomes the caller's `TimeoutError`, and comes once."""
-    monkeypatch.setattr(queries, "add", slow(queries.add))
+def test_a_timeout_is_raised_once(door: Door, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that times out during a transaction raises one `TimeoutError`, and the caller can continue."""
+    monkeypatch.setattr(queries, "insert_rows", slow(queries.insert_rows))
 
     async def caller() -> str:
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(client.beta.threads.create(), 0.1)
-        await asyncio.sleep(0.01)  # a cancellation left over would end this
+        await asyncio.sleep(0.01)  # a pending second cancellation would be raised here
         return "goes on"
 
     assert door(caller()) == "goes on"
 
 
-def test_a_cancelled_download_can_be_made_again(door: Door, client: Any, upstream: StandIn) -> None:
-    """A download that is cancelled between two pieces harms no later one."""
+def test_a_cancelled_download_can_be_repeated(door: Door, client: Any, upstream: StandIn) -> None:
+    """A download that is cancelled between two pieces can be repeated."""
     content = b"0123456789" * 30_000
     upstream.script(Turn(text=LINK, files={"sales.csv": content}, polls=0))
     run = start_run(door, client, assistant={"tools": CODE})
     [answer, _] = door.all(client.beta.threads.messages.list(run.thread_id))
     file_id = answer.content[0].text.annotations[0].file_path.file_id
 
-    async def begun() -> None:
+    async def download() -> None:
         async with client.files.with_streaming_response.content(file_id) as response:
             async for _piece in response.iter_bytes(10):
                 await asyncio.sleep(30)
 
-    door(by_asyncio(begun(), 0.2))
+    door(by_asyncio(download(), 0.2))
     assert door(client.files.content(file_id)).read() == content

@@ -1,4 +1,4 @@
-"""Clients of every shape: copies, subclasses, raw and streaming responses, context managers, the module itself."""
+"""Every kind of client can be wrapped: copies, subclasses, the module itself, with raw and streaming responses."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import assistants_compat
 from assistants_compat import Settings
 from assistants_compat.testing import StandIn
 from kit.doors import KEY, Door
-from kit.legacy_code import asked, finish_run, make_assistant, make_thread
+from kit.legacy_code import finish_run, make_assistant, make_thread, upstream_calls
 
 VERSION = tuple(int(part) for part in openai.__version__.split(".")[:2])
 
 
 def works(door: Door, client: Any) -> bool:
-    """Whether a client has a whole conversation."""
+    """Return whether a client completes a conversation."""
     return bool(finish_run(door, client).status == "completed")
 
 
-def test_wrap_returns_the_client_that_it_was_given(door: Door, upstream: StandIn, settings: Settings) -> None:
-    """The same object comes back, of the same type, with an inner client that passes for what it was."""
+def test_wrap_returns_the_same_client(door: Door, upstream: StandIn, settings: Settings) -> None:
+    """`wrap` returns the same client, with the same type and an inner client that passes for the original."""
     plain = door.raw_client(upstream)
     type_, inner = type(plain), type(plain._client)
     client = assistants_compat.wrap(plain, settings)
@@ -36,29 +36,29 @@ def test_wrap_returns_the_client_that_it_was_given(door: Door, upstream: StandIn
 
 @pytest.mark.parametrize("azure", [False, True], ids=["openai", "azure"])
 def test_subclasses_keep_their_type(door: Door, upstream: StandIn, settings: Settings, *, azure: bool) -> None:
-    """A user's own subclass, of the Azure client too, is wrapped and keeps its type and its overrides."""
+    """A wrapped subclass of an OpenAI or Azure client keeps its type and overrides, and so do its copies."""
     base = type(door.raw_client(upstream, azure=azure))
 
-    class Mine(base):  # type: ignore[misc,valid-type]  # the door decides which
+    class Subclass(base):  # type: ignore[misc,valid-type]  # the door decides which
         @property
         def default_headers(self) -> Any:
             return {**super().default_headers, "x-mine": "yes"}
 
-    where = (
+    endpoint = (
         {"azure_endpoint": upstream.azure_endpoint, "api_version": "2024-05-01-preview"}
         if azure
         else {"base_url": upstream.base_url}
     )
-    client: Any = assistants_compat.wrap(Mine(api_key=KEY, max_retries=0, **where), settings)
+    client: Any = assistants_compat.wrap(Subclass(api_key=KEY, max_retries=0, **endpoint), settings)
     door.clients.append(client)
-    assert type(client) is Mine
+    assert type(client) is Subclass
     assert works(door, client)
     assert {request.headers.get("x-mine") for request in upstream.requests} == {"yes"}
-    assert type(client.with_options(timeout=5)) is Mine
+    assert type(client.with_options(timeout=5)) is Subclass
 
 
-def test_wrapping_twice_is_wrapping_once(door: Door, upstream: StandIn, settings: Settings) -> None:
-    """A second wrap changes nothing; with other settings it is those that count, still through one proxy."""
+def test_wrapping_twice_keeps_one_proxy(door: Door, upstream: StandIn, settings: Settings) -> None:
+    """Wrapping a client again keeps its proxy, and new settings replace the old ones."""
     client = door.client(upstream, settings)
     proxy = client._client
     assert assistants_compat.wrap(client) is client
@@ -66,8 +66,8 @@ def test_wrapping_twice_is_wrapping_once(door: Door, upstream: StandIn, settings
     assert assistants_compat.wrap(client, settings) is client
     assert client._client is proxy
     assistant = make_assistant(door, client)
-    elsewhere = Settings(store=settings.store, files=settings.files, namespace=settings.namespace + "-2")
-    assistants_compat.wrap(client, elsewhere)
+    other_settings = Settings(store=settings.store, files=settings.files, namespace=settings.namespace + "-2")
+    assistants_compat.wrap(client, other_settings)
     with pytest.raises(openai.NotFoundError):
         door(client.beta.assistants.retrieve(assistant.id))
     assert type(client._client.__wrapped__) is type(proxy.__wrapped__)
@@ -76,20 +76,20 @@ def test_wrapping_twice_is_wrapping_once(door: Door, upstream: StandIn, settings
 
 
 @pytest.mark.parametrize("other", [None, "sk-key", object(), openai.OpenAI, 1])
-def test_other_things_are_a_type_error(other: Any) -> None:
-    """What is no client is refused with its type's name."""
+def test_wrapping_anything_else_is_a_type_error(other: Any) -> None:
+    """Wrapping anything but a client raises a `TypeError` that names its type."""
     with pytest.raises(TypeError, match=f"not {type(other).__name__}"):
         assistants_compat.wrap(other)
 
 
-def test_the_inner_client_of_httpx_is_a_type_error(door: Door, upstream: StandIn) -> None:
-    """The HTTP client inside is not the client."""
+def test_wrapping_the_inner_client_is_a_type_error(door: Door, upstream: StandIn) -> None:
+    """Wrapping a client's inner HTTP client raises a `TypeError`."""
     with pytest.raises(TypeError, match="OpenAI client"):
         assistants_compat.wrap(door.raw_client(upstream)._client)
 
 
-def test_copies_keep_the_effect(door: Door, client: Any) -> None:
-    """`with_options`, `copy` and `copy.copy` give clients that know the same assistants."""
+def test_copies_are_wrapped(door: Door, client: Any) -> None:
+    """Copies by `with_options`, `copy` and `copy.copy` are wrapped and find the same assistants."""
     assistant = make_assistant(door, client)
     for other in (client.with_options(timeout=5), client.copy(max_retries=1), copy.copy(client)):
         assert door(other.beta.assistants.retrieve(assistant.id)) == assistant
@@ -97,14 +97,14 @@ def test_copies_keep_the_effect(door: Door, client: Any) -> None:
 
 
 def test_the_proxy_can_be_copied(door: Door, client: Any) -> None:
-    """A shallow copy of the inner client answers as it does."""
+    """A shallow copy of the proxy works as the original does."""
     other = copy.copy(client)
     other._client = copy.copy(client._client)
     assert door(other.beta.assistants.retrieve(make_assistant(door, client).id)).object == "assistant"
 
 
 def test_raw_responses(door: Door, client: Any) -> None:
-    """`with_raw_response` gives status, headers, text, the request and the parsed object."""
+    """`with_raw_response` gives status, headers, text, request and the parsed object."""
     response = door(client.beta.assistants.with_raw_response.create(model="gpt-4o"))
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
@@ -113,13 +113,13 @@ def test_raw_responses(door: Door, client: Any) -> None:
     assert response.http_request.method == "POST"
     assert response.elapsed.total_seconds() >= 0
     assistant = response.parse()
-    # REST JSON was written with two spaces (recorded).
+    # The service indents JSON by two spaces (recorded).
     assert response.text.startswith('{\n  "id": "' + assistant.id)
     assert door(client.beta.assistants.retrieve(assistant.id)) == assistant
 
 
 def test_streaming_responses(door: Door, client: Any) -> None:
-    """`with_streaming_response` gives an answer of ours by `read`, `text`, `json`, `parse`, `iter_bytes` and lines."""
+    """`with_streaming_response` gives the answer by every method that reads it: whole, parsed, or in pieces."""
     assistant = make_assistant(door, client)
     resource = client.beta.assistants.with_streaming_response
 
@@ -143,14 +143,14 @@ def test_streaming_responses(door: Door, client: Any) -> None:
                 seen.append([piece async for piece in getattr(response, pieces)()])
         return seen
 
-    whole, text, data, parsed, pieces, texts, lines = blocking() if door.kind == "sync" else door(suspending())
+    content, text, data, parsed, pieces, texts, lines = blocking() if door.kind == "sync" else door(suspending())
     assert parsed == assistant
     assert data["id"] == assistant.id
-    assert whole.decode() == text == b"".join(pieces).decode() == "".join(texts) == "\n".join(lines)
+    assert content.decode() == text == b"".join(pieces).decode() == "".join(texts) == "\n".join(lines)
 
 
 def test_context_managers_close_the_client(door: Door, upstream: StandIn, settings: Settings) -> None:
-    """Inside `with` the client works, and after it the connection pool below is closed."""
+    """A wrapped client works as a context manager, which closes its connection pool at the end."""
     client = door.client(upstream, settings)
 
     async def suspending() -> Any:
@@ -159,16 +159,16 @@ def test_context_managers_close_the_client(door: Door, upstream: StandIn, settin
 
     if door.kind == "sync":
         with client as entered:
-            made = entered.beta.assistants.create(model="gpt-4o")
+            assistant = entered.beta.assistants.create(model="gpt-4o")
     else:
-        made = door(suspending())
-    assert made.object == "assistant"
+        assistant = door(suspending())
+    assert assistant.object == "assistant"
     assert client.is_closed()
     assert client._client.__wrapped__.is_closed
 
 
 def test_the_module_level_client(upstream: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`wrap(openai)` wraps the client behind `openai.beta` and `openai.files`, and gives the module back."""
+    """`wrap(openai)` wraps the module-level client and returns the module."""
     monkeypatch.setattr(openai, "_client", None)
     monkeypatch.setattr(openai, "http_client", None)  # where the module-level client keeps its HTTP client
     monkeypatch.setattr(openai, "api_key", KEY)
@@ -184,11 +184,11 @@ def test_the_module_level_client(upstream: StandIn, settings: Settings, monkeypa
     module._client.close()
 
 
-def test_vector_stores_are_where_legacy_code_looks(door: Door, client: Any, upstream: StandIn) -> None:
-    """`client.beta.vector_stores` creates and retrieves upstream, in SDKs that dropped the name as well."""
+def test_vector_stores_are_below_beta(door: Door, client: Any, upstream: StandIn) -> None:
+    """`client.beta.vector_stores` works on a wrapped client with every SDK, and unwrapped clients stay as they were."""
     store = door(client.beta.vector_stores.create(name="notes"))
     assert door(client.beta.vector_stores.retrieve(store.id)).name == "notes"
-    assert asked(upstream) == ["POST /vector_stores", "GET /vector_stores/*"]
+    assert upstream_calls(upstream) == ["POST /vector_stores", "GET /vector_stores/*"]
     if VERSION >= (1, 66):
         plain = door.raw_client(upstream)
         assert not hasattr(plain.beta, "vector_stores")
@@ -197,7 +197,7 @@ def test_vector_stores_are_where_legacy_code_looks(door: Door, client: Any, upst
 
 
 def test_a_wrapped_client_raises_no_deprecation_warning(door: Door, client: Any) -> None:
-    """Suites that run with `-W error` go through every resource of a wrapped client."""
+    """No call of a wrapped client raises a deprecation warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run = finish_run(door, client)
@@ -213,9 +213,9 @@ def test_a_wrapped_client_raises_no_deprecation_warning(door: Door, client: Any)
         door(client.beta.assistants.delete(run.assistant_id))
 
 
-@pytest.mark.skipif(VERSION < (1, 109), reason="this SDK deprecates nothing of it yet")
+@pytest.mark.skipif(VERSION < (1, 109), reason="this SDK does not deprecate the Assistants API yet")
 def test_an_unwrapped_client_still_warns(door: Door, client: Any, upstream: StandIn) -> None:
-    """Other clients of the same process get the SDK's warning, pointed at their own line."""
+    """An unwrapped client of the same process still gets the SDK's deprecation warning, at the line of its call."""
     plain = door.raw_client(upstream)
     with pytest.warns(DeprecationWarning, match="deprecated") as caught, pytest.raises(openai.NotFoundError):
         door(plain.beta.threads.create())
@@ -224,7 +224,7 @@ def test_an_unwrapped_client_still_warns(door: Door, client: Any, upstream: Stan
 
 
 def test_an_unwrapped_client_still_reaches_the_service(door: Door, client: Any, upstream: StandIn) -> None:
-    """Wrapping one client changes no other one: its Assistants calls go to the upstream, as they did."""
+    """The Assistants calls of an unwrapped client still go to the upstream after another client was wrapped."""
     plain = door.raw_client(upstream)
     with pytest.raises(openai.NotFoundError):
         door(plain.get("/assistants/asst_1", cast_to=object))
@@ -234,7 +234,7 @@ def test_an_unwrapped_client_still_reaches_the_service(door: Door, client: Any, 
 
 
 def test_missing_arguments_are_still_the_sdks_error(door: Door, client: Any) -> None:
-    """What the SDK itself refuses it still refuses, with a TypeError or a ValueError before any request."""
+    """Missing arguments of a wrapped client still raise the SDK's `TypeError` or `ValueError`."""
     with pytest.raises(TypeError):
         door(client.beta.assistants.create())
     with pytest.raises(ValueError, match="thread_id"):

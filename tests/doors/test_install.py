@@ -1,4 +1,4 @@
-"""`install` and `uninstall`: every client of a process, however and whenever it is made, and nothing left after."""
+"""`install` covers every client of a process, however and whenever it is made, and `uninstall` undoes it."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from assistants_compat.doors import wrap
 from assistants_compat.runtime import switch
 from assistants_compat.testing import StandIn, Turn
 from kit.doors import KEY, Door
-from kit.legacy_code import CODE, CSV, LINK, asked, finish_run, make_assistant, make_file, make_thread
+from kit.legacy_code import CODE, CSV, LINK, finish_run, make_assistant, make_file, make_thread, upstream_calls
 
 
 @pytest.fixture
 def settings(sqlite_settings: Settings) -> Settings:
-    """No database has a part in this."""
+    """Use one database, which plays no part here."""
     return sqlite_settings
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stays() -> Iterator[None]:
-    """Every test ends with the SDK's classes as they were."""
+def _sdk_is_restored() -> Iterator[None]:
+    """Check that every test leaves the SDK's classes as they were."""
     before = vars(openai.OpenAI).copy(), vars(openai.AsyncOpenAI).copy(), vars(vars(openai)["_ModuleClient"]).copy()
     yield
     assistants_compat.uninstall()
     after = vars(openai.OpenAI), vars(openai.AsyncOpenAI), vars(vars(openai)["_ModuleClient"])
-    assert [dict(each) for each in after] == [dict(each) for each in before]
+    assert [dict(attributes) for attributes in after] == [dict(attributes) for attributes in before]
 
 
 def is_answered_here(door: Door, client: Any) -> bool:
-    """Whether an Assistants call of the client is answered by us; the stand-in, like the service, has no such route."""
+    """Return whether the library answers a client's Assistants call; the stand-in upstream has no such route."""
     try:
-        door(client.post("/threads", body={}, cast_to=object))  # the SDK's own method would warn of its age
+        door(client.post("/threads", body={}, cast_to=object))  # the SDK's own method would raise a deprecation warning
     except openai.NotFoundError:
         return False
     return True
@@ -52,18 +52,18 @@ def is_answered_here(door: Door, client: Any) -> bool:
 
 @pytest.mark.parametrize("azure", [False, True], ids=["openai", "azure"])
 def test_clients_made_afterwards_are_covered(door: Door, upstream: StandIn, settings: Settings, *, azure: bool) -> None:
-    """A conversation with a file works on a client of each class that nobody wrapped."""
+    """A client made after `install` has a conversation with a file without being wrapped."""
     assistants_compat.install(settings)
     client = door.raw_client(upstream, azure=azure)
-    made = make_file(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}))
-    assert door(client.files.content(made)).read() == CSV
+    file_id = make_file(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}))
+    assert door(client.files.content(file_id)).read() == CSV
 
 
 @pytest.mark.parametrize("azure", [False, True], ids=["openai", "azure"])
-def test_clients_made_before_are_covered_and_get_their_own_back(
+def test_clients_made_before_are_covered_and_restored(
     door: Door, upstream: StandIn, settings: Settings, *, azure: bool
 ) -> None:
-    """What a client holds is never changed: it shows the very same HTTP client when it is over."""
+    """A client made before `install` is covered, and has its own HTTP client again after `uninstall`."""
     client = door.raw_client(upstream, azure=azure)
     inner = client._client
     assistants_compat.install(settings)
@@ -74,8 +74,8 @@ def test_clients_made_before_are_covered_and_get_their_own_back(
     assert not is_answered_here(door, client)
 
 
-def test_copies_are_covered_whatever_http_client_they_have(door: Door, upstream: StandIn, settings: Settings) -> None:
-    """`with_options` with another `http_client`, and a copy of that, which shares it."""
+def test_copies_with_another_http_client_are_covered(door: Door, upstream: StandIn, settings: Settings) -> None:
+    """A copy with another HTTP client is covered, and so is a copy of that copy."""
     assistants_compat.install(settings)
     client = door.raw_client(upstream)
     other = openai.DefaultHttpxClient() if door.kind == "sync" else openai.DefaultAsyncHttpxClient()
@@ -88,25 +88,25 @@ def test_copies_are_covered_whatever_http_client_they_have(door: Door, upstream:
     assert (copy._client, again._client) == (other, other)
 
 
-def test_subclasses_of_users_are_covered(upstream: StandIn, settings: Settings, sync: Door) -> None:
-    """A class that was written before, with a constructor of its own."""
+def test_subclasses_are_covered(upstream: StandIn, settings: Settings, sync: Door) -> None:
+    """A user's subclass with its own constructor is covered."""
 
-    class Ours(openai.OpenAI):
+    class Subclass(openai.OpenAI):
         def __init__(self) -> None:
             super().__init__(base_url=upstream.base_url, api_key=KEY, max_retries=0)
             self.own = 1
 
     assistants_compat.install(settings)
-    with Ours() as client:
+    with Subclass() as client:
         assert is_answered_here(sync, client)
         assert client.own == 1
 
 
 @pytest.fixture
 def module_client(upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The module-level client, set up as legacy scripts do, and forgotten afterwards."""
-    forget: Callable[[], None] = vars(openai)["_reset_client"]
-    forget()
+    """Set up the module-level client as legacy scripts do, and reset it afterwards."""
+    reset: Callable[[], None] = vars(openai)["_reset_client"]
+    reset()
     for name in ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(openai, "api_key", KEY)
@@ -115,13 +115,13 @@ def module_client(upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setattr(openai, "api_type", "openai")
     yield
     vars(openai)["http_client"].close()
-    forget()
+    reset()
 
 
 @pytest.mark.usefixtures("module_client")
-@pytest.mark.filterwarnings("ignore:The Assistants API:DeprecationWarning")  # of newer SDKs, where it is not covered
+@pytest.mark.filterwarnings("ignore:The Assistants API:DeprecationWarning")  # by newer SDKs while not installed
 def test_the_module_level_client_is_covered(settings: Settings) -> None:
-    """`openai.beta` before and after, and `openai.http_client` stays the SDK's own."""
+    """The module-level client is covered until `uninstall`, and `openai.http_client` stays the SDK's own."""
     module: Any = openai
     with pytest.raises(openai.NotFoundError):
         module.beta.threads.create()
@@ -136,8 +136,8 @@ def test_the_module_level_client_is_covered(settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("module_client")
-def test_the_module_stands_for_its_client(upstream: StandIn, settings: Settings, tmp_path: Path) -> None:
-    """What takes a client takes `openai` too, under `install` and after `wrap(openai)`."""
+def test_functions_accept_the_module_as_a_client(upstream: StandIn, settings: Settings, tmp_path: Path) -> None:
+    """Functions that take a client accept the module `openai` too, under `install` and after `wrap(openai)`."""
     module: Any = openai
     with pytest.raises(TypeError, match="wrap"):
         assistants_compat.settle(module)
@@ -157,10 +157,10 @@ def test_the_module_stands_for_its_client(upstream: StandIn, settings: Settings,
         assistants_compat.uninstall()
 
 
-def test_a_module_that_was_loaded_anew_is_covered_by_a_second_call(
+def test_a_reloaded_module_is_covered_by_a_second_install(
     upstream: StandIn, settings: Settings, request: pytest.FixtureRequest
 ) -> None:
-    """`importlib.reload(openai)`, as tests do to forget a key, makes another class for the module-level client."""
+    """A second `install` covers the new module-level client after `importlib.reload(openai)`."""
     module: Any = openai
     before = vars(module).copy()
     request.addfinalizer(lambda: vars(module).update(before))
@@ -174,30 +174,30 @@ def test_a_module_that_was_loaded_anew_is_covered_by_a_second_call(
         assert not wrap.is_wrapped(module._load_client())
 
 
-def test_a_wrapped_client_keeps_its_own(door: Door, upstream: StandIn, settings: Settings) -> None:
-    """What `wrap` was given counts under `install` and after it; without settings it takes those of `install`."""
+def test_a_wrapped_client_keeps_its_settings(door: Door, upstream: StandIn, settings: Settings) -> None:
+    """A wrapped client keeps its settings under `install` and after it; without its own it takes those of `install`."""
     own = replace(settings, namespace="own")
     before = door.client(upstream, own)
     assistants_compat.install(settings)
     after = assistants_compat.wrap(door.raw_client(upstream), own)
     plain = assistants_compat.wrap(door.raw_client(upstream))
-    assert [wrap.settings_of(each) for each in (before, after, plain)] == [own, own, settings]
+    assert [wrap.settings_of(client) for client in (before, after, plain)] == [own, own, settings]
     assistants_compat.uninstall()
-    assert [wrap.settings_of(each) for each in (before, after, plain)] == [own, own, settings]
+    assert [wrap.settings_of(client) for client in (before, after, plain)] == [own, own, settings]
     thread = make_thread(door, after)
     assert door(before.with_options(timeout=9).beta.threads.retrieve(thread.id)).id == thread.id
     with pytest.raises(openai.NotFoundError):
         door(plain.beta.threads.retrieve(thread.id))
 
 
-def test_installing_twice_is_installing_once(sync: Door, upstream: StandIn, settings: Settings) -> None:
-    """The same client has the same door; other settings count from then on, also for clients that are there."""
+def test_installing_twice_keeps_the_proxies(sync: Door, upstream: StandIn, settings: Settings) -> None:
+    """A second `install` keeps the proxies of existing clients, and new settings hold for them too."""
     client = sync.raw_client(upstream)
     assistants_compat.install(settings)
-    first = client._client
+    proxy = client._client
     assistants_compat.install(settings)
     assistants_compat.install()
-    assert client._client is first
+    assert client._client is proxy
     assistants_compat.install(replace(settings, namespace="other"))
     assert wrap.settings_of(client).namespace == "other"
     assistants_compat.uninstall()
@@ -208,25 +208,25 @@ def test_installing_twice_is_installing_once(sync: Door, upstream: StandIn, sett
 def test_the_settings_are_read_when_the_first_client_is_made(
     sync: Door, upstream: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A program may load its variables after it was started."""
+    """`install` without arguments reads the environment when the first client is made."""
     assistants_compat.install()
     monkeypatch.setenv("ASSISTANTS_COMPAT_NAMESPACE", "late")
     assert wrap.settings_of(sync.raw_client(upstream)).namespace == "late"
 
 
 def test_copies_know_that_background_was_refused(door: Door, settings: Settings) -> None:
-    """Programs copy a client for each call; the upstream that refuses the mode is asked for it once."""
+    """Copies share that the upstream refused background mode, so it is asked for that mode once."""
     assistants_compat.install(settings)
     with StandIn(background_refused=True) as refusing:
         client = door.raw_client(refusing)
         assert finish_run(door, client).status == "completed"
         assert finish_run(door, client.with_options(timeout=30)).status == "completed"
-        assert len(asked(refusing, "POST /responses")) == 3
+        assert len(upstream_calls(refusing, "POST /responses")) == 3
 
 
-def test_threads_that_install_and_use_meet_no_half_way(upstream: StandIn, settings: Settings) -> None:
-    """Eight threads install, make clients and call, while another takes it back and installs again; none fails."""
-    door, failed = Door("sync"), []
+def test_installing_is_safe_between_threads(upstream: StandIn, settings: Settings) -> None:
+    """No call fails while threads install, make clients and call, and another uninstalls and installs again."""
+    door, errors = Door("sync"), []
     assistants_compat.install(settings)
 
     def work() -> None:
@@ -235,18 +235,18 @@ def test_threads_that_install_and_use_meet_no_half_way(upstream: StandIn, settin
                 assistants_compat.install(settings)
                 with door.raw_client(upstream) as client:
                     client.files.list()
-        except Exception as error:  # noqa: BLE001 - whatever it is
-            failed.append(error)
+        except Exception as error:  # noqa: BLE001 - no error is expected
+            errors.append(error)
 
     workers = [threading.Thread(target=work) for _ in range(8)]
-    for each in workers:
-        each.start()
+    for worker in workers:
+        worker.start()
     for _ in range(50):
         assistants_compat.uninstall()
         assistants_compat.install(settings)
-    for each in workers:
-        each.join()
-    assert failed == []
+    for worker in workers:
+        worker.join()
+    assert errors == []
 
 
 # --- off
@@ -254,16 +254,16 @@ def test_threads_that_install_and_use_meet_no_half_way(upstream: StandIn, settin
 
 @pytest.fixture
 def off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library is switched off, which nobody has said yet."""
+    """Switch the library off, before that has been logged."""
     monkeypatch.setenv("ASSISTANTS_COMPAT", "off")
-    monkeypatch.setattr(switch, "_said", [])
+    monkeypatch.setattr(switch, "_logged", [])
 
 
 @pytest.mark.usefixtures("off")
-def test_off_leaves_clients_alone_and_says_so_once(
+def test_off_leaves_clients_alone_and_logs_it_once(
     door: Door, upstream: StandIn, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither `wrap` nor `install` does anything, and one line of the log says why."""
+    """`ASSISTANTS_COMPAT=off` makes `wrap` and `install` do nothing, and one log line gives the reason."""
     client = door.raw_client(upstream)
     inner = client._client
     assert assistants_compat.wrap(client, settings) is client
@@ -272,35 +272,40 @@ def test_off_leaves_clients_alone_and_says_so_once(
     assert not is_answered_here(door, door.raw_client(upstream))
     assert [
         (record.levelno, record.getMessage()) for record in caplog.records if record.name == "assistants_compat"
-    ] == [(logging.WARNING, "ASSISTANTS_COMPAT=off: clients are left as they are, and nothing is answered here.")]
+    ] == [
+        (
+            logging.WARNING,
+            "ASSISTANTS_COMPAT=off: clients are not wrapped, and their Assistants calls go to the service.",
+        )
+    ]
     with pytest.raises(TypeError, match="ASSISTANTS_COMPAT=off leaves every client as it is"):
         assistants_compat.settle(client)
 
 
 @pytest.mark.usefixtures("off")
-def test_off_counts_where_it_is_set_after_install(
+def test_off_holds_even_after_install(
     sync: Door, upstream: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A program that loads the variable itself after it was started has no door on its clients."""
+    """`ASSISTANTS_COMPAT=off` also holds for clients made after it is set, even if `install` was called before."""
     monkeypatch.setenv("ASSISTANTS_COMPAT", "on")
     assistants_compat.install(settings)
     monkeypatch.setenv("ASSISTANTS_COMPAT", "off")
     assert not is_answered_here(sync, sync.raw_client(upstream))
 
 
-def test_another_word_than_on_and_off_is_refused(
+def test_a_value_other_than_on_and_off_is_refused(
     sync: Door, upstream: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A misspelt switch is not taken for one that is on."""
+    """Any value of ASSISTANTS_COMPAT but on and off is refused."""
     monkeypatch.setenv("ASSISTANTS_COMPAT", "of")
     for call in (assistants_compat.install, lambda: assistants_compat.wrap(sync.raw_client(upstream))):
-        with pytest.raises(SettingsError, match="ASSISTANTS_COMPAT is 'of': 'on' or 'off' is needed"):
+        with pytest.raises(SettingsError, match="ASSISTANTS_COMPAT='of' is not valid; expected on or off"):
             call()
 
 
-# --- before the SDK
+# --- before the SDK is imported
 
-BEFORE = """
+INSTALL_FIRST = """
 import sys, threading
 import assistants_compat
 assert "wrapt" not in sys.modules
@@ -317,10 +322,10 @@ print(client.beta.threads.create().object)
 """
 
 
-def test_it_may_come_before_the_sdk(upstream: StandIn, tmp_path: Any) -> None:
-    """`install` imports neither the SDK nor the database, and covers clients once the program has imported the SDK."""
+def test_install_may_come_before_the_sdk(upstream: StandIn, tmp_path: Any) -> None:
+    """`install` before the SDK's import imports neither SDK nor database and covers the clients made later."""
     environment = {**os.environ, "ASSISTANTS_COMPAT_STORE": str(tmp_path / "store.db")}
-    command = [sys.executable, "-W", "error", "-c", BEFORE, upstream.base_url]
+    command = [sys.executable, "-W", "error", "-c", INSTALL_FIRST, upstream.base_url]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=100)
     assert (done.returncode, done.stdout) == (0, "thread\n"), done.stderr
 
@@ -328,8 +333,8 @@ def test_it_may_come_before_the_sdk(upstream: StandIn, tmp_path: Any) -> None:
 # --- both APIs
 
 
-def test_both_apis_stand_side_by_side_on_one_client(door: Door, upstream: StandIn, settings: Settings) -> None:
-    """Native calls go to the service untouched, between legacy ones on the same client, and each has its own ids."""
+def test_both_apis_work_on_one_client(door: Door, upstream: StandIn, settings: Settings) -> None:
+    """Native Responses calls go upstream unchanged, between legacy calls on the same client."""
     assistants_compat.install(settings)
     client = door.raw_client(upstream)
     if not hasattr(client, "responses"):
@@ -342,7 +347,7 @@ def test_both_apis_stand_side_by_side_on_one_client(door: Door, upstream: StandI
     [answer, _] = door.all(client.beta.threads.messages.list(thread.id))
     assert (native.output_text, again.output_text) == ("Native.", "Native again.")
     assert (run.status, answer.content[0].text.value) == ("completed", "Legacy.")
-    sent = [each.json for each in upstream.requests if (each.method, each.path) == ("POST", "/responses")]
+    sent = [request.json for request in upstream.requests if (request.method, request.path) == ("POST", "/responses")]
     assert sent[0] == {"model": "gpt-4o", "input": "Native?"}
     assert sent[2] == {"model": "gpt-4o", "input": "More?", "previous_response_id": native.id}
     assert [item["role"] for item in sent[1]["input"]] == ["user"]

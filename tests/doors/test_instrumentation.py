@@ -1,4 +1,4 @@
-"""Tools that replace the SDK's methods by wrappers of their own, as tracing libraries do."""
+"""Tracing libraries that replace the SDK's methods keep working on wrapped clients."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from assistants_compat import Settings
 from assistants_compat.testing import StandIn
 from kit.doors import KEY
 
-# A process of its own: `wrap` changes the SDK's classes once and for all.
+# Run in a separate process, because `wrap` changes the SDK's classes for good.
 PROGRAM = """
 import asyncio, functools, inspect, sys, warnings
 import openai
 from openai.resources.beta.assistants import Assistants, AsyncAssistants
 from openai.resources.beta.threads.threads import AsyncThreads, Threads
 kind, store, base_url, key = sys.argv[1:]
-warnings.simplefilter("ignore")  # what somebody else wrapped goes on to warn
+warnings.simplefilter("ignore")  # instrumented methods still raise the SDK's warnings
 seen = []
 
 def instrument(class_, name):
@@ -37,8 +37,8 @@ instrument(AsyncAssistants, "create")
 
 import assistants_compat
 
-async def value(given):
-    return await given if inspect.isawaitable(given) else given
+async def value(result):
+    return await result if inspect.isawaitable(result) else result
 
 async def main():
     class_ = openai.OpenAI if kind == "sync" else openai.AsyncOpenAI
@@ -55,13 +55,13 @@ async def main():
         await value(plain.beta.threads.create())
     except openai.NotFoundError:
         print(*seen)
-    for each in (client, plain):
-        await value(each.close())
+    for either in (client, plain):
+        await value(either.close())
 
 asyncio.run(main())
 """
 
-# The same with nothing instrumented, where no warning may be left.
+# The same without instrumentation, where no warning may be raised.
 QUIET = """
 import sys, warnings
 import openai
@@ -81,7 +81,7 @@ with assistants_compat.wrap(openai.OpenAI(base_url=base_url, api_key=key), setti
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_a_method_wrapped_by_a_tracer_is_still_called(upstream: StandIn, sqlite_settings: Settings, kind: str) -> None:
-    """What was put around a method of the SDK before `wrap` sees each call, of wrapped clients and of others."""
+    """A method that a tracer wrapped before `wrap` sees each call of wrapped and unwrapped clients."""
     arguments = [kind, str(sqlite_settings.store), upstream.base_url, KEY]
     done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -90,8 +90,8 @@ def test_a_method_wrapped_by_a_tracer_is_still_called(upstream: StandIn, sqlite_
     assert done.stdout.split() == [f"{prefix}{name}" for name in [*names, "Threads.create"]]
 
 
-def test_without_a_tracer_nothing_warns(upstream: StandIn, sqlite_settings: Settings) -> None:
-    """The SDK's own decorators are left out on wrapped clients: no DeprecationWarning, and its signatures hold."""
+def test_without_a_tracer_no_warning_is_raised(upstream: StandIn, sqlite_settings: Settings) -> None:
+    """A wrapped client raises no DeprecationWarning, and unknown arguments still raise a `TypeError`."""
     arguments = [str(sqlite_settings.store), upstream.base_url, KEY]
     done = subprocess.run([sys.executable, "-c", QUIET, *arguments], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "quiet\n"), done.stderr

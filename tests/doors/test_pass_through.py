@@ -1,4 +1,4 @@
-"""Requests that are not ours: they leave a wrapped client as they leave an unwrapped one, byte for byte."""
+"""Requests other than Assistants calls leave a wrapped client byte for byte as an unwrapped one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from kit.legacy_code import CSV, LINK, make_file
 
 VERSION = tuple(int(part) for part in openai.__version__.split(".")[:2])
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=fixed"}
-OURS_BY_SHAPE = "file-AC0123456789012345678901"
+GENERATED_STYLE_ID = "file-AC0123456789012345678901"
 
 
-class Wire:
+class RecordingServer:
     """A server that keeps the bytes of every request and answers with an empty object."""
 
     def __init__(self) -> None:
@@ -56,15 +56,15 @@ class Wire:
 
 
 @pytest.fixture
-def wire() -> Iterator[Wire]:
-    """A running one."""
-    server = Wire()
+def server() -> Iterator[RecordingServer]:
+    """A running `RecordingServer`."""
+    server = RecordingServer()
     yield server
     server.listener.close()
 
 
 def chat(client: Any) -> Any:
-    """A chat completion whose text says everything that could be escaped."""
+    """Request a chat completion whose text has everything that could be escaped."""
     messages = [{"role": "user", "content": 'ünï "quoted" 🙂 </b>'}]
     return client.chat.completions.create(model="gpt-4o", messages=messages, extra_headers={"x-extra": "1"})
 
@@ -84,8 +84,10 @@ CALLS: dict[str, Callable[[Any], Any]] = {
         "/responses", body={"model": "gpt-4o", "input": "x", "stream": False}, cast_to=object
     ),
     "conversations": lambda client: client.post("/conversations", body={"items": []}, cast_to=object),
-    "container files": lambda client: client.get(f"/containers/cntr_1/files/{OURS_BY_SHAPE}/content", cast_to=object),
-    "vector store files": lambda client: client.get(f"/vector_stores/vs_1/files/{OURS_BY_SHAPE}", cast_to=object),
+    "container files": lambda client: client.get(
+        f"/containers/cntr_1/files/{GENERATED_STYLE_ID}/content", cast_to=object
+    ),
+    "vector store files": lambda client: client.get(f"/vector_stores/vs_1/files/{GENERATED_STYLE_ID}", cast_to=object),
     "vector stores": lambda client: client.post("/vector_stores", body={"name": "assistants"}, cast_to=object),
     "query": lambda client: client.get(
         "/batches", cast_to=object, options={"params": {"after": "/threads/x", "a": ""}}
@@ -104,66 +106,68 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_requests_of_others_are_untouched(door: Door, wire: Wire, sqlite_settings: Settings, name: str) -> None:
-    """A wrapped client sends the same request line, query, headers in their order, and body as an unwrapped one."""
+def test_other_requests_are_unchanged(
+    door: Door, server: RecordingServer, sqlite_settings: Settings, name: str
+) -> None:
+    """A wrapped client sends the same request line, query, headers in order and body as an unwrapped one."""
     for wrapped in (False, True):
-        client = door.raw_client(wire, default_query={"tenant": "blue"})
+        client = door.raw_client(server, default_query={"tenant": "blue"})
         if wrapped:
             assistants_compat.wrap(client, sqlite_settings)
         door(CALLS[name](client))
-    plain, through = wire.requests
-    assert through == plain
+    plain, passed_on = server.requests
+    assert passed_on == plain
     assert KEY.encode() in plain
 
 
 @pytest.mark.skipif(VERSION < (1, 110), reason="this SDK has no ChatKit")
-def test_chatkit_of_the_sdk_is_not_ours(door: Door, wire: Wire, sqlite_settings: Settings) -> None:
-    """`client.beta.chatkit.threads` has a path that ends as ours do, and goes to its own service."""
+def test_chatkit_is_passed_on(door: Door, server: RecordingServer, sqlite_settings: Settings) -> None:
+    """`client.beta.chatkit.threads`, whose path ends like a legacy one, is passed on unchanged."""
     for wrapped in (False, True):
-        client = door.raw_client(wire)
+        client = door.raw_client(server)
         if wrapped:
             assistants_compat.wrap(client, sqlite_settings)
         door(client.beta.chatkit.threads.retrieve("cthr_1"))
-    plain, through = wire.requests
-    assert through == plain
+    plain, passed_on = server.requests
+    assert passed_on == plain
     assert plain.startswith(b"GET /v1/chatkit/threads/cthr_1 ")
 
 
-def test_a_file_id_of_our_shape_that_is_not_ours_reaches_the_upstream(
-    door: Door, wire: Wire, sqlite_settings: Settings
+def test_an_unknown_id_of_generated_style_is_passed_on(
+    door: Door, server: RecordingServer, sqlite_settings: Settings
 ) -> None:
-    """The store has the last word: an id that it does not know is sent on as it came."""
+    """A file id that is shaped like a generated one but is not in the store is sent upstream unchanged."""
     for wrapped in (False, True):
-        client = door.raw_client(wire)
+        client = door.raw_client(server)
         if wrapped:
             assistants_compat.wrap(client, sqlite_settings)
-        door(client.files.retrieve(OURS_BY_SHAPE))
-        door(client.files.content(OURS_BY_SHAPE))
-        door(client.files.delete(OURS_BY_SHAPE))
-    assert len(wire.requests) == 6
-    assert wire.requests[:3] == wire.requests[3:]
+        door(client.files.retrieve(GENERATED_STYLE_ID))
+        door(client.files.content(GENERATED_STYLE_ID))
+        door(client.files.delete(GENERATED_STYLE_ID))
+    assert len(server.requests) == 6
+    assert server.requests[:3] == server.requests[3:]
 
 
 @pytest.mark.parametrize("place", ["vector_stores/vs_1", "containers/cntr_1"])
-def test_a_file_of_ours_is_ours_in_its_own_place_only(
+def test_a_generated_file_is_served_below_files_only(
     door: Door, upstream: StandIn, sqlite_settings: Settings, place: str
 ) -> None:
-    """The same id below a vector store or a container is that service's business, though we have such a file."""
+    """A generated file's id below a vector store or a container is sent upstream, not served from the store."""
     client = door.client(upstream, sqlite_settings)
-    made = make_file(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}))
+    file_id = make_file(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}))
     upstream.requests.clear()
     for call in (client.get, client.delete):
         with pytest.raises(openai.NotFoundError):
-            door(call(f"/{place}/files/{made}", cast_to=object))
+            door(call(f"/{place}/files/{file_id}", cast_to=object))
     paths = [f"{request.method} {request.path}" for request in upstream.requests]
-    assert paths == [f"GET /{place}/files/{made}", f"DELETE /{place}/files/{made}"]
-    assert door(client.files.content(made)).read() == CSV
+    assert paths == [f"GET /{place}/files/{file_id}", f"DELETE /{place}/files/{file_id}"]
+    assert door(client.files.content(file_id)).read() == CSV
 
 
-def test_assistants_calls_are_what_does_not_leave(door: Door, wire: Wire, sqlite_settings: Settings) -> None:
-    """The same comparison sees a difference where there is one: an Assistants call reaches no wire."""
-    client = door.raw_client(wire)
+def test_assistants_calls_send_nothing(door: Door, server: RecordingServer, sqlite_settings: Settings) -> None:
+    """An Assistants call of a wrapped client sends nothing upstream, unlike the requests compared above."""
+    client = door.raw_client(server)
     assistants_compat.wrap(client, sqlite_settings)
     door(client.beta.assistants.create(model="gpt-4o"))
     door(client.beta.threads.create())
-    assert wire.requests == []
+    assert server.requests == []

@@ -1,4 +1,4 @@
-"""A place for generated files as tests see it, the core's I/O over one, and bytes to put there."""
+"""Helpers of the tests of file storage: an empty location, the engine's I/O on it, and test data."""
 
 from __future__ import annotations
 
@@ -18,50 +18,50 @@ LONG = b"".join(b"%010d\n" % number for number in range(1_100_000))
 
 
 @dataclass
-class Place:
-    """A place that holds nothing yet: how it is set, and a look into it from outside."""
+class ContentLocation:
+    """An empty location for generated files: its setting, and ways to inspect it from outside."""
 
     files: str
     server: ObjectServer | None
 
     def names(self) -> list[str]:
-        """The names of all files that are here, also of unfinished ones."""
+        """Return the names of all files here, unfinished ones included."""
         if self.server is None:
             directory = Path(self.files)
             return sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
         import obstore  # noqa: PLC0415 - an extra
 
-        listed = obstore.list(object_storage._opened(self.files)).collect()
-        return sorted(Path(each["path"]).name for each in listed)
+        listed = obstore.list(object_storage._open_bucket(self.files)).collect()
+        return sorted(Path(entry["path"]).name for entry in listed)
 
     def unfinished(self) -> int:
-        """How many uploads were begun and neither finished nor taken back (S3 keeps and charges them)."""
+        """Count the uploads that were neither completed nor aborted (S3 keeps those and charges for them)."""
         if self.server is None or self.server.kind != "s3":
             return 0
         bucket = self.files.split("/")[2]
         return self.server.request("GET", f"/{bucket}?uploads").count(b"<Upload>")
 
     def restart(self) -> None:
-        """Forget what this process knows, as a new one would."""
-        object_storage._opened.cache_clear()
+        """Forget the open buckets, as a new process would."""
+        object_storage._open_bucket.cache_clear()
 
 
-def io_over(settings: Settings) -> Any:
-    """The core's I/O without an upstream."""
-    nobody: Any = None
-    return BlockingIO(settings, nobody, set())
+def make_io(settings: Settings) -> Any:
+    """Return the engine's I/O without an upstream."""
+    no_transport: Any = None
+    return BlockingIO(settings, no_transport, set())
 
 
-async def pieces(data: bytes, size: int = 50_000) -> AsyncIterator[bytes]:
-    """Data as it comes from a network."""
+async def byte_pieces(data: bytes, size: int = 50_000) -> AsyncIterator[bytes]:
+    """Yield data in pieces, as a network delivers it."""
     for start in range(0, len(data), size):
         yield data[start : start + size]
 
 
-def loaded(io: Any, part: range) -> bytes:
-    """What `io.load` gives."""
+def load_content(io: Any, part: range) -> bytes:
+    """Return the bytes that `io.load_content` yields."""
 
     async def read() -> bytes:
-        return b"".join([piece async for piece in io.load(ID, part)])
+        return b"".join([piece async for piece in io.load_content(ID, part)])
 
     return run(read())

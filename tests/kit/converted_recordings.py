@@ -1,4 +1,4 @@
-"""A converted recording in the place of the network: what a test's plugin does, by hand."""
+"""Converts recordings and replays them in place of the network, as the pytest plugin does."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import pytest
 
 from assistants_compat import Settings
 from assistants_compat.recordings import vcr_yaml as files
-from assistants_compat.recordings.convert.play import Converted, convert
-from assistants_compat.recordings.convert.seed import seed
-from assistants_compat.recordings.replay import Replayed, key_of
+from assistants_compat.recordings.convert.play import Conversion, convert
+from assistants_compat.recordings.convert.seed import insert_seed
+from assistants_compat.recordings.replay import ReplayClockAndIds, replay_data
 from assistants_compat.runtime import clock
 
 BASE = "https://api.openai.com/v1"
 
 
 def interaction(method: str, path: str, body: Any, answer: Any, **more: Any) -> dict[str, Any]:
-    """An exchange as VCR.py writes it; `answer` is JSON, or text of a stream, or bytes."""
+    """Return an exchange as VCR.py writes it; `answer` is JSON, the text of a stream, or bytes."""
     kind = "text/event-stream; charset=utf-8" if isinstance(answer, str) else "application/json"
     kind = "application/octet-stream" if isinstance(answer, bytes) else kind
     sent = None if body is None else json.dumps(body)
@@ -43,12 +43,12 @@ def interaction(method: str, path: str, body: Any, answer: Any, **more: Any) -> 
 
 
 def document(*interactions: dict[str, Any]) -> dict[str, Any]:
-    """A recording."""
+    """Return a recording of these exchanges."""
     return {"interactions": list(interactions), "version": 1}
 
 
-def written(recording: dict[str, Any], to: Path) -> Converted:
-    """Convert a recording, by way of files on both sides."""
+def convert_to_file(recording: dict[str, Any], to: Path) -> Conversion:
+    """Convert a recording, reading it from a file and writing the result to another."""
     old = to.with_suffix(".old.yaml")
     old.write_text(files.dump(recording), "utf-8")
     converted = convert(files.load(old))
@@ -57,24 +57,24 @@ def written(recording: dict[str, Any], to: Path) -> Converted:
 
 
 @contextmanager
-def replayed(cassette: Path) -> Iterator[tuple[Settings, Any]]:
-    """Answer from a converted recording: the settings for the test's client, and VCR.py's cassette."""
+def replay_cassette(cassette: Path) -> Iterator[tuple[Settings, Any]]:
+    """Replay a converted recording; yield the settings for the test's client, and VCR.py's cassette."""
     vcr = pytest.importorskip("vcr", reason="vcrpy is not installed")
-    key = key_of(files.load(cassette))
+    key = replay_data(files.load(cassette))
     settings = Settings(store="sqlite://", namespace=uuid.uuid4().hex)
-    seed(settings, key.get("seed") or {})
+    insert_seed(settings, key.get("seed") or {})
     recorder = vcr.VCR()
     recorder.register_matcher("json", _same_body)
     play = recorder.use_cassette(str(cassette), record_mode="none", match_on=["method", "uri", "json"])
-    with clock.exchanged(Replayed(key)), play as tape:
+    with clock.replace_current(ReplayClockAndIds(key)), play as tape:
         yield settings, tape
 
 
-def _same_body(one: Any, other: Any) -> None:
-    assert _plain(one.body) == _plain(other.body)
+def _same_body(request: Any, recorded: Any) -> None:
+    assert _parsed_body(request.body) == _parsed_body(recorded.body)
 
 
-def _plain(body: Any) -> Any:
+def _parsed_body(body: Any) -> Any:
     if isinstance(body, str):
         body = body.encode()
     try:

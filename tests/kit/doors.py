@@ -1,7 +1,6 @@
-"""One way to write a test for every door: synchronous and asynchronous clients, over any store.
+"""Lets one test body serve synchronous and asynchronous clients.
 
-`door(x)` gives the value of `x`, awaiting it on the door's own event loop where it has to be awaited, so that one test
-body serves both kinds of client.
+`door(x)` returns the value of `x`. If `x` is awaitable, the door first awaits it on its own event loop.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ KEY = "sk-test"
 
 @dataclass
 class Door:
-    """A kind of client, and how to wait for it."""
+    """A kind of client, and the event loop that an asynchronous one needs."""
 
     kind: Literal["sync", "async"]
     loop: asyncio.AbstractEventLoop | None = None
     clients: list[Any] = field(default_factory=list)
 
     def __call__(self, value: Any) -> Any:
-        """The value, awaited if need be."""
+        """Return the value, awaited if it is awaitable."""
         if inspect.isawaitable(value):
             assert self.loop is not None
 
@@ -40,7 +39,7 @@ class Door:
         return value
 
     def all(self, pages: Any) -> list[Any]:
-        """Every entry of a list, over all of its pages."""
+        """Return every entry of a list, over all of its pages."""
         if isinstance(pages, AsyncIterator) or hasattr(pages, "__aiter__"):
 
             async def collect() -> list[Any]:
@@ -49,8 +48,8 @@ class Door:
             return list(self(collect()))
         return list(pages)
 
-    def each(self, pages: Any, action: Callable[[Any], Any]) -> list[Any]:
-        """Do something with every entry of a list while its pages are still being fetched; what that gave."""
+    def map_entries(self, pages: Any, action: Callable[[Any], Any]) -> list[Any]:
+        """Call `action` for every entry while later pages are still to be fetched; return the results."""
         if hasattr(pages, "__aiter__"):
 
             async def walk() -> list[Any]:
@@ -60,7 +59,7 @@ class Door:
         return [action(entry) for entry in pages]
 
     def raw_client(self, upstream: Any, *, azure: bool = False, **options: Any) -> Any:
-        """A client of this kind that is not wrapped; closed at the end of the test."""
+        """Make an unwrapped client of this kind, which is closed at the end of the test."""
         if azure:
             class_ = openai.AzureOpenAI if self.kind == "sync" else openai.AsyncAzureOpenAI
             options.setdefault("azure_endpoint", upstream.azure_endpoint)
@@ -75,7 +74,7 @@ class Door:
         return client
 
     def client(self, upstream: Any, settings: Settings, **options: Any) -> Any:
-        """A wrapped client of this kind."""
+        """Make a wrapped client of this kind."""
         return assistants_compat.wrap(self.raw_client(upstream, **options), settings)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""A token endpoint on loopback, for the real azure-identity: App Service, a virtual machine, workload identity.
+"""A token endpoint on loopback for the real azure-identity: App Service, virtual machine, workload identity.
 
-The answers hold what azure-identity reads of them, and nothing that a real endpoint's page would add.
+Its answers have only the keys that azure-identity reads.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ HEADER = "the-header-of-this-app"
 
 
 @dataclass
-class Identities:
-    """Gives `token-1`, `token-2` and so on, each for `lifetime` seconds; `refused` makes it give none."""
+class TokenEndpoint:
+    """Issues `token-1`, `token-2` and so on, each for `lifetime` seconds, unless `refused` is set."""
 
     origin: str = ""
     lifetime: int = 3600
     refused: bool = False
-    asked: list[str] = field(default_factory=list)
-    """What each token was asked for: its resource or scope."""
+    requested_scopes: list[str] = field(default_factory=list)
+    """The resource or scope of each token that was issued."""
 
     @property
     def app_service(self) -> dict[str, str]:
-        """The variables that tell azure-identity of an App Service's identity."""
+        """Return the variables with which azure-identity finds the identity of an App Service."""
         return {
             "IDENTITY_ENDPOINT": f"{self.origin}/msi/token",
             "IDENTITY_HEADER": HEADER,
@@ -42,14 +42,14 @@ class Identities:
 
     @property
     def machine(self) -> dict[str, str]:
-        """The variables that put a virtual machine's metadata service here."""
+        """Return the variables that make this server the metadata service of a virtual machine."""
         return {
             "AZURE_POD_IDENTITY_AUTHORITY_HOST": self.origin,
             "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
         }
 
     def pod(self, proof: Path) -> dict[str, str]:
-        """The variables of a pod with a workload identity."""
+        """Return the variables of a pod with a workload identity."""
         return {
             "AZURE_TENANT_ID": "a-tenant",
             "AZURE_CLIENT_ID": "an-app",
@@ -59,38 +59,40 @@ class Identities:
         }
 
     def answer(self, method: str, url: str, headers: dict[str, str], body: str) -> tuple[int, dict[str, object]]:
-        """The status and the JSON of a token request, by the rules of the three kinds."""
+        """Return status and JSON of the answer to a token request, by the rules of the three kinds."""
         path, query = urlsplit(url).path, parse_qs(urlsplit(url).query)
         form = parse_qs(body)
         if path == "/msi/token":
-            known, asked = headers.get("x-identity-header") == HEADER, query.get("resource")
+            trusted, scope = headers.get("x-identity-header") == HEADER, query.get("resource")
         elif path == "/metadata/identity/oauth2/token":
-            known, asked = headers.get("metadata") == "true", query.get("resource")
+            trusted, scope = headers.get("metadata") == "true", query.get("resource")
         else:
-            known = method == "POST" and path.endswith("/oauth2/v2.0/token") and form["client_assertion"] == ["a-proof"]
-            asked = form.get("scope")
-        if not known or asked is None or self.refused:
+            trusted = (
+                method == "POST" and path.endswith("/oauth2/v2.0/token") and form["client_assertion"] == ["a-proof"]
+            )
+            scope = form.get("scope")
+        if not trusted or scope is None or self.refused:
             return 400, {"error": "invalid_request", "error_description": "Identity not found"}
-        self.asked.append(asked[0])
+        self.requested_scopes.append(scope[0])
         return 200, {
-            "access_token": f"token-{len(self.asked)}",
+            "access_token": f"token-{len(self.requested_scopes)}",
             "expires_in": self.lifetime,
             "expires_on": int(time.time()) + self.lifetime,
-            "resource": asked[0],
+            "resource": scope[0],
             "token_type": "Bearer",
         }
 
 
 @contextmanager
-def identities(certificate: Path | None = None) -> Iterator[Identities]:
-    """A running one; with a place for its certificate it speaks TLS, as azure-identity wants of an authority."""
-    given = Identities()
+def token_endpoint(certificate: Path | None = None) -> Iterator[TokenEndpoint]:
+    """Run a token endpoint. Given a path for its certificate it uses TLS, as azure-identity demands of an authority."""
+    endpoint = TokenEndpoint()
 
     class Handler(BaseHTTPRequestHandler):
         def _serve(self) -> None:
             length = int(self.headers.get("content-length") or 0)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            status, answer = given.answer(self.command, self.path, headers, self.rfile.read(length).decode())
+            status, answer = endpoint.answer(self.command, self.path, headers, self.rfile.read(length).decode())
             body = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
@@ -101,21 +103,21 @@ def identities(certificate: Path | None = None) -> Iterator[Identities]:
         do_GET = do_POST = _serve  # noqa: N815 - the names of http.server
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as named in http.server
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    given.origin = f"http://127.0.0.1:{server.server_address[1]}"
+    endpoint.origin = f"http://127.0.0.1:{server.server_address[1]}"
     if certificate is not None:
         _certify(certificate)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        given.origin = given.origin.replace("http://", "https://")
+        endpoint.origin = endpoint.origin.replace("http://", "https://")
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield given
+        yield endpoint
     finally:
         server.shutdown()
         server.server_close()
@@ -123,8 +125,8 @@ def identities(certificate: Path | None = None) -> Iterator[Identities]:
 
 
 def _certify(path: Path) -> None:
-    """A certificate for 127.0.0.1 with its key, good for an hour."""
-    from cryptography import x509  # noqa: PLC0415 - azure-identity brings it
+    """Write a certificate for 127.0.0.1 and its key, valid for an hour."""
+    from cryptography import x509  # noqa: PLC0415 - installed with azure-identity
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415 - as above
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - as above
 

@@ -1,4 +1,4 @@
-"""Pieces of legacy code that many tests need, and a look at everything that the store holds."""
+"""Legacy calls that many tests make, and a dump of everything in the store."""
 
 from __future__ import annotations
 
@@ -20,58 +20,58 @@ LINK = "Done: [the table](sandbox:/mnt/data/sales.csv)"
 
 
 def make_assistant(door: Door, client: Any, **options: Any) -> Any:
-    """An assistant that a run can use."""
+    """Make an assistant that a run can use."""
     options = {"model": "gpt-4o", "instructions": "Help.", **options}
     return door(client.beta.assistants.create(**options))
 
 
 def make_thread(door: Door, client: Any, *texts: str) -> Any:
-    """A thread with these user messages, or one that says hello."""
+    """Make a thread with these user messages, or with one that says hello."""
     messages = [{"role": "user", "content": text} for text in texts or ("Hello.",)]
     return door(client.beta.threads.create(messages=messages))
 
 
 def start_run(door: Door, client: Any, **options: Any) -> Any:
-    """A run on a new thread of a new assistant, as its creation answers; `assistant` holds the assistant's options."""
+    """Create a run on a new thread of a new assistant; `assistant` holds the assistant's options."""
     assistant = make_assistant(door, client, **options.pop("assistant", {}))
     thread = make_thread(door, client)
     return door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id, **options))
 
 
 def finish_run(door: Door, client: Any, **options: Any) -> Any:
-    """The same, polled to its end."""
+    """Create such a run and poll it to its end."""
     run = start_run(door, client, **options)
     return door(client.beta.threads.runs.poll(run.id, thread_id=run.thread_id))
 
 
-def calling(*call_ids: str, **options: Any) -> Turn:
-    """A turn in which the model calls the function `look` once for each id."""
+def function_call_turn(*call_ids: str, **options: Any) -> Turn:
+    """Return a turn in which the model calls the function `look` once for each id."""
     calls = [{"name": "look", "arguments": {"at": call_id}, "call_id": call_id} for call_id in call_ids]
     return Turn(**{"function_calls": calls, "polls": 0, **options})
 
 
 def waiting_run(door: Door, client: Any, upstream: StandIn, *call_ids: str, **options: Any) -> Any:
-    """A run that waits for the outputs of these calls."""
-    upstream.script(calling(*call_ids or ("call_1",)))
+    """Return a run that waits for the outputs of these calls."""
+    upstream.script(function_call_turn(*call_ids or ("call_1",)))
     run = finish_run(door, client, **{"tools": [FUNCTION], **options})
     assert run.status == "requires_action"
     return run
 
 
-def submit(door: Door, client: Any, run: Any, *call_ids: str, **options: Any) -> Any:
-    """Give a run an output for each of these calls, its id in capitals."""
+def submit_outputs(door: Door, client: Any, run: Any, *call_ids: str, **options: Any) -> Any:
+    """Submit an output for each of these calls: its id in capitals."""
     outputs = [{"tool_call_id": call_id, "output": call_id.upper()} for call_id in call_ids or ("call_1",)]
     runs = client.beta.threads.runs
     return door(runs.submit_tool_outputs(run.id, thread_id=run.thread_id, tool_outputs=outputs, **options))
 
 
-def look_at(door: Door, client: Any, run: Any) -> Any:
-    """The run as it is now."""
+def retrieve_run(door: Door, client: Any, run: Any) -> Any:
+    """Poll a run once."""
     return door(client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id))
 
 
 def run_again(door: Door, client: Any, run: Any, text: str | None = None, **options: Any) -> Any:
-    """One more run on the thread of this one, after one more message."""
+    """Run the assistant again on the same thread, after a message with this text if there is one."""
     if text is not None:
         door(client.beta.threads.messages.create(run.thread_id, role="user", content=text))
     runs = client.beta.threads.runs
@@ -79,7 +79,7 @@ def run_again(door: Door, client: Any, run: Any, text: str | None = None, **opti
 
 
 def make_file(door: Door, client: Any, upstream: StandIn, turn: Any) -> str:
-    """The id of the first file that a run with this scripted turn links."""
+    """Run this scripted turn and return the id of the first file that it links."""
     upstream.script(turn)
     run = finish_run(door, client, assistant={"tools": CODE})
     message = door.all(client.beta.threads.messages.list(run.thread_id, run_id=run.id))[0]
@@ -87,13 +87,13 @@ def make_file(door: Door, client: Any, upstream: StandIn, turn: Any) -> str:
     return str(text.annotations[0].file_path.file_id)
 
 
-def raw(door: Door, client: Any, path: str) -> Any:
-    """The JSON of a GET as it was served, without the SDK's models."""
+def get_raw(door: Door, client: Any, path: str) -> Any:
+    """GET a path and return the JSON as served, without the SDK's models."""
     return door(client.get(path, cast_to=object))
 
 
-def dump(settings: Settings) -> dict[str, list[dict[str, Any]]]:
-    """Every row of every table that belongs to the namespace of `settings`."""
+def dump_store(settings: Settings) -> dict[str, list[dict[str, Any]]]:
+    """Return every row of every table in the namespace of `settings`."""
 
     def work(db: Connection) -> dict[str, list[dict[str, Any]]]:
         return {
@@ -110,11 +110,11 @@ def dump(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     return transact(database_url(settings.store), work, write=False)
 
 
-def asked(upstream: StandIn, *methods_and_paths: str) -> list[str]:
-    """The upstream's requests as "METHOD /path" with ids left out, or only those that are named."""
-    seen = []
+def upstream_calls(upstream: StandIn, *methods_and_paths: str) -> list[str]:
+    """Return the upstream's requests as "METHOD /path" with `*` for ids, or only the given ones of them."""
+    calls = []
     for request in upstream.requests:
         parts = request.path.strip("/").split("/")
         path = "/".join("*" if "_" in part and part != "vector_stores" else part for part in parts)
-        seen.append(f"{request.method} /{path}")
-    return [each for each in seen if not methods_and_paths or each in methods_and_paths]
+        calls.append(f"{request.method} /{path}")
+    return [call for call in calls if not methods_and_paths or call in methods_and_paths]

@@ -1,4 +1,4 @@
-"""Small recordings of Assistants traffic, in the shapes of the recorded ones (`../shared/recordings/assistants`)."""
+"""Small recordings of Assistants traffic, shaped like the real ones (`../shared/recordings/assistants`)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from kit.converted_recordings import interaction
 
 Json = dict[str, Any]
-THEN = 1_720_000_000
+BASE_TIME = 1_720_000_000
 
 
 def id_of(kind: str, name: str) -> str:
-    """An id that looks like the service's."""
+    """Return an id that looks like the service's."""
     return f"{kind}{name}".ljust(len(kind) + 24, "x")
 
 
@@ -22,11 +22,11 @@ RUN, STEP = id_of("run_", "First"), id_of("step_", "Says")
 
 
 def assistant(**more: Any) -> Json:
-    """As it was served."""
+    """Return an assistant as the service served it."""
     return {
         "id": ASSISTANT,
         "object": "assistant",
-        "created_at": THEN,
+        "created_at": BASE_TIME,
         "name": "Tutor",
         "description": None,
         "model": "gpt-4o",
@@ -43,11 +43,11 @@ def assistant(**more: Any) -> Json:
 
 
 def thread(**more: Any) -> Json:
-    """As it was served."""
+    """Return a thread as the service served it."""
     return {
         "id": THREAD,
         "object": "thread",
-        "created_at": THEN + 1,
+        "created_at": BASE_TIME + 1,
         "metadata": {},
         "tool_resources": {},
         **more,
@@ -55,23 +55,23 @@ def thread(**more: Any) -> Json:
 
 
 def message(id_: str, role: str, *blocks: Any, **more: Any) -> Json:
-    """As it was served; a block that is text has no annotations."""
-    content = [text(each) if isinstance(each, str) else each for each in blocks]
+    """Return a message as the service served it; a string among `blocks` becomes a text without annotations."""
+    content = [text(block) if isinstance(block, str) else block for block in blocks]
     by_run = (
         {"assistant_id": ASSISTANT, "run_id": RUN} if role == "assistant" else {"assistant_id": None, "run_id": None}
     )
-    times = {"created_at": THEN + (5 if role == "assistant" else 2)}
+    times = {"created_at": BASE_TIME + (5 if role == "assistant" else 2)}
     rest = {"role": role, "content": content, "attachments": [], "metadata": {}}
     return {"id": id_, "object": "thread.message", **times, **by_run, "thread_id": THREAD, **rest, **more}
 
 
 def text(value: str, *annotations: Json) -> Json:
-    """A block of text."""
+    """Return a text block."""
     return {"type": "text", "text": {"value": value, "annotations": list(annotations)}}
 
 
 def run(status: str, **more: Any) -> Json:
-    """As it was served in this status."""
+    """Return a run as the service served it in this status."""
     ended = status not in {"queued", "in_progress", "requires_action", "cancelling"}
     usage: Json = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
     usage |= {"prompt_token_details": {"cached_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 0}}
@@ -79,12 +79,12 @@ def run(status: str, **more: Any) -> Json:
     return {
         "id": RUN,
         "object": "thread.run",
-        "created_at": THEN + 3,
+        "created_at": BASE_TIME + 3,
         "assistant_id": ASSISTANT,
         "thread_id": THREAD,
         "status": status,
-        "started_at": None if status == "queued" else THEN + 3,
-        "expires_at": None if ended else THEN + 603,
+        "started_at": None if status == "queued" else BASE_TIME + 3,
+        "expires_at": None if ended else BASE_TIME + 603,
         "cancelled_at": None,
         "failed_at": None,
         "completed_at": None,
@@ -106,24 +106,24 @@ def run(status: str, **more: Any) -> Json:
         "response_format": "auto",
         "tool_choice": "auto",
         "parallel_tool_calls": True,
-        **({stamp: THEN + 9} if stamp else {}),
+        **({stamp: BASE_TIME + 9} if stamp else {}),
         **more,
     }
 
 
 def step(id_: str, details: Json, **more: Any) -> Json:
-    """A step that has ended, as it was served."""
+    """Return a finished step as the service served it."""
     return {
         "id": id_,
         "object": "thread.run.step",
-        "created_at": THEN + 4,
+        "created_at": BASE_TIME + 4,
         "run_id": RUN,
         "assistant_id": ASSISTANT,
         "thread_id": THREAD,
         "type": details["type"],
         "status": "completed",
         "cancelled_at": None,
-        "completed_at": THEN + 9,
+        "completed_at": BASE_TIME + 9,
         "expires_at": None,
         "failed_at": None,
         "last_error": None,
@@ -133,39 +133,39 @@ def step(id_: str, details: Json, **more: Any) -> Json:
     }
 
 
-def says(message_id: str = ANSWER) -> Json:
-    """The details of a step that writes a message."""
+def message_details(message_id: str = ANSWER) -> Json:
+    """Return the details of a step that writes a message."""
     return {"type": "message_creation", "message_creation": {"message_id": message_id}}
 
 
-def calls(*given: Json) -> Json:
-    """The details of a step that calls tools."""
-    return {"type": "tool_calls", "tool_calls": list(given)}
+def tool_calls_details(*calls: Json) -> Json:
+    """Return the details of a step that calls tools."""
+    return {"type": "tool_calls", "tool_calls": list(calls)}
 
 
-def listed(*objects: Json) -> Json:
-    """A list that has them all."""
+def list_page(*objects: Json) -> Json:
+    """Return a list page that holds all of these objects."""
     first, last = (objects[0]["id"], objects[-1]["id"]) if objects else (None, None)
     return {"object": "list", "data": list(objects), "first_id": first, "last_id": last, "has_more": False}
 
 
 def stream(*events: tuple[str, Json]) -> str:
-    """A stream, as it went over the wire."""
-    told = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
-    return f"{told}event: done\ndata: [DONE]\n\n"
+    """Return the text of an event stream."""
+    frames = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
+    return f"{frames}event: done\ndata: [DONE]\n\n"
 
 
 def delta(message_id: str, piece: str, *annotations: Json) -> tuple[str, Json]:
-    """A piece of a message."""
+    """Return the event for a piece of a message."""
     content = [{"index": 0, "type": "text", "text": {"value": piece, "annotations": list(annotations)}}]
     return "thread.message.delta", {"id": message_id, "object": "thread.message.delta", "delta": {"content": content}}
 
 
-def created(tools: list[Json] | None = None, **more: Any) -> list[Json]:
-    """The calls that make an assistant, a thread and a question."""
-    given = {"name": "Tutor", "model": "gpt-4o", "instructions": "Help.", "tools": tools or []}
+def creation_calls(tools: list[Json] | None = None, **more: Any) -> list[Json]:
+    """Return the calls that create an assistant, a thread and a question."""
+    request = {"name": "Tutor", "model": "gpt-4o", "instructions": "Help.", "tools": tools or []}
     return [
-        interaction("POST", "/assistants", given, assistant(tools=tools or [])),
+        interaction("POST", "/assistants", request, assistant(tools=tools or [])),
         interaction("POST", "/threads", {}, thread()),
         interaction(
             "POST",
@@ -176,14 +176,14 @@ def created(tools: list[Json] | None = None, **more: Any) -> list[Json]:
     ]
 
 
-def polled(*statuses: Json, tools: list[Json] | None = None) -> list[Json]:
-    """The calls that begin a run and look at it until it is as the last of these."""
-    first, *others = statuses
+def run_calls(*states: Json, tools: list[Json] | None = None) -> list[Json]:
+    """Return the calls that create a run and poll it, one for each of these states."""
+    first, *others = states
     path = f"/threads/{THREAD}/runs"
-    looks = [interaction("GET", f"{path}/{RUN}", None, {**each, "tools": tools or []}) for each in others]
-    return [interaction("POST", path, {"assistant_id": ASSISTANT}, {**first, "tools": tools or []}), *looks]
+    polls = [interaction("GET", f"{path}/{RUN}", None, {**state, "tools": tools or []}) for state in others]
+    return [interaction("POST", path, {"assistant_id": ASSISTANT}, {**first, "tools": tools or []}), *polls]
 
 
-def read(*messages: Json) -> Json:
-    """The call that lists the thread's messages, newest first."""
-    return interaction("GET", f"/threads/{THREAD}/messages", None, listed(*messages))
+def list_messages_call(*messages: Json) -> Json:
+    """Return the call that lists the thread's messages, newest first."""
+    return interaction("GET", f"/threads/{THREAD}/messages", None, list_page(*messages))

@@ -1,4 +1,4 @@
-"""A legacy suite of ten tests, as its owner has it: not a word of it knows that the service is gone."""
+"""A legacy test suite of ten tests with VCR.py recordings, written as if the service still existed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from kit.old_recordings import Recording
 
 LINE = 'pytest_plugins = ["assistants_compat.pytest_plugin.everywhere"]'
@@ -153,28 +154,34 @@ SERVED_COUNT = {**COUNT, "function": {**COUNT["function"], "strict": False}}  # 
 TESTS = 10
 
 
-def write(place: Path, line: str = "") -> None:
-    """The suite with its old recordings in a folder; `line` is added to its conftest.py."""
-    (place / "conftest.py").write_text(f"{line}\n{CONFTEST}", encoding="utf-8")
+def write(directory: Path, line: str = "") -> None:
+    """Write the suite and its old recordings into a folder; `line` is added to its conftest.py."""
+    (directory / "conftest.py").write_text(f"{line}\n{CONFTEST}", encoding="utf-8")
     for name, source in (("plain", PLAIN), ("async", ASYNC), ("unittest", UNITTEST)):
-        (place / f"test_{name}.py").write_text(source, encoding="utf-8")
+        (directory / f"test_{name}.py").write_text(source, encoding="utf-8")
     for name, recording in recordings().items():
-        recording.write(place / "cassettes" / name)
+        recording.write(directory / "cassettes" / name)
 
 
 def recordings() -> dict[str, Recording]:
-    """The recordings of the suite, by their files."""
+    """Return the recordings of the suite by file name."""
     function = Recording("function")
     function.tools = [SERVED_COUNT]
     return {
-        "test_plain/test_polled.yaml": Recording("polled").begin().polled().listed(),
-        "test_plain/test_polled_by_hand.yaml": Recording("by hand").begin().polled().listed(),
-        "test_plain/test_function.yaml": function.begin().function().listed(),
-        "test_plain/test_streamed.yaml": Recording("streamed").begin().streamed(),
-        "test_plain/test_streamed_with_a_helper.yaml": Recording("helper").begin().streamed(),
-        "test_plain/test_missing.yaml": Recording("missing").missing(),
-        "test_async/test_polled.yaml": Recording("async").begin().polled().listed(),
-        "test_async/test_streamed.yaml": Recording("async streamed").begin().streamed(),
-        "TestCounting.test_counts.yaml": Recording("unittest").begin().polled().listed(),
-        "by_hand.yaml": Recording("player").begin().polled().listed(),
+        "test_plain/test_polled.yaml": Recording("polled").with_conversation().with_polled_run().with_message_list(),
+        "test_plain/test_polled_by_hand.yaml": Recording("by hand")
+        .with_conversation()
+        .with_polled_run()
+        .with_message_list(),
+        "test_plain/test_function.yaml": function.with_conversation().with_function_run().with_message_list(),
+        "test_plain/test_streamed.yaml": Recording("streamed").with_conversation().with_streamed_run(),
+        "test_plain/test_streamed_with_a_helper.yaml": Recording("helper").with_conversation().with_streamed_run(),
+        "test_plain/test_missing.yaml": Recording("missing").with_missing_thread(),
+        "test_async/test_polled.yaml": Recording("async").with_conversation().with_polled_run().with_message_list(),
+        "test_async/test_streamed.yaml": Recording("async streamed").with_conversation().with_streamed_run(),
+        "TestCounting.test_counts.yaml": Recording("unittest")
+        .with_conversation()
+        .with_polled_run()
+        .with_message_list(),
+        "by_hand.yaml": Recording("player").with_conversation().with_polled_run().with_message_list(),
     }

@@ -1,6 +1,6 @@
-"""Object storage on loopback for tests and benchmarks: an S3 server (moto) and the official Azure one (azurite).
+"""Object storage on loopback for tests and benchmarks: moto for S3, and Microsoft's azurite for Azure.
 
-Each is a process of its own on a free port, and is ended by its own id.
+Each server is a process on a free port, which is ended by its own id.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from pathlib import Path
 
 AZURITE = "azurite@3.35.0"  # the last that runs on a Node older than 21
 
-# The account that azurite has and whose key its documentation gives.
+# The built-in account of azurite, with the key from its documentation.
 _ACCOUNT = "devstoreaccount1"
 _KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 _OK = range(200, 300)
 
 
-class NotThereError(Exception):
-    """The server cannot be had on this machine; says why."""
+class ServerUnavailableError(Exception):
+    """The server cannot run on this machine, for the reason in the message."""
 
 
 @dataclass(frozen=True)
 class ObjectServer:
-    """A running server: its kind (`s3` or `az`), its port, and the variables with which obstore finds it."""
+    """A running server: its kind (`s3` or `az`), its port, and the variables that lead obstore to it."""
 
     kind: str
     port: int
     variables: Mapping[str, str]
 
     def make_bucket(self, name: str) -> str:
-        """Make an empty bucket or container; its URL."""
+        """Make an empty bucket or container and return its URL."""
         if self.kind == "s3":
             self.request("PUT", f"/{name}")
         else:
@@ -50,7 +50,7 @@ class ObjectServer:
         return f"{self.kind}://{name}"
 
     def request(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> bytes:
-        """A plain HTTP request; moto asks for no signature."""
+        """Send a plain HTTP request and return the body; moto demands no signature."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, headers={"Content-Length": "0", **(headers or {})})
@@ -64,10 +64,15 @@ class ObjectServer:
         return body
 
     def _make_container(self, name: str) -> None:
-        """Create Container, signed with the account's key (learn.microsoft.com, "Authorize with Shared Key")."""
+        """Send Create Container, signed with the account's key (learn.microsoft.com, "Authorize with Shared Key")."""
         date, version = email.utils.formatdate(usegmt=True), "2021-12-02"
-        named = [f"x-ms-date:{date}", f"x-ms-version:{version}", f"/{_ACCOUNT}/{_ACCOUNT}/{name}", "restype:container"]
-        text = "\n".join(["PUT", *[""] * 11, *named])
+        headers_and_resource = [
+            f"x-ms-date:{date}",
+            f"x-ms-version:{version}",
+            f"/{_ACCOUNT}/{_ACCOUNT}/{name}",
+            "restype:container",
+        ]
+        text = "\n".join(["PUT", *[""] * 11, *headers_and_resource])
         signature = base64.b64encode(hmac.digest(base64.b64decode(_KEY), text.encode(), hashlib.sha256)).decode()
         headers = {
             "x-ms-date": date,
@@ -78,7 +83,7 @@ class ObjectServer:
 
 
 def s3_variables(port: int) -> dict[str, str]:
-    """What leads obstore to an S3 server on loopback."""
+    """Return the variables that lead obstore to an S3 server on loopback."""
     return {
         "AWS_ACCESS_KEY_ID": "invented",
         "AWS_SECRET_ACCESS_KEY": "invented-secret",
@@ -90,7 +95,7 @@ def s3_variables(port: int) -> dict[str, str]:
 
 
 def azure_variables(port: int) -> dict[str, str]:
-    """What leads obstore to azurite on loopback."""
+    """Return the variables that lead obstore to azurite on loopback."""
     return {
         "AZURE_STORAGE_ACCOUNT_NAME": _ACCOUNT,
         "AZURE_STORAGE_ACCOUNT_KEY": _KEY,
@@ -102,21 +107,21 @@ def azure_variables(port: int) -> dict[str, str]:
 
 @contextlib.contextmanager
 def s3_server(directory: Path) -> Iterator[ObjectServer]:
-    """Moto's S3; what it says goes into a file in `directory`."""
+    """Run moto's S3 server; its output goes into a file in `directory`."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with running(command, directory / "moto.log", port):
+    with run_server(command, directory / "moto.log", port):
         yield ObjectServer("s3", port, s3_variables(port))
 
 
 @contextlib.contextmanager
 def azure_server(directory: Path, installed: Path) -> Iterator[ObjectServer]:
-    """Azurite's blob service over `directory`, installed by npm into `installed` where it is not yet there."""
+    """Run azurite's blob service over `directory`; npm installs it into `installed` once."""
     node, main = shutil.which("node"), _azurite(installed)
     port = free_port()
     command = [str(node), str(main), "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
     command += ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(directory)]
-    with running(command, directory / "azurite.log", port):
+    with run_server(command, directory / "azurite.log", port):
         yield ObjectServer("az", port, azure_variables(port))
 
 
@@ -125,22 +130,22 @@ def _azurite(installed: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         message = "azurite, Azure's own storage server for tests, needs npm and node, and they are not on the PATH"
-        raise NotThereError(message)
+        raise ServerUnavailableError(message)
     with _locked(installed):
         if not (installed / "finished").exists():
             command = [npm, "install", "--prefix", str(installed), "--no-audit", "--no-fund", "--silent", AZURITE]
             done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
             if done.returncode != 0:
                 message = f"npm could not install {AZURITE}: {done.stderr.strip().splitlines()[-1:]}"
-                raise NotThereError(message)
+                raise ServerUnavailableError(message)
             (installed / "finished").touch()
     return main
 
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """One process at a time: test workers share the installation."""
-    import fcntl  # noqa: PLC0415 - not there on Windows, where this is not run
+    """Let one process in at a time, because test workers share the installation."""
+    import fcntl  # noqa: PLC0415 - missing on Windows, where these tests are skipped
 
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("w") as lock:
@@ -149,19 +154,19 @@ def _locked(directory: Path) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return int(held.getsockname()[1])
+    """Return a free port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 @contextlib.contextmanager
-def running(command: list[str], log: Path, port: int) -> Iterator[None]:
-    """A server on this port, from when it answers until the block is left."""
+def run_server(command: list[str], log: Path, port: int) -> Iterator[None]:
+    """Run a server on this port; the block starts when the server answers, and the server ends with the block."""
     hidden = ("PYTHONWARNINGS", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, env=environment
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
         )
         try:
             _wait_for(process, port, log)

@@ -1,4 +1,4 @@
-"""Recordings of the old service as suites hold them, written by hand in the shapes of recorded ones.
+"""Builds recordings of the old service, shaped like real ones, as legacy test suites hold them.
 
 Sources: recordings.md sections 4 and 5 (objects and events as served in 2025-10), test_new_assistant.yaml (headers).
 """
@@ -18,7 +18,7 @@ ANSWER = "There are 3 apples."
 
 
 class Recording:
-    """The exchanges of one conversation, with ids of its own."""
+    """The exchanges of one conversation, with its own ids."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -30,7 +30,7 @@ class Recording:
         self.tools: list[dict[str, Any]] = []
 
     def add(self, method: str, path: str, sent: Any, answer: Any, status: int = 200) -> None:
-        """One exchange; an answer that is a text is a stream of events."""
+        """Add one exchange; an answer of type str is a stream of events."""
         kind = "text/event-stream; charset=utf-8" if isinstance(answer, str) else "application/json"
         self.exchanges.append(
             {
@@ -52,32 +52,32 @@ class Recording:
             }
         )
 
-    def begin(self, question: str = "How many apples?") -> Recording:
-        """Assistant, thread and message."""
+    def with_conversation(self, question: str = "How many apples?") -> Recording:
+        """Add the creation of an assistant, a thread and a message."""
         self.add("POST", "/assistants", self._assistant_sent(), self._assistant())
         self.add("POST", "/threads", {}, self._thread())
         self.add(
-            "POST", f"/threads/{self.thread}/messages", {"role": "user", "content": question}, self._asked(question)
+            "POST", f"/threads/{self.thread}/messages", {"role": "user", "content": question}, self._question(question)
         )
         return self
 
-    def polled(self) -> Recording:
-        """A run that is looked at twice, and the messages after it."""
-        self.add("POST", f"/threads/{self.thread}/runs", {"assistant_id": self.assistant}, self.a_run("queued"))
-        self.add("GET", f"/threads/{self.thread}/runs/{self.run}", None, self.a_run("in_progress"))
-        self.add("GET", f"/threads/{self.thread}/runs/{self.run}", None, self.a_run("completed"))
+    def with_polled_run(self) -> Recording:
+        """Add a run that is polled twice."""
+        self.add("POST", f"/threads/{self.thread}/runs", {"assistant_id": self.assistant}, self.run_object("queued"))
+        self.add("GET", f"/threads/{self.thread}/runs/{self.run}", None, self.run_object("in_progress"))
+        self.add("GET", f"/threads/{self.thread}/runs/{self.run}", None, self.run_object("completed"))
         return self
 
-    def listed(self, question: str = "How many apples?") -> Recording:
-        """The messages, newest first."""
-        data = [self._answered(), self._asked(question)]
+    def with_message_list(self, question: str = "How many apples?") -> Recording:
+        """Add a list of the messages, newest first."""
+        data = [self._answer_message(), self._question(question)]
         page = {"object": "list", "data": data, "first_id": self.answer, "last_id": self.message, "has_more": False}
         self.add("GET", f"/threads/{self.thread}/messages", None, page)
         return self
 
-    def function(self) -> Recording:
-        """A run that asks for a function's output."""
-        needs = {
+    def with_function_run(self) -> Recording:
+        """Add a run that asks for a function's output and gets it."""
+        required_action = {
             "type": "submit_tool_outputs",
             "submit_tool_outputs": {
                 "tool_calls": [
@@ -90,18 +90,18 @@ class Recording:
             },
         }
         path = f"/threads/{self.thread}/runs"
-        self.add("POST", path, {"assistant_id": self.assistant}, self.a_run("queued"))
-        self.add("GET", f"{path}/{self.run}", None, self.a_run("requires_action", required_action=needs))
+        self.add("POST", path, {"assistant_id": self.assistant}, self.run_object("queued"))
+        self.add("GET", f"{path}/{self.run}", None, self.run_object("requires_action", required_action=required_action))
         outputs = {"tool_outputs": [{"tool_call_id": self.call, "output": "3"}]}
-        self.add("POST", f"{path}/{self.run}/submit_tool_outputs", outputs, self.a_run("queued"))
-        self.add("GET", f"{path}/{self.run}", None, self.a_run("completed"))
+        self.add("POST", f"{path}/{self.run}/submit_tool_outputs", outputs, self.run_object("queued"))
+        self.add("GET", f"{path}/{self.run}", None, self.run_object("completed"))
         return self
 
-    def streamed(self) -> Recording:
-        """A run whose events are streamed."""
+    def with_streamed_run(self) -> Recording:
+        """Add a streamed run."""
         in_stream = {"status": "in_progress", "incomplete_details": None, "incomplete_at": None, "completed_at": None}
-        message = {**self._answered(), **in_stream, "content": []}
-        done = {**self._answered(), **in_stream, "status": "completed", "completed_at": AT + 3}
+        message = {**self._answer_message(), **in_stream, "content": []}
+        done = {**self._answer_message(), **in_stream, "status": "completed", "completed_at": AT + 3}
         step = self._step("in_progress")
         delta = {
             "id": self.answer,
@@ -109,9 +109,9 @@ class Recording:
             "delta": {"content": [{"index": 0, "type": "text", "text": {"value": ANSWER, "annotations": []}}]},
         }
         events = [
-            ("thread.run.created", self.a_run("queued")),
-            ("thread.run.queued", self.a_run("queued")),
-            ("thread.run.in_progress", self.a_run("in_progress")),
+            ("thread.run.created", self.run_object("queued")),
+            ("thread.run.queued", self.run_object("queued")),
+            ("thread.run.in_progress", self.run_object("in_progress")),
             ("thread.run.step.created", step),
             ("thread.run.step.in_progress", step),
             ("thread.message.created", message),
@@ -119,15 +119,15 @@ class Recording:
             ("thread.message.delta", delta),
             ("thread.message.completed", done),
             ("thread.run.step.completed", self._step("completed")),
-            ("thread.run.completed", self.a_run("completed")),
+            ("thread.run.completed", self.run_object("completed")),
         ]
         text = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
         sent = {"assistant_id": self.assistant, "stream": True}
         self.add("POST", f"/threads/{self.thread}/runs", sent, f"{text}event: done\ndata: [DONE]\n\n")
         return self
 
-    def missing(self) -> Recording:
-        """A thread that is not there."""
+    def with_missing_thread(self) -> Recording:
+        """Add a request for an unknown thread."""
         error = {
             "message": "No thread found with id 'thread_gone'.",
             "type": "invalid_request_error",
@@ -138,7 +138,7 @@ class Recording:
         return self
 
     def write(self, path: Path) -> None:
-        """As VCR.py writes it."""
+        """Write the recording as VCR.py does."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump({"interactions": self.exchanges, "version": 1}), encoding="utf-8")
 
@@ -168,10 +168,10 @@ class Recording:
     def _thread(self) -> dict[str, Any]:
         return {"id": self.thread, "object": "thread", "created_at": AT, "metadata": {}, "tool_resources": {}}
 
-    def _asked(self, question: str) -> dict[str, Any]:
+    def _question(self, question: str) -> dict[str, Any]:
         return self._message(self.message, "user", question, assistant=None, run=None)
 
-    def _answered(self) -> dict[str, Any]:
+    def _answer_message(self) -> dict[str, Any]:
         return self._message(self.answer, "assistant", ANSWER, assistant=self.assistant, run=self.run)
 
     def _message(self, id_: str, role: str, text: str, *, assistant: str | None, run: str | None) -> dict[str, Any]:
@@ -207,8 +207,8 @@ class Recording:
             "usage": _USAGE if status == "completed" else None,
         }
 
-    def a_run(self, status: str, **changed: Any) -> dict[str, Any]:
-        """The run with a status."""
+    def run_object(self, status: str, **changes: Any) -> dict[str, Any]:
+        """Return the run in this status."""
         ended = status == "completed"
         return {
             "id": self.run,
@@ -240,7 +240,7 @@ class Recording:
             "response_format": "auto",
             "tool_choice": "auto",
             "parallel_tool_calls": True,
-            **changed,
+            **changes,
         }
 
 

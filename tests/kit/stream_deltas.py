@@ -1,6 +1,6 @@
-"""What the deltas of a legacy stream add up to, and what each of them may look like.
+"""Sums of the deltas of a legacy stream, and the shapes that a delta may have.
 
-Nothing here comes from the package: a client that knows only the recordings and the SDK's types would add them up so.
+This code is independent of the package. It follows the recordings and the SDK's types only.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ SHAPES = {
     "index,id,type,function(name,arguments,output)": RECORDED,
     "index,type,function(arguments)": RECORDED,
 }
-"""Every shape that a piece of a delta may have, and who says so."""
+"""Every shape that a piece of a delta may have, with its source."""
 
 
 def shapes(piece: Json) -> set[str]:
-    """The keys of a piece of a delta, in their order; a list of unlike things gives several."""
+    """Return the keys of a piece of a delta in order, once for each kind of entry in its lists."""
     found = [""]
     for number, (key, value) in enumerate(piece.items()):
         inner = [key]
@@ -47,7 +47,7 @@ def shapes(piece: Json) -> set[str]:
 
 
 def pieces_of(name: str, data: Any) -> list[Json]:
-    """The pieces that a delta event carries; none for other events."""
+    """Return the pieces of a delta event; none for other events."""
     if name == "thread.message.delta":
         return list(data["delta"]["content"])
     if name == "thread.run.step.delta":
@@ -56,21 +56,21 @@ def pieces_of(name: str, data: Any) -> list[Json]:
 
 
 @dataclass
-class Sums:
-    """Adds deltas up, checks each on its way, and compares the sum with the whole object that comes at last."""
+class DeltaSums:
+    """Adds up deltas, checks the shape of each, and compares the sum with the finished object at the end."""
 
     contents: dict[str, list[Json]] = field(default_factory=dict)  # by message
     calls: dict[str, list[Json]] = field(default_factory=dict)  # by step
     ended: dict[str, Json] = field(default_factory=dict)  # whole objects by their ids
 
-    def all(self, events: Iterable[tuple[str, Any]]) -> Sums:
-        """Take all of these events."""
+    def add_all(self, events: Iterable[tuple[str, Any]]) -> DeltaSums:
+        """Add all of these events."""
         for name, data in events:
-            self.event(name, data)
+            self.add(name, data)
         return self
 
-    def event(self, name: str, data: Any) -> None:
-        """Take an event."""
+    def add(self, name: str, data: Any) -> None:
+        """Add one event."""
         for piece in pieces_of(name, data):
             assert shapes(piece) <= set(SHAPES), shapes(piece) - set(SHAPES)
             if name == "thread.message.delta":
@@ -106,7 +106,7 @@ class Sums:
     def _call(calls: list[Json], piece: Json) -> None:
         index, kind = piece.pop("index"), piece["type"]
         if index == len(calls):
-            # A first delta says nothing yet: its input would not reach the SDK's on_tool_call_delta (clients.md).
+            # A first delta is empty: the SDK does not pass its input to on_tool_call_delta (clients.md).
             assert piece[kind].get("input", "") == piece[kind].get("arguments", "") == ""
             assert not piece[kind].get("outputs")
             calls.append({**piece, kind: dict(piece[kind])})
@@ -123,7 +123,7 @@ class Sums:
 
 
 def without_results(call: Json) -> Json:
-    """A call of a whole step as deltas tell it: what a search found comes with the whole step only (recorded)."""
+    """Return a call without search results, which come with the finished step only and never in deltas (recorded)."""
     search = call.get("file_search")
     return {**call, "file_search": {**search, "results": []}} if search else call
 
@@ -133,7 +133,7 @@ def _without_index(piece: Json) -> Json:
 
 
 def _add_text(text: Json, piece: Json, *, is_first: bool) -> None:
-    """A piece of text: the first has `annotations`, others only with some; a marker comes with its annotation."""
+    """Add a piece of text. The first piece has `annotations`, a later one only if it brings some."""
     text["value"] += piece["value"]
     notes = piece.get("annotations")
     assert notes is not None if is_first else notes != []
@@ -147,6 +147,6 @@ def _add_text(text: Json, piece: Json, *, is_first: bool) -> None:
             note = {**note, "file_citation": {"file_id": note["file_citation"]["file_id"]}}  # noqa: PLW2901 - as stored
         else:
             assert (note["type"], piece["value"]) == ("file_path", "")
-            # A search may be cited in the middle of a link: what was sent of the link cannot be taken back.
+            # A search may be cited in the middle of a link, and the part already sent cannot be withdrawn.
             assert re.sub("【[^】]*】", "", note["text"]).startswith("sandbox:/mnt/data/")
         text["annotations"].append(_without_index(note))

@@ -1,7 +1,8 @@
-"""Which sequences of legacy stream events are legal, as tables and one walk over them.
+"""The legal sequences of legacy stream events, as tables and one walk over them.
 
-The tables are read off the streamed recordings, which are walked first (tests/recordings/test_stream_translation.py).
-Ends that nobody recorded (failed, cancelled, expired, incomplete; recordings.md section 9) follow the same pattern.
+The tables come from the streamed recordings, which tests/recorded_traffic/test_stream_translation.py checks.
+No recording ends as failed, cancelled, expired or incomplete; these ends follow the same pattern (recordings.md
+section 9).
 """
 
 from __future__ import annotations
@@ -36,21 +37,21 @@ STREAM = {
     "ended": {"done": "over"},
     "over": {},
 }
-"""Which event leads from one phase of a stream to the next."""
+"""The events that lead from one phase of a stream to the next."""
 STEP: dict[str | None, dict[str, str]] = {
     None: {"created": "created"},
     "created": {"in_progress": "open"},
     "open": {"delta": "open", **dict.fromkeys(("completed", "failed", "cancelled", "expired"), "ended")},
     "ended": {},
 }
-"""The life of one step."""
+"""The phases of one step."""
 MESSAGE: dict[str | None, dict[str, str]] = {
     None: {"created": "created"},
     "created": {"in_progress": "open"},
     "open": {"delta": "open", "completed": "ended", "incomplete": "ended"},
     "ended": {},
 }
-"""The life of one message."""
+"""The phases of one message."""
 DIRECTLY_AFTER = {
     "thread.run.step.in_progress": ("thread.run.step.created",),
     "thread.message.created": ("thread.run.step.in_progress",),
@@ -59,7 +60,7 @@ DIRECTLY_AFTER = {
     "thread.run.in_progress": ("thread.run.queued",),
     "done": tuple(_ENDS),
 }
-"""Events that nothing separates from the one before."""
+"""Events that must directly follow one of the given events."""
 
 RUN_KEYS = (
     "id", "object", "created_at", "assistant_id", "thread_id", "status", "started_at", "expires_at", "cancelled_at",
@@ -84,16 +85,16 @@ KEYS = {
     "thread.run.step.delta": DELTA_KEYS,
     "thread.message.delta": DELTA_KEYS,
 }
-"""The keys of every payload in their order, by its `object`."""
+"""The keys of every payload in order, by its `object`."""
 
 
 class IllegalStreamError(AssertionError):
-    """An event came where the grammar does not let it."""
+    """An event came where the grammar does not allow it."""
 
 
 @dataclass
-class Walk:
-    """One walk over a stream; `one_at_a_time`: a step begins only when no other is open but the functions'."""
+class GrammarWalk:
+    """One walk over a stream; with `one_at_a_time`, no step begins while another is open that has no functions."""
 
     one_at_a_time: bool = True
     phase: str = "start"
@@ -105,12 +106,12 @@ class Walk:
     functions: dict[str, list[str]] = field(default_factory=dict)  # ids of the calls, by step
 
     def event(self, name: str, data: Any) -> None:
-        """The next event; raises `IllegalStreamError`."""
+        """Take the next event; raise `IllegalStreamError` if it is not allowed here."""
         before = DIRECTLY_AFTER.get(name)
         self._must(before is None or self.last in before, f"{name} after {self.last}")
         moves = STREAM[self.phase]
         if name in moves:
-            self._moves_on(name, data, moves[name])
+            self._enter_phase(name, data, moves[name])
         elif self.phase == "going" and name.startswith("thread.run.step."):
             self._step(name.removeprefix("thread.run.step."), data)
         elif self.phase == "going" and name.startswith("thread.message."):
@@ -119,7 +120,7 @@ class Walk:
             self._must(ok=False, problem=f"{name} in a stream that is {self.phase}")
         self.last = name
 
-    def _moves_on(self, name: str, data: Any, phase: str) -> None:
+    def _enter_phase(self, name: str, data: Any, phase: str) -> None:
         if name == "done":
             self._must(data == "[DONE]", "done without its word")
         elif name == "thread.run.step.completed":
@@ -147,7 +148,9 @@ class Walk:
             return
         self._must(len(open_) == 1 and open_[0] in self.functions, "requires_action is of one step with functions")
         calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
-        self._must(sorted(call["id"] for call in calls) == sorted(self.functions[open_[0]]), "other calls than told")
+        self._must(
+            sorted(call["id"] for call in calls) == sorted(self.functions[open_[0]]), "other calls than streamed"
+        )
 
     def _step(self, what: str, data: Json) -> None:
         id_ = data["id"]
@@ -162,7 +165,11 @@ class Walk:
         self._must(data["status"] == ("in_progress" if what == "created" else what), f"status of a step {what}")
         self._must(data["expires_at"] is not None, "a streamed step keeps expires_at")
         if what == "created":
-            busy = [one for one, phase in self.steps.items() if phase != "ended" and one not in {id_, *self.functions}]
+            busy = [
+                step_id
+                for step_id, phase in self.steps.items()
+                if phase != "ended" and step_id not in {id_, *self.functions}
+            ]
             self._must(not (self.one_at_a_time and busy), f"a step beside {busy}")
             details = data["step_details"]
             if data["type"] == "message_creation":
@@ -171,8 +178,8 @@ class Walk:
                 self._must(details["tool_calls"] == [], "a step begins without calls")
         if self.steps[id_] == "ended":
             self._must(not (what == "completed" and id_ in self.functions), "functions are not answered in this stream")
-            told = [self.messages.get(message) for message, step in self.step_of.items() if step == id_]
-            self._must(told in ([], ["ended"]), "a step ended before its message")
+            message_phases = [self.messages.get(message) for message, step in self.step_of.items() if step == id_]
+            self._must(message_phases in ([], ["ended"]), "a step ended before its message")
 
     def _message(self, what: str, data: Json) -> None:
         id_ = data["id"]
@@ -192,14 +199,14 @@ class Walk:
         phases[id_] = moves[what]
 
     @staticmethod
-    def _must(ok: bool, problem: str) -> None:  # noqa: FBT001 - a condition, and what it says when it does not hold
+    def _must(ok: bool, problem: str) -> None:  # noqa: FBT001 - a condition and its message, as in `assert`
         if not ok:
             raise IllegalStreamError(problem)
 
 
-def check_order(events: Iterable[Event], *, one_at_a_time: bool = True) -> Walk:
-    """Walk over a whole stream; it has to be legal and over."""
-    walk = Walk(one_at_a_time)
+def check_order(events: Iterable[Event], *, one_at_a_time: bool = True) -> GrammarWalk:
+    """Check that a whole stream is legal and complete."""
+    walk = GrammarWalk(one_at_a_time)
     for name, data in events:
         walk.event(name, data)
     if walk.phase != "over":
@@ -210,7 +217,7 @@ def check_order(events: Iterable[Event], *, one_at_a_time: bool = True) -> Walk:
 def check_keys(
     events: Iterable[Event], *, without: tuple[str, ...] = (), with_more: dict[str, tuple[str, ...]] | None = None
 ) -> None:
-    """Every payload has its keys in their order; `without` and `with_more` (by `object`) say what differs."""
+    """Check the keys of every payload and their order, except for those in `without` and `with_more` (by `object`)."""
     for name, data in events:
         if name == "done":
             continue
@@ -221,7 +228,7 @@ def check_keys(
 
 
 def check_usage(events: Iterable[Event], spent: int = 0) -> None:
-    """The usage of a run that has ended is the sum of its steps' (recorded); `spent` are the tokens of other rounds."""
+    """Check that a finished run's usage is the sum of its steps' (recorded) plus `spent`, that of other rounds."""
     total = spent
     for name, data in events:
         if name.startswith("thread.run.step.") and data.get("usage"):

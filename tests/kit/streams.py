@@ -1,4 +1,4 @@
-"""An upstream whose streams a test drives by hand, and one way to read a run's stream through every door."""
+"""An upstream whose streams a test sends by hand, and helpers that read a run's stream with either kind of client."""
 
 from __future__ import annotations
 
@@ -25,50 +25,49 @@ from assistants_compat.store.database import transact
 from assistants_compat.store.locations import database_url
 from assistants_compat.testing.stream_events import events_from_response
 from kit.doors import Door
-from kit.legacy_code import dump, make_assistant, make_thread
+from kit.legacy_code import dump_store, make_assistant, make_thread
 
 Json = dict[str, Any]
 
-END = object()  # the answer ends as it should
-DROP = object()  # the connection is lost
-LOCKED = r"Can't add messages to {} while a run {} is active\."
+END = object()  # ends the answer properly
+DROP = object()  # drops the connection
 
 
-# --- what a model says
+# --- responses and their events
 
 
 def message(text: str, **more: Any) -> Json:
-    """A message as an output item."""
+    """Return a message as an output item."""
     part = {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
     return {"id": "msg_up", "type": "message", "status": "completed", "role": "assistant", "content": [part], **more}
 
 
 def function(call_id: str = "call_1", name: str = "look", arguments: str = '{"at": 1}') -> Json:
-    """A function call as an output item."""
+    """Return a function call as an output item."""
     call = {"call_id": call_id, "name": name, "arguments": arguments}
     return {"id": f"fc_{call_id}", "type": "function_call", "status": "completed", **call}
 
 
 def response(*items: Json, status: str = "completed", **more: Any) -> Json:
-    """A finished response."""
+    """Return a finished response."""
     usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
     known = {"id": "resp_1", "object": "response", "created_at": 1, "model": "gpt-4o", "error": None}
     return {**known, "status": status, "output": list(items), "usage": usage, "incomplete_details": None, **more}
 
 
 def events(*items: Json, **more: Any) -> list[Json]:
-    """The stream of a finished response."""
+    """Return the stream events of a finished response."""
     return events_from_response(response(*items, **more), frozenset(), obfuscate=False)
 
 
 def frame(event: Json) -> bytes:
-    """An event as it goes over the wire, in UTF-8."""
+    """Return an event as sent over the wire, in UTF-8."""
     return f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
 
 
 PNG = b"\x89PNG\r\n\x1a\nplot"
-# The names of the events of a run that says something, deltas once.
-PLAIN = [
+# The events of a run that writes one message, with its deltas counted once.
+PLAIN_EVENT_NAMES = [
     "run.created",
     "run.queued",
     "run.in_progress",
@@ -84,25 +83,25 @@ PLAIN = [
 OUTPUTS = [{"tool_call_id": "call_1", "output": "CALL_1"}]
 
 
-# --- an upstream that is driven by hand
+# --- the upstream
 
 
-class Wire:
-    """One streamed answer: the test says what goes over it, and when."""
+class ManualStream:
+    """One streamed answer; the test decides what is sent over it, and when."""
 
     def __init__(self, request: Json) -> None:
         self.request = request
-        self.gone = threading.Event()  # the other side has closed the connection
-        self.over = threading.Event()  # nothing goes over it any more
+        self.gone = threading.Event()  # the client has closed the connection
+        self.over = threading.Event()  # nothing is sent over it any more
         self._commands: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def send(self, *given: Any) -> None:
-        """Events, bytes as they are, END or DROP."""
-        for each in given:
-            self._commands.put(frame(each) if isinstance(each, dict) else each)
+    def send(self, *commands: Any) -> None:
+        """Send events, raw bytes, END or DROP."""
+        for command in commands:
+            self._commands.put(frame(command) if isinstance(command, dict) else command)
 
     def run(self, connection: socket.socket) -> bool:
-        """Carry out what the test says; whether the connection can be used again."""
+        """Carry out the test's commands; return whether the connection can be reused."""
         try:
             return self._run(connection)
         except OSError:
@@ -128,42 +127,42 @@ class Wire:
             connection.sendall(b"%x\r\n%s\r\n" % (len(command), command))
 
 
-class ByHand:
-    """A Responses service that streams what it is told, and knows by id what the test puts into `known`."""
+class ManualUpstream:
+    """A Responses service that streams what the test sends, and serves the responses in `known` by id."""
 
     def __init__(self) -> None:
-        self.plans: deque[list[Any]] = deque()  # what the next streams send by themselves
-        self.answers: deque[tuple[int, str, bytes]] = deque()  # of the next POSTs: status, content type, body
+        self.plans: deque[list[Any]] = deque()  # sent by the next streams at once
+        self.answers: deque[tuple[int, str, bytes]] = deque()  # to the next POSTs: status, content type, body
         self.known: dict[str, Json] = {}
         self.requests: list[Json] = []
-        self.streams: list[Wire] = []
-        self.resumes = True  # whether a stream can be asked for by the response's id
+        self.streams: list[ManualStream] = []
+        self.resumes = True  # whether a response can be streamed again by id
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.upstream = self
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
     def base_url(self) -> str:
-        """The base for OpenAI clients."""
+        """Return the base URL for OpenAI clients."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
-    def plan(self, *given: Any) -> None:
-        """What the next stream sends by itself."""
-        self.plans.append(list(given))
+    def plan(self, *commands: Any) -> None:
+        """Let the next stream send this at once."""
+        self.plans.append(list(commands))
 
-    def asked(self) -> list[str]:
-        """Method and path of every request."""
-        return [f"{each['method']} {each['path']}" for each in self.requests]
+    def calls(self) -> list[str]:
+        """Return method and path of every request."""
+        return [f"{request['method']} {request['path']}" for request in self.requests]
 
-    def wire(self, number: int = 0) -> Wire:
-        """The stream with this number, as soon as it was asked for."""
+    def stream(self, number: int = 0) -> ManualStream:
+        """Wait until the stream with this number has been requested, and return it."""
         eventually(lambda: len(self.streams) > number)
         return self.streams[number]
 
     def close(self) -> None:
-        """End."""
-        for wire in self.streams:
-            wire.send(DROP)
+        """Drop every connection and stop."""
+        for stream in self.streams:
+            stream.send(DROP)
         self._server.shutdown()
         self._server.server_close()
 
@@ -172,10 +171,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 256
-    upstream: ByHand
+    upstream: ManualUpstream
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Connections end in every way here."""
+        """Ignore errors, because tests end connections in every way."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -213,26 +212,26 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _stream(self, upstream: ByHand, request: Json) -> None:
+    def _stream(self, upstream: ManualUpstream, request: Json) -> None:
         self.send_response(200)
         self.send_header("content-type", "text/event-stream; charset=utf-8")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         self.wfile.flush()
-        wire = Wire(request)
+        stream = ManualStream(request)
         if upstream.plans:
-            wire.send(*upstream.plans.popleft())
-        upstream.streams.append(wire)
-        self.close_connection = not wire.run(self.connection)
+            stream.send(*upstream.plans.popleft())
+        upstream.streams.append(stream)
+        self.close_connection = not stream.run(self.connection)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as named in http.server
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
-def by_hand() -> Iterator[ByHand]:
-    """An upstream that is driven by hand, for as long as the test lasts."""
-    upstream = ByHand()
+def manual_upstream() -> Iterator[ManualUpstream]:
+    """Run a manual upstream for the length of a test."""
+    upstream = ManualUpstream()
     try:
         yield upstream
     finally:
@@ -243,49 +242,49 @@ def by_hand() -> Iterator[ByHand]:
 
 
 def eventually(check: Callable[[], Any], door: Door | None = None, seconds: float = 10.0) -> Any:
-    """What `check` gives once that is true; an asynchronous door's loop goes on meanwhile."""
-    until = time.monotonic() + seconds
+    """Wait until `check()` is true and return its value; an asynchronous door's loop keeps running."""
+    deadline = time.monotonic() + seconds
     while not (found := check()):
-        assert time.monotonic() < until, "it did not happen in time"
+        assert time.monotonic() < deadline, "it did not happen in time"
         pause(door)
     return found
 
 
 def pause(door: Door | None, seconds: float = 0.005) -> None:
-    """Let others work: other threads, and the tasks of an asynchronous door's loop."""
+    """Let other threads run, and the tasks of an asynchronous door's loop."""
     if door is not None and door.kind == "async":
         door(asyncio.sleep(seconds))
     else:
         time.sleep(seconds)
 
 
-def begin(door: Door, client: Any, **options: Any) -> Any:
-    """The stream of a new run on a new thread of a new assistant."""
+def start_stream(door: Door, client: Any, **options: Any) -> Any:
+    """Start a streamed run on a new thread of a new assistant and return its stream."""
     assistant = make_assistant(door, client, **options.pop("assistant", {}))
     thread = make_thread(door, client)
     return door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id, stream=True, **options))
 
 
-def following(door: Door, stream: Any) -> Any:
-    """The stream's next event, or None at its end."""
+def next_event(door: Door, stream: Any) -> Any:
+    """Return the stream's next event, or None at its end."""
     try:
         return next(stream) if door.kind == "sync" else door(stream.__anext__())
     except (StopIteration, StopAsyncIteration):
         return None
 
 
-def until(door: Door, stream: Any, name: str) -> list[Any]:
-    """The stream's events up to the first one of this name."""
+def read_until(door: Door, stream: Any, name: str) -> list[Any]:
+    """Read the stream up to the first event of this name and return the events."""
     seen: list[Any] = []
     while not seen or seen[-1].event != name:
-        event = following(door, stream)
-        assert event is not None, f"{name} did not come after {names(seen)}"
+        event = next_event(door, stream)
+        assert event is not None, f"{name} did not come after {event_names(seen)}"
         seen.append(event)
     return seen
 
 
-def rest(door: Door, stream: Any) -> list[Any]:
-    """All the events that are left."""
+def read_rest(door: Door, stream: Any) -> list[Any]:
+    """Read the stream to its end and return the events."""
     if door.kind == "sync":
         return list(stream)
 
@@ -295,37 +294,37 @@ def rest(door: Door, stream: Any) -> list[Any]:
     return list(door(collect()))
 
 
-def names(seen: Iterable[Any]) -> list[str]:
-    """The names of events, without the prefix that they all have."""
+def event_names(seen: Iterable[Any]) -> list[str]:
+    """Return the names of events without their common prefix."""
     return [event.event.removeprefix("thread.") for event in seen]
 
 
-def once(seen: list[str]) -> list[str]:
-    """Names without the repetitions of deltas."""
+def without_repeats(seen: list[str]) -> list[str]:
+    """Return the names without immediate repetitions, such as those of deltas."""
     return [name for number, name in enumerate(seen) if number == 0 or name != seen[number - 1]]
 
 
 def text_of(seen: Iterable[Any]) -> str:
-    """The text that the deltas of these events add up to."""
+    """Return the text that the deltas of these events add up to."""
     deltas = [event.data.delta.content for event in seen if event.event == "thread.message.delta"]
     return "".join(block.text.value for content in deltas for block in content if block.type == "text")
 
 
 def enter(door: Door, manager: Any) -> Any:
-    """What a context manager gives."""
+    """Enter a context manager and return its value."""
     return manager.__enter__() if door.kind == "sync" else door(manager.__aenter__())
 
 
 def leave(door: Door, manager: Any) -> None:
-    """Leave a context manager as if nothing had happened."""
+    """Leave a context manager without an exception."""
     if door.kind == "sync":
         manager.__exit__(None, None, None)
     else:
         door(manager.__aexit__(None, None, None))
 
 
-def whole(door: Door, manager: Any) -> Any:
-    """A stream helper that was read to its end inside its context manager."""
+def finish_helper(door: Door, manager: Any) -> Any:
+    """Read a stream helper to its end inside its context manager and return it."""
     if door.kind == "sync":
         with manager as stream:
             stream.until_done()
@@ -342,23 +341,23 @@ def whole(door: Door, manager: Any) -> Any:
 HANDLERS = [name for name in dir(openai.AssistantEventHandler) if name.startswith("on_")]
 
 
-def handler(door: Door, **actions: Callable[..., Any]) -> Any:
-    """An event handler of the door's kind; `calls` lists what it was told, `actions` is what it does then."""
+def make_handler(door: Door, **actions: Callable[..., Any]) -> Any:
+    """Make an event handler of the door's kind. Its `calls` lists the callbacks; `actions` are run by name in them."""
     calls: list[tuple[str, Any]] = []
 
     def blocking(name: str) -> Any:
-        def on(self: Any, *told: Any) -> None:
-            calls.append((name, told[0] if told else None))
+        def on(self: Any, *arguments: Any) -> None:
+            calls.append((name, arguments[0] if arguments else None))
             if name in actions:
-                actions[name](*told)
+                actions[name](*arguments)
 
         return on
 
     def asynchronous(name: str) -> Any:
-        async def on(self: Any, *told: Any) -> None:
-            calls.append((name, told[0] if told else None))
+        async def on(self: Any, *arguments: Any) -> None:
+            calls.append((name, arguments[0] if arguments else None))
             if name in actions:
-                result = actions[name](*told)
+                result = actions[name](*arguments)
                 if inspect.isawaitable(result):
                     await result
 
@@ -366,32 +365,34 @@ def handler(door: Door, **actions: Callable[..., Any]) -> Any:
 
     is_sync = door.kind == "sync"
     base = openai.AssistantEventHandler if is_sync else openai.AsyncAssistantEventHandler
-    made: Any = type("Handler", (base,), {name: (blocking if is_sync else asynchronous)(name) for name in HANDLERS})()
-    made.calls = calls
-    return made
+    handler: Any = type(
+        "Handler", (base,), {name: (blocking if is_sync else asynchronous)(name) for name in HANDLERS}
+    )()
+    handler.calls = calls
+    return handler
 
 
 # --- the store
 
 
-def stored(settings: Settings, run_id: str) -> Any:
-    """The row of a run, without anybody looking at the run."""
-    return next((row for row in dump(settings)["runs"] if row["id"] == run_id), None)
+def stored_run(settings: Settings, run_id: str) -> Any:
+    """Return the row of a run without polling the run."""
+    return next((row for row in dump_store(settings)["runs"] if row["id"] == run_id), None)
 
 
-def ended(settings: Settings, run_id: str, door: Door | None = None, status: str = "completed") -> Any:
-    """The row of a run once it has ended by itself, in this status."""
+def wait_until_ended(settings: Settings, run_id: str, door: Door | None = None, status: str = "completed") -> Any:
+    """Wait until a run has ended without being polled, check its status, and return its row."""
     done = {"completed", "failed", "cancelled", "expired", "incomplete", "requires_action"}
-    eventually(lambda: stored(settings, run_id)["status"] in done, door)
-    row = stored(settings, run_id)
+    eventually(lambda: stored_run(settings, run_id)["status"] in done, door)
+    row = stored_run(settings, run_id)
     assert row["status"] == status
-    assert row["lease_until"] == 0 or status in {"cancelled", "expired"}  # somebody else may have ended it
+    assert row["lease_until"] == 0 or status in {"cancelled", "expired"}  # another process may have ended it
     return row
 
 
-def said(settings: Settings, run_id: str) -> list[tuple[str, str]]:
-    """Status and text of the messages of a run, as they are stored."""
-    rows = [row for row in dump(settings)["messages"] if row["run_id"] == run_id and row["kind"] == "message"]
+def stored_messages(settings: Settings, run_id: str) -> list[tuple[str, str]]:
+    """Return status and text of a run's stored messages."""
+    rows = [row for row in dump_store(settings)["messages"] if row["run_id"] == run_id and row["kind"] == "message"]
     return [(row["body"]["status"], _text(row["body"])) for row in rows]
 
 
@@ -400,12 +401,12 @@ def _text(body: Json) -> str:
 
 
 def step_statuses(settings: Settings, run_id: str) -> list[str]:
-    """The statuses of a run's steps, as they are stored."""
-    return [row["body"]["status"] for row in dump(settings)["steps"] if row["run_id"] == run_id]
+    """Return the stored statuses of a run's steps."""
+    return [row["body"]["status"] for row in dump_store(settings)["steps"] if row["run_id"] == run_id]
 
 
-def lapse(settings: Settings, run_id: str) -> None:
-    """Let the time pass after which a process that does not renew its lease is taken for dead."""
+def expire_lease(settings: Settings, run_id: str) -> None:
+    """Expire the lease of a run, as if its process had died."""
 
     def work(db: Any) -> None:
         db.execute(update(tables.runs).where(tables.runs.c.id == run_id).values(lease_until=int(time.time()) - 1))
@@ -413,51 +414,53 @@ def lapse(settings: Settings, run_id: str) -> None:
     transact(database_url(settings.store), work, write=True)
 
 
-# --- leaving in the middle
+# --- consumers that stop early
 
 TEXT = "One two three four five six."
 EVENTS = events(message(TEXT))
-WHOLE = [
+ALL_EVENT_NAMES = [
     *["run.created", "run.queued", "run.in_progress", "run.step.created", "run.step.in_progress"],
     *["message.created", "message.in_progress", *["message.delta"] * len(TEXT.split())],
     *["message.completed", "run.step.completed", "run.completed"],
 ]
-CUT = 6  # after that many of them two words have been said
+CUT = 6  # the first CUT events stream two words
 
 
-def begun(door: Door, client: Any, hand: ByHand) -> tuple[Any, str, str]:
-    """A stream that has said its first words, and the ids of its run and thread."""
+def start_partial_stream(door: Door, client: Any, hand: ManualUpstream) -> tuple[Any, str, str]:
+    """Start a run, read its first words, and return its stream and the ids of run and thread."""
     hand.plan(*EVENTS[:CUT])
-    stream = begin(door, client)
-    run = until(door, stream, "thread.run.in_progress")[-1].data
-    until(door, stream, "thread.message.delta")
+    stream = start_stream(door, client)
+    run = read_until(door, stream, "thread.run.in_progress")[-1].data
+    read_until(door, stream, "thread.message.delta")
     return stream, run.id, run.thread_id
 
 
-def goes_on(door: Door, client: Any, hand: ByHand, settings: Settings, run_id: str, thread_id: str) -> None:
-    """The run goes on behind: the rest is read to its end over the one connection, and the thread can be used."""
-    wire = hand.wire()
+def assert_run_continues(
+    door: Door, client: Any, hand: ManualUpstream, settings: Settings, run_id: str, thread_id: str
+) -> None:
+    """Check that an abandoned run is read to its end over its one connection, and that its thread can be used then."""
+    stream = hand.stream()
     for _ in range(5):
         pause(door)
-    assert not wire.gone.is_set()
-    assert stored(settings, run_id)["status"] == "in_progress"
-    wire.send(*EVENTS[CUT:], END)
-    ended(settings, run_id, door)
-    assert said(settings, run_id) == [("completed", TEXT)]
+    assert not stream.gone.is_set()
+    assert stored_run(settings, run_id)["status"] == "in_progress"
+    stream.send(*EVENTS[CUT:], END)
+    wait_until_ended(settings, run_id, door)
+    assert stored_messages(settings, run_id) == [("completed", TEXT)]
     assert step_statuses(settings, run_id) == ["completed"]
-    assert hand.asked() == ["POST /responses"]
-    eventually(wire.over.is_set, door)
+    assert hand.calls() == ["POST /responses"]
+    eventually(stream.over.is_set, door)
     hand.plan(*EVENTS, END)
     threads = client.beta.threads
     door(threads.messages.create(thread_id, role="user", content="More."))
-    assistant_id = stored(settings, run_id)["assistant_id"]
-    again = rest(door, door(threads.runs.create(thread_id, assistant_id=assistant_id, stream=True)))
+    assistant_id = stored_run(settings, run_id)["assistant_id"]
+    again = read_rest(door, door(threads.runs.create(thread_id, assistant_id=assistant_id, stream=True)))
     assert again[-1].data.status == "completed"
-    assert hand.asked() == ["POST /responses"] * 2
+    assert hand.calls() == ["POST /responses"] * 2
 
 
-def breaks(door: Door, stream: Any) -> None:
-    """Break out of a loop over the stream, the plainest way to leave."""
+def break_out(door: Door, stream: Any) -> None:
+    """Break out of a loop over the stream."""
 
     def blocking() -> None:
         for _ in stream:
@@ -470,15 +473,15 @@ def breaks(door: Door, stream: Any) -> None:
     blocking() if door.kind == "sync" else door(asynchronous())
 
 
-def keeps_talking(door: Door, stream: Any, hand: ByHand, seconds: float = 3.0) -> list[Any]:
-    """What the stream tells to its end, while the upstream says one more word now and then."""
+def read_while_sending(door: Door, stream: Any, hand: ManualUpstream, seconds: float = 3.0) -> list[Any]:
+    """Read the stream to its end, while the upstream sends another word now and then; return the events."""
     seen: list[Any] = []
-    until_then = time.monotonic() + seconds
-    while time.monotonic() < until_then and not hand.wire().gone.is_set():
-        hand.wire().send(EVENTS[CUT])
-        event = following(door, stream)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not hand.stream().gone.is_set():
+        hand.stream().send(EVENTS[CUT])
+        event = next_event(door, stream)
         if event is None:
             return seen
         seen.append(event)
         pause(door, 0.02)
-    return [*seen, *rest(door, stream)]
+    return [*seen, *read_rest(door, stream)]

@@ -1,4 +1,4 @@
-"""What the upstream was asked for, as the tests of frameworks (tests/clients) look at it."""
+"""Reads the requests for responses that the upstream received."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 from assistants_compat.testing import StandIn
 
 
-def bodies(upstream: StandIn) -> list[Any]:
-    """The bodies of every `POST /responses`, in order."""
-    return [each.json for each in upstream.requests if (each.method, each.path) == ("POST", "/responses")]
+def request_bodies(upstream: StandIn) -> list[Any]:
+    """Return the body of every `POST /responses`, in order."""
+    return [request.json for request in upstream.requests if (request.method, request.path) == ("POST", "/responses")]
 
 
-def said(body: Any) -> list[tuple[str, str]]:
-    """The role and the text of every message in a request's input."""
+def input_messages(body: Any) -> list[tuple[str, str]]:
+    """Return role and text of every message in a request's input."""
     return [
         (item["role"], part if isinstance(part, str) else part["text"])
         for item in body["input"]
@@ -23,6 +23,6 @@ def said(body: Any) -> list[tuple[str, str]]:
     ]
 
 
-def outputs(body: Any) -> dict[str, str]:
-    """The function outputs in a request's input by the ids of their calls."""
+def function_outputs(body: Any) -> dict[str, str]:
+    """Return the function outputs in a request's input by call id."""
     return {item["call_id"]: item["output"] for item in body["input"] if item.get("type") == "function_call_output"}

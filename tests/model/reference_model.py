@@ -1,8 +1,8 @@
-"""The Assistants API in a page: threads, messages, runs, steps and locks, in memory and without a clock of its own.
+"""A small in-memory model of the Assistants API: threads, messages, runs, steps and locks.
 
-Written from the service's semantics (platform.md section 12), not from this library's code, which it knows nothing of.
-The model behind it is a `Plan`: what it will say, and for how many looks it is still at work.  Ids of threads, messages
-and runs are the service's to make, so they are told.
+It follows the service's semantics (platform.md section 12) and is independent of this library's code. The language
+model behind it is a `Plan`: its next answer, and the number of polls until that arrives. Callers pass in the time and
+the ids of threads and runs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 Json = dict[str, Any]
 
-MOVES = {
+TRANSITIONS = {
     "queued": {"in_progress"},
     "in_progress": {"completed", "failed", "incomplete", "expired", "requires_action", "cancelling"},
     "requires_action": {"queued", "expired", "cancelling"},
@@ -24,22 +24,22 @@ MOVES = {
     "cancelled": set(),
     "expired": set(),
 }
-"""The diagram of the documentation; a queued run may have been in progress when nobody looked."""
+"""The diagram of the documentation; a queued run may have been in progress between two polls."""
 
-ENDED = frozenset(status for status, moves in MOVES.items() if not moves)
+ENDED = frozenset(status for status, moves in TRANSITIONS.items() if not moves)
 
 
 def reachable(status: str) -> set[str]:
-    """Every status that may be seen after this one, itself included."""
-    seen, new = {status}, {status}
+    """Return every status that may follow this one, itself included."""
+    found, new = {status}, {status}
     while new:
-        new = {after for each in new for after in MOVES[each]} - seen
-        seen |= new
-    return seen
+        new = {after for before in new for after in TRANSITIONS[before]} - found
+        found |= new
+    return found
 
 
 class RefusedError(Exception):
-    """What the service answers instead: a status and its exact words."""
+    """The service refuses a call with this status and message."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -48,18 +48,18 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """One answer of the model."""
+    """One answer of the language model."""
 
     kind: Literal["says", "calls", "fails", "stops short"]
     text: str | None
-    calls: tuple[str, ...]  # ids
-    looks: int  # that still find it at work
+    calls: tuple[str, ...]  # their ids
+    polls: int  # until the answer arrives
     tokens: tuple[int, int]
 
 
 @dataclass
-class Said:
-    """A message; `run_id` of the run that wrote it.  One that was deleted keeps its place, and nothing else."""
+class ModelMessage:
+    """A message; `run_id` is that of the run that wrote it. A deleted message only keeps its place."""
 
     role: str
     text: str
@@ -68,21 +68,21 @@ class Said:
     deleted: bool = False
 
     def sent(self) -> list[Json]:
-        """As the next run's model reads it."""
+        """Return the message as sent to the upstream."""
         if self.role == "assistant":
             return [{"role": "assistant", "content": self.text}]
         return [{"role": "user", "content": [{"type": "input_text", "text": self.text}]}]
 
 
 @dataclass
-class Called:
-    """Functions that a run called and what they gave; no message, but later runs are told of it."""
+class AnsweredCalls:
+    """The function calls of a run with their outputs. They are no message, but are sent in later runs."""
 
     run_id: str
     outputs: dict[str, str]
 
     def sent(self) -> list[Json]:
-        """Each call with its output."""
+        """Return each call with its output as sent to the upstream."""
         return [
             item
             for call, output in self.outputs.items()
@@ -103,98 +103,98 @@ class Step:
 
 @dataclass
 class Run:
-    """One run; `seen` is the status that a caller saw last."""
+    """One run; `last_seen` is the status that a caller got last."""
 
     id: str
     thread: Thread
     expires_at: int
     plan: Plan
-    looks_left: int
+    polls_left: int
     status: str = "queued"
-    waits_for: tuple[str, ...] = ()
+    pending_calls: tuple[str, ...] = ()
     tokens: tuple[int, int] | None = None
     steps: list[Step] = field(default_factory=list)
     metadata: Json = field(default_factory=dict)
-    seen: str = "queued"
+    last_seen: str = "queued"
 
 
 @dataclass
 class Thread:
-    """A thread with its messages, and between them what its runs called."""
+    """A thread with its messages, and between them the calls of its runs."""
 
     id: str
-    entries: list[Said | Called] = field(default_factory=list)
+    entries: list[ModelMessage | AnsweredCalls] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     deleted: bool = False
 
     @property
-    def messages(self) -> list[Said]:
-        """What a list of its messages shows, oldest first."""
-        return [entry for entry in self.entries if isinstance(entry, Said) and not entry.deleted]
+    def messages(self) -> list[ModelMessage]:
+        """Return the messages that a list shows, oldest first."""
+        return [entry for entry in self.entries if isinstance(entry, ModelMessage) and not entry.deleted]
 
     @property
-    def told(self) -> list[Said | Called]:
-        """What later runs are told: calls as long as a message of their run is there, or the one before them."""
-        return [entry for place, entry in enumerate(self.entries) if self._is_told(place, entry)]
+    def sent_entries(self) -> list[ModelMessage | AnsweredCalls]:
+        """Return what later runs send: calls only while a message of their run exists, or else the one before them."""
+        return [entry for place, entry in enumerate(self.entries) if self._is_sent(place, entry)]
 
-    def _is_told(self, place: int, entry: Said | Called) -> bool:
-        if isinstance(entry, Said):
+    def _is_sent(self, place: int, entry: ModelMessage | AnsweredCalls) -> bool:
+        if isinstance(entry, ModelMessage):
             return not entry.deleted
-        said = [other for other in self.entries if isinstance(other, Said)]
-        before = [other for other in self.entries[:place] if isinstance(other, Said)]
-        own = [other for other in said if other.run_id == entry.run_id] or before[-1:]
-        return not own or not all(other.deleted for other in own)
+        messages = [other for other in self.entries if isinstance(other, ModelMessage)]
+        earlier = [other for other in self.entries[:place] if isinstance(other, ModelMessage)]
+        deciding = [message for message in messages if message.run_id == entry.run_id] or earlier[-1:]
+        return not deciding or not all(message.deleted for message in deciding)
 
     @property
     def active(self) -> Run | None:
-        """The run that holds it."""
+        """Return the run that locks the thread."""
         return next((run for run in self.runs if run.status not in ENDED), None)
 
 
-class Reference:
-    """The service."""
+class ReferenceService:
+    """The service that the library imitates."""
 
     def __init__(self, now: int, ttl: int) -> None:
         self.now, self.ttl = now, ttl
 
-    # --- time and looks
+    # --- time and polls
 
-    def look(self, run: Run) -> None:
-        """A run moves when it is looked at: the model's answer arrives, or its time is over."""
+    def poll(self, run: Run) -> None:
+        """Poll a run: the language model's answer arrives, or the run expires."""
         late = self.now >= run.expires_at
         if run.status == "requires_action":
             self._stop(run, "expired", when=late)
         elif run.status == "cancelling":
             self._stop(run, "cancelled")
-        elif run.status not in ENDED and run.looks_left:
-            run.looks_left -= 1
+        elif run.status not in ENDED and run.polls_left:
+            run.polls_left -= 1
             run.status = "in_progress"
             self._stop(run, "expired", when=late)
         elif run.status not in ENDED:
-            self._answered(run)
+            self._take_answer(run)
             self._stop(run, "expired", when=late and run.status == "requires_action")
 
-    def look_at(self, thread: Thread) -> None:
-        """The same for the run that holds a thread."""
+    def poll_active_run(self, thread: Thread) -> None:
+        """Poll the run that locks a thread, if there is one."""
         if thread.active is not None:
-            self.look(thread.active)
+            self.poll(thread.active)
 
     def _stop(self, run: Run, status: str, *, when: bool = True) -> None:
         if when:
-            run.status, run.waits_for = status, ()
+            run.status, run.pending_calls = status, ()
             for step in run.steps:
                 step.status = status if step.status == "in_progress" else step.status
 
-    def _answered(self, run: Run) -> None:
+    def _take_answer(self, run: Run) -> None:
         plan = run.plan
         before = run.tokens or (0, 0)
         run.tokens = (before[0] + plan.tokens[0], before[1] + plan.tokens[1])
         if plan.text is not None:
-            run.thread.entries.append(Said("assistant", plan.text, run.id))
+            run.thread.entries.append(ModelMessage("assistant", plan.text, run.id))
             run.steps.append(Step("message_creation", "completed"))
         if plan.kind == "calls":
             run.steps.append(Step("tool_calls", "in_progress"))
-            run.waits_for = plan.calls
+            run.pending_calls = plan.calls
         run.status = {
             "says": "completed",
             "calls": "requires_action",
@@ -204,74 +204,74 @@ class Reference:
 
     # --- what callers do
 
-    def exists(self, thread: Thread) -> None:
-        """A thread that was deleted is unknown."""
+    def check_exists(self, thread: Thread) -> None:
+        """Refuse a deleted thread."""
         if thread.deleted:
             raise RefusedError(404, f"No thread found with id '{thread.id}'.")
 
-    def create_message(self, thread: Thread, message: Said) -> None:
-        """Locked while a run is active."""
-        self.exists(thread)
-        self.look_at(thread)
+    def create_message(self, thread: Thread, message: ModelMessage) -> None:
+        """Add a message, unless a run is active."""
+        self.check_exists(thread)
+        self.poll_active_run(thread)
         if thread.active is not None:
             text = f"Can't add messages to {thread.id} while a run {thread.active.id} is active."
             raise RefusedError(400, text)
         thread.entries.append(message)
 
-    def may_run(self, thread: Thread, more: Sequence[Said], *, instructions: bool) -> None:
-        """Whether a run can be created now."""
-        self.exists(thread)
-        self.look_at(thread)
+    def check_run_allowed(self, thread: Thread, more: Sequence[ModelMessage], *, instructions: bool) -> None:
+        """Refuse a run if one is active, or if there is nothing to answer."""
+        self.check_exists(thread)
+        self.poll_active_run(thread)
         if thread.active is not None:
             raise RefusedError(400, f"Thread {thread.id} already has an active run {thread.active.id}.")
         if not instructions and not any(message.role == "user" for message in [*thread.messages, *more]):
             text = "Run creation requires a Thread with a user message or an assistant with instructions."
             raise RefusedError(400, text)
 
-    def create_run(self, thread: Thread, more: Sequence[Said], id_: str, plan: Plan) -> Run:
-        """A new run, after `may_run`."""
+    def create_run(self, thread: Thread, more: Sequence[ModelMessage], id_: str, plan: Plan) -> Run:
+        """Create a run, after `check_run_allowed`."""
         thread.entries.extend(more)
-        run = Run(id_, thread, self.now + self.ttl, plan, plan.looks)
+        run = Run(id_, thread, self.now + self.ttl, plan, plan.polls)
         thread.runs.append(run)
         return run
 
-    def transcript(self, thread: Thread, more: Sequence[Said] = (), last: int | None = None) -> list[Json]:
-        """What a run of this thread tells the model; with `last` only so many messages and what follows them."""
-        entries = [*thread.told, *more]
-        places = [place for place, entry in enumerate(entries) if isinstance(entry, Said)]
+    def transcript(self, thread: Thread, more: Sequence[ModelMessage] = (), last: int | None = None) -> list[Json]:
+        """Return the input of a run on this thread; with `last`, only that many messages and what follows them."""
+        entries = [*thread.sent_entries, *more]
+        places = [place for place, entry in enumerate(entries) if isinstance(entry, ModelMessage)]
         if last is not None and len(places) >= last:
             entries = entries[places[-last] :]
         return [item for entry in entries for item in entry.sent()]
 
-    def may_submit(self, run: Run, call_ids: Sequence[str]) -> None:
-        """Exactly the outputs that are waited for."""
-        self.exists(run.thread)
-        self.look(run)
+    def check_submit_allowed(self, run: Run, call_ids: Sequence[str]) -> None:
+        """Refuse any outputs but those of the pending calls."""
+        self.check_exists(run.thread)
+        self.poll(run)
         if run.status != "requires_action":
             raise RefusedError(400, f'Runs in status "{run.status}" do not accept tool outputs.')
-        if sorted(call_ids) != sorted(run.waits_for):
-            text = f"Expected tool outputs for call_ids {list(run.waits_for)}, got {list(call_ids)}"
+        if sorted(call_ids) != sorted(run.pending_calls):
+            text = f"Expected tool outputs for call_ids {list(run.pending_calls)}, got {list(call_ids)}"
             raise RefusedError(400, text)
 
     def submit(self, run: Run, outputs: dict[str, str], plan: Plan) -> None:
-        """The next round, after `may_submit`."""
-        run.thread.entries.append(Called(run.id, {call: outputs[call] for call in run.waits_for}))
+        """Start the next round, after `check_submit_allowed`."""
+        run.thread.entries.append(AnsweredCalls(run.id, {call: outputs[call] for call in run.pending_calls}))
         for step in run.steps:
             step.status = "completed"
-        run.status, run.waits_for, run.plan, run.looks_left = "queued", (), plan, plan.looks
+        run.status, run.pending_calls, run.plan, run.polls_left = "queued", (), plan, plan.polls
 
     def cancel(self, run: Run) -> None:
-        """`cancelling`, unless it has ended."""
-        self.exists(run.thread)
-        self.look(run)
+        """Begin to cancel a run, unless it has ended."""
+        self.check_exists(run.thread)
+        self.poll(run)
         if run.status in ENDED or run.status == "cancelling":
             raise RefusedError(400, f"Cannot cancel run with status '{run.status}'.")
-        run.status, run.waits_for = "cancelling", ()
+        run.status, run.pending_calls = "cancelling", ()
 
     def update_run(self, run: Run, metadata: Json) -> None:
-        """Refused while it works."""
-        self.exists(run.thread)
-        self.look(run)
+        """Replace a run's metadata, unless it is in progress."""
+        self.check_exists(run.thread)
+        self.poll(run)
         if run.status in ("in_progress", "cancelling"):
             raise RefusedError(400, f"Cannot update run with status '{run.status}'.")
         run.metadata = metadata

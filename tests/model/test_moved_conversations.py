@@ -1,4 +1,4 @@
-"""Any conversation, exported, imported and exported again: identical."""
+"""Any conversation that is exported, imported and exported again gives identical files."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conversations import TTL, Conversations, World
 from hypothesis import HealthCheck, Phase
 from hypothesis import settings as bounds
 from hypothesis.stateful import run_state_machine_as_test
-from test_threads_and_runs import TTL, Conversations, World
 
 from assistants_compat import Settings
 from assistants_compat.engine.io import IO
@@ -20,19 +20,19 @@ from assistants_compat.tools.transfer.export_objects import export
 from assistants_compat.tools.transfer.import_objects import import_objects
 
 
-class Moved(Conversations):
-    """A made-up conversation whose store is moved at its end."""
+class MovedConversations(Conversations):
+    """A generated conversation whose store is exported and imported at its end."""
 
     def teardown(self) -> None:
-        """Compare two exports, the second of what was made of the first."""
+        """Compare two exports, the second of a store into which the first was imported."""
         with tempfile.TemporaryDirectory() as directory:
             here = Path(directory)
             other = Settings(store=str(here / "other.db"), namespace="moved")
             export(self.settings, here / "first")
-            told: list[str] = []
-            import_objects(other, [here / "first"], lambda _place, why: told.append(why))
+            problems: list[str] = []
+            import_objects(other, [here / "first"], lambda _place, why: problems.append(why))
             export(other, here / "second")
-            assert told == []
+            assert problems == []
             for path in (here / "first").iterdir():
                 assert path.read_bytes() == (here / "second" / path.name).read_bytes(), path.name
         super().teardown()
@@ -41,10 +41,10 @@ class Moved(Conversations):
 def test_any_conversation_survives_a_move(
     upstream: StandIn, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Messages, deleted ones, calls between them, runs in every status: file by file the same."""
+    """Any conversation that is exported and imported exports to the same files again."""
     world = World(upstream, with_ttl(sqlite_settings))
     monkeypatch.setattr(IO, "now", lambda _io: world.now)
-    factory: Any = partial(Moved, world)
+    factory: Any = partial(MovedConversations, world)
     run_state_machine_as_test(
         factory,
         settings=bounds(
@@ -58,5 +58,5 @@ def test_any_conversation_survives_a_move(
 
 
 def with_ttl(settings: Settings) -> Settings:
-    """The settings with the lifetime of runs that the model counts with."""
+    """Return the settings with the run lifetime that the model assumes."""
     return Settings(store=settings.store, files=settings.files, poll_after_ms=1, run_ttl=TTL)

@@ -1,4 +1,4 @@
-"""What is around the library: imports, other event loops, other HTTP clients, logs, and its own mistakes."""
+"""The library works with any event loop and HTTP client, imports little, and logs its own bugs without secrets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from assistants_compat.doors import sdk_internals
 from assistants_compat.store import queries
 from assistants_compat.testing import Fault, StandIn, Turn
 from kit.doors import KEY, Door
-from kit.legacy_code import CODE, CSV, LINK, dump, finish_run, make_assistant, make_file, make_thread, start_run
+from kit.legacy_code import CODE, CSV, LINK, dump_store, finish_run, make_assistant, make_file, make_thread, start_run
 
 VERSION = tuple(int(part) for part in openai.__version__.split(".")[:2])
 
@@ -45,9 +45,9 @@ HEAVY = [
 
 
 def test_the_import_is_cheap() -> None:
-    """After `import openai`, the import and reaching for `wrap` cost under 50 ms and load no SQLAlchemy."""
+    """Importing the library and its `wrap` after the SDK takes under 50 ms and does not load SQLAlchemy."""
     results = []
-    for _ in range(12):  # the least of several: a busy machine makes one slower, never faster
+    for _ in range(12):  # the fastest of several: a busy machine makes an import slower, never faster
         command = [sys.executable, "-c", MEASURE, *HEAVY]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         results.append(json.loads(done.stdout))
@@ -59,7 +59,7 @@ def test_the_import_is_cheap() -> None:
 
 
 def test_wrapping_and_passing_through_load_no_database() -> None:
-    """A wrapped client that makes no Assistants call never pays for SQLAlchemy."""
+    """A wrapped client that makes no Assistants call does not load SQLAlchemy."""
     program = """
 import sys, openai, assistants_compat
 client = assistants_compat.wrap(openai.OpenAI(api_key="sk", base_url="http://127.0.0.1:9", max_retries=0))
@@ -72,12 +72,12 @@ assert "sqlalchemy" not in sys.modules
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-# Extras and the tools of developers; the first two are what a store on PostgreSQL and a spec check would need.
+# Packages of extras and of developers' tools.
 EXTRAS = ["psycopg", "jsonschema", "pytest", "yaml", "vcr", "starlette", "uvicorn", "obstore", "typer", "rich", "azure"]
 
 
-def test_everything_works_without_extras(sqlite_settings: Settings) -> None:
-    """With no optional package importable, a conversation over the stand-in ends with its download."""
+def test_a_conversation_works_without_extras(sqlite_settings: Settings) -> None:
+    """A conversation with a download works without any optional package."""
     program = f"""
 import sys
 for name in {EXTRAS!r}:
@@ -94,11 +94,11 @@ with StandIn() as upstream:
     [message, _] = client.beta.threads.messages.list(thread.id)
     file_id = message.content[0].text.annotations[0].file_path.file_id
     assert client.files.content(file_id).read() == b"a"
-    elsewhere = assistants_compat.Settings(store="postgresql+psycopg://localhost/x")
+    on_postgresql = assistants_compat.Settings(store="postgresql+psycopg://localhost/x")
     try:
-        assistants_compat.wrap(client, elsewhere).beta.threads.create()
+        assistants_compat.wrap(client, on_postgresql).beta.threads.create()
     except openai.InternalServerError as error:
-        assert "pip install 'assistants-compat[postgres]'" in str(error), error
+        assert "pip install 'psycopg[binary]'" in str(error), error
     else:
         raise AssertionError
 """
@@ -110,22 +110,22 @@ with StandIn() as upstream:
 def test_an_sdk_without_threads_is_refused(
     door: Door, upstream: StandIn, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the SDK has dropped `beta.threads`, `wrap` says which versions have it, and changes nothing."""
+    """`wrap` refuses an SDK without `beta.threads`, names the versions that have it, and changes nothing."""
     client = door.raw_client(upstream)
     inner = client._client
     monkeypatch.setitem(sys.modules, "openai.resources.beta.threads.threads", None)
     with pytest.raises(UnsupportedSdkError) as caught:
         assistants_compat.wrap(client, sqlite_settings)
     assert str(caught.value) == (
-        f"openai {openai.__version__} has no client.beta.threads, which assistants_compat needs: "
-        "install a version that has it, 'openai>=1.40,<4' for example."
+        f"openai {openai.__version__} has no client.beta.threads, which assistants_compat needs. "
+        "Install a version that has it, for example 'openai>=1.40,<4'."
     )
     assert client._client is inner
     assert isinstance(caught.value, assistants_compat.CompatError)
 
 
-def test_a_method_that_somebody_instrumented_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tracing libraries replace methods of the SDK's resources; theirs stay in place."""
+def test_an_instrumented_method_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A method that a tracing library replaced in the SDK is left in place."""
     from openai.resources.beta.threads import threads  # noqa: PLC0415 - to be instrumented
 
     class Traced:
@@ -136,23 +136,23 @@ def test_a_method_that_somebody_instrumented_is_left_alone(monkeypatch: pytest.M
 
     traced = Traced()
     monkeypatch.setattr(threads.Threads, "create", traced)
-    sdk_internals.prepare(lambda _client: True)
+    sdk_internals.patch_classes(lambda _client: True)
     assert vars(threads.Threads)["create"] is traced
 
 
-# --- other surroundings
+# --- event loops and HTTP clients
 
 
 def test_a_sync_client_inside_a_running_loop(upstream: StandIn, settings: Settings) -> None:
-    """In a notebook: a whole conversation works, and the loop's own hooks for generators are as they were."""
+    """A synchronous client works inside a running event loop and leaves the loop's generator hooks unchanged."""
     door = Door("sync")
     client = door.client(upstream, settings)
 
     async def cell() -> tuple[bytes, bool]:
         before = sys.get_asyncgen_hooks()
-        made = make_file(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}))
-        content = client.files.content(made).read()
-        with client.files.with_streaming_response.content(made) as response:
+        file_id = make_file(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}))
+        content = client.files.content(file_id).read()
+        with client.files.with_streaming_response.content(file_id) as response:
             assert b"".join(response.iter_bytes()) == CSV
         return content, sys.get_asyncgen_hooks() == before
 
@@ -161,34 +161,34 @@ def test_a_sync_client_inside_a_running_loop(upstream: StandIn, settings: Settin
 
 
 def test_clients_in_several_loops(upstream: StandIn, settings: Settings) -> None:
-    """One client for each loop, one loop after the other, over one store."""
+    """Asynchronous clients in successive event loops share one store."""
     for _ in range(3):
         door = Door("async", asyncio.new_event_loop())
         assert finish_run(door, door.client(upstream, settings)).status == "completed"
         door.close()
-    assert len(dump(settings)["runs"]) == 3
+    assert len(dump_store(settings)["runs"]) == 3
 
 
 @pytest.mark.skipif(importlib.util.find_spec("aiohttp") is None, reason="the SDK's aiohttp extra is not installed")
 def test_the_aiohttp_client_of_the_sdk(upstream: StandIn, settings: Settings) -> None:
-    """The asynchronous client over aiohttp has a conversation with a file, a fault and a stream."""
+    """The client over aiohttp downloads a file, and raises the SDK's errors for a 429 and a lost connection."""
     door = Door("async", asyncio.new_event_loop())
 
     async def make() -> Any:
         return openai.DefaultAioHttpClient()
 
     client = door.client(upstream, settings, http_client=door(make()))
-    made = make_file(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}))
-    assert door(client.files.content(made)).read() == CSV
+    file_id = make_file(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}))
+    assert door(client.files.content(file_id)).read() == CSV
     upstream.fault(Fault("POST /responses", status=429))
     with pytest.raises(openai.RateLimitError):
         start_run(door, client)
-    before = dump(settings)
+    before = dump_store(settings)
     upstream.fault(Fault("POST /responses", drop=True))
     assistant, thread = make_assistant(door, client), make_thread(door, client)
     with pytest.raises(openai.APIConnectionError):
         door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id))
-    assert dump(settings)["runs"] == before["runs"]
+    assert dump_store(settings)["runs"] == before["runs"]
     door.close()
 
 
@@ -196,18 +196,18 @@ def test_the_aiohttp_client_of_the_sdk(upstream: StandIn, settings: Settings) ->
     VERSION < (3, 0) or importlib.util.find_spec("httpx") is None, reason="needs openai 3 and a legacy httpx beside it"
 )
 def test_a_legacy_httpx_client_under_openai_3(door: Door, upstream: StandIn, settings: Settings) -> None:
-    """Openai 3 accepts a client of the old httpx; the answers are then of that library."""
-    import httpx  # noqa: PLC0415 - not always there
+    """A client of the old httpx under openai 3 works, and its responses are of that library."""
+    import httpx  # noqa: PLC0415 - not always installed
 
     client = door.client(upstream, settings, http_client=httpx.Client() if door.kind == "sync" else httpx.AsyncClient())
-    made = make_file(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}))
-    content = door(client.files.content(made))
+    file_id = make_file(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}))
+    content = door(client.files.content(file_id))
     assert content.read() == CSV
     assert isinstance(content.response, httpx.Response)
 
 
-def test_trio(upstream: StandIn, sqlite_settings: Settings) -> None:
-    """The asynchronous client under trio, which the HTTP library supports too."""
+def test_the_client_under_trio(upstream: StandIn, sqlite_settings: Settings) -> None:
+    """The asynchronous client works under trio."""
     trio = pytest.importorskip("trio", reason="trio is not installed")
 
     async def main() -> str:
@@ -223,17 +223,17 @@ def test_trio(upstream: StandIn, sqlite_settings: Settings) -> None:
     assert trio.run(main) == "completed"
 
 
-# --- our own mistakes, and what the log says
+# --- bugs of the library, and its log
 
 
-def test_a_bug_of_ours_is_one_500_and_one_line_of_log(
+def test_a_bug_is_one_500_and_one_log_line(
     door: Door,
     upstream: StandIn,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It is answered with `x-should-retry: false`, so the SDK repeats nothing; the log says where, not what."""
+    """A bug in the library is a 500 that the SDK does not retry, and one log line with its place, not its data."""
     client = door.client(upstream, settings, max_retries=2)
     thread = make_thread(door, client)
     calls: list[str] = []
@@ -243,7 +243,7 @@ def test_a_bug_of_ours_is_one_500_and_one_line_of_log(
         message = "the text of a private message"
         raise ZeroDivisionError(message)
 
-    monkeypatch.setattr(queries, "page", broken)
+    monkeypatch.setattr(queries, "get_page", broken)
     with (
         caplog.at_level(logging.DEBUG, logger="assistants_compat"),
         pytest.raises(openai.InternalServerError) as caught,
@@ -259,7 +259,7 @@ def test_a_bug_of_ours_is_one_500_and_one_line_of_log(
             "code": "compat_error",
         }
     }
-    [record] = [each for each in caplog.records if each.name == "assistants_compat"]
+    [record] = [record for record in caplog.records if record.name == "assistants_compat"]
     assert record.levelno == logging.ERROR
     assert "ZeroDivisionError" in record.getMessage()
     assert __file__ in caplog.text
@@ -269,9 +269,9 @@ def test_a_bug_of_ours_is_one_500_and_one_line_of_log(
 def test_a_bug_leaves_nothing_behind(
     door: Door, client: Any, upstream: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A transaction that fails half-way is undone, and an asked-for run is taken back."""
+    """A bug in a transaction leaves the store unchanged and makes no upstream request."""
     assistant, thread = make_assistant(door, client), make_thread(door, client)
-    before = dump(settings)
+    before = dump_store(settings)
 
     def broken(*_arguments: Any) -> None:
         raise ZeroDivisionError
@@ -283,7 +283,7 @@ def test_a_bug_leaves_nothing_behind(
             door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id, additional_messages=more))
         with pytest.raises(openai.InternalServerError):
             door(client.beta.threads.create_and_run(assistant_id=assistant.id))
-    assert dump(settings) == before
+    assert dump_store(settings) == before
     assert upstream.requests == []
 
 
@@ -295,9 +295,9 @@ def test_the_log_holds_no_secret_and_no_text(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """At DEBUG, through success, faults, refusals and bugs: no key, no header, no word of a message, no bytes."""
-    monkeypatch.setattr("assistants_compat.engine.generated_files._FIRST_PAUSE", 0.001)
-    secret = "xyzzy"  # in every place where something private could be
+    """The DEBUG log of successes, faults, refusals and bugs holds no key, header, message text or file content."""
+    monkeypatch.setattr("assistants_compat.engine.generated_files._FIRST_RETRY_DELAY", 0.001)
+    secret = "xyzzy"  # placed wherever something private could be
     private = client.with_options(api_key=f"sk-{secret}", default_headers={"x-token": secret})
     caplog.set_level(logging.DEBUG, logger="assistants_compat")
     link = f"sandbox:/mnt/data/{secret}.csv"
@@ -308,14 +308,14 @@ def test_the_log_holds_no_secret_and_no_text(
     runs = private.beta.threads.runs
     run = door(runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id))
     assert run.status == "completed"
-    for trouble in ({"status": 500, "body": {"error": {"message": secret}}}, {"drop": True}, {"html": True}):
-        upstream.fault(Fault("POST /responses", **trouble))
+    for fault in ({"status": 500, "body": {"error": {"message": secret}}}, {"drop": True}, {"html": True}):
+        upstream.fault(Fault("POST /responses", **fault))
         with pytest.raises(openai.OpenAIError):
             door(runs.create(thread.id, assistant_id=assistant.id))
     upstream.fault(Fault("GET /responses/*", status=500, body={"error": {"message": secret}}))
-    working = door(runs.create(thread.id, assistant_id=assistant.id))
-    door.all(private.beta.threads.messages.list(thread.id))  # looks, and the look fails
-    door(runs.poll(working.id, thread_id=thread.id))
+    unfinished = door(runs.create(thread.id, assistant_id=assistant.id))
+    door.all(private.beta.threads.messages.list(thread.id))  # polls the run, and the poll fails
+    door(runs.poll(unfinished.id, thread_id=thread.id))
     with StandIn(background_refused=True) as refusing:
         other = door.client(refusing, replace(settings, namespace=f"{settings.namespace}-2"), api_key=f"sk-{secret}")
         assert finish_run(door, other).status == "completed"
@@ -323,9 +323,9 @@ def test_the_log_holds_no_secret_and_no_text(
     def broken(*_arguments: Any, **_options: Any) -> None:
         raise ValueError(secret)
 
-    monkeypatch.setattr(queries, "page", broken)
+    monkeypatch.setattr(queries, "get_page", broken)
     with pytest.raises(openai.InternalServerError):
         door(private.beta.threads.messages.list(thread.id))
-    ours = [record for record in caplog.records if record.name.startswith("assistants_compat")]
-    assert len(ours) >= 4  # the file, the look, the fallback, the bug
-    assert all(secret not in logging.Formatter().format(record) for record in ours)
+    logged = [record for record in caplog.records if record.name.startswith("assistants_compat")]
+    assert len(logged) >= 4  # the file, the poll, the fallback, the bug
+    assert all(secret not in logging.Formatter().format(record) for record in logged)

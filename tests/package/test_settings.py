@@ -1,4 +1,4 @@
-"""Settings come from arguments, then from variables, then from defaults."""
+"""Settings are taken from arguments, then from environment variables, then from defaults."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ VALUES = {
 
 @pytest.mark.parametrize("name", VALUES)
 def test_every_setting_has_a_variable_and_an_argument_wins(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ASSISTANTS_COMPAT_* sets the value; an argument overrides it."""
+    """Every setting can be set by its environment variable, and an argument overrides it."""
     default = getattr(Settings(), name)
     text, value = VALUES[name]
     monkeypatch.setenv(variables()[name], text)
@@ -47,7 +47,7 @@ def test_every_setting_has_a_variable_and_an_argument_wins(name: str, monkeypatc
 
 
 def test_the_table_of_values_covers_every_setting() -> None:
-    """A new setting needs a row here."""
+    """The table `VALUES` above has a row for every setting."""
     assert set(VALUES) == set(variables())
 
 
@@ -72,10 +72,10 @@ def test_the_table_of_values_covers_every_setting() -> None:
         ("on_file", "builtins:no_such_function"),
     ],
 )
-def test_a_variable_that_cannot_be_used_is_named(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says which variable and what it holds."""
+def test_an_invalid_variable_is_named(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An invalid value in a variable raises an error that names variable, value and what is expected."""
     monkeypatch.setenv(variables()[name], text)
-    with pytest.raises(SettingsError, match=f"{variables()[name]}.*{text}"):
+    with pytest.raises(SettingsError, match=rf"{variables()[name]}='{text}' is not valid; expected \S"):
         Settings()
 
 
@@ -109,15 +109,15 @@ def test_a_variable_that_cannot_be_used_is_named(name: str, text: str, monkeypat
         {"on_file": asyncio.sleep},
     ],
 )
-def test_an_argument_that_cannot_be_used_is_refused_at_once(arguments: dict[str, Any]) -> None:
-    """What would fail far from its cause, or mean the opposite (`"no"` is true), fails here and is named."""
+def test_an_invalid_argument_is_refused_at_once(arguments: dict[str, Any]) -> None:
+    """An invalid argument of `Settings` is refused at once with its name, even a string such as "no" for a flag."""
     [name] = arguments
-    with pytest.raises(SettingsError, match=rf"Settings\({name}=.*\): .* is needed\."):
+    with pytest.raises(SettingsError, match=rf"Settings\({name}=.*\) is not valid; expected .*\."):
         Settings(**arguments)
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("store", "expected"),
     [
         ("my.db", "{here}/my.db"),
         ("sqlite:///my.db", "sqlite:///{here}/my.db"),
@@ -127,23 +127,23 @@ def test_an_argument_that_cannot_be_used_is_refused_at_once(arguments: dict[str,
         ("postgresql+psycopg://host/db", "postgresql+psycopg://host/db"),
     ],
 )
-def test_a_relative_store_stays_where_it_was_meant(
-    given: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_relative_store_is_resolved_once(
+    store: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A program that changes its directory keeps its store."""
+    """A relative store path is resolved once, so a later change of directory does not move the store."""
     monkeypatch.chdir(tmp_path)
-    assert Settings(store=given).store == expected.format(here=tmp_path)
+    assert Settings(store=store).store == expected.format(here=tmp_path)
 
 
 def test_settings_cannot_be_changed_afterwards() -> None:
-    """They are one frozen value."""
+    """Settings are frozen."""
     settings = Settings()
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.namespace = "other"  # type: ignore[misc]
 
 
 def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`ASSISTANTS_COMPAT_MODE=` in a shell means the default."""
+    """An empty variable means the default."""
     monkeypatch.setenv("ASSISTANTS_COMPAT_MODE", "")
     assert Settings().mode == "auto"
 
@@ -160,15 +160,15 @@ def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> 
         "file:///x",
     ],
 )
-def test_a_place_for_files_that_is_none_is_refused_and_not_shown(url: str) -> None:
-    """Only the three kinds of URL, without credentials, which the error does not repeat."""
-    with pytest.raises(SettingsError, match="credentials do not belong in it") as caught:
+def test_an_invalid_url_for_files_is_refused_and_not_shown(url: str) -> None:
+    """A URL for files of another kind, or with credentials, is refused by an error that does not repeat it."""
+    with pytest.raises(SettingsError, match="without credentials") as caught:
         Settings(files=url)
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["s3://bucket", "s3://bucket/", "az://con-tainer/a/b", "gs://some.bucket/ü b/c"])
-def test_a_place_in_object_storage_is_taken_as_it_is(url: str) -> None:
-    """A URL is not a relative path."""
+def test_an_object_storage_url_is_kept(url: str) -> None:
+    """An object storage URL is kept unchanged."""
     pytest.importorskip("obstore", reason="obstore is not installed")
     assert Settings(files=url).files == url

@@ -1,4 +1,4 @@
-"""The plugin's fixtures: the suite's own client, wrapped, and the stand-in, for tests without any recording."""
+"""The plugin's fixtures wrap the suite's own client and offer the stand-in to tests without a recording."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def assistant(my_client):
 
 def test_named(assistants_compat_client, my_client):
     assert assistants_compat_client is my_client
-    assert type(my_client._client).__name__ == "SyncDoor"
+    assert type(my_client._client).__name__ == "SyncClientProxy"
 
 def test_not_ours(my_client):
-    assert type(my_client._client).__name__ != "SyncDoor"
+    assert type(my_client._client).__name__ != "SyncClientProxy"
 
 @pytest.mark.assistants_compat("my_client")
 def test_marked(assistant, my_client):
@@ -60,27 +60,29 @@ def test_marked(assistant, my_client):
 
 @pytest.mark.assistants_compat("another_client")
 def test_another(my_client):
-    assert type(my_client._client).__name__ != "SyncDoor"
+    assert type(my_client._client).__name__ != "SyncClientProxy"
 """
 
 
-def test_the_stand_in_needs_no_recording(place: Path, run: Run) -> None:
-    """Tests script their answers; clients of the tested code's own find the stand-in by the environment."""
-    (place / "conftest.py").write_text("import pytest\n@pytest.fixture\ndef anyio_backend(): return 'asyncio'\n")
-    (place / "test_it.py").write_text(STAND_IN)
+def test_the_stand_in_needs_no_recording(suite_folder: Path, run: Run) -> None:
+    """Tests without a recording script the stand-in, and clients made by the tested code find it by the environment."""
+    (suite_folder / "conftest.py").write_text("import pytest\n@pytest.fixture\ndef anyio_backend(): return 'asyncio'\n")
+    (suite_folder / "test_it.py").write_text(STAND_IN)
     run("-q").assert_outcomes(passed=3)
 
 
-def test_the_suites_own_client_is_wrapped(place: Path, run: Run) -> None:
-    """The fixture is found by the ini option or the marker, also one of the whole session, and only for these tests."""
-    (place / "pytest.ini").write_text("[pytest]\nassistants_compat_clients = my_client\n")
-    (place / "test_it.py").write_text(OWN)
+def test_the_suites_own_client_is_wrapped(suite_folder: Path, run: Run) -> None:
+    """A client fixture that the ini option or the marker names is wrapped for these tests only, whatever its scope."""
+    (suite_folder / "pytest.ini").write_text("[pytest]\nassistants_compat_clients = my_client\n")
+    (suite_folder / "test_it.py").write_text(OWN)
     run("-q").assert_outcomes(passed=4)
 
 
-def test_a_suite_without_such_a_fixture_is_told(place: Path, run: Run) -> None:
-    """The error says which fixtures were looked for, and where to name another."""
-    (place / "test_it.py").write_text("def test_it(assistants_compat_client): pass\n")
+def test_a_missing_client_fixture_is_an_error_with_names(suite_folder: Path, run: Run) -> None:
+    """A suite without a client fixture gets an error that lists the names tried and the option for others."""
+    (suite_folder / "test_it.py").write_text("def test_it(assistants_compat_client): pass\n")
     result = run("-q")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*No fixture of openai_client, client, * name yours in the ini option*"])
+    result.stdout.fnmatch_lines(
+        ["*None of the fixtures openai_client, client, * in the ini option assistants_compat_clients*"]
+    )

@@ -1,4 +1,4 @@
-"""A new recording: made with hygiene, played on every run, and wholly."""
+"""A new recording holds Responses traffic without secrets, and plays completely on every run."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from kit import legacy_suites as suites
-from kit.old_recordings import ANSWER
-from kit.legacy_suites import CONFTEST, LINE, Run
 
 from assistants_compat.testing import StandIn, Turn
+from kit import legacy_suites as suites
+from kit.legacy_suites import CONFTEST, LINE, Run
+from kit.old_recordings import ANSWER
 
 TEST = """
 import pytest
@@ -34,20 +34,20 @@ TURN = Turn(text="There are 3 apples: [list](sandbox:/mnt/data/a.bin)", files={"
 
 
 @pytest.fixture
-def cassette(place: Path, run: Run, live: StandIn, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The recording of the test above, made from the stand-in."""
-    (place / "conftest.py").write_text(f"{LINE}\n{CONFTEST}")
-    (place / "test_new.py").write_text(TEST)
+def cassette(suite_folder: Path, run: Run, recorded_upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The path of a recording of the test above, made from the stand-in."""
+    (suite_folder / "conftest.py").write_text(f"{LINE}\n{CONFTEST}")
+    (suite_folder / "test_new.py").write_text(TEST)
     monkeypatch.setenv("ASSISTANTS_COMPAT_POLL_AFTER_MS", "1")
-    live.script(TURN)
+    recorded_upstream.script(TURN)
     with monkeypatch.context() as patch:
         patch.setenv("OPENAI_API_KEY", "sk-proj-0123456789abcdef0123")
         run("-q", "--record-mode=once").assert_outcomes(passed=1)
-    return place / "cassettes" / "test_new" / "test_counts.yaml"
+    return suite_folder / "cassettes" / "test_new" / "test_counts.yaml"
 
 
 def test_a_recording_holds_responses_and_no_key(cassette: Path) -> None:
-    """It holds the traffic to /responses only, without the headers that say who asked, and looks are folded."""
+    """A recording holds only /responses traffic, no headers that identify the caller, and folded polls."""
     text = cassette.read_text()
     assert "/responses" in text
     assert not re.search(r"/v1/(assistants|threads)", text)
@@ -56,20 +56,20 @@ def test_a_recording_holds_responses_and_no_key(cassette: Path) -> None:
     assert text.count('"status": "in_progress"') == 1
 
 
-def test_a_recording_plays_on_every_run(cassette: Path, run: Run, live: StandIn) -> None:
-    """It plays without the upstream, with the same ids and times, and the bytes are the recorded ones."""
-    live.requests.clear()
-    seen = []
+def test_a_recording_plays_on_every_run(cassette: Path, run: Run, recorded_upstream: StandIn) -> None:
+    """A recording replays without the upstream, with the same ids, times and bytes on every run."""
+    recorded_upstream.requests.clear()
+    outputs = []
     for _ in range(2):
         result = run("-q", "-s")
         result.assert_outcomes(passed=1)
-        seen.append(re.search("SEEN.*", result.stdout.str())[0])  # type: ignore[index]
-    assert seen[0] == seen[1]
-    assert live.requests == []
+        outputs.append(re.search("SEEN.*", result.stdout.str())[0])  # type: ignore[index]
+    assert outputs[0] == outputs[1]
+    assert recorded_upstream.requests == []
 
 
-def test_a_request_that_was_not_recorded_is_said_in_its_own_words(cassette: Path, run: Run) -> None:
-    """The failure names the request and what differs, and is not the SDK's "Connection error"."""
+def test_an_unrecorded_request_fails_with_a_recording_error(cassette: Path, run: Run) -> None:
+    """The failure names the request and what differs, instead of the SDK's "Connection error"."""
     suite = cassette.parents[2] / "test_new.py"
     suite.write_text(TEST.replace("How many apples?", "How many pears?"))
     result = run("-q")
@@ -79,44 +79,46 @@ def test_a_request_that_was_not_recorded_is_said_in_its_own_words(cassette: Path
     assert "Connection error" not in result.stdout.str()
 
 
-def test_a_cassette_that_was_partly_played_fails_its_test(cassette: Path, run: Run) -> None:
-    """The message names the requests that nobody made; the marker allows it."""
+def test_a_partly_played_cassette_fails_its_test(cassette: Path, run: Run) -> None:
+    """A test that leaves recorded requests unplayed fails with their list, unless its marker allows that."""
     suite = cassette.parents[2] / "test_new.py"
-    less = TEST.partition("    assert run.status")[0].replace("create_and_poll", "create")
-    suite.write_text(less)
+    shorter_test = TEST.partition("    assert run.status")[0].replace("create_and_poll", "create")
+    suite.write_text(shorter_test)
     result = run("-q")
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["*test_counts.yaml was only partly played*", "*5. GET http*/content*"])
     suite.write_text(
-        less.replace("@pytest.mark.vcr", "@pytest.mark.vcr\n@pytest.mark.assistants_compat(partly_played=True)")
+        shorter_test.replace("@pytest.mark.vcr", "@pytest.mark.vcr\n@pytest.mark.assistants_compat(partly_played=True)")
     )
     run("-q").assert_outcomes(passed=1)
 
 
-def test_a_secret_stops_the_recording(cassette: Path, run: Run, live: StandIn) -> None:
-    """A key in the conversation is named, shortened, and nothing is written."""
+def test_a_secret_stops_the_recording(cassette: Path, run: Run, recorded_upstream: StandIn) -> None:
+    """A key in the conversation stops the recording: the error names and shortens it, and no file is written."""
     cassette.unlink()
     suite = cassette.parents[2] / "test_new.py"
     suite.write_text(TEST.replace("How many apples?", "My key is sk-live-0123456789abcdefghij"))
-    live.script(TURN)
+    recorded_upstream.script(TURN)
     result = run("-q", "--record-mode=once")
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(
-        ["*was not written: something in it looks like a secret*", "*an OpenAI key (sk-l..., 28*"]
+        ["*was not written because parts of it look like secrets*", "*an OpenAI key (sk-l..., 28*"]
     )
     assert not cassette.exists()
 
 
-def test_the_whole_suite_is_recorded_anew(place: Path, run: Run, live: StandIn) -> None:
-    """The ten tests, sync, async, streamed and unittest's, record over the shim and play in another order."""
-    suites.write(place, LINE)
-    shutil.rmtree(place / "cassettes")
-    says = Turn(text=ANSWER)
-    calls = Turn(function_calls=[{"name": "count", "arguments": "{}"}])
-    live.script(says, says, says, says, calls, says, says, says, says, says)
+def test_the_whole_suite_is_recorded_anew(suite_folder: Path, run: Run, recorded_upstream: StandIn) -> None:
+    """The ten tests record through the library, sync, async, streamed and unittest's, and replay in another order."""
+    suites.write(suite_folder, LINE)
+    shutil.rmtree(suite_folder / "cassettes")
+    answers = Turn(text=ANSWER)
+    calls_function = Turn(function_calls=[{"name": "count", "arguments": "{}"}])
+    recorded_upstream.script(
+        answers, answers, answers, answers, calls_function, answers, answers, answers, answers, answers
+    )
     run("-q", "--record-mode=once").assert_outcomes(passed=suites.TESTS)
-    recorded = len(live.requests)
+    recorded = len(recorded_upstream.requests)
     result = run("-q", "test_unittest.py", "test_plain.py", "test_async.py")
     result.assert_outcomes(passed=suites.TESTS)
-    result.stdout.no_fnmatch_line("*still stand*")
-    assert len(live.requests) == recorded
+    result.stdout.no_fnmatch_line("*still use*")
+    assert len(recorded_upstream.requests) == recorded

@@ -1,4 +1,4 @@
-"""What the tests over recordings share: the conversation with one recorded answer, and a look at every request."""
+"""Proves against real recordings of both APIs that answers, streams, files and requests are as recorded."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from kit.doors import Door
 
 @pytest.fixture(scope="session")
 def spec(shared: Path) -> Path:
-    """The platform's OpenAPI description; needs jsonschema to be of use."""
+    """The platform's OpenAPI description; skips without jsonschema."""
     pytest.importorskip("jsonschema")
     return shared / "spec" / "openapi.json"
 
 
 @pytest.fixture
 def check(spec: Path) -> Callable[[str, object], None]:
-    """Checks an answer against a component schema of the description."""
+    """Return a function that checks an answer against a component schema of the description."""
     return lambda name, body: check_body(spec, name, body)
 
 
 @pytest.fixture(autouse=True)
 def _every_request_is_allowed(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a test in this folder is about, the upstream requests that it caused were allowed ones."""
+    """Check after every test that the upstream requests it caused are allowed by the description."""
     if "upstream" not in request.fixturenames:
         yield
         return
@@ -44,14 +44,14 @@ def _every_request_is_allowed(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def body(recordings: ModuleType, name: str) -> Any:
-    """The recorded response of this case."""
+    """The recorded response of this test case."""
     return find(recordings, name)
 
 
 @pytest.fixture
-def talk(door: Door, upstream: StandIn, sqlite_settings: Settings, body: Any, mode: Any) -> Conversation:
-    """A finished conversation in which the upstream gave the recorded response; the SDK's strict types are on."""
+def conversation(door: Door, upstream: StandIn, sqlite_settings: Settings, body: Any, mode: Any) -> Conversation:
+    """A finished conversation in which the upstream sent the recorded response; the SDK validates strictly."""
     upstream.script(Turn(response=body))
     settings = dataclasses.replace(sqlite_settings, mode=mode)
     client = door.client(upstream, settings, _strict_response_validation=True)
-    return Conversation(door, client).hold()
+    return Conversation(door, client).hold_conversation()

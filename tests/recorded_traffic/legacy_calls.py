@@ -1,4 +1,4 @@
-"""The recorded legacy calls, and the rule by which some of them are not compared."""
+"""The recorded legacy calls, and the rule that leaves some of them out of the comparison."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from recorded_streams import Event, frames_of
 
 Json = dict[str, Any]
 
-# Family of recordings, and when the service answered so: an answer of 2024 lacks what came later.
+# Families of recordings with the years of their answers: an answer of 2024 lacks fields that came later.
 ERAS = {
     "openai__openai-dotnet": "2025-26",
     "traceloop__openllmetry": "2025-26",
     "lmnr-ai__lmnr-python": "2024",
     "alexrudall__ruby-openai": "2024",
 }
-# An id of the service; `step_123`, which a recorded caller made up, is none.
+# Ids of the service; `step_123`, which a recorded caller made up, does not match.
 ID = re.compile(r"\b(?:asst_|thread_|msg_|run_|step_|call_|file-|vs_)[0-9A-Za-z]{16,}\b")
 _BASE = re.compile(r"https://[^/]+/v1")
 
@@ -30,7 +30,7 @@ UPLOAD = "an upload, which the upstream answers untouched"
 
 @dataclass(frozen=True)
 class Call:
-    """A recorded request and its answer: `answer`, or the `events` of a stream."""
+    """A recorded request with its `answer`, or with the `events` of its stream."""
 
     method: str
     path: str  # with its query
@@ -43,11 +43,11 @@ class Call:
     events: tuple[Event, ...] = ()
 
     def ids(self) -> set[str]:
-        """The ids that the request names."""
+        """Return the ids in the request."""
         return set(ID.findall(f"{self.path} {json.dumps(self.body)}"))
 
     def objects(self) -> list[Json]:
-        """The objects that the answer holds: of a list, of a stream's events, or itself; an error holds none."""
+        """Return the objects in the answer: of a list, of a stream, or the answer itself; an error has none."""
         if self.events:
             return objects_of(self.events)
         if not isinstance(self.answer, dict) or "object" not in self.answer:
@@ -56,18 +56,18 @@ class Call:
 
     @property
     def creates(self) -> str | None:
-        """The id of the object that this call made."""
-        made = self.method == "POST" and self.status == 200 and isinstance(self.answer, dict)
-        return str(self.answer["id"]) if made and self.answer["id"] not in self.path else None
+        """The id of the object that this call created, or None."""
+        is_creation = self.method == "POST" and self.status == 200 and isinstance(self.answer, dict)
+        return str(self.answer["id"]) if is_creation and self.answer["id"] not in self.path else None
 
 
 def objects_of(events: Iterable[Event]) -> list[Json]:
-    """The whole objects in a stream, in their order, as often as they come."""
+    """Return the complete objects in a stream, in their order, repetitions included."""
     return [data for name, data in events if not name.endswith(".delta") and name != "done"]
 
 
 def recorded_calls(recordings: ModuleType) -> Iterator[tuple[str, str, list[Call]]]:
-    """Every file of the four families: its name, its era and its calls in their order."""
+    """Yield the name, the era and the calls of every file of the four families."""
     for family, era in ERAS.items():
         for path in sorted((recordings.ROOT / "assistants" / family).iterdir()):
             betas = _betas(recordings, path)
@@ -78,14 +78,16 @@ def recorded_calls(recordings: ModuleType) -> Iterator[tuple[str, str, list[Call
 
 
 def _betas(recordings: ModuleType, path: Any) -> list[str | None]:
-    """The OpenAI-Beta header of each request of a Ruby recording, which mixes versions; the others are all v2."""
+    """Return the OpenAI-Beta header of each request of a Ruby recording, which mixes versions; all others are v2."""
     if path.suffix != ".yml":
         return []
     import yaml  # noqa: PLC0415 - only where the recordings are
 
     document = yaml.load(path.read_bytes(), Loader=recordings._Loader)  # noqa: S506 - a SafeLoader underneath
     headers = [item["request"]["headers"] for item in document["http_interactions"]]
-    return [next((value[0] for name, value in each.items() if name.lower() == "openai-beta"), None) for each in headers]
+    return [
+        next((value[0] for name, value in names.items() if name.lower() == "openai-beta"), None) for names in headers
+    ]
 
 
 def _call(exchange: Any, beta: str | None) -> Call:
@@ -100,7 +102,7 @@ def _call(exchange: Any, beta: str | None) -> Call:
 
 
 def reason_to_leave_out(call: Call) -> str | None:
-    """Why a call is not compared, or None."""
+    """Return why a call is not compared, or None."""
     path = call.path.partition("?")[0]
     rules = (
         (V1, call.beta == "assistants=v1"),

@@ -1,4 +1,4 @@
-"""A recorded legacy stream and ours to the same request, event by event."""
+"""Compares a recorded legacy stream with ours to the same request, event by event."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from legacy_calls import objects_of
 from legacy_differences import Difference, Ids, differences
-from recorded_streams import Event, folded, lines
+from recorded_streams import Event, fold_deltas, shape_lines
 
-from kit.stream_deltas import Sums, pieces_of
+from kit.stream_deltas import DeltaSums, pieces_of
 
 Json = dict[str, Any]
 
@@ -17,51 +17,51 @@ ORDER = "a stream"
 
 
 def stream_differences(recorded: Iterable[Event], ours: Iterable[Event], ids: Ids) -> Iterator[Difference]:
-    """Every difference in order, whole objects, the shapes of deltas and what they add up to."""
+    """Yield every difference in order, complete objects, shapes of deltas and sums of deltas."""
     recorded, ours = list(recorded), list(ours)
-    if folded(recorded) != folded(ours):
-        yield Difference(ORDER, ", ".join(folded(recorded)), ", ".join(folded(ours)))
+    if fold_deltas(recorded) != fold_deltas(ours):
+        yield Difference(ORDER, ", ".join(fold_deltas(recorded)), ", ".join(fold_deltas(ours)))
         return
-    for one, other in zip(objects_of(recorded), objects_of(ours), strict=True):
-        yield from differences(one, other, ids)
-    yield from _deltas(_by_piece(recorded), _by_piece(ours), ids)
-    yield from _sums(Sums().all(recorded), Sums().all(ours), ids)
+    for recorded_object, our_object in zip(objects_of(recorded), objects_of(ours), strict=True):
+        yield from differences(recorded_object, our_object, ids)
+    yield from _delta_differences(_by_piece(recorded), _by_piece(ours), ids)
+    yield from _sum_differences(DeltaSums().add_all(recorded), DeltaSums().add_all(ours), ids)
     if recorded[-1] != ours[-1]:
         yield Difference(ORDER, str(recorded[-1]), str(ours[-1]))
 
 
 Pieces = dict[tuple[str, int], list[Json]]
-"""Deltas by what they are of: the message or step, and the index in it."""
+"""Deltas by the id of their message or step and the index in it."""
 
 
 def _by_piece(stream: list[Event]) -> Pieces:
-    found: Pieces = {}
+    deltas: Pieces = {}
     for name, data in stream:
         for piece in pieces_of(name, data):
-            found.setdefault((data["id"], piece["index"]), []).append(data)
-    return found
+            deltas.setdefault((data["id"], piece["index"]), []).append(data)
+    return deltas
 
 
-def _deltas(recorded: Pieces, ours: Pieces, ids: Ids) -> Iterator[Difference]:
-    """The first delta of each piece has the keys and types of the recorded first one, the later ones of the later."""
+def _delta_differences(recorded: Pieces, ours: Pieces, ids: Ids) -> Iterator[Difference]:
+    """Compare the first delta of each piece with the recorded first one, and later ones with later ones."""
     yield from differences([list(key) for key in recorded], [list(key) for key in ours], ids, "deltas")
-    for one, other in zip(recorded.values(), ours.values(), strict=False):
-        kind = one[0]["object"]
-        if kind == "thread.run.step.delta":  # it says which call begins, and nothing of what is cut into pieces
-            yield from differences(one[0], other[0], ids)
-        yield from _shapes(f"{kind}, first", one[:1], other[:1])
-        yield from _shapes(f"{kind}, later", one[1:], other[1:])
+    for recorded_deltas, our_deltas in zip(recorded.values(), ours.values(), strict=False):
+        kind = recorded_deltas[0]["object"]
+        if kind == "thread.run.step.delta":  # the first names the call and holds no streamed text
+            yield from differences(recorded_deltas[0], our_deltas[0], ids)
+        yield from _shape_differences(f"{kind}, first", recorded_deltas[:1], our_deltas[:1])
+        yield from _shape_differences(f"{kind}, later", recorded_deltas[1:], our_deltas[1:])
 
 
-def _shapes(place: str, recorded: list[Json], ours: list[Json]) -> Iterator[Difference]:
-    one, other = ({tuple(lines(delta)) for delta in deltas} for deltas in (recorded, ours))
-    if one != other:
-        yield Difference(place, str(sorted(one)), str(sorted(other)))
+def _shape_differences(path: str, recorded: list[Json], ours: list[Json]) -> Iterator[Difference]:
+    recorded_shapes, our_shapes = ({tuple(shape_lines(delta)) for delta in deltas} for deltas in (recorded, ours))
+    if recorded_shapes != our_shapes:
+        yield Difference(path, str(sorted(recorded_shapes)), str(sorted(our_shapes)))
 
 
-def _sums(recorded: Sums, ours: Sums, ids: Ids) -> Iterator[Difference]:
-    for place, one, other in (
+def _sum_differences(recorded: DeltaSums, ours: DeltaSums, ids: Ids) -> Iterator[Difference]:
+    for path, recorded_sums, our_sums in (
         ("sums of message deltas", recorded.contents, ours.contents),
         ("sums of step deltas", recorded.calls, ours.calls),
     ):
-        yield from differences([*map(list, one.items())], [*map(list, other.items())], ids, place)
+        yield from differences([*map(list, recorded_sums.items())], [*map(list, our_sums.items())], ids, path)

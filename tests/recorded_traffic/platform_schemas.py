@@ -1,6 +1,7 @@
-"""Answers and upstream requests against the component schemas of the platform's OpenAPI description.
+"""Checks answers and upstream requests against the component schemas of the platform's OpenAPI description.
 
-The stand-in checks requests with a reading of its own; this is another, so that one mistake cannot hide in both.
+The stand-in checks requests with its own reading of the description; this is another one, so that one mistake cannot
+hide in both.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 Json = dict[str, Any]
 
 _NULL = {"type": "null"}
-# What the service sent although its description does not allow it; a recording beats the description.
+# Nulls that the service sent although its description forbids them; a recording outranks the description.
 _RECORDED_NULLS = (
     ("OpenAIFile", "expires_at"),  # FileSearchStreamingWorks.json, the answer to POST /files
     ("OpenAIFile", "status_details"),  # the same
@@ -27,7 +28,7 @@ _RECORDED_NULLS = (
     ("ListRunStepsResponse", "first_id"),
     ("ListRunStepsResponse", "last_id"),
 )
-# `runs_create.yml`: 16 was taken and served where the description says at least 256.
+# `runs_create.yml`: the service accepted 16 where the description says at least 256.
 _RECORDED_BELOW_MINIMUM = (("RunObject", "max_completion_tokens"), ("RunObject", "max_prompt_tokens"))
 
 SCHEMA_OF_OBJECT = {
@@ -44,8 +45,8 @@ SCHEMA_OF_OBJECT = {
 
 
 def check_body(spec: Path, name: str, body: object) -> None:
-    """Fail where a body is not what the component schema `name` says."""
-    import jsonschema  # noqa: PLC0415 - the tests of a bare checkout do without it
+    """Fail unless a body fits the component schema `name`."""
+    import jsonschema  # noqa: PLC0415 - a bare checkout's tests run without it
 
     error = jsonschema.exceptions.best_match(_validator(spec, name).iter_errors(body))
     assert error is None, f"{name} at {'.'.join(map(str, error.absolute_path))}: {error.message}"
@@ -70,15 +71,15 @@ def _components(spec: Path) -> Json:
 
 
 def _as_json_schema(node: Any) -> Any:
-    """OpenAPI's words said in JSON Schema's: `nullable` allows null, and alternatives that overlap may both hold.
+    """Translate OpenAPI keywords to JSON Schema: `nullable` allows null, and overlapping alternatives may both hold.
 
-    An easy message is an input message as well, so that exactly one of `oneOf` never holds in a transcript.
+    An easy message is an input message too, so exactly one of `oneOf` never holds in a transcript.
     """
     if isinstance(node, list):
-        return [_as_json_schema(each) for each in node]
+        return [_as_json_schema(entry) for entry in node]
     if not isinstance(node, dict):
         return node
-    plain = {"anyOf" if key == "oneOf" else key: _as_json_schema(each) for key, each in node.items()}
+    plain = {"anyOf" if key == "oneOf" else key: _as_json_schema(entry) for key, entry in node.items()}
     # `properties` may hold a property that is called "nullable"; only the keyword is a boolean.
     if isinstance(plain.get("nullable"), bool) and plain.pop("nullable"):
         return {"anyOf": [plain, _NULL]}

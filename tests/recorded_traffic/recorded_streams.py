@@ -1,4 +1,4 @@
-"""The streamed recordings of both APIs, and a run for each to be translated into."""
+"""The streamed recordings of both APIs, and a run to translate each of them into."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ TOOLS = [
 ]
 
 
-def find_all(recordings: ModuleType, folder: str) -> tuple[str, ...]:
-    """Every streamed exchange in a folder of the recordings, by its name."""
+def find_all_streams(recordings: ModuleType, folder: str) -> tuple[str, ...]:
+    """Return the name of every streamed exchange in a folder of the recordings."""
     root = recordings.ROOT / folder
     paths = sorted((path for path in root.rglob("*") if path.is_file()), key=lambda path: str(path.relative_to(root)))
     return tuple(
@@ -76,7 +76,7 @@ def _read(recordings: ModuleType, path: Path) -> list[Any]:
 
 
 def text_of(recordings: ModuleType, folder: str, name: str) -> str:
-    """The body of one stream."""
+    """Return the body of one stream."""
     path, number = name.split("#")
     text = str(_read(recordings, recordings.ROOT / folder / path)[int(number)].body)
     if name == BY_HAND:  # retouched: no blank lines between events, no data of the last
@@ -86,7 +86,7 @@ def text_of(recordings: ModuleType, folder: str, name: str) -> str:
 
 @cache
 def events_of(recordings: ModuleType, folder: str, name: str) -> tuple[Event, ...]:
-    """The events of one stream: name and data; the same objects each time, so not to be changed."""
+    """Return the events of one stream as name and data; the objects are cached, so do not change them."""
     exchange = recordings.Exchange("", "", None, 200, body=text_of(recordings, folder, name))
     return tuple((event or (data["type"] if isinstance(data, dict) else ""), data) for event, data in exchange.events())
 
@@ -95,56 +95,56 @@ _FRAME = re.compile(r"event: ([^\n]+)\ndata: ([^\n]+)\n\n")
 
 
 def frames_of(text: str) -> tuple[Event, ...]:
-    """The events of a stream that is written as the service wrote them: nothing but names and compact JSON."""
+    """Return the events of a stream written as the service writes it: only names and compact JSON."""
     frames = _FRAME.findall(text)
     assert "".join(f"event: {name}\ndata: {data}\n\n" for name, data in frames) == text
     events = tuple((name, data if data == "[DONE]" else json.loads(data)) for name, data in frames)
-    for (_, data), (_, written) in zip(events, frames, strict=True):
+    for (_, data), (_, raw) in zip(events, frames, strict=True):
         compact = {json.dumps(data, separators=(",", ":"), ensure_ascii=ascii_) for ascii_ in (True, False)}
-        assert data == "[DONE]" or written in compact
+        assert data == "[DONE]" or raw in compact
     return events
 
 
-def folded(stream: Iterable[Event]) -> list[str]:
-    """The names of the events; deltas that follow each other count once."""
+def fold_deltas(stream: Iterable[Event]) -> list[str]:
+    """Return the names of the events, counting consecutive equal deltas once."""
     names = [name for name, _ in stream]
     return [name for before, name in zip(["", *names], names, strict=False) if name != before or "delta" not in name]
 
 
-def lines(value: Any, place: str = "") -> Iterator[str]:
-    """The shape of a payload: the keys of each object in their order, the type of every value."""
+def shape_lines(value: Any, path: str = "") -> Iterator[str]:
+    """Yield the shape of a payload: the keys of each object in their order, and the type of every value."""
     if isinstance(value, dict):
-        yield f"{place}: object"
+        yield f"{path}: object"
         before = ""
         for key, inner in value.items():
-            yield f"{place}.{key} after {before or 'nothing'}"
-            yield from lines(inner, f"{place}.{key}")
+            yield f"{path}.{key} after {before or 'nothing'}"
+            yield from shape_lines(inner, f"{path}.{key}")
             before = key
     elif isinstance(value, list):
-        yield f"{place}: {'list' if value else 'empty list'}"
+        yield f"{path}: {'list' if value else 'empty list'}"
         for inner in value:
-            yield from lines(inner, f"{place}[]")
+            yield from shape_lines(inner, f"{path}[]")
     else:
-        yield f"{place}: {type(value).__name__}"
+        yield f"{path}: {type(value).__name__}"
 
 
-def counting() -> Callable[[str], str]:
-    """Ids that count up for each kind, so that two translations of one output give the same."""
+def counting_ids() -> Callable[[str], str]:
+    """Return a function that counts ids up for each kind, so that two translations of one output get the same ids."""
     numbers: dict[str, Any] = defaultdict(itertools.count)
     return lambda kind: f"{kind}_{next(numbers[kind]):024d}"
 
 
-def new_run(**given: Any) -> Any:
-    """A queued run with every tool."""
-    given = {"assistant_id": "asst_1", "instructions": "Help.", "tools": TOOLS, **given}
-    return run_from_request("run_1", "thread_1", NOW - 1, given, {"model": "gpt-4o"}, ttl=600)
+def new_run(**params: Any) -> Any:
+    """Return a queued run with every tool."""
+    params = {"assistant_id": "asst_1", "instructions": "Help.", "tools": TOOLS, **params}
+    return run_from_request("run_1", "thread_1", NOW - 1, params, {"model": "gpt-4o"}, ttl=600)
 
 
-def translated(events: tuple[Event, ...], run: Any, **begin: Any) -> tuple[RunEvents, list[Event]]:
-    """A recorded stream of Responses as the run's; the translator afterwards, and its events."""
-    translator = RunEvents(run, counting())
-    told = translator.begin(**begin)
+def translate_stream(events: tuple[Event, ...], run: Any, **begin: Any) -> tuple[RunEvents, list[Event]]:
+    """Translate a recorded Responses stream into a run's; return the translator and its events."""
+    translator = RunEvents(run, counting_ids())
+    run_events = translator.begin(**begin)
     for _, data in events:
         if isinstance(data, dict):
-            told += translator.feed(data, NOW)
-    return translator, told
+            run_events += translator.feed(data, NOW)
+    return translator, run_events

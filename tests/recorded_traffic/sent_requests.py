@@ -1,4 +1,4 @@
-"""What the shim sent upstream, checked request by request."""
+"""Checks every request that the library sent upstream."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ OUTPUTS = "code_interpreter_call.outputs"
 
 
 def check_requests(upstream: StandIn, spec: Path) -> int:
-    """How many `POST /responses` were sent; fails for one that the service does not allow or that lacks `include`.
+    """Return how many `POST /responses` were sent; fail for one that the spec forbids or that lacks `include`.
 
-    Without `include` the outputs of a call are null in every recording, so that images would be lost.
+    Without `include` the outputs of a call are null in every recording, so images would be lost.
     """
     # Only a stand-in that has the description checks more than the SDK's types do.
     assert upstream._rules._spec is not None, "the stand-in was started without the spec"

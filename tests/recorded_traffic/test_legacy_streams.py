@@ -1,4 +1,4 @@
-"""The comparison of a recorded legacy stream with ours sees what is not as recorded."""
+"""The comparison of legacy streams reports every way in which our stream differs from the recorded one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from legacy_differences import Ids
 from legacy_streams import ORDER, stream_differences
-from recorded_streams import BY_HAND, LEGACY, events_of, folded, frames_of
+from recorded_streams import BY_HAND, LEGACY, events_of, fold_deltas, frames_of
 
 Json = dict[str, Any]
 Stream = list[list[Any]]
@@ -19,7 +19,7 @@ FUNCTION, ANSWERED = (f"openai__openai-dotnet/StreamingToolCall()Async.json#{num
 
 
 def _nth(stream: Stream, name: str, number: int) -> Json:
-    """The data of an event, counted among those of its name."""
+    """Return the data of an event by its number among those of its name."""
     data: Json = [data for kind, data in stream if kind == name][number]
     return data
 
@@ -67,10 +67,10 @@ _CALL = "thread.run.step.delta.delta.step_details.tool_calls[].function"
         ),
     ],
 )
-def test_the_comparison_of_streams_sees(
+def test_the_comparison_reports_each_change_to_a_stream(
     recordings: ModuleType, name: str, change: Callable[[Stream], object], where: str
 ) -> None:
-    """An event, an order, a field of an object, an id, a shape, a sum: each is a difference of its place."""
+    """A changed event, order, field, id, shape or sum is reported as a difference where it occurs."""
     recorded = events_of(recordings, "assistants", name)
     changed = json.loads(json.dumps(recorded))
     change(changed)
@@ -79,15 +79,15 @@ def test_the_comparison_of_streams_sees(
 
 
 @pytest.mark.parametrize("name", LEGACY)
-def test_the_comparison_finds_a_stream_like_itself(recordings: ModuleType, name: str) -> None:
-    """Ids and times aside, a recorded stream has nothing that differs from itself."""
+def test_a_stream_does_not_differ_from_itself(recordings: ModuleType, name: str) -> None:
+    """A recorded stream has no difference from itself."""
     recorded = events_of(recordings, "assistants", name)
     assert list(stream_differences(recorded, recorded, Ids())) == []
 
 
 @pytest.mark.parametrize("name", [name for name in LEGACY if name != BY_HAND])
-def test_recorded_streams_are_written_as_ours_have_to_be(recordings: ModuleType, name: str) -> None:
-    """The replay demands nothing but names and compact JSON, because the recorded bytes are so."""
+def test_recorded_streams_hold_only_names_and_compact_json(recordings: ModuleType, name: str) -> None:
+    """Recorded streams hold only event names and compact JSON, so the replay demands the same of ours."""
     path, number = name.split("#")
     exchange = recordings.read(recordings.ROOT / "assistants" / path)[int(number)]
     assert frames_of(exchange.body) == events_of(recordings, "assistants", name)
@@ -105,13 +105,13 @@ def test_recorded_streams_are_written_as_ours_have_to_be(recordings: ModuleType,
         'event: a\r\ndata: {"b":1}\r\n\r\n',
     ],
 )
-def test_a_frame_that_is_written_otherwise_is_refused(text: str) -> None:
-    """Spaces in the JSON, a missing name or end, comments and carriage returns were in no recorded stream."""
+def test_a_frame_in_another_form_is_refused(text: str) -> None:
+    """Spaces in the JSON, a missing name or end, comments and carriage returns are refused: no recording has them."""
     with pytest.raises(AssertionError):
         frames_of(text)
 
 
 def test_only_deltas_are_folded() -> None:
-    """What is repeated otherwise is told twice, and deltas apart from each other are two."""
+    """Repeated events other than deltas are kept, and so are deltas that do not follow each other."""
     names = ["a", "a", "x.delta", "x.delta", "y.delta", "a", "x.delta"]
-    assert folded((name, {}) for name in names) == ["a", "a", "x.delta", "y.delta", "a", "x.delta"]
+    assert fold_deltas((name, {}) for name in names) == ["a", "a", "x.delta", "y.delta", "a", "x.delta"]

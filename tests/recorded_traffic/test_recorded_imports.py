@@ -1,4 +1,4 @@
-"""Recorded objects of the old service, imported and served again, field by field."""
+"""Imported objects of the old service are served again as they were recorded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from assistants_compat import Settings
 from assistants_compat.testing import StandIn
 from assistants_compat.tools.transfer.import_objects import import_objects
 from kit.doors import Door
-from kit.legacy_code import raw
+from kit.legacy_code import get_raw
 
 PATHS = {
     "assistant": "/assistants/{id}",
@@ -28,24 +28,24 @@ PATHS = {
     "?include[]=step_details.tool_calls[*].file_search.results[*].content",
 }
 COUNTED = {"assistant": 81, "thread": 14, "thread.message": 23, "thread.run": 25, "thread.run.step": 16}
-# What is not served as it was recorded, by the object's kind and the key.
+# Fields that are not served as recorded, by the object's kind and the key.
 CHANGED = {
-    ("assistant", "file_ids"),  # of the first version: tool resources now
-    ("thread", "tool_resources"),  # an answer to POST shows fewer than one to GET
-    ("thread.message", "file_ids"),  # as above: attachments
+    ("assistant", "file_ids"),  # API version 1; now tool resources
+    ("thread", "tool_resources"),  # the service's answers to POST show fewer than those to GET
+    ("thread.message", "file_ids"),  # API version 1; now attachments
     ("thread.run", "file_ids"),
 }
 UNFINISHED = {"status", "expires_at", "required_action", "cancelled_at", "started_at"}
 
 
-def _last(recordings: ModuleType) -> list[dict[str, Any]]:
-    """Every recorded object as it was seen last."""
+def _last_seen(recordings: ModuleType) -> list[dict[str, Any]]:
+    """Return every recorded object as it was seen last."""
     last: dict[str, dict[str, Any]] = {}
     for _, _, calls in recorded_calls(recordings):
         for call in calls:
-            for each in call.objects() if call.status == 200 else ():
-                if each.get("object") in PATHS:
-                    last[each["id"]] = each
+            for entry in call.objects() if call.status == 200 else ():
+                if entry.get("object") in PATHS:
+                    last[entry["id"]] = entry
     return list(last.values())
 
 
@@ -58,22 +58,22 @@ def test_recorded_objects_come_back_field_by_field(
     check: Callable[[str, object], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Every field that was recorded, with its value, and valid by the description."""
-    objects = _last(recordings)
+    """Every recorded field of an imported object is served with its value, and the object fits the spec."""
+    objects = _last_seen(recordings)
     path = tmp_path / "recorded.json"
     path.write_text(json.dumps({"object": "list", "data": objects}), encoding="utf-8")
-    told: list[str] = []
-    done = import_objects(sqlite_settings, [path], lambda _place, why: told.append(why))
-    assert told == []
+    errors: list[str] = []
+    imported = import_objects(sqlite_settings, [path], lambda _place, why: errors.append(why))
+    assert errors == []
     client = sync.client(upstream, sqlite_settings)
     compared: Counter[str] = Counter()
-    for each in objects:
-        kind = each["object"]
-        ours = raw(sync, client, PATHS[kind].format(**each))
+    for entry in objects:
+        kind = entry["object"]
+        ours = get_raw(sync, client, PATHS[kind].format(**entry))
         check(SCHEMA_OF_OBJECT[kind], ours)
-        ended = UNFINISHED if each["id"] in done.ended or each.get("status") == "in_progress" else set()
-        for key, value in each.items():
-            if (kind, key) not in CHANGED and key not in ended:
+        changed_by_end = UNFINISHED if entry["id"] in imported.ended or entry.get("status") == "in_progress" else set()
+        for key, value in entry.items():
+            if (kind, key) not in CHANGED and key not in changed_by_end:
                 assert ours[key] == value, (kind, key)
         compared[kind] += 1
     with capsys.disabled():

@@ -1,7 +1,7 @@
-"""The same scenario, streamed by the service and by us: the same events in the same order, payloads of the same shape.
+"""A scenario that both APIs recorded streams the same events in the same order, with payloads of the same shape.
 
-The pairs are those of recordings.md section 7.  Every difference stands in a table here, with its reason; an entry that
-no longer applies fails.
+The pairs are those of recordings.md section 7. Every difference stands in a table here with its reason, and an entry
+that no longer applies fails.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
-from recorded_streams import events_of, folded, lines, translated
+from recorded_streams import events_of, fold_deltas, shape_lines, translate_stream
 
 Json = dict[str, Any]
 Stream = list[tuple[str, Any]]
@@ -28,7 +28,7 @@ _DOTNET = "openai__openai-dotnet"
 PAIRS = {
     "plain text": Pair(f"{_DOTNET}/StreamingRunWorksAsync.json#2", f"{_DOTNET}/StreamingResponses.json#0"),
     "function": Pair(f"{_DOTNET}/StreamingToolCall()Async.json#1", f"{_DOTNET}/FunctionCallStreamingWorks.json#0"),
-    # No stream of Responses after tool outputs is recorded; a plain text is what such a stream says.
+    # No Responses stream after tool outputs is recorded; such a stream has a plain text, as this one does.
     "function, answered": Pair(f"{_DOTNET}/StreamingToolCall()Async.json#2", f"{_DOTNET}/StreamingResponses.json#0"),
     "file search": Pair(f"{_DOTNET}/FileSearchStreamingWorks.json#3", f"{_DOTNET}/FileSearchCallStreaming.json#2"),
     "code interpreter": Pair(
@@ -37,7 +37,7 @@ PAIRS = {
     ),
 }
 
-_MESSAGE = (
+_MESSAGE_EVENTS = (
     "thread.run.step.created",
     "thread.run.step.in_progress",
     "thread.message.created",
@@ -46,15 +46,15 @@ _MESSAGE = (
     "thread.message.completed",
     "thread.run.step.completed",
 )
-MORE_EVENTS = {
-    # The model of the Responses recording said first what it was about to do.
-    "code interpreter": (3, _MESSAGE),
+EXTRA_EVENTS = {
+    # The model of the Responses recording announced first what it would do.
+    "code interpreter": (3, _MESSAGE_EVENTS),
 }
-"""Events that ours has and the service's has not, by scenario: after how many events, and which."""
+"""Events that only our stream has, by scenario: after how many events, and which."""
 
 
 class Difference(NamedTuple):
-    """Lines of a payload's shape that only one side has, in these scenarios and these kinds of event."""
+    """Lines of a payload's shape that only one side has, in these scenarios and kinds of event."""
 
     scenarios: tuple[str, ...]
     kind: str  # the beginning of the event's name
@@ -66,7 +66,7 @@ class Difference(NamedTuple):
 _REQUIRED = "the spec requires it of a step, and the SDK's strict types with it; the service left it out"
 _NOT_ASKED = "the request of the Responses recording did not ask for the results of the search"
 _RESULTS = ".step_details.tool_calls[].file_search.results"
-TABLE = (
+DIFFERENCES = (
     Difference(tuple(PAIRS), "thread.run.step.", "ours", ".expired_at", _REQUIRED),
     Difference(tuple(PAIRS), "thread.run.step.", "ours", ".metadata", _REQUIRED),
     Difference(("file search",), "thread.run.step.completed", "recorded", _RESULTS, _NOT_ASKED),
@@ -76,52 +76,57 @@ TABLE = (
 
 
 def shapes(stream: Stream) -> dict[str, set[str]]:
-    """All lines of each kind of event."""
-    found: dict[str, set[str]] = defaultdict(set)
+    """Return all shape lines of each kind of event."""
+    lines_by_kind: dict[str, set[str]] = defaultdict(set)
     for kind, data in stream:
-        found[kind].update(lines(data))
-    return found
+        lines_by_kind[kind].update(shape_lines(data))
+    return lines_by_kind
 
 
 @pytest.fixture(scope="module")
-def both(recordings: ModuleType) -> dict[str, tuple[Stream, Stream]]:
-    """The recorded stream and ours, by scenario; our run begins as the recorded one did."""
-    made = {}
+def stream_pairs(recordings: ModuleType) -> dict[str, tuple[Stream, Stream]]:
+    """The recorded stream and ours by scenario; our run begins as the recorded one did."""
+    streams = {}
     for scenario, pair in PAIRS.items():
         legacy = list(events_of(recordings, "assistants", pair.legacy))
-        whole = dict(legacy)
-        begin: Json = {"thread": whole.get("thread.created")}
+        recorded_events = dict(legacy)
+        begin: Json = {"thread": recorded_events.get("thread.created")}
         if legacy[0][0] == "thread.run.step.completed":
-            begin = {"answered": {**legacy[0][1], "expired_at": None, "metadata": {}}}
-        run = {**whole["thread.run.queued"], "tool_resources": {}}
-        _, ours = translated(events_of(recordings, "responses", pair.responses), run, **begin)
-        made[scenario] = legacy, ours
-    return made
+            begin = {"completed_step": {**legacy[0][1], "expired_at": None, "metadata": {}}}
+        run = {**recorded_events["thread.run.queued"], "tool_resources": {}}
+        _, ours = translate_stream(events_of(recordings, "responses", pair.responses), run, **begin)
+        streams[scenario] = legacy, ours
+    return streams
 
 
 @pytest.mark.parametrize("scenario", PAIRS)
-def test_the_events_come_in_the_recorded_order(both: dict[str, tuple[Stream, Stream]], scenario: str) -> None:
-    """Repeated deltas folded, ours is the recorded sequence, but for what the table adds."""
-    recorded, ours = map(folded, both[scenario])
-    place, more = MORE_EVENTS.get(scenario, (0, ()))
-    assert ours == [*recorded[:place], *more, *recorded[place:]]
+def test_the_events_come_in_the_recorded_order(stream_pairs: dict[str, tuple[Stream, Stream]], scenario: str) -> None:
+    """With repeated deltas folded, our events come in the recorded order, plus the listed extra ones."""
+    recorded, ours = map(fold_deltas, stream_pairs[scenario])
+    position, extra = EXTRA_EVENTS.get(scenario, (0, ()))
+    assert ours == [*recorded[:position], *extra, *recorded[position:]]
 
 
-def test_every_payload_has_the_recorded_shape(both: dict[str, tuple[Stream, Stream]]) -> None:
-    """Keys, their order and all types are equal, but for the table; each entry of it is needed wherever it claims."""
+def test_every_payload_has_the_recorded_shape(stream_pairs: dict[str, tuple[Stream, Stream]]) -> None:
+    """Keys, their order and all types are as recorded, except for listed differences that must still occur."""
     unknown = []
     used: set[tuple[Difference, str]] = set()
-    for scenario, (legacy, stream) in both.items():
+    for scenario, (legacy, stream) in stream_pairs.items():
         recorded, ours = shapes(legacy), shapes(stream)
         for kind in sorted({*recorded, *ours}):
-            for only, found in (("recorded", recorded[kind] - ours[kind]), ("ours", ours[kind] - recorded[kind])):
-                for line in sorted(found):
-                    entries = [entry for entry in TABLE if _fits(entry, scenario, kind, only, line)]
+            for only, differing_lines in (
+                ("recorded", recorded[kind] - ours[kind]),
+                ("ours", ours[kind] - recorded[kind]),
+            ):
+                for line in sorted(differing_lines):
+                    entries = [entry for entry in DIFFERENCES if _fits(entry, scenario, kind, only, line)]
                     used.update((entry, scenario) for entry in entries)
                     if not entries:
                         unknown.append((scenario, kind, only, line))
     assert unknown == []
-    stale = [(entry, scenario) for entry in TABLE for scenario in entry.scenarios if (entry, scenario) not in used]
+    stale = [
+        (entry, scenario) for entry in DIFFERENCES for scenario in entry.scenarios if (entry, scenario) not in used
+    ]
     assert stale == []
 
 
@@ -134,8 +139,8 @@ def _fits(entry: Difference, scenario: str, kind: str, only: str, line: str) -> 
     )
 
 
-def test_the_names_of_the_pairs_are_those_of_the_tables() -> None:
-    """A table that names a scenario nobody compares says nothing."""
-    assert set(MORE_EVENTS) <= set(PAIRS)
-    assert {scenario for entry in TABLE for scenario in entry.scenarios} <= set(PAIRS)
-    assert all(entry.reason for entry in TABLE)
+def test_the_tables_name_only_known_scenarios() -> None:
+    """Each table entry names compared scenarios and has a reason."""
+    assert set(EXTRA_EVENTS) <= set(PAIRS)
+    assert {scenario for entry in DIFFERENCES for scenario in entry.scenarios} <= set(PAIRS)
+    assert all(entry.reason for entry in DIFFERENCES)

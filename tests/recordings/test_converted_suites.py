@@ -1,4 +1,4 @@
-"""Old recordings of small suites, converted: the same calls see the same ids, texts, annotations and bytes."""
+"""Test suites that pass over old recordings pass over the converted ones: same ids, texts, annotations and bytes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from assistants_compat.recordings.convert.play import Conversion, convert
 from kit import legacy_recordings as old
-from assistants_compat.recordings.convert.play import Converted, convert
-from kit.converted_recordings import BASE, document, interaction, replayed, written
+from kit.converted_recordings import BASE, convert_to_file, document, interaction, replay_cassette
 from kit.doors import Door
-from kit.legacy_recordings import ANSWER, ASSISTANT, QUESTION, RUN, STEP, THEN, THREAD, id_of
+from kit.legacy_recordings import ANSWER, ASSISTANT, BASE_TIME, QUESTION, RUN, STEP, THREAD, id_of
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -29,12 +29,12 @@ Suite = Callable[[Any, Door], None]
 
 
 @pytest.fixture
-def play(door: Door, tmp_path: Path) -> Callable[..., Converted]:
-    """Convert a recording, and run a suite over it with a client that was wrapped; all of it is played."""
+def play(door: Door, tmp_path: Path) -> Callable[..., Conversion]:
+    """Convert a recording, replay it to a wrapped client under a test suite, and require that all of it is played."""
 
-    def run(suite: Suite, *interactions: dict[str, Any], **options: Any) -> Converted:
-        converted = written(document(*interactions), tmp_path / "new.yaml")
-        with replayed(tmp_path / "new.yaml") as (settings, tape):
+    def run(suite: Suite, *interactions: dict[str, Any], **options: Any) -> Conversion:
+        converted = convert_to_file(document(*interactions), tmp_path / "new.yaml")
+        with replay_cassette(tmp_path / "new.yaml") as (settings, tape):
             suite(door.client(SimpleNamespace(base_url=BASE), settings, **options), door)
             assert tape.all_played
         return converted
@@ -42,86 +42,94 @@ def play(door: Door, tmp_path: Path) -> Callable[..., Converted]:
     return run
 
 
-def _begun(client: Any, door: Door, tools: list[Any] | None = None, **more: Any) -> None:
-    """What all suites begin with, and what it gave."""
+def _create_conversation(client: Any, door: Door, tools: list[Any] | None = None, **options: Any) -> None:
+    """Create the assistant, the thread and the question of every suite, and check that they are the recorded ones."""
     with warnings.catch_warnings():
         assistant = door(
             client.beta.assistants.create(name="Tutor", model="gpt-4o", instructions="Help.", tools=tools or [])
         )
-    assert (assistant.id, assistant.created_at) == (ASSISTANT, THEN)
+    assert (assistant.id, assistant.created_at) == (ASSISTANT, BASE_TIME)
     assert door(client.beta.threads.create()).id == THREAD
-    asked = door(client.beta.threads.messages.create(THREAD, role="user", content="3x + 11 = 14?", **more))
-    assert (asked.id, asked.created_at) == (QUESTION, THEN + 2)
+    question = door(client.beta.threads.messages.create(THREAD, role="user", content="3x + 11 = 14?", **options))
+    assert (question.id, question.created_at) == (QUESTION, BASE_TIME + 2)
 
 
-def _polled(client: Any, door: Door) -> Any:
+def _poll_run(client: Any, door: Door) -> Any:
     run = door(client.beta.threads.runs.create_and_poll(thread_id=THREAD, assistant_id=ASSISTANT, poll_interval_ms=1))
     assert run.id == RUN
     return run
 
 
-def _said(client: Any, door: Door) -> list[tuple[str, Any]]:
+def _message_texts(client: Any, door: Door) -> list[tuple[str, Any]]:
     page = door(client.beta.threads.messages.list(THREAD))
-    return [(each.id, each.content[-1].text.value) for each in page.data]
+    return [(message.id, message.content[-1].text.value) for message in page.data]
 
 
-def test_a_polled_run(play: Callable[..., Converted]) -> None:
-    """Many looks become one; ids, text, usage and times are the recorded ones."""
+def test_a_polled_run_answers_as_recorded(play: Callable[..., Conversion]) -> None:
+    """A converted polled run has the recorded ids, text, usage and times; its repeated polls are folded into one."""
 
     def suite(client: Any, door: Door) -> None:
-        _begun(client, door)
-        run = _polled(client, door)
-        assert (run.status, run.completed_at, run.usage.total_tokens) == ("completed", THEN + 9, 30)
-        assert _said(client, door) == [(ANSWER, "x = 1"), (QUESTION, "3x + 11 = 14?")]
+        _create_conversation(client, door)
+        run = _poll_run(client, door)
+        assert (run.status, run.completed_at, run.usage.total_tokens) == ("completed", BASE_TIME + 9, 30)
+        assert _message_texts(client, door) == [(ANSWER, "x = 1"), (QUESTION, "3x + 11 = 14?")]
         steps = door(client.beta.threads.runs.steps.list(RUN, thread_id=THREAD)).data
-        assert [each.id for each in steps] == [STEP]
+        assert [step.id for step in steps] == [STEP]
 
     question, answer = old.message(QUESTION, "user", "3x + 11 = 14?"), old.message(ANSWER, "assistant", "x = 1")
     converted = play(
         suite,
-        *old.created(),
-        *old.polled(old.run("queued"), old.run("queued"), *[old.run("in_progress")] * 5, old.run("completed")),
-        old.read(answer, question),
-        interaction("GET", f"/threads/{THREAD}/runs/{RUN}/steps", None, old.listed(old.step(STEP, old.says()))),
+        *old.creation_calls(),
+        *old.run_calls(old.run("queued"), old.run("queued"), *[old.run("in_progress")] * 5, old.run("completed")),
+        old.list_messages_call(answer, question),
+        interaction(
+            "GET", f"/threads/{THREAD}/runs/{RUN}/steps", None, old.list_page(old.step(STEP, old.message_details()))
+        ),
     )
-    assert [each["request"]["method"] for each in converted.document["interactions"]] == ["POST", "GET"]
-    assert [each.kind for each in converted.outcomes].count("folded") == 6
-    assert (converted.refused, converted.troubles) == ([], [])
+    assert [exchange["request"]["method"] for exchange in converted.document["interactions"]] == ["POST", "GET"]
+    assert [outcome.kind for outcome in converted.outcomes].count("folded") == 6
+    assert (converted.refused, converted.warnings) == ([], [])
 
 
-def test_copies_of_a_recording_do_not_meet_in_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder may hold one conversation many times: each is converted alone, whatever memory it gets."""
+def test_two_copies_of_a_recording_are_converted_independently(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two copies of one recording convert independently, even if their databases get the same memory address."""
     monkeypatch.setattr("assistants_compat.recordings.convert.play.id", lambda _: 1, raising=False)
-    recording = document(*old.created(), *old.polled(old.run("completed")), old.read(old.message(ANSWER, "assistant")))
-    refused = [[each.reason for each in convert(recording).refused] for _ in range(2)]
+    recording = document(
+        *old.creation_calls(),
+        *old.run_calls(old.run("completed")),
+        old.list_messages_call(old.message(ANSWER, "assistant")),
+    )
+    refused = [[refusal.reason for refusal in convert(recording).refused] for _ in range(2)]
     assert refused == [[], []]
 
 
-def test_a_streamed_run(play: Callable[..., Converted]) -> None:
-    """The pieces of the text come as they came."""
+def test_a_streamed_run_sends_the_recorded_deltas(play: Callable[..., Conversion]) -> None:
+    """A converted streamed run sends the text in the recorded deltas."""
 
     def suite(client: Any, door: Door) -> None:
-        _begun(client, door)
+        _create_conversation(client, door)
 
-        def pieces_of(events: list[Any]) -> list[str]:
-            return [each.data.delta.content[0].text.value for each in events if each.event == "thread.message.delta"]
+        def delta_texts(events: list[Any]) -> list[str]:
+            return [event.data.delta.content[0].text.value for event in events if event.event == "thread.message.delta"]
 
-        told = door.all(door(client.beta.threads.runs.create(thread_id=THREAD, assistant_id=ASSISTANT, stream=True)))
-        assert pieces_of(told) == ["x", " = ", "1"]
-        assert {each.data.id for each in told if each.event.startswith("thread.message")} == {ANSWER}
-        assert told[-1].data.usage.total_tokens == 30
-        assert _said(client, door)[0] == (ANSWER, "x = 1")
+        streamed = door.all(
+            door(client.beta.threads.runs.create(thread_id=THREAD, assistant_id=ASSISTANT, stream=True))
+        )
+        assert delta_texts(streamed) == ["x", " = ", "1"]
+        assert {event.data.id for event in streamed if event.event.startswith("thread.message")} == {ANSWER}
+        assert streamed[-1].data.usage.total_tokens == 30
+        assert _message_texts(client, door)[0] == (ANSWER, "x = 1")
 
-    begun, answer = old.message(ANSWER, "assistant", status="in_progress"), old.message(ANSWER, "assistant", "x = 1")
-    step = old.step(STEP, old.says())
+    partial, answer = old.message(ANSWER, "assistant", status="in_progress"), old.message(ANSWER, "assistant", "x = 1")
+    step = old.step(STEP, old.message_details())
     events = [
         ("thread.run.created", old.run("queued")),
         ("thread.run.queued", old.run("queued")),
         ("thread.run.in_progress", old.run("in_progress")),
         ("thread.run.step.created", {**step, "status": "in_progress"}),
         ("thread.run.step.in_progress", {**step, "status": "in_progress"}),
-        ("thread.message.created", begun),
-        ("thread.message.in_progress", begun),
+        ("thread.message.created", partial),
+        ("thread.message.in_progress", partial),
         *(old.delta(ANSWER, piece) for piece in ("x", " = ", "1")),
         ("thread.message.completed", answer),
         ("thread.run.step.completed", step),
@@ -130,17 +138,17 @@ def test_a_streamed_run(play: Callable[..., Converted]) -> None:
     streamed = {"assistant_id": ASSISTANT, "stream": True}
     converted = play(
         suite,
-        *old.created(),
+        *old.creation_calls(),
         interaction("POST", f"/threads/{THREAD}/runs", streamed, old.stream(*events)),
-        old.read(answer, old.message(QUESTION, "user", "3x + 11 = 14?")),
+        old.list_messages_call(answer, old.message(QUESTION, "user", "3x + 11 = 14?")),
     )
     [new] = converted.document["interactions"]
     assert new["response"]["headers"]["content-type"] == ["text/event-stream; charset=utf-8"]
-    assert (converted.refused, converted.troubles) == ([], [])
+    assert (converted.refused, converted.warnings) == ([], [])
 
 
-def _waiting(*names: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    wanted = [
+def _required_action(*names: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    tool_calls = [
         {
             "id": id_of("call_", name),
             "type": "function",
@@ -148,34 +156,34 @@ def _waiting(*names: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         }
         for name in names
     ]
-    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": wanted}}, wanted
+    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": tool_calls}}, tool_calls
 
 
-def test_two_rounds_of_functions(play: Callable[..., Converted]) -> None:
-    """Each round waits for its own calls, by their recorded ids, and the run is one."""
+def test_two_function_rounds_keep_their_call_ids(play: Callable[..., Conversion]) -> None:
+    """A run with two function rounds waits in each for the recorded call ids and stays one run."""
 
     def suite(client: Any, door: Door) -> None:
-        _begun(client, door, [FUNCTION])
-        run = _polled(client, door)
+        _create_conversation(client, door, [FUNCTION])
+        run = _poll_run(client, door)
         for names in (["Rome", "Oslo"], ["Bern"]):
             assert run.status == "requires_action"
-            asked = run.required_action.submit_tool_outputs.tool_calls
-            assert [each.id for each in asked] == [id_of("call_", name) for name in names]
-            assert [each.function.arguments for each in asked] == [f'{{"at":"{name}"}}' for name in names]
-            outputs = [{"tool_call_id": each.id, "output": "sun"} for each in asked]
+            tool_calls = run.required_action.submit_tool_outputs.tool_calls
+            assert [call.id for call in tool_calls] == [id_of("call_", name) for name in names]
+            assert [call.function.arguments for call in tool_calls] == [f'{{"at":"{name}"}}' for name in names]
+            outputs = [{"tool_call_id": call.id, "output": "sun"} for call in tool_calls]
             run = door(
                 client.beta.threads.runs.submit_tool_outputs_and_poll(
                     run_id=RUN, thread_id=THREAD, tool_outputs=outputs, poll_interval_ms=1
                 )
             )
         assert run.status == "completed"
-        assert _said(client, door)[0] == (ANSWER, "Sun.")
+        assert _message_texts(client, door)[0] == (ANSWER, "Sun.")
 
-    path, looks = f"/threads/{THREAD}/runs/{RUN}", []
+    path, rounds = f"/threads/{THREAD}/runs/{RUN}", []
     for names in (["Rome", "Oslo"], ["Bern"]):
-        action, wanted = _waiting(*names)
-        outputs = [{"tool_call_id": each["id"], "output": "sun"} for each in wanted]
-        looks += [
+        action, round_calls = _required_action(*names)
+        outputs = [{"tool_call_id": call["id"], "output": "sun"} for call in round_calls]
+        rounds += [
             interaction("GET", path, None, old.run("in_progress", tools=[FUNCTION])),
             interaction("GET", path, None, old.run("requires_action", required_action=action, tools=[FUNCTION])),
             interaction(
@@ -184,39 +192,41 @@ def test_two_rounds_of_functions(play: Callable[..., Converted]) -> None:
         ]
     converted = play(
         suite,
-        *old.created([FUNCTION]),
-        *old.polled(old.run("queued"), tools=[FUNCTION]),
-        *looks,
+        *old.creation_calls([FUNCTION]),
+        *old.run_calls(old.run("queued"), tools=[FUNCTION]),
+        *rounds,
         interaction("GET", path, None, old.run("completed", tools=[FUNCTION])),
-        old.read(old.message(ANSWER, "assistant", "Sun."), old.message(QUESTION, "user", "3x + 11 = 14?")),
+        old.list_messages_call(
+            old.message(ANSWER, "assistant", "Sun."), old.message(QUESTION, "user", "3x + 11 = 14?")
+        ),
     )
-    assert [each["request"]["method"] for each in converted.document["interactions"]] == ["POST", "GET"] * 3
-    assert (converted.refused, converted.troubles) == ([], [])
+    assert [exchange["request"]["method"] for exchange in converted.document["interactions"]] == ["POST", "GET"] * 3
+    assert (converted.refused, converted.warnings) == ([], [])
 
 
-def test_code_interpreter_with_files(play: Callable[..., Converted]) -> None:
-    """A plot and a linked file keep their ids, the link its place, and both their bytes; what was uploaded passes."""
+def test_code_interpreter_files_keep_their_ids_and_bytes(play: Callable[..., Conversion]) -> None:
+    """A plot and a linked file keep their ids, positions and bytes, and an uploaded file can still be retrieved."""
     plot, table, data = (id_of("file-", name) for name in ("Plot", "Table", "Data"))
-    said = "Look: [table](sandbox:/mnt/data/a b.csv)."
-    start = said.index("sandbox")
-    link = {"type": "file_path", "text": "sandbox:/mnt/data/a b.csv", "start_index": start, "end_index": len(said) - 2}
+    text = "Look: [table](sandbox:/mnt/data/a b.csv)."
+    start = text.index("sandbox")
+    link = {"type": "file_path", "text": "sandbox:/mnt/data/a b.csv", "start_index": start, "end_index": len(text) - 2}
 
     def suite(client: Any, door: Door) -> None:
-        _begun(client, door, [CODE])
+        _create_conversation(client, door, [CODE])
         assert door(client.files.retrieve(data)).filename == "data.csv"
-        assert _polled(client, door).status == "completed"
+        assert _poll_run(client, door).status == "completed"
         answer = door(client.beta.threads.messages.list(THREAD)).data[0]
         image, block = answer.content
         assert (image.type, image.image_file.file_id) == ("image_file", plot)
         [note] = block.text.annotations
-        assert (note.file_path.file_id, note.start_index, note.end_index) == (table, start, len(said) - 2)
-        assert block.text.value == said
+        assert (note.file_path.file_id, note.start_index, note.end_index) == (table, start, len(text) - 2)
+        assert block.text.value == text
         assert door(client.files.content(table)).read() == CSV
         assert door(client.files.content(plot)).read() == PNG
         assert door(client.files.retrieve(table)).bytes == len(CSV)
         [_, code] = door(client.beta.threads.runs.steps.list(RUN, thread_id=THREAD)).data
-        logs, shown = code.step_details.tool_calls[0].code_interpreter.outputs
-        assert (code.step_details.tool_calls[0].id, logs.logs, shown.image.file_id) == (
+        logs, plotted = code.step_details.tool_calls[0].code_interpreter.outputs
+        assert (code.step_details.tool_calls[0].id, logs.logs, plotted.image.file_id) == (
             id_of("call_", "Code"),
             "1\n",
             plot,
@@ -228,92 +238,106 @@ def test_code_interpreter_with_files(play: Callable[..., Converted]) -> None:
     }
     call = {"id": id_of("call_", "Code"), "type": "code_interpreter", "code_interpreter": code}
     image = {"type": "image_file", "image_file": {"file_id": plot}}
-    answer = old.message(ANSWER, "assistant", image, old.text(said, {**link, "file_path": {"file_id": table}}))
-    file = {"object": "file", "purpose": "assistants", "bytes": 3, "created_at": THEN, "status": "processed"}
-    made = {**file, "purpose": "assistants_output", "expires_at": None, "status_details": None}
-    steps = [old.step(STEP, old.says(), created_at=THEN + 5), old.step(id_of("step_", "Code"), old.calls(call))]
+    answer = old.message(ANSWER, "assistant", image, old.text(text, {**link, "file_path": {"file_id": table}}))
+    file = {"object": "file", "purpose": "assistants", "bytes": 3, "created_at": BASE_TIME, "status": "processed"}
+    generated = {**file, "purpose": "assistants_output", "expires_at": None, "status_details": None}
+    steps = [
+        old.step(STEP, old.message_details(), created_at=BASE_TIME + 5),
+        old.step(id_of("step_", "Code"), old.tool_calls_details(call)),
+    ]
     converted = play(
         suite,
-        *old.created([CODE]),
+        *old.creation_calls([CODE]),
         interaction("GET", f"/files/{data}", None, {**file, "id": data, "filename": "data.csv"}),
-        *old.polled(old.run("queued"), old.run("completed"), tools=[CODE]),
-        old.read(answer, old.message(QUESTION, "user", "3x + 11 = 14?")),
+        *old.run_calls(old.run("queued"), old.run("completed"), tools=[CODE]),
+        old.list_messages_call(answer, old.message(QUESTION, "user", "3x + 11 = 14?")),
         interaction("GET", f"/files/{table}/content", None, CSV),
         interaction("GET", f"/files/{plot}/content", None, PNG),
-        interaction("GET", f"/files/{table}", None, {**made, "id": table, "filename": "/mnt/data/a b.csv", "bytes": 9}),
-        interaction("GET", f"/threads/{THREAD}/runs/{RUN}/steps", None, old.listed(*steps)),
+        interaction(
+            "GET", f"/files/{table}", None, {**generated, "id": table, "filename": "/mnt/data/a b.csv", "bytes": 9}
+        ),
+        interaction("GET", f"/threads/{THREAD}/runs/{RUN}/steps", None, old.list_page(*steps)),
     )
-    assert (converted.refused, converted.troubles) == ([], [])
-    # What the shim does otherwise than this recording (docs/differences.md): it lists linked files, and counts tokens.
-    unlike = [each for outcome in converted.outcomes for each in outcome.differing if not (each.is_new or each.is_time)]
-    assert {each.where for each in unlike} == {"data[0].attachments[0]", "data[0].usage", "data[1].usage"}
+    assert (converted.refused, converted.warnings) == ([], [])
+    # The library answers these otherwise (docs/differences.md): it lists linked files, and it counts tokens.
+    differing = [
+        field for outcome in converted.outcomes for field in outcome.differences if not (field.is_new or field.is_time)
+    ]
+    assert {field.path for field in differing} == {"data[0].attachments[0]", "data[0].usage", "data[1].usage"}
 
 
-def test_a_search_with_citations(play: Callable[..., Converted]) -> None:
-    """Markers stand where they stood and cite the same files; found passages are the recorded ones."""
+def test_a_search_keeps_its_markers_and_results(play: Callable[..., Conversion]) -> None:
+    """Citation markers keep their positions and files, and a search step keeps the recorded results."""
     file, store = id_of("file-", "Foods"), "vs_recorded"
     mark = "【4:0†foods.txt】"
-    said = f"He likes pizza{mark}. So do I."
+    text = f"He likes pizza{mark}. So do I."
     note = {"type": "file_citation", "text": mark, "start_index": 14, "end_index": 14 + len(mark)}
     attachment = {"file_id": file, "tools": [SEARCH]}
 
     def suite(client: Any, door: Door) -> None:
-        _begun(client, door, [SEARCH], attachments=[attachment])
-        assert _polled(client, door).status == "completed"
+        _create_conversation(client, door, [SEARCH], attachments=[attachment])
+        assert _poll_run(client, door).status == "completed"
         [block] = door(client.beta.threads.messages.list(THREAD)).data[0].content
-        assert block.text.value == said
+        assert block.text.value == text
         [cited] = block.text.annotations
         assert (cited.text, cited.file_citation.file_id, cited.start_index) == (mark, file, 14)
         [_, search] = door(client.beta.threads.runs.steps.list(RUN, thread_id=THREAD)).data
         assert search.to_dict()["step_details"]["tool_calls"][0]["file_search"]["results"][0]["score"] == 0.5
         assert door(client.beta.threads.retrieve(THREAD)).tool_resources.file_search.vector_store_ids == [store]
 
-    answer = old.message(ANSWER, "assistant", old.text(said, {**note, "file_citation": {"file_id": file}}))
-    found = {"file_id": file, "file_name": "foods.txt", "score": 0.5, "attributes": {}}
-    search = {"ranking_options": {"ranker": "default_2024_08_21", "score_threshold": 0.0}, "results": [found]}
+    answer = old.message(ANSWER, "assistant", old.text(text, {**note, "file_citation": {"file_id": file}}))
+    result = {"file_id": file, "file_name": "foods.txt", "score": 0.5, "attributes": {}}
+    search = {"ranking_options": {"ranker": "default_2024_08_21", "score_threshold": 0.0}, "results": [result]}
     call = {"id": id_of("call_", "Search"), "type": "file_search", "file_search": search}
-    steps = [old.step(STEP, old.says(), created_at=THEN + 5), old.step(id_of("step_", "Search"), old.calls(call))]
+    steps = [
+        old.step(STEP, old.message_details(), created_at=BASE_TIME + 5),
+        old.step(id_of("step_", "Search"), old.tool_calls_details(call)),
+    ]
     resources = {"file_search": {"vector_store_ids": [store]}}
     converted = play(
         suite,
-        *old.created([SEARCH], attachments=[attachment]),
-        *old.polled(old.run("queued"), old.run("completed"), tools=[SEARCH]),
-        old.read(answer, old.message(QUESTION, "user", "3x + 11 = 14?", attachments=[attachment])),
-        interaction("GET", f"/threads/{THREAD}/runs/{RUN}/steps", None, old.listed(*steps)),
+        *old.creation_calls([SEARCH], attachments=[attachment]),
+        *old.run_calls(old.run("queued"), old.run("completed"), tools=[SEARCH]),
+        old.list_messages_call(answer, old.message(QUESTION, "user", "3x + 11 = 14?", attachments=[attachment])),
+        interaction("GET", f"/threads/{THREAD}/runs/{RUN}/steps", None, old.list_page(*steps)),
         interaction("GET", f"/threads/{THREAD}", None, old.thread(tool_resources=resources)),
     )
-    assert (converted.refused, converted.troubles) == ([], [])
+    assert (converted.refused, converted.warnings) == ([], [])
 
 
 @pytest.mark.parametrize(
-    ("status", "more"),
+    ("status", "details"),
     [
         ("failed", {"last_error": {"code": "rate_limit_exceeded", "message": "You exceeded your current quota."}}),
         ("incomplete", {"incomplete_details": {"reason": "max_completion_tokens"}}),
         ("expired", {}),
     ],
 )
-def test_runs_that_end_otherwise(play: Callable[..., Converted], status: str, more: dict[str, Any]) -> None:
-    """A run ends as it did, for the recorded reason."""
+def test_a_run_without_success_ends_for_the_recorded_reason(
+    play: Callable[..., Conversion], status: str, details: dict[str, Any]
+) -> None:
+    """A failed, incomplete or expired run ends with the recorded status and reason."""
 
     def suite(client: Any, door: Door) -> None:
-        _begun(client, door)
-        run = _polled(client, door)
+        _create_conversation(client, door)
+        run = _poll_run(client, door)
         assert run.status == status
-        assert {key: run.to_dict()[key] for key in more} == more
+        assert {key: run.to_dict()[key] for key in details} == details
 
     converted = play(
-        suite, *old.created(), *old.polled(old.run("queued"), old.run("in_progress"), old.run(status, **more))
+        suite,
+        *old.creation_calls(),
+        *old.run_calls(old.run("queued"), old.run("in_progress"), old.run(status, **details)),
     )
     assert converted.refused == []
 
 
-def test_a_run_that_is_cancelled(play: Callable[..., Converted]) -> None:
-    """It is `cancelling` at first and `cancelled` when it is looked at."""
+def test_a_cancelled_run_is_cancelling_until_it_is_polled(play: Callable[..., Conversion]) -> None:
+    """A converted run is `cancelling` in the answer to its cancel call and `cancelled` when it is next polled."""
     path = f"/threads/{THREAD}/runs/{RUN}"
 
     def suite(client: Any, door: Door) -> None:
-        _begun(client, door)
+        _create_conversation(client, door)
         runs = client.beta.threads.runs
         assert door(runs.create(thread_id=THREAD, assistant_id=ASSISTANT)).status == "queued"
         assert door(runs.cancel(RUN, thread_id=THREAD)).status == "cancelling"
@@ -321,8 +345,8 @@ def test_a_run_that_is_cancelled(play: Callable[..., Converted]) -> None:
 
     converted = play(
         suite,
-        *old.created(),
-        *old.polled(old.run("queued")),
+        *old.creation_calls(),
+        *old.run_calls(old.run("queued")),
         interaction("POST", f"{path}/cancel", None, old.run("cancelling")),
         interaction("GET", path, None, old.run("cancelled")),
     )

@@ -1,4 +1,4 @@
-"""What looks like a secret is found, however it is wrapped; what recordings are full of is not."""
+"""The leak check finds secrets in every encoding, and nothing in the ids and prose of ordinary recordings."""
 
 from __future__ import annotations
 
@@ -13,50 +13,50 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistants_compat.recordings.leaks import leaks
+from assistants_compat.recordings.leaks import find_leaks
 
-WORD = string.ascii_letters + string.digits
-URL_SAFE = WORD + "_-"
-
-
-def _text(alphabet: str, least: int, most: int | None = None) -> st.SearchStrategy[str]:
-    return st.text(alphabet, min_size=least, max_size=most or least)
+ALPHANUMERIC = string.ascii_letters + string.digits
+URL_SAFE = ALPHANUMERIC + "_-"
 
 
-def _encoded(claims: bytes) -> str:
+def _random_text(alphabet: str, min_size: int, max_size: int | None = None) -> st.SearchStrategy[str]:
+    return st.text(alphabet, min_size=min_size, max_size=max_size or min_size)
+
+
+def _base64url(claims: bytes) -> str:
     return base64.urlsafe_b64encode(claims).decode().rstrip("=")
 
 
 SECRETS = st.one_of(
-    st.builds("sk-{}{}".format, st.sampled_from(["", "proj-", "svcacct-", "admin-"]), _text(URL_SAFE, 20, 160)),
-    st.builds("Bearer {}".format, _text(WORD + "._~+/-", 20, 300)),
+    st.builds("sk-{}{}".format, st.sampled_from(["", "proj-", "svcacct-", "admin-"]), _random_text(URL_SAFE, 20, 160)),
+    st.builds("Bearer {}".format, _random_text(ALPHANUMERIC + "._~+/-", 20, 300)),
     st.builds(
-        lambda head, claims, signature: f"{_encoded(json.dumps(head).encode())}.{_encoded(claims)}.{signature}",
-        st.dictionaries(_text(WORD, 3, 8), _text(WORD, 1, 8), min_size=1),
+        lambda head, claims, signature: f"{_base64url(json.dumps(head).encode())}.{_base64url(claims)}.{signature}",
+        st.dictionaries(_random_text(ALPHANUMERIC, 3, 8), _random_text(ALPHANUMERIC, 1, 8), min_size=1),
         st.binary(min_size=8, max_size=80),
-        _text(URL_SAFE, 43),
+        _random_text(URL_SAFE, 43),
     ),
-    _text("0123456789abcdef", 32),
-    _text(WORD, 84),
-    st.builds("{}==".format, _text(WORD + "+/", 86)),
-    st.builds("AccountName=mine;AccountKey={};".format, _text(WORD + "+/", 86)),
-    st.builds("Endpoint=sb://mine/;SharedAccessKey={}".format, _text(WORD + "+/", 43)),
-    st.builds("https://host/container?sp=r&sig={}".format, _text(WORD + "%", 43)),
-    st.builds("postgresql://someone:{}@db.example.org/x".format, _text(URL_SAFE, 8, 30)),
-    st.builds('"api_key": "{}"'.format, _text(URL_SAFE, 20, 60)),
-    st.builds("ghp_{}".format, _text(WORD, 36)),
-    st.builds("AKIA{}".format, _text(string.ascii_uppercase + string.digits, 16)),
+    _random_text("0123456789abcdef", 32),
+    _random_text(ALPHANUMERIC, 84),
+    st.builds("{}==".format, _random_text(ALPHANUMERIC + "+/", 86)),
+    st.builds("AccountName=mine;AccountKey={};".format, _random_text(ALPHANUMERIC + "+/", 86)),
+    st.builds("Endpoint=sb://mine/;SharedAccessKey={}".format, _random_text(ALPHANUMERIC + "+/", 43)),
+    st.builds("https://host/container?sp=r&sig={}".format, _random_text(ALPHANUMERIC + "%", 43)),
+    st.builds("postgresql://someone:{}@db.example.org/x".format, _random_text(URL_SAFE, 8, 30)),
+    st.builds('"api_key": "{}"'.format, _random_text(URL_SAFE, 20, 60)),
+    st.builds("ghp_{}".format, _random_text(ALPHANUMERIC, 36)),
+    st.builds("AKIA{}".format, _random_text(string.ascii_uppercase + string.digits, 16)),
     st.just("-----BEGIN PRIVATE KEY-----"),
-    st.builds("AZURE_OPENAI_KEY={}".format, _text(URL_SAFE, 20, 60)),
-    st.builds("sess-{}".format, _text(WORD, 40)),
+    st.builds("AZURE_OPENAI_KEY={}".format, _random_text(URL_SAFE, 20, 60)),
+    st.builds("sess-{}".format, _random_text(ALPHANUMERIC, 40)),
 )
 
 
-def _base64_of(secret: str) -> bytes:
+def _base64_settings(secret: str) -> bytes:
     return base64.encodebytes(f"# the settings of a service\n{secret}\n# and more of them\n".encode())
 
 
-PLACES = st.sampled_from(
+CONTAINERS = st.sampled_from(
     [
         lambda secret: secret,
         lambda secret: f"My secret: {secret} (keep it)",
@@ -69,25 +69,25 @@ PLACES = st.sampled_from(
         lambda secret: json.dumps({"a": json.dumps({"b": json.dumps({"c": secret}).replace("-", "\\u002d")})}),
         lambda secret: f"event: x\ndata:{json.dumps({'arguments': json.dumps({'b': json.dumps(secret)})})}\n\n",
         lambda secret: f"https://host/path?x={quote(quote(f'use {secret}', safe=''), safe='')}",
-        _base64_of,
-        lambda secret: json.dumps({"file_data": f"data:text/plain;base64,{_base64_of(secret).decode()}"}),
+        _base64_settings,
+        lambda secret: json.dumps({"file_data": f"data:text/plain;base64,{_base64_settings(secret).decode()}"}),
         lambda secret: gzip.compress(secret.encode()),
     ]
 )
 
 
-@given(SECRETS, PLACES)
-def test_fuzzed_secrets_are_all_caught(secret: str, place) -> None:
-    """Keys, tokens, signatures and connection strings are found in texts, bytes, JSON, events and headers."""
-    assert list(leaks(place(secret), "here"))
+@given(SECRETS, CONTAINERS)
+def test_fuzzed_secrets_are_all_caught(secret: str, wrap_secret) -> None:
+    """Keys, tokens, signatures and connection strings are found in text, bytes, JSON, events, headers and base64."""
+    assert list(find_leaks(wrap_secret(secret), "here"))
 
 
 @given(SECRETS)
-def test_what_is_said_shows_no_secret(secret: str) -> None:
-    """A leak names its kind and shows at most four characters of it."""
-    for leak in leaks(secret, "here"):
-        shown = leak.shown.partition("...")[0]
-        assert len(shown) <= 4
+def test_a_leak_shows_at_most_four_characters(secret: str) -> None:
+    """The report of a leak shows at most four characters of the secret."""
+    for leak in find_leaks(secret, "here"):
+        excerpt = leak.excerpt.partition("...")[0]
+        assert len(excerpt) <= 4
 
 
 @pytest.mark.parametrize(
@@ -106,12 +106,12 @@ def test_what_is_said_shows_no_secret(secret: str) -> None:
     ],
 )
 def test_ids_and_prose_are_no_secrets(text: str) -> None:
-    """What every recording is full of is left alone."""
-    assert list(leaks(text, "here")) == []
+    """Ids, file names, image data and prose of ordinary recordings are not reported."""
+    assert list(find_leaks(text, "here")) == []
 
 
-def test_what_is_known_to_be_harmless_is_left_alone() -> None:
-    """A pattern of the suite's own takes a text out."""
+def test_a_pattern_marks_text_as_harmless() -> None:
+    """Text that matches a harmless pattern of the suite is not reported."""
     md5 = "d41d8cd98f00b204e9800998ecf8427e"
-    assert [leak.kind for leak in leaks(md5, "here")] == ["an Azure key"]
-    assert list(leaks(md5, "here", [re.compile("^d41d8")])) == []
+    assert [leak.kind for leak in find_leaks(md5, "here")] == ["an Azure key"]
+    assert list(find_leaks(md5, "here", [re.compile("^d41d8")])) == []

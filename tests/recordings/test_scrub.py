@@ -1,4 +1,4 @@
-"""What is kept of a recorded exchange: never who asked, never whose resource, every byte of a download."""
+"""Scrubbing removes who called and which resource answered, and keeps every byte of a download."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vcr.serializers import yamlserializer
 
-from assistants_compat.pytest_plugin.cassette import _Clean, _Lines
+from assistants_compat.pytest_plugin.cassette import _ReadableSerializer, _ScrubbingPersister
 from assistants_compat.recordings import scrub
 from assistants_compat.recordings.leaks import Leak
 
@@ -24,20 +24,20 @@ URL = "https://api.openai.com/v1/responses/resp_1?include%5B%5D=x"
 
 
 def _response(body: bytes, **headers: str) -> dict[str, Any]:
-    given = {name.replace("_", "-"): [value] for name, value in headers.items()}
-    return {"status": {"code": 200, "message": "OK"}, "headers": given, "body": {"string": body}}
+    header_lists = {name.replace("_", "-"): [value] for name, value in headers.items()}
+    return {"status": {"code": 200, "message": "OK"}, "headers": header_lists, "body": {"string": body}}
 
 
 @given(st.dictionaries(st.text(st.characters(codec="ascii"), min_size=1), st.lists(st.text(), min_size=1)))
-def test_only_listed_headers_are_kept(given: dict[str, list[str]]) -> None:
-    """Whatever else a client or a service sends is not written."""
-    always = {"Authorization": ["Bearer x"], "api-key": ["x"], "OpenAI-Organization": ["o"], "Set-Cookie": ["c"]}
-    assert scrub.headers({**given, **always}, scrub.REQUEST_HEADERS).keys() <= scrub.REQUEST_HEADERS
-    assert scrub.headers({**given, **always}, scrub.RESPONSE_HEADERS).keys() <= scrub.RESPONSE_HEADERS
+def test_only_listed_headers_are_kept(headers: dict[str, list[str]]) -> None:
+    """Headers that are not on the list are not written, whatever a client or a service sends."""
+    secret = {"Authorization": ["Bearer x"], "api-key": ["x"], "OpenAI-Organization": ["o"], "Set-Cookie": ["c"]}
+    assert scrub.scrub_headers({**headers, **secret}, scrub.REQUEST_HEADERS).keys() <= scrub.REQUEST_HEADERS
+    assert scrub.scrub_headers({**headers, **secret}, scrub.RESPONSE_HEADERS).keys() <= scrub.RESPONSE_HEADERS
 
 
 @pytest.mark.parametrize(
-    ("url", "kept"),
+    ("url", "scrubbed"),
     [
         (
             "https://my-corp.openai.azure.com/openai/v1/responses",
@@ -52,77 +52,77 @@ def test_only_listed_headers_are_kept(given: dict[str, list[str]]) -> None:
         (URL, URL),
     ],
 )
-def test_addresses_lose_names_and_keys(url: str, kept: str) -> None:
-    """An Azure resource's name, credentials and keys go; cleaning twice is cleaning once."""
-    assert scrub.address(url) == kept
-    assert scrub.address(kept) == kept
+def test_urls_lose_resource_names_and_keys(url: str, scrubbed: str) -> None:
+    """A URL loses the name of its Azure resource, its credentials and its keys; scrubbing it again changes nothing."""
+    assert scrub.scrub_url(url) == scrubbed
+    assert scrub.scrub_url(scrubbed) == scrubbed
 
 
 @given(st.binary())
 def test_a_download_keeps_every_byte(content: bytes) -> None:
-    """Whatever is downloaded comes back from the written recording byte for byte, compressed or not."""
-    packed: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
+    """A downloaded body is written byte for byte, whether it came compressed or not."""
+    compressors: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
     answers = [_response(content, content_type="application/octet-stream")]
-    for encoding, pack in packed.items():
-        answers.append(_response(pack(content), content_type="application/octet-stream", content_encoding=encoding))
+    for encoding, compress in compressors.items():
+        answers.append(_response(compress(content), content_type="application/octet-stream", content_encoding=encoding))
     for answer in answers:
-        kept = scrub.response(answer)
-        assert kept["body"]["string"] == content
-        assert "content-encoding" not in kept["headers"]
+        scrubbed = scrub.scrub_response(answer)
+        assert scrubbed["body"]["string"] == content
+        assert "content-encoding" not in scrubbed["headers"]
 
 
-def test_a_coding_that_nothing_here_reads_stays() -> None:
-    """Another stays as it came, with its header, and is not written: nobody could look inside."""
-    kept = scrub.response(_response(b"\x0b\x02\x80", content_encoding="zstd"))
-    assert (kept["body"]["string"], kept["headers"]["content-encoding"]) == (b"\x0b\x02\x80", ["zstd"])
-    found: list[Leak] = []
-    asked = SimpleNamespace(method="GET", uri=URL, headers={}, body=None)
-    writer = _Clean(None, found, set(), ())
-    writer.save_cassette("a.yaml", {"requests": [asked], "responses": [kept]}, yamlserializer)
-    assert [str(leak) for leak in found] == [f"response to GET {URL}: a coding that cannot be read here (zstd)"]
+def test_an_unsupported_content_encoding_is_reported_as_a_leak() -> None:
+    """A body in an unsupported encoding is not written, because it cannot be checked for secrets."""
+    scrubbed = scrub.scrub_response(_response(b"\x0b\x02\x80", content_encoding="zstd"))
+    assert (scrubbed["body"]["string"], scrubbed["headers"]["content-encoding"]) == (b"\x0b\x02\x80", ["zstd"])
+    leaks: list[Leak] = []
+    request = SimpleNamespace(method="GET", uri=URL, headers={}, body=None)
+    writer = _ScrubbingPersister(None, leaks, set(), ())
+    writer.save_cassette("a.yaml", {"requests": [request], "responses": [scrubbed]}, yamlserializer)
+    assert [str(leak) for leak in leaks] == [f"response to GET {URL}: an unsupported content encoding (zstd)"]
 
 
-def test_brotli_is_read_by_what_made_the_client_ask_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client asks for it where a package for it is installed, so the recording is read by that."""
-    packed = _response(b"packed", content_encoding="br")
+def test_brotli_is_decoded_where_a_brotli_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A brotli body is decoded by the installed brotli package, and stays compressed where there is none."""
+    compressed = _response(b"packed", content_encoding="br")
     monkeypatch.setitem(sys.modules, "brotlicffi", None)
     monkeypatch.setitem(sys.modules, "brotli", None)
-    assert scrub.response(packed)["headers"] == {"content-encoding": ["br"]}
+    assert scrub.scrub_response(compressed)["headers"] == {"content-encoding": ["br"]}
     brotli = SimpleNamespace(decompress=lambda body: b"un" + body, error=ValueError)
     monkeypatch.setitem(sys.modules, "brotli", brotli)
-    kept = scrub.response(packed)
-    assert (kept["body"]["string"], kept["headers"]) == (b"unpacked", {})
+    scrubbed = scrub.scrub_response(compressed)
+    assert (scrubbed["body"]["string"], scrubbed["headers"]) == (b"unpacked", {})
 
 
-def test_the_name_of_a_resource_is_not_in_a_sent_body_either() -> None:
-    """An address within the JSON of a request is scrubbed as its own is, and cleaning twice is cleaning once."""
+def test_a_resource_name_in_a_request_body_is_scrubbed() -> None:
+    """A URL inside the JSON of a request loses its resource name; scrubbing it again changes nothing."""
     sent = b'{"input": [{"image_url": "https://my-corp.blob.core.windows.net/pictures/1.png"}]}'
-    body, _ = scrub.request_body(sent, "application/json")
+    body, _ = scrub.scrub_request_body(sent, "application/json")
     assert json.loads(body) == json.loads(sent.replace(b"my-corp", b"scrubbed"))
-    assert scrub.request_body(body, "application/json")[0] == body
+    assert scrub.scrub_request_body(body, "application/json")[0] == body
 
 
-def test_forms_are_compared_without_their_boundary() -> None:
-    """Two uploads of the same file are the same request."""
+def test_uploads_of_the_same_file_are_the_same_request() -> None:
+    """Two uploads of one file are the same request, whatever their multipart boundaries."""
     bodies = [
-        scrub.request_body(
+        scrub.scrub_request_body(
             f"--{boundary}\r\nContent-Disposition: form-data\r\n\r\nx\r\n--{boundary}--\r\n".encode(),
             f"multipart/form-data; boundary={boundary}",
         )
         for boundary in ("0123456789abcdef", "----WebKitFormBoundaryX")
     ]
     assert bodies[0] == bodies[1]
-    assert scrub.request_body(*bodies[0]) == bodies[0]
+    assert scrub.scrub_request_body(*bodies[0]) == bodies[0]
 
 
 @given(st.recursive(st.none() | st.booleans() | st.text() | st.integers(), st.lists, max_leaves=5))
 def test_json_stays_the_same_value(value: object) -> None:
-    """A body in JSON is written in lines, and means what it meant."""
-    body, _ = scrub.request_body(json.dumps([value]).encode(), "application/json")
+    """A JSON body is written over several lines and keeps its value."""
+    body, _ = scrub.scrub_request_body(json.dumps([value]).encode(), "application/json")
     assert json.loads(body) == [value]
 
 
-def _look(status: str) -> tuple[str, str, bytes]:
+def _poll(status: str) -> tuple[str, str, bytes]:
     return "GET", URL, json.dumps({"status": status}).encode()
 
 
@@ -131,26 +131,26 @@ CANCEL = ("POST", "https://api.openai.com/v1/responses/resp_1/cancel", b"{}")
 
 
 @given(st.lists(st.sampled_from(["queued", "in_progress"]), max_size=8).map(lambda seen: sorted(seen, reverse=True)))
-def test_looks_that_showed_nothing_new_are_folded(statuses: list[str]) -> None:
-    """Each status is left once and in order, so whoever looks until the end comes there in as many looks or fewer."""
-    exchanges = [POST, *map(_look, [*statuses, "completed"])]
-    kept = [exchanges[index] for index in scrub.folded(exchanges)]
-    assert kept == [POST, *map(_look, dict.fromkeys([*statuses, "completed"]))]
+def test_polls_with_the_same_status_are_folded(statuses: list[str]) -> None:
+    """Polls that show the same status are folded into one, so each status stays once and in order."""
+    exchanges = [POST, *map(_poll, [*statuses, "completed"])]
+    folded = [exchanges[index] for index in scrub.fold_polls(exchanges)]
+    assert folded == [POST, *map(_poll, dict.fromkeys([*statuses, "completed"]))]
 
 
-def test_looks_before_a_cancellation_are_all_kept() -> None:
-    """Who looked three times and then cancelled needs all three answers."""
-    exchanges = [POST, *[_look("in_progress")] * 3, CANCEL, _look("cancelled")]
-    assert scrub.folded(exchanges) == [0, 1, 2, 3, 4, 5]
+def test_polls_before_a_cancellation_are_all_kept() -> None:
+    """Polls before a cancellation are not folded, because a replayed test polls as often before it cancels."""
+    exchanges = [POST, *[_poll("in_progress")] * 3, CANCEL, _poll("cancelled")]
+    assert scrub.fold_polls(exchanges) == [0, 1, 2, 3, 4, 5]
 
 
 def test_other_requests_are_never_folded() -> None:
-    """Two lists of the same files are two requests."""
+    """Repeated requests that are not polls are kept."""
     files = ("GET", "https://api.openai.com/v1/containers/cntr_1/files", b'{"data": []}')
-    assert scrub.folded([files, files, ("GET", URL, b"event: x"), ("GET", URL, b"event: x")]) == [0, 1, 2, 3]
+    assert scrub.fold_polls([files, files, ("GET", URL, b"event: x"), ("GET", URL, b"event: x")]) == [0, 1, 2, 3]
 
 
 @given(st.text())
-def test_what_is_written_in_lines_is_read_as_it_was(text: str) -> None:
-    """The text of an answer survives the YAML that eyes can read."""
-    assert yaml.safe_load(_Lines.serialize({"body": text})) == {"body": text}
+def test_readable_yaml_keeps_the_text(text: str) -> None:
+    """YAML that is written for readers is read back as the same text."""
+    assert yaml.safe_load(_ReadableSerializer.serialize({"body": text})) == {"body": text}

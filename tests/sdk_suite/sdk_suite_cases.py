@@ -1,4 +1,4 @@
-"""Which cases of the SDK's own suite run, and how many they are: the one place that says so."""
+"""The one place that says which cases of the SDK's own suite run, and how many they are."""
 
 from __future__ import annotations
 
@@ -21,27 +21,26 @@ AIOHTTP_MISSING = "the aiohttp extra of the SDK is not installed"
 
 
 def aiohttp_client() -> Any:
-    """The SDK's aiohttp client, or None where its extra is not installed."""
+    """Return the SDK's aiohttp client, or None where its extra is not installed."""
     try:
         return openai.DefaultAioHttpClient()
-    except RuntimeError:  # the SDK's own answer then
+    except RuntimeError:  # the SDK raises this without its extra
         return None
 
 
 _WAITING = ("_cancel", "_submit_tool_outputs_")
 
 
-def wants_a_waiting_run(function: str) -> bool:
-    """Whether a test function takes for granted that `run_id` waits for the outputs of its functions.
+def needs_waiting_run(function: str) -> bool:
+    """Return whether a test function needs a run that waits for tool outputs.
 
-    The others find it completed, for a run that waits holds its thread.
+    All others get a completed run, because a waiting run locks its thread.
     """
     return any(word in function for word in _WAITING)
 
 
-# How many cases there are, by the SDK's version without its patch, for its ordinary clients and for its aiohttp client
-# (an extra that may be missing); all must pass. A version that is not here yet does not run: first see what its suite
-# asks for, then write it down.
+# The number of cases that must pass, by SDK version without its patch, for ordinary clients and for the aiohttp client
+# (an extra that may be missing). A version that is not listed does not run: see what its suite needs, then add it.
 EXPECTED: dict[str, dict[Client, int]] = {
     "1.109": {"ordinary": 472, "aiohttp": 116},
     "2.54": {"ordinary": 472, "aiohttp": 116},

@@ -1,7 +1,7 @@
-"""The plugin of the inner pytest: the SDK's suite as it is, its `client` and `async_client` replaced by wrapped ones.
+"""The plugin of the inner pytest: it runs the SDK's suite unchanged, with wrapped `client` and `async_client`.
 
-It takes the place of the suite's own conftest.py (`--noconftest`), which only makes the two fixtures, runs the `async`
-tests in one event loop, and loads mocks that these files do not use.
+It replaces the suite's own conftest.py (`--noconftest`), which only makes the two fixtures, runs `async` tests in one
+event loop, and loads mocks that these files do not use.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import openai
 import pytest
-from sdk_suite_cases import AIOHTTP_MISSING, aiohttp_client, wants_a_waiting_run
+from sdk_suite_cases import AIOHTTP_MISSING, aiohttp_client, needs_waiting_run
 from sdk_suite_seed import seed_store, seed_upstream
 
 import assistants_compat
@@ -35,10 +35,10 @@ def _warns_without_deprecation(
     *args: Any,
     **kwargs: Any,
 ) -> AbstractContextManager[object]:
-    """`pytest.warns`, which no longer expects the SDK's DeprecationWarning.
+    """Replace `pytest.warns` so that it no longer expects the SDK's DeprecationWarning.
 
-    The one expectation of the suite that is lifted: wrapping silences just these warnings, on purpose, because suites
-    that run with `-W error` live. That none is given is checked instead (`filterwarnings = error` in sdk_suite.ini).
+    This is the only expectation that is lifted: wrapping silences these warnings so that suites with `-W error` keep
+    passing. sdk_suite.ini checks instead that none is given (`filterwarnings = error`).
     """
     return contextlib.nullcontext() if expected is DeprecationWarning else _warns(expected, *args, **kwargs)
 
@@ -60,7 +60,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run an `async def` test in that loop."""
+    """Run an `async def` test in the shared event loop."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
@@ -71,7 +71,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.fixture(scope="session")
 def upstream() -> Iterator[StandIn]:
-    """The stand-in for the Responses API, checked against the spec where that is there."""
+    """The stand-in for the Responses API, checked against the spec if that is available."""
     with StandIn(spec=os.environ.get(SPEC_VARIABLE) or None) as standin:
         seed_upstream(standin)
         yield standin
@@ -86,17 +86,20 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(autouse=True)
 def _seeded(request: pytest.FixtureRequest, settings: Settings, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Each test finds the same objects alive, and a thread that no run of another test holds.
+    """Give each test the same objects, and a thread that no run of another test locks.
 
-    A stream that a test closes is read to its end behind its back: that end is waited for.
+    The library reads a stream that a test closed to its end in the background; wait for that end.
     """
-    seed_store(settings, waiting=wants_a_waiting_run(request.node.name))
+    seed_store(settings, waiting=needs_waiting_run(request.node.name))
     yield
-    for name, finish in (("client", stream_readers.finish), ("async_client", stream_readers.finish_async)):
+    for name, finish_streams in (
+        ("client", stream_readers.finish_streams),
+        ("async_client", stream_readers.finish_streams_async),
+    ):
         if name in request.fixturenames:
-            waiting = finish(request.getfixturevalue(name)._client.__wrapped__)
-            if waiting is not None:
-                loop.run_until_complete(waiting)
+            pending = finish_streams(request.getfixturevalue(name)._client.__wrapped__)
+            if pending is not None:
+                loop.run_until_complete(pending)
 
 
 @pytest.fixture(scope="session")

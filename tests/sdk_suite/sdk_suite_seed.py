@@ -1,4 +1,4 @@
-"""A store and an upstream in which the literal ids of the SDK's suite exist."""
+"""Seeds a store and an upstream with the literal ids of the SDK's suite."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from assistants_compat.store.database import Connection, transact
 from assistants_compat.store.locations import database_url
 from assistants_compat.testing.state import StoredResponse
 from assistants_compat.translate.request import request_from_run
-from assistants_compat.translate.run import moved, run_from_request
+from assistants_compat.translate.run import run_from_request, run_with_status
 from assistants_compat.translate.thread import message_from_request
-from assistants_compat.wire.objects.objects import Run
+from assistants_compat.wire.objects import Run
 
 if TYPE_CHECKING:
     from assistants_compat import Settings
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NOW = 1_700_000_000
 
-# What a caller gave for the assistant. With instructions a run also starts on a thread that has no message yet.
+# Parameters of the assistant. With instructions a run can start on a thread without messages.
 _ASSISTANT = {"model": "gpt-4.1", "instructions": "You are a test."}
 _USAGE = {
     "prompt_tokens": 1,
@@ -36,10 +36,10 @@ _TOOL = {"type": "function", "function": {"name": "look"}}
 
 
 def seed_store(settings: Settings, *, waiting: bool) -> None:
-    """Empty the store and fill it with one assistant, thread, message, run and step, called `assistant_id` and so on.
+    """Empty the store and add one assistant, thread, message, run and step, called `assistant_id` and so on.
 
-    The run has ended, so that it neither holds its thread nor is asked for upstream; or it is `waiting` for the output
-    of a call, `tool_call_id`.
+    The run is completed, so it neither locks its thread nor is polled upstream; or it is `waiting` for the output of
+    the call `tool_call_id`.
     """
     transact(database_url(settings.store), lambda db: _fill(db, settings, waiting=waiting), write=True)
 
@@ -49,31 +49,31 @@ def _fill(db: Connection, settings: Settings, *, waiting: bool) -> None:
         db.execute(table.delete())
     run = _waiting_run() if waiting else _completed_run()
     message = message_from_request("message_id", "thread_id", NOW, {"role": "user", "content": "string"})
-    place = {"thread_id": "thread_id", "run_id": "run_id"}
-    bodies: list[tuple[queries.Noun, str, Any, dict[str, Any]]] = [
+    step_columns = {"thread_id": "thread_id", "run_id": "run_id"}
+    bodies: list[tuple[queries.TableName, str, Any, dict[str, Any]]] = [
         ("assistants", "assistant_id", _ASSISTANT, {}),
         ("threads", "thread_id", {}, {}),
         ("messages", "message_id", message, {"thread_id": "thread_id"}),
         ("runs", "run_id", run, _columns_of(run)),
-        ("steps", "step_id", _step(), place),
+        ("steps", "step_id", _step(), step_columns),
     ]
     for noun, id_, body, columns in bodies:
         row = {"namespace": settings.namespace, "id": id_, "created_at": NOW, "body": body, **columns}
-        queries.add(db, noun, [row])
+        queries.insert_rows(db, noun, [row])
 
 
 def _completed_run() -> Run:
     run = run_from_request("run_id", "thread_id", NOW, {"assistant_id": "assistant_id"}, _ASSISTANT, ttl=600)
-    return moved(moved(run, "in_progress", NOW), "completed", NOW, usage=_USAGE)
+    return run_with_status(run_with_status(run, "in_progress", NOW), "completed", NOW, usage=_USAGE)
 
 
 def _waiting_run() -> Run:
-    """Made now, because a run expires."""
+    """Return a waiting run, created now because a run expires."""
     now = int(time.time())
-    given = {"assistant_id": "assistant_id", "tools": [_TOOL]}
-    run = moved(run_from_request("run_id", "thread_id", now, given, _ASSISTANT, ttl=600), "in_progress", now)
+    params = {"assistant_id": "assistant_id", "tools": [_TOOL]}
+    run = run_with_status(run_from_request("run_id", "thread_id", now, params, _ASSISTANT, ttl=600), "in_progress", now)
     action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": [_CALL]}}
-    return moved(run, "requires_action", now, required_action=action)
+    return run_with_status(run, "requires_action", now, required_action=action)
 
 
 def _columns_of(run: Run) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _columns_of(run: Run) -> dict[str, Any]:
 
 
 def _step() -> dict[str, Any]:
-    """A step as served: the recorded keys, and the two more that the spec requires."""
+    """Return a step as served: the recorded keys, and two more that the spec requires."""
     return {
         "id": "step_id",
         "object": "thread.run.step",
@@ -112,11 +112,11 @@ def _step() -> dict[str, Any]:
 
 
 def seed_upstream(upstream: StandIn) -> None:
-    """Give the upstream the files that the suite attaches, under its ids, and the response that calls a function."""
+    """Add to the upstream the files that the suite attaches, under its ids, and the response that calls a function."""
     for id_ in ("file_id", "string"):
-        stored = upstream.files.pop(upstream.put_file("data.csv", b"a,b\n1,2\n", "assistants"))
-        stored.wire["id"] = id_
-        upstream.files[id_] = stored
+        file = upstream.files.pop(upstream.put_file("data.csv", b"a,b\n1,2\n", "assistants"))
+        file.wire["id"] = id_
+        upstream.files[id_] = file
     call = {"type": "function_call", "id": "fc_1", "call_id": _CALL["id"], "name": "look", "arguments": "{}"}
     upstream.responses["resp_id"] = StoredResponse(
         final={"id": "resp_id", "status": "completed", "background": True, "output": [call]},

@@ -1,4 +1,4 @@
-"""The SDK's tests and examples, from its source distribution on the package index; never kept in this repository."""
+"""Downloads the SDK's tests and examples from its source distribution; this repository never keeps them."""
 
 from __future__ import annotations
 
@@ -14,37 +14,40 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-_SECONDS = 240  # pip builds the distribution's metadata before it hands the archive over
+_SECONDS = 240  # pip builds the distribution's metadata before it saves the archive
 
 
 class UnavailableError(Exception):
-    """The distribution cannot be had here; the message says why."""
+    """The distribution cannot be downloaded here; the message says why."""
 
 
-def had(config: pytest.Config, version: str, scratch: Path, part: str = "tests") -> Path:
-    """The same in pytest's cache; the test that asks is skipped where it cannot be had (CI fails)."""
+def cached_suite(config: pytest.Config, version: str, scratch: Path, part: str = "tests") -> Path:
+    """Return the folder from pytest's cache; skip the calling test if it cannot be downloaded (CI fails)."""
     cache = getattr(config, "cache", None)  # absent with `-p no:cacheprovider`
     folder = scratch if cache is None else cache.mkdir("openai-sdist")
     try:
-        return suite_of(version, folder, part)
+        return download_suite(version, folder, part)
     except UnavailableError as error:
-        # In CI the index is there: what cannot be had would only hide that nothing was tested.
+        # CI has a package index, so a skip there would only hide that nothing was tested.
         give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        give_up(f"the source distribution of openai {version} is not to be had: {error}")
+        give_up(f"the source distribution of openai {version} cannot be downloaded: {error}")
 
 
-def suite_of(version: str, cache: Path, part: str = "tests") -> Path:
-    """The folder that holds `tests/` (or `part`) of the SDK's `version`, downloaded once; raises `UnavailableError`."""
+def download_suite(version: str, cache: Path, part: str = "tests") -> Path:
+    """Return the folder with `tests/` (or `part`) of the SDK's `version`, downloaded once.
+
+    Raises `UnavailableError`.
+    """
     folder = cache / (f"openai-{version}" if part == "tests" else f"openai-{version}-{part}")
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
             archive = _download(version, Path(scratch) / "archive")
-            fresh = Path(scratch) / "fresh"
-            extract(archive, fresh, part)
-            # One move: a folder of this name is always a whole one.
-            with contextlib.suppress(OSError):  # another worker has been quicker
-                fresh.rename(folder)
+            extracted = Path(scratch) / "fresh"
+            extract(archive, extracted, part)
+            # One rename, so that a folder of this name is always complete.
+            with contextlib.suppress(OSError):  # another worker was quicker
+                extracted.rename(folder)
     return folder
 
 
@@ -53,14 +56,14 @@ def _download(version: str, folder: Path) -> Path:
     command += ["--no-deps", "--no-binary=openai", f"--dest={folder}", f"openai=={version}"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, env=environment, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, env=environment, check=False)
     except subprocess.TimeoutExpired:
         message = f"pip did not download it within {_SECONDS} s"
         raise UnavailableError(message) from None
     archives = sorted(folder.glob("*.tar.gz"))
-    if done.returncode or not archives:
-        said = done.stderr.strip().splitlines() or ["nothing"]
-        message = f"pip could not download it, and said: {said[-1]}"
+    if result.returncode or not archives:
+        stderr_lines = result.stderr.strip().splitlines() or ["nothing"]
+        message = f"pip could not download it, and said: {stderr_lines[-1]}"
         raise UnavailableError(message)
     return archives[0]
 
@@ -68,18 +71,18 @@ def _download(version: str, folder: Path) -> Path:
 def _pip() -> list[str]:
     if importlib.util.find_spec("pip") is not None:
         return [sys.executable, "-m", "pip"]
-    found = shutil.which("pip3") or shutil.which("pip")  # an environment may have been made without one
-    if found is None:
+    pip = shutil.which("pip3") or shutil.which("pip")  # uv makes environments without pip
+    if pip is None:
         message = "there is no pip to download it with"
         raise UnavailableError(message)
-    return [found]
+    return [pip]
 
 
 def extract(archive: Path, target: Path, part: str = "tests") -> None:
-    """Write the plain files of the archive's `tests/` (or `part`), and nothing outside `target`.
+    """Write the plain files of the archive's `tests/` (or `part`) into `target`, and nothing outside it.
 
-    Only regular files below `NAME-VERSION/tests/`; no links, no absolute path, no `..`: an archive's names are data.
-    `extractall(filter="data")` would do that too, but the older of our Pythons do not have it.
+    Links, absolute paths and `..` are skipped, because the names in an archive are untrusted.
+    `extractall(filter="data")` would do that too, but the oldest supported Pythons lack it.
     """
     with tarfile.open(archive) as opened:
         for member in opened:
@@ -88,7 +91,7 @@ def extract(archive: Path, target: Path, part: str = "tests") -> None:
             if content is None or parts[1:2] != (part,) or ".." in parts:
                 continue
             path = target.joinpath(*parts[1:])
-            if not path.resolve().is_relative_to(target.resolve()):  # a drive's name on Windows, say
+            if not path.resolve().is_relative_to(target.resolve()):  # for example a drive name on Windows
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.read())

@@ -1,4 +1,4 @@
-"""The SDK's own test suite for assistants, threads, messages, runs and steps, over the wrapped client."""
+"""The SDK's own tests of assistants, threads, messages, runs and steps pass over the wrapped client."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ import pytest
 import sdk_suite_cases as cases
 import sdk_suite_source as source
 
+from kit.paths import SPEC
+
 HERE = Path(__file__).parent
-SPEC = HERE.parent.parent.parent / "shared" / "spec" / "openapi.json"
 PASSED = "passed"
 WITHOUT_PATCH = openai.__version__.rpartition(".")[0]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One case of the suite and what became of it: `passed`, or the reason why it did not."""
+    """One case of the suite with its outcome: `passed`, or the reason why it did not pass."""
 
     function: str
     client: cases.Client
@@ -37,26 +38,28 @@ class Case:
 
 @pytest.fixture
 def suite(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The folder of the installed SDK's own suite, downloaded once; skipped where it cannot be had (CI fails)."""
+    """The folder of the installed SDK's own suite, downloaded once; skips where that fails (CI fails)."""
     pytest.importorskip("rich", reason="the SDK's tests import rich, which is not installed")
-    return source.had(request.config, openai.__version__, tmp_path)
+    return source.cached_suite(request.config, openai.__version__, tmp_path)
 
 
 @pytest.mark.timeout(900)  # some 600 cases in a process of their own, and before them the download
 @pytest.mark.skipif(WITHOUT_PATCH not in cases.EXPECTED, reason=f"no numbers for the suite of openai {WITHOUT_PATCH}")
 def test_all_of_the_sdks_own_cases_pass(suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every case passes; only the SDK's aiohttp client may be missing."""
+    """Every case passes, except that the SDK's aiohttp client may be missing."""
     results = _run(suite, tmp_path / "junit.xml")
     counts = Counter(case.outcome for case in results)
     with capsys.disabled():
-        # On stderr because that is what reaches the terminal from a worker of pytest-xdist too.
-        said = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
-        words = f"The test suite of openai {openai.__version__} over the wrapped client, {len(results)} cases: {said}"
-        print(f"\n{words}", file=sys.stderr, flush=True)  # noqa: T201 - the number is part of the result
+        # On stderr, because that also reaches the terminal from a pytest-xdist worker.
+        outcomes = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
+        summary = (
+            f"The test suite of openai {openai.__version__} over the wrapped client, {len(results)} cases: {outcomes}"
+        )
+        print(f"\n{summary}", file=sys.stderr, flush=True)  # noqa: T201 - the number is part of the result
 
     has_aiohttp = cases.aiohttp_client() is not None
-    known = {PASSED, *(() if has_aiohttp else (cases.AIOHTTP_MISSING,))}
-    assert [case for case in results if case.outcome not in known] == []
+    allowed = {PASSED, *(() if has_aiohttp else (cases.AIOHTTP_MISSING,))}
+    assert [case for case in results if case.outcome not in allowed] == []
     for client, expected in cases.EXPECTED[WITHOUT_PATCH].items():
         if client == "ordinary" or has_aiohttp:
             assert sum(case.client == client and case.outcome == PASSED for case in results) == expected
@@ -66,22 +69,22 @@ def _run(suite: Path, report: Path) -> list[Case]:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "sdk_suite_plugin", "-p", "no:cacheprovider", "--noconftest"]
     command += [f"--rootdir={suite}", f"-c={HERE / 'sdk_suite.ini'}", f"--junitxml={report}"]
     command += [name for name in cases.FILES if (suite / name).is_file()]
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=suite, env=_environment(), capture_output=True, text=True, timeout=800, check=False
     )
     if not report.is_file():
-        pytest.fail(f"the suite did not run:\n{done.stdout}\n{done.stderr}")
+        pytest.fail(f"the suite did not run:\n{result.stdout}\n{result.stderr}")
     tree = ET.parse(report)  # noqa: S314 - pytest has just written it
     return [_case(element) for element in tree.iter("testcase")]
 
 
 def _environment() -> Mapping[str, str]:
-    # Absolute, for the suite runs in its own folder.
+    # Absolute, because the suite runs in its own folder.
     paths = [HERE, *(Path(entry).absolute() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)]
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, paths)),
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # what is installed for our own tests is not asked for there
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # the plugins of our own tests are not needed there
         "SDK_SUITE_SPEC": str(SPEC) if SPEC.is_file() and importlib.util.find_spec("jsonschema") else "",
     }
     environment.pop("PYTEST_ADDOPTS", None)
@@ -94,13 +97,13 @@ def _case(element: ET.Element) -> Case:
     outcome, detail = PASSED, ""
     for child in element:
         if child.tag in {"failure", "error", "skipped"}:
-            said = child.get("message", "")
-            outcome, detail = (said, "") if child.tag == "skipped" else (child.tag, f"{said}\n{child.text}")
+            message = child.get("message", "")
+            outcome, detail = (message, "") if child.tag == "skipped" else (child.tag, f"{message}\n{child.text}")
     return Case(function, client, outcome, detail)
 
 
-def test_only_plain_files_of_the_tests_leave_the_archive(tmp_path: Path) -> None:
-    """Links, absolute paths, `..` and everything beside `tests/` stay in the archive."""
+def test_only_regular_files_below_tests_are_extracted(tmp_path: Path) -> None:
+    """Links, absolute paths, `..` and everything outside `tests/` are not extracted."""
     archive = tmp_path / "sdk.tar.gz"
     names = ["sdk-1/tests/a.py", "sdk-1/tests/deep/b.py", "sdk-1/src/c.py", "sdk-1/tests/../../d.py", "/e/tests/e.py"]
     with tarfile.open(archive, "w:gz") as opened:
@@ -121,10 +124,10 @@ def test_only_plain_files_of_the_tests_leave_the_archive(tmp_path: Path) -> None
 
 
 def test_without_an_index_the_suite_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing can be downloaded, that is said in pip's own words, and nothing half-made is left."""
+    """Without a package index the error quotes pip, and nothing incomplete is left."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     with pytest.raises(source.UnavailableError, match="pip could not download it"):
-        source.suite_of("3.54.0", tmp_path / "cache")
+        source.download_suite("3.54.0", tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []

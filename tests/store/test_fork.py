@@ -1,4 +1,4 @@
-"""Processes that fork: prefork servers and multiprocessing, after `wrap` and after the first use."""
+"""A wrapped client works in forked processes, before and after the first use of its store."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pytest
 from assistants_compat import Settings
 from assistants_compat.testing import StandIn
 from kit.doors import KEY
-from kit.legacy_code import dump
+from kit.legacy_code import dump_store
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
-# A process of its own: pytest's has threads, whose locks a fork would copy.
+# The scripts fork in a new process, because pytest has threads whose locks a fork would copy.
 PRELUDE = """
 import asyncio, os, sys, threading, warnings
 import openai
 import assistants_compat
-from assistants_compat.store import engine
+from assistants_compat.store import database
 store, files, namespace, base_url, key = sys.argv[1:]
 settings = assistants_compat.Settings(store=store, files=files, namespace=namespace, poll_after_ms=1)
-warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads, which is the point here
+warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads, which is tested here
 
 def wrapped():
     return assistants_compat.wrap(openai.OpenAI(base_url=base_url, api_key=key, max_retries=0), settings)
@@ -59,7 +59,7 @@ children = [fork(lambda: talk(client, "child")) for _ in range(3)]
 talk(client, "parent")
 for child in children: wait(child)
 """,
-    # The store was used, its connections are the parent's; the child must leave them alone.
+    # The open connections belong to the parent, so the child must not use them.
     "after the first use": """
 client = wrapped()
 client.beta.threads.create()
@@ -90,12 +90,12 @@ async def first():
 asyncio.run(first())
 wait(fork(lambda: asyncio.run(work())))
 """,
-    # The lock that guards opening a store was held by a thread that the child does not have.
+    # At the fork the lock for opening stores is held by a thread that the child does not have.
     "while another thread opens a store": """
 client = wrapped()
 held, leave = threading.Event(), threading.Event()
 def hold():
-    with engine._opening:
+    with database._open_lock:
         held.set()
         leave.wait()
 thread = threading.Thread(target=hold)
@@ -131,15 +131,15 @@ talk(client, "parent")
 
 
 def test_everything_works_in_the_child(upstream: StandIn, settings: Settings) -> None:
-    """Parent and children talk over one store, at the same time where they may, and every run ends once."""
+    """In each kind of fork, parent and children complete their runs over one store."""
     arguments = [settings.store, settings.files, settings.namespace, upstream.base_url, KEY]
-    # One process for all of them, in their order: the first comes before any use of the store.
+    # One process runs all scripts in order, because the first one must come before any use of the store.
     program = PRELUDE + "".join(f"\nprint({name!r}, flush=True)\n{script}" for name, script in SCRIPTS.items())
     command: list[Any] = [sys.executable, "-c", program, *arguments]
     process = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert process.returncode == 0, f"{process.stdout}\n{process.stderr}"
     assert process.stdout.splitlines() == list(SCRIPTS)
-    rows = dump(settings)
+    rows = dump_store(settings)
     posted = [request for request in upstream.requests if request.method == "POST"]
     assert len(posted) == 23
     assert [row["status"] for row in rows["runs"]] == ["completed"] * len(posted)

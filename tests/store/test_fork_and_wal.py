@@ -1,4 +1,4 @@
-"""What a fork must not share: SQLite's locks, transactions that are under way, and the memory store's connection."""
+"""A forked child shares neither SQLite's locks nor open transactions nor the memory store's connection."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import pytest
 from assistants_compat import Settings
 from assistants_compat.testing import StandIn
 from kit.doors import KEY
-from kit.legacy_code import dump
+from kit.legacy_code import dump_store
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
-# A process of its own: pytest's has threads, whose locks a fork would copy.
+# The scripts fork in a new process, because pytest has threads whose locks a fork would copy.
 PRELUDE = """
 import os, sys, threading, traceback, warnings
 import openai
 import assistants_compat
-from assistants_compat.store import engine, places
+from assistants_compat.store import database, locations
 store, files, namespace, base_url, key = sys.argv[1:]
 settings = assistants_compat.Settings(store=store, files=files, namespace=namespace, poll_after_ms=1)
-url = places.database_url(settings.store)
-warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads, which is the point here
-engine.BUSY_SECONDS = 5  # whoever waits for a lock that nobody can give back fails soon
+url = locations.database_url(settings.store)
+warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads, which is tested here
+database.BUSY_SECONDS = 5  # waiting for a lock that nobody can release fails soon
 client = assistants_compat.wrap(openai.OpenAI(base_url=base_url, api_key=key, max_retries=0), settings)
 
-def say(text):
+def create_thread(text):
     return client.beta.threads.create(messages=[{"role": "user", "content": text}])
 
 def texts(thread):
@@ -52,8 +52,8 @@ def wait(child):
 """
 
 
-def program(script: str, upstream: StandIn, settings: Settings) -> list[str]:
-    """The lines that a process with this script printed; its children have ended too, as they hold its output."""
+def run_script(script: str, upstream: StandIn, settings: Settings) -> list[str]:
+    """Run this script and return its lines; its children have ended too, because they hold its output."""
     arguments: list[Any] = [settings.store, settings.files, settings.namespace, upstream.base_url, KEY]
     process = subprocess.run(
         [sys.executable, "-c", PRELUDE + script, *arguments], capture_output=True, text=True, timeout=100, check=False
@@ -62,59 +62,59 @@ def program(script: str, upstream: StandIn, settings: Settings) -> list[str]:
     return process.stdout.splitlines()
 
 
-def said(settings: Settings) -> list[str]:
-    """Every message in the store, as this process reads it: another than those that wrote."""
-    return [row["body"]["content"][0]["text"]["value"] for row in dump(settings)["messages"]]
+def stored_texts(settings: Settings) -> list[str]:
+    """Return the text of every stored message, as a process reads it that wrote none."""
+    return [row["body"]["content"][0]["text"]["value"] for row in dump_store(settings)["messages"]]
 
 
 @pytest.mark.parametrize("early", [True, False])
 def test_what_a_child_writes_after_its_parents_end_is_kept(
     upstream: StandIn, settings: Settings, *, early: bool
 ) -> None:
-    """A parent that ends first takes nothing of its child's with it: a third process reads all that was written."""
+    """What a child writes after its parent's end is kept and can be read by a third process."""
     script = f"""
-say("parent")
+create_thread("parent")
 ended, end = os.pipe()
 ready, is_ready = os.pipe()
 def child():
     os.close(end)
     if {early}:
-        say("early")
+        create_thread("early")
     os.write(is_ready, b"x")
-    os.read(ended, 1)  # until the parent, which holds the other end, is gone
-    say("late")
+    os.read(ended, 1)  # returns when the parent, which holds the other end, has ended
+    create_thread("late")
     print("written", flush=True)
 fork(child)
 os.read(ready, 1)
 """
-    assert program(script, upstream, settings) == ["written"]
-    assert said(settings) == (["parent", "early", "late"] if early else ["parent", "late"])
+    assert run_script(script, upstream, settings) == ["written"]
+    assert stored_texts(settings) == (["parent", "early", "late"] if early else ["parent", "late"])
 
 
 def test_a_fork_waits_for_the_transactions_of_other_threads(upstream: StandIn, settings: Settings) -> None:
-    """Forked while another thread writes, the child's first call works, and what that thread wrote is there."""
+    """After a fork during another thread's transaction, the child's first call works and the transaction is kept."""
     script = """
-say("parent")
+create_thread("parent")
 writing, leave = threading.Event(), threading.Event()
 def work(db):
     writing.set()
-    leave.wait(0.5)  # nobody sets it: the fork comes before the end of this transaction, or waits for it
-thread = threading.Thread(target=lambda: engine.transact(url, work, write=True))
+    leave.wait(0.5)  # never set: the fork comes during this transaction, or waits for it
+thread = threading.Thread(target=lambda: database.transact(url, work, write=True))
 thread.start()
 writing.wait()
-child = fork(lambda: say("child"))
+child = fork(lambda: create_thread("child"))
 wait(child)
 thread.join()
-say("parent again")
+create_thread("parent again")
 """
-    assert program(script, upstream, settings) == []
-    assert said(settings) == ["parent", "child", "parent again"]
+    assert run_script(script, upstream, settings) == []
+    assert stored_texts(settings) == ["parent", "child", "parent again"]
 
 
-def test_busy_threads_do_not_hold_a_fork_back(upstream: StandIn, sqlite_settings: Settings) -> None:
-    """Threads that leave no moment without a transaction wait for the fork, not the fork for them."""
+def test_busy_threads_do_not_delay_a_fork(upstream: StandIn, sqlite_settings: Settings) -> None:
+    """A fork is not delayed by threads that start one transaction after the other."""
     script = """
-say("parent")
+create_thread("parent")
 busy, stop, begun = threading.Barrier(9), threading.Event(), []
 def work(db):
     begun.append(1)
@@ -122,7 +122,7 @@ def work(db):
 def read():
     busy.wait()
     while not stop.is_set():
-        engine.transact(url, work, write=False)
+        database.transact(url, work, write=False)
 threads = [threading.Thread(target=read) for _ in range(8)]
 for thread in threads: thread.start()
 busy.wait()
@@ -130,22 +130,22 @@ while len(begun) < 50: pass
 before = len(begun)
 child = os.fork()
 if not child:
-    say("child")
+    create_thread("child")
     os._exit(0)
-print(len(begun) - before <= 16)  # at most those that run, and those that were about to begin
-while len(begun) < before + 50: pass  # they go on
+print(len(begun) - before <= 16)  # at most the running transactions, and those about to start
+while len(begun) < before + 50: pass  # the threads continue
 stop.set()
 for thread in threads: thread.join()
 wait(child)
 """
-    assert program(script, upstream, sqlite_settings) == ["True"]
-    assert said(sqlite_settings) == ["parent", "child"]
+    assert run_script(script, upstream, sqlite_settings) == ["True"]
+    assert stored_texts(sqlite_settings) == ["parent", "child"]
 
 
 def test_the_memory_store_is_copied_with_the_process(upstream: StandIn, sqlite_settings: Settings) -> None:
-    """The child sees what the parent had before, and from then on each has a store of its own that works."""
+    """A child gets a copy of the memory store, and then parent and child have separate stores."""
     script = """
-thread = say("before")
+thread = create_thread("before")
 def talk(text):
     client.beta.threads.messages.create(thread.id, role="user", content=text)
     assistant = client.beta.assistants.create(model="gpt-4o")
@@ -160,5 +160,5 @@ talk("parent")
 wait(forked)
 assert texts(thread) == ["before", "parent", "You said: parent"]
 """
-    assert program(script, upstream, replace(sqlite_settings, store="sqlite://")) == []
+    assert run_script(script, upstream, replace(sqlite_settings, store="sqlite://")) == []
     assert [request.method for request in upstream.requests].count("POST") == 2

@@ -1,4 +1,4 @@
-"""Transactions that are told of before they have happened: whoever asks in this process finds them done."""
+"""Deferred writes: a transaction that is announced before it happens is executed before any other in the process."""
 
 from __future__ import annotations
 
@@ -22,120 +22,124 @@ from assistants_compat import Settings
 from assistants_compat.errors import StoreBusyError
 from assistants_compat.runtime import workers
 from assistants_compat.store import database, queries
-from assistants_compat.store.database import Connection, Promise, transact
+from assistants_compat.store.database import Connection, DeferredWrite, transact
 from assistants_compat.store.locations import database_url
 
 
-def adding(name: str) -> Callable[[Connection], str]:
-    """A transaction that adds an assistant of this id, and gives it."""
+def insert_assistant(name: str) -> Callable[[Connection], str]:
+    """Return a transaction that inserts an assistant with this id and returns the id."""
 
     def work(db: Connection) -> str:
-        queries.add(db, "assistants", [{"namespace": "n", "id": name, "created_at": 1, "body": {}}])
+        queries.insert_rows(db, "assistants", [{"namespace": "n", "id": name, "created_at": 1, "body": {}}])
         return name
 
     return work
 
 
-def there(url: str, name: str, *, write: bool = False) -> bool:
-    """Whether an assistant is found by a transaction of its own."""
+def assistant_exists(url: str, name: str, *, write: bool = False) -> bool:
+    """Return whether a transaction of its own finds an assistant."""
     return transact(url, lambda db: queries.get(db, "assistants", "n", name) is not None, write=write)
 
 
 @pytest.fixture
 def url(sqlite_settings: Settings) -> str:
-    """A store that nobody else uses."""
+    """The URL of a store that no other test uses."""
     return database_url(sqlite_settings.store)
 
 
 @pytest.mark.parametrize("write", [False, True])
-def test_whoever_asks_finds_what_was_promised(url: str, *, write: bool) -> None:
-    """A transaction of any kind does first what was promised, and only in the store that it was promised to."""
+def test_a_transaction_executes_deferred_writes_first(url: str, *, write: bool) -> None:
+    """Any transaction first executes the deferred writes of its store, and of no other store."""
     other = f"{url}.other"
-    promises = [Promise(url, adding("a"), due=0), Promise(url, adding("b"), due=0), Promise(other, adding("a"), due=0)]
-    assert there(url, "a", write=write)
-    assert there(url, "b")
-    assert [promise.done() for promise in promises] == [True, True, False]
-    assert [promise.result() for promise in promises] == ["a", "b", "a"]
-    assert there(other, "a")
-    assert not database._promises
+    writes = [
+        DeferredWrite(url, insert_assistant("a"), due=0),
+        DeferredWrite(url, insert_assistant("b"), due=0),
+        DeferredWrite(other, insert_assistant("a"), due=0),
+    ]
+    assert assistant_exists(url, "a", write=write)
+    assert assistant_exists(url, "b")
+    assert [deferred.done() for deferred in writes] == [True, True, False]
+    assert [deferred.result() for deferred in writes] == ["a", "b", "a"]
+    assert assistant_exists(other, "a")
+    assert not database._deferred_writes
 
 
-def test_a_promise_is_kept_once(url: str) -> None:
-    """Many that come at the same time wait for the one that was first."""
-    times: list[int] = []
+def test_a_deferred_write_is_executed_once(url: str) -> None:
+    """Eight transactions at the same time wait for one execution of the deferred write."""
+    executions: list[int] = []
     go = threading.Barrier(8)
 
     def work(db: Connection) -> str:
-        times.append(threading.get_ident())
-        return adding("a")(db)
+        executions.append(threading.get_ident())
+        return insert_assistant("a")(db)
 
-    promise = Promise(url, work, due=0)
+    deferred = DeferredWrite(url, work, due=0)
     found: list[bool] = []
 
-    def ask() -> None:
+    def query() -> None:
         go.wait()
-        found.append(there(url, "a"))
+        found.append(assistant_exists(url, "a"))
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
+    threads = [threading.Thread(target=query) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert found == [True] * 8
-    assert len(times) == 1
-    assert promise.result() == "a"
+    assert len(executions) == 1
+    assert deferred.result() == "a"
 
 
-def test_what_goes_wrong_is_the_promiser_s(url: str) -> None:
-    """Whoever only asks is not told that another one's writing failed, which is not tried again."""
+def test_a_failed_deferred_write_raises_only_for_its_owner(url: str) -> None:
+    """A failed deferred write raises at its owner, not in the transaction that executed it, and is not retried."""
 
     def work(db: Connection) -> None:
-        adding("a")(db)
+        insert_assistant("a")(db)
         raise StoreBusyError("busy")
 
-    promise = Promise(url, work, due=0)
-    assert not there(url, "a")
+    deferred = DeferredWrite(url, work, due=0)
+    assert not assistant_exists(url, "a")
     for _ in range(2):
         with pytest.raises(StoreBusyError, match="busy"):
-            promise.result()
+            deferred.result()
 
 
-def test_an_interrupt_ends_whoever_asks(url: str) -> None:
-    """It is the asker's, and nothing was written: the next one keeps the promise."""
+def test_an_interrupt_leaves_the_deferred_write_to_the_next_transaction(url: str) -> None:
+    """An interrupt ends the transaction that executes a deferred write, and the next one executes it."""
     interrupts: list[type[BaseException]] = [KeyboardInterrupt]
 
     def work(db: Connection) -> str:
-        name = adding("a")(db)
+        name = insert_assistant("a")(db)
         if interrupts:
             raise interrupts.pop()
         return name
 
-    promise = Promise(url, work, due=0)
+    deferred = DeferredWrite(url, work, due=0)
     with pytest.raises(KeyboardInterrupt):
-        there(url, "b")
-    assert not promise.done()
-    assert there(url, "a")
-    assert promise.result() == "a"
+        assistant_exists(url, "b")
+    assert not deferred.done()
+    assert assistant_exists(url, "a")
+    assert deferred.result() == "a"
 
 
-def test_a_signal_handler_may_ask_too(url: str) -> None:
-    """One that interrupts the keeping of a promise waits for nobody: it would wait for itself."""
+def test_a_signal_handler_does_not_wait_for_the_write_it_interrupted(url: str) -> None:
+    """A signal handler that interrupts a deferred write does not wait for that write."""
     found: list[bool] = []
 
     def work(db: Connection) -> str:
-        promise.keep()
-        found.append(promise.done())
-        return adding("a")(db)
+        deferred.execute()
+        found.append(deferred.done())
+        return insert_assistant("a")(db)
 
-    promise = Promise(url, work, due=0)
-    assert promise.result() == "a"
+    deferred = DeferredWrite(url, work, due=0)
+    assert deferred.result() == "a"
     assert found == [False]
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
 def test_a_signal_while_the_database_is_locked(url: str, sqlite_settings: Settings) -> None:
-    """What a signal raises when the lock was got at last leaves no transaction open: the store is free afterwards."""
-    assert not there(url, "a")
+    """An exception of a signal handler during a wait for the lock leaves no transaction open."""
+    assert not assistant_exists(url, "a")
     backup = sqlite3.connect(str(sqlite_settings.store), isolation_level=None, check_same_thread=False)
     backup.execute("BEGIN IMMEDIATE")
 
@@ -143,112 +147,114 @@ def test_a_signal_while_the_database_is_locked(url: str, sqlite_settings: Settin
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    freeing = threading.Timer(0.4, backup.rollback)
-    freeing.start()
+    release = threading.Timer(0.4, backup.rollback)
+    release.start()
     signal.setitimer(signal.ITIMER_REAL, 0.1)
     try:
         with pytest.raises(KeyboardInterrupt):
-            transact(url, adding("a"), write=True)
+            transact(url, insert_assistant("a"), write=True)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        freeing.join()
-    assert transact(url, adding("b"), write=True) == "b"
-    assert not there(url, "a")
-    backup.execute("BEGIN IMMEDIATE")  # nobody holds it
+        release.join()
+    assert transact(url, insert_assistant("b"), write=True) == "b"
+    assert not assistant_exists(url, "a")
+    backup.execute("BEGIN IMMEDIATE")  # works, because no transaction is open
     backup.close()
 
 
 def test_a_busy_store_is_waited_for_once(url: str) -> None:
-    """Whoever asks does not wait for each promise by itself."""
-    tried: list[str] = []
+    """A transaction waits for a busy store once, not once for each deferred write."""
+    attempts: list[str] = []
 
     def busy(_db: Connection) -> None:
-        tried.append("busy")
+        attempts.append("busy")
         raise StoreBusyError("busy")
 
-    promises = [Promise(url, busy, due=0) for _ in range(3)]
-    assert not there(url, "a")
-    assert tried == ["busy"]
-    assert [promise.done() for promise in promises] == [True, False, False]
+    writes = [DeferredWrite(url, busy, due=0) for _ in range(3)]
+    assert not assistant_exists(url, "a")
+    assert attempts == ["busy"]
+    assert [deferred.done() for deferred in writes] == [True, False, False]
     database.close(url)
-    assert tried == ["busy"] * 3
+    assert attempts == ["busy"] * 3
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_promise_is_kept_before_a_fork(url: str) -> None:
-    """The child finds it, and it is written once."""
-    assert not there(url, "a")  # the store is open
-    promise = Promise(url, adding("a"), due=0)
+def test_a_deferred_write_is_executed_before_a_fork(url: str) -> None:
+    """A deferred write is executed before a fork, once, and the child finds its row."""
+    assert not assistant_exists(url, "a")  # opens the store
+    deferred = DeferredWrite(url, insert_assistant("a"), due=0)
     process = os.fork()
     if process == 0:
         try:
-            os._exit(int(there(url, "a")))
+            os._exit(int(assistant_exists(url, "a")))
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 1
-    assert promise.result() == "a"
-    assert there(url, "a")
+    assert deferred.result() == "a"
+    assert assistant_exists(url, "a")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_forks_while_others_promise(url: str) -> None:
-    """Neither side waits for a thread that it has stopped itself, and the thread behind works on both."""
+def test_forks_while_another_thread_defers_writes(url: str) -> None:
+    """Forks during deferred writes block neither side, and the background thread works in both processes."""
     stop = threading.Event()
-    made: list[Promise[str]] = []
+    writes: list[DeferredWrite[str]] = []
 
-    def promising() -> None:
+    def defer_writes() -> None:
         while not stop.is_set():
-            promise = Promise(url, adding(f"asst_{len(made)}"), due=0)
-            with contextlib.suppress(RuntimeError):  # the thread behind has just been ended
-                workers.behind(promise.keep)
-            made.append(promise)
-            promise.result()
+            deferred = DeferredWrite(url, insert_assistant(f"asst_{len(writes)}"), due=0)
+            with contextlib.suppress(RuntimeError):  # a fork has just ended the background thread
+                workers.run_in_background_thread(deferred.execute)
+            writes.append(deferred)
+            deferred.result()
 
-    thread = threading.Thread(target=promising)
-    assert not there(url, "a")
+    thread = threading.Thread(target=defer_writes)
+    assert not assistant_exists(url, "a")
     thread.start()
     try:
         for _ in range(20):
             process = os.fork()
             if process == 0:
-                signal.alarm(20)  # what hangs is ended, and seen below
+                signal.alarm(20)  # ends a child that hangs; its exit code fails the test
                 try:
-                    promise = Promise(url, adding(f"child_{os.getpid()}"), due=0)
-                    workers.behind(promise.keep)
-                    wait([promise], timeout=10)
-                    os._exit(0 if promise.done() else 3)
+                    deferred = DeferredWrite(url, insert_assistant(f"child_{os.getpid()}"), due=0)
+                    workers.run_in_background_thread(deferred.execute)
+                    wait([deferred], timeout=10)
+                    os._exit(0 if deferred.done() else 3)
                 finally:
                     os._exit(2)
             assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
     finally:
         stop.set()
         thread.join()
-    assert all(promise.done() for promise in made)
-    assert all(there(url, promise.result()) for promise in made[-3:])
+    assert all(deferred.done() for deferred in writes)
+    assert all(assistant_exists(url, deferred.result()) for deferred in writes[-3:])
 
 
-def test_what_nobody_came_to_is_kept_when_the_program_ends(url: str) -> None:
-    """An event loop may be left with its timers; the store has what was told of all the same."""
+def test_deferred_writes_are_executed_when_the_program_ends(url: str) -> None:
+    """Deferred writes that no transaction executed are executed when the program ends."""
     program = """
 import sys
 from assistants_compat.store import queries
-from assistants_compat.store.database import Promise
+from assistants_compat.store.database import DeferredWrite
 row = {"namespace": "n", "id": "a", "created_at": 1, "body": {}}
-Promise(sys.argv[1], lambda db: queries.add(db, "assistants", [row]), due=0)
+DeferredWrite(sys.argv[1], lambda db: queries.insert_rows(db, "assistants", [row]), due=0)
 """
     subprocess.run([sys.executable, "-c", program, url], check=True, timeout=60)
-    assert there(url, "a")
+    assert assistant_exists(url, "a")
 
 
 @hypothesis_settings(deadline=None, max_examples=40)  # each opens a store
 @given(steps=st.lists(st.sampled_from(["promise", "keep", "read", "write", "fail"]), max_size=12))
-def test_any_order(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
-    """Whatever comes in between: each promise is kept once, and no transaction begins before those made before it."""
+def test_deferred_writes_are_executed_once_and_in_time(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str]
+) -> None:
+    """In any sequence each deferred write is executed once, and before every transaction that starts after it."""
     url = f"sqlite:///{tmp_path_factory.mktemp('promises') / 'store.db'}"
-    promises: list[Promise[Any]] = []
+    writes: list[DeferredWrite[Any]] = []
     names: list[str] = []
 
     def failing(_db: Connection) -> None:
@@ -258,17 +264,17 @@ def test_any_order(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -
         for number, step in enumerate(steps):
             if step == "promise":
                 names.append(f"asst_{number}")
-                promises.append(Promise(url, adding(names[-1]), due=0))
+                writes.append(DeferredWrite(url, insert_assistant(names[-1]), due=0))
             elif step == "fail":
-                promises.append(Promise(url, failing, due=0))
+                writes.append(DeferredWrite(url, failing, due=0))
             elif step == "keep":
-                for promise in promises[:1]:
-                    promise.keep()
+                for deferred in writes[:1]:
+                    deferred.execute()
             else:
-                assert not there(url, "another", write=step == "write")
-                assert all(promise.done() for promise in promises)
-        assert not there(url, "another")
-        assert all(there(url, name) for name in names)
-        assert not any(promise.url == url for promise in database._promises)
+                assert not assistant_exists(url, "another", write=step == "write")
+                assert all(deferred.done() for deferred in writes)
+        assert not assistant_exists(url, "another")
+        assert all(assistant_exists(url, name) for name in names)
+        assert not any(deferred.url == url for deferred in database._deferred_writes)
     finally:
         database.close(url)

@@ -1,4 +1,4 @@
-"""Object storage that is cut off, refuses, is not there, or is not installed; and links to what is in it."""
+"""Failing, refusing or missing object storage loses no file and shows no secret; links work where they can."""
 
 from __future__ import annotations
 
@@ -23,40 +23,44 @@ from assistants_compat import CompatError, Settings, SettingsError, StoreError
 from assistants_compat.engine.io import run
 from assistants_compat.store import object_storage
 from assistants_compat.testing import StandIn, Turn
-from kit.content_stores import ID, LONG, Place, io_over, loaded, pieces
+from kit.content_stores import ID, LONG, ContentLocation, byte_pieces, load_content, make_io
 from kit.doors import Door
-from kit.legacy_code import CODE, CSV, LINK, finish_run, look_at, make_file, start_run
+from kit.legacy_code import CODE, CSV, LINK, finish_run, make_file, retrieve_run, start_run
 
 pytestmark = pytest.mark.timeout(600)  # the first test of azurite installs it
 TURN = Turn(text=LINK, files={"sales.csv": CSV})
 
 
 @contextlib.contextmanager
-def cutting(port: int, after: int) -> Iterator[int]:
-    """The port of a proxy that cuts the first connection whose answer is longer than `after` bytes."""
+def cutting_proxy(port: int, after: int) -> Iterator[int]:
+    """Run a proxy that cuts the first connection whose answer exceeds `after` bytes, and yield its port."""
     cut = threading.Event()
     listening = socket.create_server(("127.0.0.1", 0))
 
     def copy(source: socket.socket, target: socket.socket, *, answer: bool) -> None:
-        passed = 0
+        forwarded = 0
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
-                passed += len(data)
-                if answer and passed > after and not cut.is_set():
+                forwarded += len(data)
+                if answer and forwarded > after and not cut.is_set():
                     cut.set()
                     break
                 target.sendall(data)
-        for each in (source, target):
+        for side in (source, target):
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                side.shutdown(socket.SHUT_RDWR)
 
     def serve() -> None:
-        with contextlib.suppress(OSError), contextlib.ExitStack() as opened:
+        with contextlib.suppress(OSError), contextlib.ExitStack() as sockets:
             while True:
-                near = opened.enter_context(listening.accept()[0])
-                far = opened.enter_context(socket.create_connection(("127.0.0.1", port)))
-                threading.Thread(target=copy, args=(near, far), kwargs={"answer": False}, daemon=True).start()
-                threading.Thread(target=copy, args=(far, near), kwargs={"answer": True}, daemon=True).start()
+                client_side = sockets.enter_context(listening.accept()[0])
+                server_side = sockets.enter_context(socket.create_connection(("127.0.0.1", port)))
+                threading.Thread(
+                    target=copy, args=(client_side, server_side), kwargs={"answer": False}, daemon=True
+                ).start()
+                threading.Thread(
+                    target=copy, args=(server_side, client_side), kwargs={"answer": True}, daemon=True
+                ).start()
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -67,8 +71,8 @@ def cutting(port: int, after: int) -> Iterator[int]:
     thread.join(10)
 
 
-def lead_to(monkeypatch: pytest.MonkeyPatch, storage: Place, port: int) -> None:
-    """Let obstore find the storage at another port."""
+def redirect_storage(monkeypatch: pytest.MonkeyPatch, storage: ContentLocation, port: int) -> None:
+    """Let obstore use the storage at another port."""
     assert storage.server is not None
     for name, value in storage.server.variables.items():
         if name.endswith("_ENDPOINT"):
@@ -76,69 +80,69 @@ def lead_to(monkeypatch: pytest.MonkeyPatch, storage: Place, port: int) -> None:
     storage.restart()
 
 
-def test_a_download_that_is_cut_off_goes_on_where_it_was(
-    storage: Place, storage_settings: Settings, monkeypatch: pytest.MonkeyPatch
+def test_a_download_that_is_cut_off_is_resumed(
+    storage: ContentLocation, storage_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection that breaks in the middle of a file costs nothing but another request."""
-    io = io_over(storage_settings)
-    run(io.save(ID, pieces(LONG), "attachment"))
+    """A download whose connection is cut is resumed with another request."""
+    io = make_io(storage_settings)
+    run(io.save_content(ID, byte_pieces(LONG), "attachment"))
     assert storage.server is not None
     for part in (range(len(LONG)), range(1_000_000, 9_000_000)):
-        with cutting(storage.server.port, 3_000_000) as port:
-            lead_to(monkeypatch, storage, port)
-            assert loaded(io, part) == LONG[part.start : part.stop]
+        with cutting_proxy(storage.server.port, 3_000_000) as port:
+            redirect_storage(monkeypatch, storage, port)
+            assert load_content(io, part) == LONG[part.start : part.stop]
 
 
 def test_storage_that_does_not_answer_loses_no_file(
-    upstream: StandIn, storage: Place, storage_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    upstream: StandIn, storage: ContentLocation, storage_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run is not reported as ended: 503, which the SDK tries again; once the storage is back the file is there."""
+    """Unreachable storage is a 503 that the SDK retries, and once it is back the run completes with its file."""
     monkeypatch.setitem(object_storage._RETRIES, "max_retries", 0)
     door = Door("sync")
     client = door.client(upstream, storage_settings)
     upstream.script(TURN)
     run_ = start_run(door, client, assistant={"tools": CODE})
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        nowhere = held.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        unused_port = server.getsockname()[1]
     assert storage.server is not None
-    lead_to(monkeypatch, storage, nowhere)
+    redirect_storage(monkeypatch, storage, unused_port)
     with pytest.raises(openai.InternalServerError, match="did not answer") as caught:
         client.beta.threads.runs.poll(run_.id, thread_id=run_.thread_id)
     assert (caught.value.status_code, caught.value.code) == (503, "store_busy")
-    lead_to(monkeypatch, storage, storage.server.port)
+    redirect_storage(monkeypatch, storage, storage.server.port)
     assert client.beta.threads.runs.poll(run_.id, thread_id=run_.thread_id).status == "completed"
     [message] = client.beta.threads.messages.list(run_.thread_id, run_id=run_.id)
-    made = message.content[0].text.annotations[0].file_path.file_id
-    assert client.files.content(made).read() == CSV
-    lead_to(monkeypatch, storage, nowhere)
+    file_id = message.content[0].text.annotations[0].file_path.file_id
+    assert client.files.content(file_id).read() == CSV
+    redirect_storage(monkeypatch, storage, unused_port)
     with pytest.raises(openai.InternalServerError, match="did not answer"):
-        client.files.delete(made)
-    lead_to(monkeypatch, storage, storage.server.port)
-    assert client.files.delete(made).deleted
+        client.files.delete(file_id)
+    redirect_storage(monkeypatch, storage, storage.server.port)
+    assert client.files.delete(file_id).deleted
     assert storage.names() == []
-    assert look_at(door, client, run_).status == "completed"
+    assert retrieve_run(door, client, run_).status == "completed"
     door.close()
 
 
-def test_a_bucket_that_is_not_there_is_said(storage: Place, storage_settings: Settings) -> None:
-    """One sentence that names the place."""
+def test_a_missing_bucket_is_an_error_that_names_it(storage: ContentLocation, storage_settings: Settings) -> None:
+    """A missing bucket is an error that names the location."""
     other = storage.files.replace("://b-", "://not-there-")
-    with pytest.raises(StoreError, match=f"The bucket or container of {other} .* is not there"):
-        run(io_over(replace(storage_settings, files=other)).save(ID, pieces(CSV), "attachment"))
+    with pytest.raises(StoreError, match=f"The bucket or container of {other} .* does not exist"):
+        run(make_io(replace(storage_settings, files=other)).save_content(ID, byte_pieces(CSV), "attachment"))
 
 
 SECRET = "c2VjcmV0LXNlY3JldC1zZWNyZXQ="
 
 
-@pytest.mark.usefixtures("no_clouds")
-def test_refused_credentials_are_said_and_never_shown(
+@pytest.mark.usefixtures("no_cloud_credentials")
+def test_refused_credentials_are_an_error_and_never_shown(
     upstream: StandIn,
     azure: Any,
     monkeypatch: pytest.MonkeyPatch,
     sqlite_settings: Settings,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A wrong key is a 500 that is not tried again, and neither it nor a signature is in an error or a log."""
+    """A wrong key is a 500 that is not retried, and no error or log contains the key or a signature."""
     for name, value in azure.variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", SECRET)
@@ -148,13 +152,13 @@ def test_refused_credentials_are_said_and_never_shown(
     with caplog.at_level(logging.DEBUG), pytest.raises(openai.InternalServerError, match="was refused") as caught:
         finish_run(door, client, assistant={"tools": CODE})
     assert caught.value.code == "store_error"
-    told = caught.value.response.text + caplog.text
-    assert SECRET not in told
-    assert "SharedKey" not in told
+    output = caught.value.response.text + caplog.text
+    assert SECRET not in output
+    assert "SharedKey" not in output
     door.close()
 
 
-@pytest.mark.usefixtures("no_clouds")
+@pytest.mark.usefixtures("no_cloud_credentials")
 @pytest.mark.parametrize(
     "variables",
     [
@@ -163,15 +167,15 @@ def test_refused_credentials_are_said_and_never_shown(
         {"GOOGLE_SERVICE_ACCOUNT_KEY": f'{{"private_key": "{SECRET}"}}'},
     ],
 )
-def test_settings_of_a_cloud_that_cannot_be_used_are_said(
+def test_invalid_cloud_variables_are_an_error_without_their_values(
     variables: dict[str, str], sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the cloud's variables lack is one sentence, without their values."""
+    """Invalid variables of a cloud are an error of one line that does not contain their values."""
     for name, value in {"AZURE_STORAGE_ACCOUNT_NAME": "me", **variables}.items():
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
     scheme = "gs" if "GOOGLE_SERVICE_ACCOUNT_KEY" in variables else "az"
     with pytest.raises(StoreError, match=f"The object storage {scheme}://some/where cannot be used: .*") as caught:
-        run(io_over(replace(sqlite_settings, files=f"{scheme}://some/where")).size(ID))
+        run(make_io(replace(sqlite_settings, files=f"{scheme}://some/where")).content_size(ID))
     assert SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -179,19 +183,21 @@ def test_settings_of_a_cloud_that_cannot_be_used_are_said(
 # --- the extra
 
 
-def test_a_missing_extra_is_said_at_once(monkeypatch: pytest.MonkeyPatch, sqlite_settings: Settings) -> None:
-    """Settings that need obstore say how to get it; so does a store whose obstore went away."""
+def test_a_missing_extra_is_an_error_with_the_install_command(
+    monkeypatch: pytest.MonkeyPatch, sqlite_settings: Settings
+) -> None:
+    """Settings and stores that need obstore raise an error with the install command if it is missing."""
     with monkeypatch.context() as patch:
         patch.setattr("importlib.util.find_spec", lambda _name: None)
-        with pytest.raises(SettingsError, match=r"pip install 'assistants-compat\[objects\]'"):
+        with pytest.raises(SettingsError, match=r"needs the package obstore: pip install obstore\."):
             Settings(files="s3://bucket/prefix")
     monkeypatch.setitem(sys.modules, "obstore", None)
-    with pytest.raises(StoreError, match=r"pip install 'assistants-compat\[objects\]'"):
+    with pytest.raises(StoreError, match=r"needs the package obstore: pip install obstore\."):
         object_storage.ObjectFiles("s3://bucket/prefix").size(ID)
-    assert run(io_over(sqlite_settings).size(ID)) is None
+    assert run(make_io(sqlite_settings).content_size(ID)) is None
 
 
-WITHOUT = """
+PROGRAM_WITHOUT_OBSTORE = """
 import sys
 sys.modules["obstore"] = None  # an import of it raises ImportError
 import openai
@@ -210,18 +216,18 @@ with StandIn() as upstream:
 
 
 def test_the_package_works_without_the_extra() -> None:
-    """Where obstore cannot be imported everything but object storage works."""
-    command = [sys.executable, "-W", "ignore", "-c", WITHOUT]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("No such File object: file-none")
+    """If obstore cannot be imported, everything except object storage works."""
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM_WITHOUT_OBSTORE]
+    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("No such File object: file-none")
 
 
 # --- links
 
 
-def fetched(url: str) -> tuple[int, dict[str, str], bytes]:
-    """What a browser gets: status, headers and body."""
+def fetch(url: str) -> tuple[int, dict[str, str], bytes]:
+    """Request a URL as a browser does; return status, headers and body."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=30)
     try:
@@ -233,67 +239,71 @@ def fetched(url: str) -> tuple[int, dict[str, str], bytes]:
 
 
 def test_a_link_downloads_under_the_name_of_the_file(door: Door, upstream: StandIn, storage_settings: Settings) -> None:
-    """Anybody who has the link gets the bytes, for as long as was said, and the name that the model chose."""
+    """A link downloads the bytes under the name that the model chose, for the requested time."""
     client = door.client(upstream, storage_settings)
-    made = make_file(door, client, upstream, TURN)
-    url = door(assistants_compat.file_url(client, made, expires=600))
-    status, headers, body = fetched(url)
+    file_id = make_file(door, client, upstream, TURN)
+    url = door(assistants_compat.file_url(client, file_id, expires=600))
+    status, headers, body = fetch(url)
     assert (status, body) == (200, CSV)
     assert headers["content-disposition"] == 'attachment; filename="sales.csv"'
     assert headers["content-type"] == "application/octet-stream"
-    assert "X-Amz-Expires=600" in url or "se=" in url  # S3 counts seconds, Azure names the end
+    assert "X-Amz-Expires=600" in url or "se=" in url  # S3 gives seconds, Azure an end time
 
 
-@pytest.mark.parametrize("storage", ["azure"], indirect=True)  # moto looks at no signature
+@pytest.mark.parametrize("storage", ["azure"], indirect=True)  # moto does not check signatures
 def test_a_link_that_was_changed_is_refused(upstream: StandIn, storage_settings: Settings) -> None:
-    """Azure's server sees that a signature is of another file."""
+    """Azure's server refuses a link whose signature belongs to another file."""
     door = Door("sync")
     client = door.client(upstream, storage_settings)
-    one, two = (make_file(door, client, upstream, TURN) for _ in range(2))
-    url = assistants_compat.file_url(client, one)
-    assert fetched(url)[0] == 200
-    assert fetched(url.replace(one, two))[0] == 403
+    first, second = (make_file(door, client, upstream, TURN) for _ in range(2))
+    url = assistants_compat.file_url(client, first)
+    assert fetch(url)[0] == 200
+    assert fetch(url.replace(first, second))[0] == 403
     door.close()
 
 
-def test_what_has_no_link_is_said(door: Door, upstream: StandIn, client: Any, settings: Settings) -> None:
-    """A local directory, an unknown file, an unwrapped client and an odd time each have their own error."""
-    made = make_file(door, client, upstream, TURN)
-    with pytest.raises(CompatError, match=r"a local directory serves none.*HTTP server will sign them later"):
-        door(assistants_compat.file_url(client, made))
+def test_a_link_that_cannot_be_made_raises_an_error(
+    door: Door, upstream: StandIn, client: Any, settings: Settings
+) -> None:
+    """A local directory, an unknown file, an unwrapped client and an invalid time each raise their own error."""
+    file_id = make_file(door, client, upstream, TURN)
+    with pytest.raises(
+        CompatError, match=r"a local directory cannot serve links.*HTTP server will sign them in a later version"
+    ):
+        door(assistants_compat.file_url(client, file_id))
     with pytest.raises(CompatError, match="No such File object: file-unknown"):
         door(assistants_compat.file_url(client, "file-unknown"))
     other = door.client(upstream, replace(settings, namespace="another"))
-    with pytest.raises(CompatError, match=f"No such File object: {made}"):
-        door(assistants_compat.file_url(other, made))
+    with pytest.raises(CompatError, match=f"No such File object: {file_id}"):
+        door(assistants_compat.file_url(other, file_id))
     with pytest.raises(TypeError, match=r"went through wrap\(\)"):
-        assistants_compat.file_url(door.raw_client(upstream), made)
-    odd: Any
-    for odd in (0, -1, 7 * 24 * 3600 + 1, 1.5, True, "60"):
+        assistants_compat.file_url(door.raw_client(upstream), file_id)
+    expires: Any
+    for expires in (0, -1, 7 * 24 * 3600 + 1, 1.5, True, "60"):
         with pytest.raises(ValueError, match="a whole number of seconds"):
-            assistants_compat.file_url(client, made, expires=odd)
+            assistants_compat.file_url(client, file_id, expires=expires)
 
 
 def test_a_file_that_could_not_be_copied_has_no_link(upstream: StandIn, storage_settings: Settings) -> None:
-    """The link's error says why the bytes are not here."""
+    """A link to a file that could not be copied raises an error with the reason."""
     door = Door("sync")
     client = door.client(upstream, storage_settings)
     answer = upstream.answer
-    broken: Any = lambda request: (  # noqa: E731 - read where it is used
+    answer_404_for_content: Any = lambda request: (  # noqa: E731 - short, and used once
         answer(replace(request, path="/nowhere")) if request.path.endswith("/content") else answer(request)
     )
-    upstream.answer = broken  # type: ignore[method-assign]
-    made = make_file(door, client, upstream, TURN)
+    upstream.answer = answer_404_for_content  # type: ignore[method-assign]
+    file_id = make_file(door, client, upstream, TURN)
     with pytest.raises(CompatError, match="the container answered 404"):
-        assistants_compat.file_url(client, made)
+        assistants_compat.file_url(client, file_id)
     door.close()
 
 
-@pytest.mark.usefixtures("no_clouds")
-def test_google_signs_by_construction(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("no_cloud_credentials")
+def test_google_links_are_signed_with_the_service_accounts_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """A `gs://` URL opens Google's client, which signs a link with a service account's key.
 
-    No server of Google's can be had for tests from PyPI or npm, so no byte goes through this road here.
+    No server of Google's for tests is on PyPI or npm, so no byte goes this way here.
     """
     pytest.importorskip("obstore", reason="obstore is not installed")
     rsa = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.rsa", reason="no key can be made")

@@ -1,4 +1,4 @@
-"""What the tests of the stand-in share: a running one, a bare HTTP client, and the recordings to compare it with."""
+"""Proves that the stand-in answers as the service does, by the recordings, the spec and the SDK."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ import importlib.util
 import json
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from assistants_compat.testing import StandIn
+from kit.paths import SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
-
 
 @dataclass(frozen=True)
 class Reply:
-    """A bare HTTP answer."""
+    """A plain HTTP response."""
 
     status: int
     headers: dict[str, str]
@@ -42,7 +40,7 @@ class Reply:
 
 
 class Caller:
-    """Speaks plain HTTP to a stand-in, so that what it sees went through no SDK."""
+    """Sends plain HTTP to a stand-in, so that no SDK touches what it receives."""
 
     def __init__(self, upstream: StandIn) -> None:
         self.upstream = upstream
@@ -55,7 +53,7 @@ class Caller:
         *,
         headers: dict[str, str] | None = None,
     ) -> Reply:
-        """`call` is "METHOD /path"; a body that is not bytes is sent as JSON."""
+        """Send `call`, which is "METHOD /path"; a body that is not bytes is sent as JSON."""
         method, path = call.split(" ", 1)
         sent = {"authorization": "Bearer sk-test", **({} if headers is None else headers)}
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
@@ -67,7 +65,7 @@ class Caller:
         return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
 
     def upload(self, call: str, name: str, content: bytes, **fields: str) -> Reply:
-        """A multipart upload of one file and some fields."""
+        """Upload one file and some fields as multipart."""
         parts = [f'--x\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}' for key, value in fields.items()]
         parts.append(f'--x\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n')
         body = "\r\n".join(parts).encode() + content + b"\r\n--x--\r\n"
@@ -81,16 +79,16 @@ class Recordings:
         self.reader = _reader()
 
     def read(self, name: str) -> list[Any]:
-        """Every exchange of `recordings/responses/<name>`."""
+        """Return every exchange of `recordings/responses/<name>`."""
         exchanges: list[Any] = self.reader.read(SHARED / "recordings" / "responses" / name)
         return exchanges
 
     def body(self, name: str, number: int = 0) -> Any:
-        """The JSON answer of one exchange."""
+        """Return the JSON answer of one exchange."""
         return json.loads(self.read(name)[number].body)
 
     def events(self, name: str, number: int = 0) -> list[dict[str, Any]]:
-        """The event data of one streamed exchange."""
+        """Return the event data of one streamed exchange."""
         return [data for _, data in self.read(name)[number].events() if isinstance(data, dict)]
 
 
@@ -123,19 +121,19 @@ def upstream() -> Iterator[StandIn]:
 
 @pytest.fixture
 def caller() -> Iterator[Callable[[StandIn], Caller]]:
-    """Makes bare HTTP clients and closes them."""
-    made = []
+    """Return a function that makes plain HTTP clients, and close them afterwards."""
+    callers = []
 
     def make(upstream: StandIn) -> Caller:
-        made.append(Caller(upstream))
-        return made[-1]
+        callers.append(Caller(upstream))
+        return callers[-1]
 
     yield make
-    for each in made:
-        each.connection.close()
+    for opened in callers:
+        opened.connection.close()
 
 
 @pytest.fixture
 def call(upstream: StandIn, caller: Callable[[StandIn], Caller]) -> Caller:
-    """A bare HTTP client for the running stand-in."""
+    """A plain HTTP client of the running stand-in."""
     return caller(upstream)

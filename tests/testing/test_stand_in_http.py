@@ -1,4 +1,4 @@
-"""The HTTP side of the stand-in: keys, bases, faults, the log of requests, its beginning and end."""
+"""The stand-in's HTTP side works: keys, base URLs, faults, the log of requests, start and end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLAIN = {"model": "gpt-4o", "input": "Hello"}
 
 
 def test_every_answer_carries_the_headers_of_the_service(call) -> None:
-    """Answers and refusals carry a request id, the version and the time that they took."""
+    """Answers and refusals carry a request id, the API version and the processing time."""
     for path in ("POST /responses", "GET /nowhere"):
         headers = call(path, PLAIN if path.startswith("POST") else None).headers
         assert headers["x-request-id"].startswith("req_")
@@ -26,7 +26,7 @@ def test_every_answer_carries_the_headers_of_the_service(call) -> None:
 
 
 def test_the_same_seed_gives_the_same_answers(caller) -> None:
-    """Two stand-ins with one seed and one clock answer byte for byte alike."""
+    """Two stand-ins with the same seed and clock give byte-identical answers."""
     bodies = []
     for _ in range(2):
         with StandIn(seed=7) as upstream:
@@ -37,21 +37,21 @@ def test_the_same_seed_gives_the_same_answers(caller) -> None:
 
 
 def test_requests_are_recorded(upstream, call) -> None:
-    """The log holds method, paths, query, headers in lower case, the JSON and the bytes."""
+    """The log of requests holds method, paths, query, lower-case headers, JSON and bytes."""
     call("GET /responses/resp_x?include[]=a&include[]=b", headers={"X-Extra": "1"})
     call("POST /responses", PLAIN)
     call("POST /files", b"\xff", headers={"content-type": "text/plain"})
-    look, post, upload = upstream.requests
-    assert (look.method, look.path, look.json) == ("GET", "/responses/resp_x", None)
-    assert look.full_path == "/v1/responses/resp_x?include[]=a&include[]=b"
-    assert look.query == (("include[]", "a"), ("include[]", "b"))
-    assert look.headers["x-extra"] == "1"
+    get, post, upload = upstream.requests
+    assert (get.method, get.path, get.json) == ("GET", "/responses/resp_x", None)
+    assert get.full_path == "/v1/responses/resp_x?include[]=a&include[]=b"
+    assert get.query == (("include[]", "a"), ("include[]", "b"))
+    assert get.headers["x-extra"] == "1"
     assert (post.json, json.loads(post.body)) == (PLAIN, PLAIN)
     assert (upload.json, upload.body) == (None, b"\xff")
 
 
 def test_a_key_is_needed_and_only_bearer_tokens_count_outside_azure(call) -> None:
-    """Without a key the answer is 401, and api-key is a key on the Azure base only."""
+    """A request without a key is a 401, and `api-key` counts on the Azure base only."""
     assert call("POST /responses", PLAIN, headers={"authorization": ""}).status == 401
     assert call("POST /responses", PLAIN, headers={"authorization": "", "api-key": "k"}).status == 401
     azure = "POST /openai/v1/responses"
@@ -61,7 +61,7 @@ def test_a_key_is_needed_and_only_bearer_tokens_count_outside_azure(call) -> Non
 
 @pytest.mark.parametrize("key", ["sk", "sk-0123456789", "sk-0123456789abcdefghij"])
 def test_a_wrong_key_is_not_shown_in_full(key, caller) -> None:
-    """A refused key comes back with its middle starred out."""
+    """The refusal of a wrong key masks its middle."""
     with StandIn(keys={"sk-good"}) as upstream:
         reply = caller(upstream)("POST /responses", PLAIN, headers={"authorization": f"Bearer {key}"})
         assert reply.status == 401
@@ -69,8 +69,8 @@ def test_a_wrong_key_is_not_shown_in_full(key, caller) -> None:
         assert key not in reply.json["error"]["message"]
 
 
-def test_what_the_service_no_longer_has_is_not_found(call) -> None:
-    """Assistants and threads are 404, so is every unknown URL."""
+def test_removed_and_unknown_routes_are_not_found(call) -> None:
+    """The routes of assistants and threads are 404, and so is every unknown URL."""
     for path in ("GET /assistants", "POST /threads", "GET /threads/t/messages"):
         assert call(path).status == 404
     unknown = call("GET /xyz?a=b")
@@ -79,7 +79,7 @@ def test_what_the_service_no_longer_has_is_not_found(call) -> None:
 
 
 def test_azure_has_dated_routes_for_files_only_and_no_dated_version_on_v1(upstream, call) -> None:
-    """Files live on under the dated routes; all else is 404 there, and v1 refuses a dated api-version."""
+    """Azure's dated routes serve files only, and its v1 routes refuse a dated api-version."""
     dated = "api-version=2024-05-01-preview"
     assert call(f"GET /openai/files?{dated}").status == 200
     assert upstream.requests[-1].path == "/files"
@@ -90,14 +90,14 @@ def test_azure_has_dated_routes_for_files_only_and_no_dated_version_on_v1(upstre
 
 
 def test_a_body_that_is_no_json_object_is_refused(call) -> None:
-    """Broken JSON and JSON that is no object are refused with 400 and change nothing."""
+    """Broken JSON, and JSON that is no object, are refused with 400."""
     for body in (b"{", b"[]", b"\xff"):
         reply = call("POST /responses", body)
         assert (reply.status, reply.json["error"]["type"]) == (400, "invalid_request_error")
 
 
-def test_a_fault_is_consumed_and_then_all_is_well(upstream, call) -> None:
-    """A fault answers the requests that it fits as many times as it says, others not at all."""
+def test_a_fault_answers_as_often_as_it_says(upstream, call) -> None:
+    """A fault answers matching requests as many times as it says, and no others."""
     upstream.fault(Fault("POST /responses", status=429, headers={"Retry-After": "1"}, body={"error": {}}, times=2))
     upstream.fault(Fault("GET /files/*/content", html=True))
     assert call("GET /files").status == 200
@@ -111,8 +111,8 @@ def test_a_fault_is_consumed_and_then_all_is_well(upstream, call) -> None:
     assert len(upstream.requests) == 5
 
 
-def test_a_fault_without_a_body_speaks_as_the_service_does(upstream, call) -> None:
-    """A bare 500 has the shape of a server error; a text body is sent as it is."""
+def test_a_fault_without_a_body_has_the_services_error_body(upstream, call) -> None:
+    """A bare 500 has the service's error body; a text body is sent as it is."""
     upstream.fault(Fault(status=500))
     upstream.fault(Fault(status=503, body="upstream connect error"))
     assert call("GET /files").json["error"]["type"] == "server_error"
@@ -120,7 +120,7 @@ def test_a_fault_without_a_body_speaks_as_the_service_does(upstream, call) -> No
 
 
 def test_a_dropped_request_is_not_carried_out(upstream, call) -> None:
-    """A dropped connection has no answer and no effect, but the request is in the log."""
+    """A dropped request gets no answer and has no effect, but is in the log."""
     upstream.fault(Fault("POST /responses", drop=True))
     with pytest.raises(http.client.RemoteDisconnected):
         call("POST /responses", PLAIN)
@@ -129,7 +129,7 @@ def test_a_dropped_request_is_not_carried_out(upstream, call) -> None:
 
 
 def test_a_truncated_answer_ends_in_the_middle(upstream, caller) -> None:
-    """Half a body with a full length, and half a stream without its end, are both cut off."""
+    """A truncated body ends before its announced length, and a truncated stream before its end."""
     upstream.fault(Fault("POST /responses", truncate=True, times=2))
     for body in (PLAIN, {**PLAIN, "stream": True}):
         with pytest.raises(http.client.IncompleteRead):
@@ -138,7 +138,7 @@ def test_a_truncated_answer_ends_in_the_middle(upstream, caller) -> None:
 
 
 def test_a_stalled_answer_comes_late_and_never_outlives_the_stand_in(upstream, call) -> None:
-    """A stall delays the true answer, and closing the stand-in ends it."""
+    """A stalled answer comes late, and closing the stand-in ends it."""
     upstream.fault(Fault("GET /files", stall=0.1))
     began = time.monotonic()
     assert call("GET /files").status == 200
@@ -150,8 +150,8 @@ def test_a_stalled_answer_comes_late_and_never_outlives_the_stand_in(upstream, c
     assert time.monotonic() - began < 10
 
 
-def test_a_direct_stream_that_was_dropped_is_not_found(upstream, call) -> None:
-    """Leaving a plain stream early ends the response; a background stream goes on."""
+def test_leaving_a_plain_stream_ends_its_response(upstream, call) -> None:
+    """Leaving a plain stream early ends its response; a background response continues."""
     for background, status in ((False, 404), (True, 200)):
         upstream.script(Turn("word " * 50, pace=0.01, polls=0))
         body = json.dumps({**PLAIN, "stream": True, "background": background}).encode()
@@ -165,7 +165,7 @@ def test_a_direct_stream_that_was_dropped_is_not_found(upstream, call) -> None:
 
 
 def test_chunked_uploads_are_read(upstream) -> None:
-    """A body sent in chunks is put together again."""
+    """A body sent in chunks is joined."""
     address = upstream.azure_endpoint.removeprefix("http://")
     connection = http.client.HTTPConnection(address, timeout=5)
     pieces = iter([json.dumps(PLAIN)[:7].encode(), json.dumps(PLAIN)[7:].encode()])
@@ -176,7 +176,7 @@ def test_chunked_uploads_are_read(upstream) -> None:
 
 
 def test_connections_are_kept_alive_and_closed_at_the_end(caller) -> None:
-    """Many requests share one connection, which the end of the stand-in closes; it can be closed twice."""
+    """Requests share one connection, which closing the stand-in closes; closing twice is allowed."""
     upstream = StandIn().start()
     call = caller(upstream)
     sockets = set()
@@ -194,8 +194,8 @@ def test_connections_are_kept_alive_and_closed_at_the_end(caller) -> None:
 
 
 def test_a_mistake_in_the_script_is_not_retried(upstream, call) -> None:
-    """A turn that the request cannot play is a 500 that no SDK repeats, and says why."""
+    """A turn that the request cannot play is a 500 that says why and that no SDK retries."""
     upstream.script(Turn("x", files={"a.csv": b""}))
     reply = call("POST /responses", PLAIN)
     assert (reply.status, reply.headers["x-should-retry"]) == (500, "false")
-    assert "no such tool" in reply.json["error"]["message"]
+    assert "has no code_interpreter tool" in reply.json["error"]["message"]

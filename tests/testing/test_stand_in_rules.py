@@ -1,21 +1,19 @@
-"""What the stand-in refuses: bodies outside the schema, and the rules that no schema says."""
+"""The stand-in refuses bodies outside the schema, and breaches of rules that no schema states."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
 from assistants_compat.testing import StandIn, Turn
 from assistants_compat.testing.sdk_schema import sdk_type
+from kit.paths import SPEC
 
-SPEC = Path(__file__).resolve().parents[3] / "shared" / "spec" / "openapi.json"
 PLAIN = {"model": "gpt-4o", "input": "Hello"}
 FUNCTION = {"type": "function", "name": "f", "parameters": {}, "strict": False}
 AUTO = {"type": "code_interpreter", "container": {"type": "auto"}}
 
-# Body beyond PLAIN, code and param of the refusal.
-OUTSIDE = [
+# Fields added to PLAIN, and the code and param of the refusal.
+OUTSIDE_SCHEMA = [
     ({"foo": 1}, "unknown_parameter", "foo"),
     ({"thread_id": "t"}, "unknown_parameter", "thread_id"),
     ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "missing_required_parameter", "tools[0].name"),
@@ -41,8 +39,8 @@ OUTSIDE = [
     ({"text": {"format": {"type": "json_schema", "json_schema": {}}}}, None, None),
     ({"stream": "yes"}, None, None),
 ]
-# The same for rules beyond the schema.
-UNRULY = [
+# Fields added to PLAIN, and the status, code and param of the refusal.
+AGAINST_RULES = [
     ({"max_output_tokens": 15}, 400, "integer_below_min_value", "max_output_tokens"),
     ({"temperature": 2.5}, 400, "decimal_above_max_value", "temperature"),
     ({"top_p": 1.5}, 400, "decimal_above_max_value", "top_p"),
@@ -72,9 +70,9 @@ needs_types = pytest.mark.skipif(
 
 
 @needs_types
-@pytest.mark.parametrize(("wrong", "code", "param"), OUTSIDE, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("wrong", "code", "param"), OUTSIDE_SCHEMA, ids=lambda value: str(value)[:60])
 def test_a_body_outside_the_schema_is_refused(wrong, code, param, upstream, call) -> None:
-    """A body that the SDK's types do not allow is 400, says where, and makes nothing."""
+    """A body that the SDK's types do not allow is a 400 that names the field, and creates nothing."""
     reply = call("POST /responses", {**PLAIN, **wrong})
     error = reply.json["error"]
     assert reply.status == 400
@@ -84,9 +82,9 @@ def test_a_body_outside_the_schema_is_refused(wrong, code, param, upstream, call
     assert not upstream.responses
 
 
-@pytest.mark.parametrize(("wrong", "code", "param"), OUTSIDE, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("wrong", "code", "param"), OUTSIDE_SCHEMA, ids=lambda value: str(value)[:60])
 def test_the_description_refuses_the_same_bodies(wrong, code, param, caller, monkeypatch) -> None:
-    """The OpenAPI description by itself refuses what the SDK's types refuse."""
+    """The OpenAPI description alone refuses what the SDK's types refuse."""
     pytest.importorskip("jsonschema", reason="checking against the description needs jsonschema")
     if not SPEC.exists():
         pytest.skip("the OpenAPI description (../shared) is not there")
@@ -96,9 +94,9 @@ def test_the_description_refuses_the_same_bodies(wrong, code, param, caller, mon
         assert caller(upstream)("POST /responses", PLAIN).status == 200
 
 
-@pytest.mark.parametrize(("wrong", "status", "code", "param"), UNRULY, ids=lambda value: str(value)[:60])
-def test_a_rule_that_no_schema_says_is_kept(wrong, status, code, param, call) -> None:
-    """Bounds, metadata, references and pairs are checked as the service checks them."""
+@pytest.mark.parametrize(("wrong", "status", "code", "param"), AGAINST_RULES, ids=lambda value: str(value)[:60])
+def test_a_rule_that_no_schema_states_is_enforced(wrong, status, code, param, call) -> None:
+    """Bounds, metadata, references and exclusive fields are checked as the service checks them."""
     body = {key: value for key, value in {**PLAIN, **wrong}.items() if value is not None}
     reply = call("POST /responses", body)
     error = reply.json["error"]
@@ -107,7 +105,7 @@ def test_a_rule_that_no_schema_says_is_kept(wrong, status, code, param, call) ->
 
 
 def test_a_function_call_must_be_answered(upstream, call) -> None:
-    """A chain whose call has no output is refused in the reported words, and goes on with one."""
+    """A chain whose call has no output is refused with the reported message, and continues with an output."""
     upstream.script(Turn(function_calls=[{"name": "f", "arguments": {"a": 1}, "call_id": "call_1"}]), Turn("done"))
     first = call("POST /responses", {**PLAIN, "tools": [FUNCTION]}).json
     assert first["output"][0]["arguments"] == '{"a": 1}'
@@ -119,7 +117,7 @@ def test_a_function_call_must_be_answered(upstream, call) -> None:
 
 
 def test_background_can_be_refused(caller) -> None:
-    """A server without background mode answers 400 and takes the same request without it."""
+    """A server without background mode answers 400, and accepts the same request without it."""
     with StandIn(background_refused=True) as upstream:
         refused = caller(upstream)("POST /responses", {**PLAIN, "background": True})
         assert (refused.status, refused.json["error"]["param"]) == (400, "background")
@@ -127,7 +125,7 @@ def test_background_can_be_refused(caller) -> None:
 
 
 def test_only_background_responses_can_be_cancelled(call) -> None:
-    """Cancelling a plain response is refused, an unknown one is not found."""
+    """Cancelling a plain response is refused, and an unknown one is not found."""
     plain = call("POST /responses", PLAIN).json
     assert (
         call(f"POST /responses/{plain['id']}/cancel").json["error"]["message"]
@@ -137,13 +135,13 @@ def test_only_background_responses_can_be_cancelled(call) -> None:
 
 
 def test_an_idle_container_expires(upstream, call) -> None:
-    """Twenty idle minutes end a container: its metadata stays, everything else is refused, in a chain too."""
+    """After twenty idle minutes a container has only its metadata; all other requests to it are refused."""
     upstream.script(Turn("made", files={"a.csv": b"1"}), Turn("again"))
-    asked = {**PLAIN, "tools": [AUTO]}
-    first = call("POST /responses", asked).json
+    request = {**PLAIN, "tools": [AUTO]}
+    first = call("POST /responses", request).json
     [container_id] = upstream.containers
     upstream.advance(19 * 60)
-    chained = {**asked, "previous_response_id": first["id"]}
+    chained = {**request, "previous_response_id": first["id"]}
     assert call("POST /responses", chained).status == 200
     assert list(upstream.containers) == [container_id]
     upstream.advance(20 * 60 + 1)
@@ -154,11 +152,11 @@ def test_an_idle_container_expires(upstream, call) -> None:
     ):
         assert (refused.status, refused.json["error"]["message"]) == (400, "Container is expired.")
     assert call(f"GET /containers/{container_id}").json["status"] == "expired"
-    assert call("POST /responses", asked).status == 200
+    assert call("POST /responses", request).status == 200
 
 
 def test_a_missing_container_file_is_not_found(call) -> None:
-    """An unknown file and an unknown container are 404, each in its own words."""
+    """An unknown file and an unknown container are 404, each with its own message."""
     container = call("POST /containers", {"name": "c"}).json["id"]
     missing = call(f"GET /containers/{container}/files/cfile_x/content")
     assert missing.json["error"]["message"] == f"File cfile_x not found on container {container}."
@@ -182,13 +180,13 @@ def test_a_missing_container_file_is_not_found(call) -> None:
 )
 @needs_types
 def test_containers_and_vector_stores_check_their_bodies_too(path, wrong, call) -> None:
-    """Bodies of the other rooms are checked in the same way."""
+    """Bodies of requests to containers and vector stores are checked in the same way."""
     store = call("POST /vector_stores", {}).json["id"]
     assert call(f"POST {path.format(store)}", wrong).status in {400, 404}
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "x"])
 def test_a_limit_outside_its_bounds_is_refused(limit, call) -> None:
-    """Lists take 1 to 100."""
+    """A list accepts limits from 1 to 100."""
     reply = call(f"GET /containers?limit={limit}")
     assert (reply.status, reply.json["error"]["param"]) == (400, "limit")

@@ -1,4 +1,4 @@
-"""The stand-in compared with what the service really sent."""
+"""The stand-in answers as the service did in the recordings."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from assistants_compat.testing import StandIn, Turn
 from assistants_compat.testing.exchange import Refusal
 from assistants_compat.testing.openapi_spec import Spec
-from assistants_compat.testing.sdk_schema import problem, sdk_type
+from assistants_compat.testing.sdk_schema import find_problem, sdk_type
+from kit.paths import SHARED
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 RESPONSES = SHARED / "recordings" / "responses"
 DOTNET = "openai__openai-dotnet"
 PYDANTIC = "pydantic__pydantic-ai"
@@ -27,26 +27,26 @@ OLD_TYPES = openai.VERSION.startswith("1.")
 TERMINAL = {"response.completed", "response.failed", "response.incomplete"}
 
 
-def names(folder: Path = RESPONSES) -> list[Any]:
-    """Every recording of the Responses side, by its path below the folder."""
-    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    absent = pytest.param("", marks=pytest.mark.skip(reason="the recordings (../shared) are not there"))
-    return found or [absent]
+def recording_names(folder: Path = RESPONSES) -> list[Any]:
+    """Return every recording of the Responses side by its path below the folder."""
+    paths = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    skipped = pytest.param("", marks=pytest.mark.skip(reason="the recordings (../shared) are not there"))
+    return paths or [skipped]
 
 
 def types_of(events: list[dict[str, Any]]) -> list[str]:
-    """The event types, a run of deltas as one."""
+    """Return the event types, with a run of equal deltas counted once."""
     kinds = (event["type"] for event in events)
     return [kind for kind, run in groupby(kinds) for _ in ([1] if kind.endswith(".delta") else run)]
 
 
 def key_sets(events: list[dict[str, Any]]) -> dict[str, set[str]]:
-    """The keys of the first event of each type."""
+    """Return the keys of the first event of each type."""
     return {event["type"]: set(event) for event in reversed(events)}
 
 
 def recorded_bodies(recordings, name: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Every recorded request to create a response with its JSON answer."""
+    """Return every recorded request to create a response with its JSON answer."""
     pairs = []
     for exchange in recordings.read(name):
         if exchange.method == "POST" and exchange.url.endswith("/responses") and not exchange.is_stream:
@@ -57,7 +57,7 @@ def recorded_bodies(recordings, name: str) -> list[tuple[dict[str, Any], dict[st
 
 
 def recorded_streams(recordings, name: str) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Every recorded stream of a response with the request that began it."""
+    """Return every recorded stream of a response with the request that started it."""
     pairs = []
     for number, exchange in enumerate(recordings.read(name)):
         events = recordings.events(name, number) if exchange.is_stream else []
@@ -67,17 +67,17 @@ def recorded_streams(recordings, name: str) -> list[tuple[dict[str, Any], list[d
 
 
 def test_the_recordings_hold_what_is_compared(recordings) -> None:
-    """The comparisons below are not empty: there are streams, bodies and cited files in the recordings."""
-    streams = [pair for name in names() for pair in recorded_streams(recordings, name)]
-    bodies = [body for name in names() for _, body in recorded_bodies(recordings, name)]
-    files = [file for body in bodies for file in cited(body)]
+    """The recordings hold streams, bodies and cited files, so the comparisons below are not empty."""
+    streams = [pair for name in recording_names() for pair in recorded_streams(recordings, name)]
+    bodies = [body for name in recording_names() for _, body in recorded_bodies(recordings, name)]
+    files = [file for body in bodies for file in cited_files(body)]
     assert len(streams) >= 15
     assert len(bodies) >= 30
     assert len(files) >= 7
 
 
 def test_a_plain_answer_has_the_recorded_keys_in_the_recorded_order(call, recordings) -> None:
-    """A finished response carries the 34 keys of a recording of February 2026, in its order."""
+    """A finished response has the 34 keys of a recording of February 2026, in its order."""
     recorded = recordings.body("pydantic__logfire/test_file_search.yaml")
     answer = call("POST /responses", PLAIN).json
     assert list(answer) == list(recorded)
@@ -87,12 +87,12 @@ def test_a_plain_answer_has_the_recorded_keys_in_the_recorded_order(call, record
     assert list(answer["output"][0]["content"][0]) == list(recorded["output"][1]["content"][0])
 
 
-def test_a_background_response_moves_as_recorded(call, recordings) -> None:
+def test_a_background_response_has_the_recorded_statuses(call, recordings) -> None:
     """A background response is queued, in_progress and completed with the recorded keys and nulls."""
     exchanges = recordings.read(f"{PYDANTIC}/test_background_mode_vcr.yaml")
     posted = call("POST /responses", {**PLAIN, "background": True}).json
-    looks = [posted, *(call(f"GET /responses/{posted['id']}").json for _ in range(2))]
-    for ours, exchange in zip(looks, exchanges, strict=True):
+    polls = [posted, *(call(f"GET /responses/{posted['id']}").json for _ in range(2))]
+    for ours, exchange in zip(polls, exchanges, strict=True):
         recorded = json.loads(exchange.body)
         assert set(ours) == set(recorded)
         for key in ("status", "background", "service_tier", "error", "incomplete_details"):
@@ -103,7 +103,7 @@ def test_a_background_response_moves_as_recorded(call, recordings) -> None:
 
 
 def test_a_cancelled_response_looks_as_recorded(call, recordings) -> None:
-    """A cancelled background response has no output, no usage and no error, and stays so when asked again."""
+    """A cancelled background response has no output, usage or error, and stays the same when cancelled again."""
     recorded = recordings.body(f"{DOTNET}/CanCancelBackgroundResponses.json", 1)
     posted = call("POST /responses", {**PLAIN, "background": True}).json
     cancelled = call(f"POST /responses/{posted['id']}/cancel").json
@@ -121,7 +121,7 @@ def test_a_streamed_text_has_the_recorded_events(call, recordings) -> None:
     assert types_of(reply.events) == types_of(sequence)
     assert [event["sequence_number"] for event in reply.events] == list(range(len(reply.events)))
     for event in reply.events:
-        if twin := next((each for each in newest if each["type"] == event["type"]), None):
+        if twin := next((recorded for recorded in newest if recorded["type"] == event["type"]), None):
             assert list(event) == list(twin)
     assert list(reply.events[-1]["response"]) == list(newest[-1]["response"])
     assert b"[DONE]" not in reply.body
@@ -131,7 +131,7 @@ def test_a_streamed_text_has_the_recorded_events(call, recordings) -> None:
 
 
 def test_a_background_stream_is_queued_first_and_resumes_as_recorded(call, recordings) -> None:
-    """A background stream has a queued event and no obfuscation, and goes on after any number."""
+    """A background stream has a queued event and no obfuscation, and resumes after any sequence number."""
     name = f"{DOTNET}/CanStreamBackgroundResponses.json"
     recorded, resumed = recordings.events(name), recordings.events(name, 2)
     events = call("POST /responses", {**PLAIN, "stream": True, "background": True}).events
@@ -144,19 +144,19 @@ def test_a_background_stream_is_queued_first_and_resumes_as_recorded(call, recor
     assert again[0]["type"] == resumed[0]["type"]
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", recording_names())
 def test_a_recorded_answer_streams_the_recorded_event_types(name: str, call, recordings) -> None:
-    """The events made from a recorded final response come in the order in which the service sent them."""
+    """Events made from a recorded final response come in the order in which the service sent them."""
     for request, events in recorded_streams(recordings, name):
         final = events[-1]["response"]
-        asked = {
+        body = {
             **PLAIN,
             "stream": True,
             "background": bool(final.get("background")),
             "include": request.get("include"),
         }
-        call_upstream(call, Turn(response=final))
-        ours = call("POST /responses", {key: value for key, value in asked.items() if value is not None}).events
+        script(call, Turn(response=final))
+        ours = call("POST /responses", {key: value for key, value in body.items() if value is not None}).events
         assert types_of(ours) == types_of(events)
         assert ours[-1]["response"]["output"] == final["output"]
         recorded_keys = key_sets(events)
@@ -164,45 +164,49 @@ def test_a_recorded_answer_streams_the_recorded_event_types(name: str, call, rec
             assert keys ^ recorded_keys[kind] <= {"obfuscation", "logprobs", "sequence_number"}
 
 
-def call_upstream(call, *turns: Turn) -> None:
-    """Script the stand-in that the caller speaks to."""
+def script(call, *turns: Turn) -> None:
+    """Script the stand-in that the caller calls."""
     call.upstream.script(*turns)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", recording_names())
 def test_a_recorded_stream_is_played_as_it_was(name: str, call, recordings) -> None:
-    """Recorded events go out unchanged, and the response can be fetched afterwards."""
+    """Recorded events are sent unchanged, and the response can be retrieved afterwards."""
     for _, events in recorded_streams(recordings, name):
-        call_upstream(call, Turn(events=events))
+        script(call, Turn(events=events))
         background = bool(events[0]["response"].get("background"))
         assert call("POST /responses", {**PLAIN, "stream": True, "background": background}).events == events
         assert call(f"GET /responses/{events[0]['response']['id']}").json["status"] == events[-1]["response"]["status"]
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", recording_names())
 def test_a_recorded_answer_is_served_and_its_files_exist(name: str, call, recordings) -> None:
-    """A recorded body comes back as it was, inline and in background, and every cited file can be downloaded."""
+    """A recorded body is served unchanged, inline and in background, and every cited file can be downloaded."""
     for request, body in recorded_bodies(recordings, name):
         include = request.get("include") or []
-        call_upstream(call, Turn(response=body), Turn(response=body, polls=0))
+        script(call, Turn(response=body), Turn(response=body, polls=0))
         assert call("POST /responses", {**PLAIN, "include": include}).json == body
         queued = call("POST /responses", {**PLAIN, "include": include, "background": True}).json
         assert queued["id"] == body["id"]
-        query = "&".join(f"include[]={each}" for each in include)
+        query = "&".join(f"include[]={value}" for value in include)
         assert call(f"GET /responses/{body['id']}?{query}").json == {**body, "background": True}
-        for container_id, file_id, filename in cited(body):
+        for container_id, file_id, filename in cited_files(body):
             file = call(f"GET /containers/{container_id}/files/{file_id}").json
             content = call(f"GET /containers/{container_id}/files/{file_id}/content").body
             assert (file["path"], file["bytes"], file["source"]) == (f"/mnt/data/{filename}", len(content), "assistant")
             assert content.startswith(b"\x89PNG") == filename.endswith(".png")
 
 
-def cited(body: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Container, file and name of every container citation."""
+def cited_files(body: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the container, file and name of every container citation."""
     parts = [part for item in body["output"] for part in (item.get("content") or [])]
-    found = [each for part in parts for each in part.get("annotations") or []]
+    annotations = [annotation for part in parts for annotation in part.get("annotations") or []]
     kind = "container_file_citation"
-    return [(each["container_id"], each["file_id"], each["filename"]) for each in found if each["type"] == kind]
+    return [
+        (annotation["container_id"], annotation["file_id"], annotation["filename"])
+        for annotation in annotations
+        if annotation["type"] == kind
+    ]
 
 
 def test_citations_are_made_as_recorded(call, recordings) -> None:
@@ -211,65 +215,65 @@ def test_citations_are_made_as_recorded(call, recordings) -> None:
     recorded = recordings.body(name)["output"]
     text = recorded[2]["content"][0]["text"]
     path = "y_equals_x_squared.png"
-    call_upstream(call, Turn(text, images=[b"shown"], files={path: b"saved"}, code="plot()", logs="'saved'"))
+    script(call, Turn(text, images=[b"shown"], files={path: b"saved"}, code="plot()", logs="'saved'"))
     output = call("POST /responses", {**PLAIN, "tools": [AUTO], "include": OUTPUTS}).json["output"]
-    theirs, ours = recorded[2]["content"][0]["annotations"], output[1]["content"][0]["annotations"]
-    assert [set(each) for each in ours] == [set(each) for each in theirs]
-    spans = [(each["start_index"], each["end_index"]) for each in ours]
-    assert spans == [(each["start_index"], each["end_index"]) for each in theirs]
-    assert ours[0]["filename"] == f"{ours[0]['file_id']}.png"
+    recorded_notes, notes = recorded[2]["content"][0]["annotations"], output[1]["content"][0]["annotations"]
+    assert [set(note) for note in notes] == [set(note) for note in recorded_notes]
+    spans = [(note["start_index"], note["end_index"]) for note in notes]
+    assert spans == [(note["start_index"], note["end_index"]) for note in recorded_notes]
+    assert notes[0]["filename"] == f"{notes[0]['file_id']}.png"
     assert set(output[0]) == set(recorded[1])
-    assert [set(each) for each in output[0]["outputs"]] == [set(each) for each in recorded[1]["outputs"]]
+    assert [set(shown) for shown in output[0]["outputs"]] == [set(shown) for shown in recorded[1]["outputs"]]
 
 
-def test_outputs_are_null_unless_asked_for(call) -> None:
-    """Outputs of Code Interpreter are null without include, in the answer, in the look and in the stream."""
-    asked = {**PLAIN, "tools": [AUTO]}
-    call_upstream(call, Turn("x", logs="1"), Turn("x", logs="1"), Turn("x", logs="1"))
-    answer = call("POST /responses", asked).json
+def test_outputs_are_null_without_include(call) -> None:
+    """Code Interpreter outputs are null without `include`, in the answer, in a poll and in the stream."""
+    body = {**PLAIN, "tools": [AUTO]}
+    script(call, Turn("x", logs="1"), Turn("x", logs="1"), Turn("x", logs="1"))
+    answer = call("POST /responses", body).json
     assert answer["output"][0]["outputs"] is None
     for query in ("include[]", "include"):
-        look = call(f"GET /responses/{answer['id']}?{query}={OUTPUTS[0]}").json
-        assert look["output"][0]["outputs"] == [{"type": "logs", "logs": "1"}]
-    quiet = call("POST /responses", {**asked, "stream": True}).events
-    full = call("POST /responses", {**asked, "stream": True, "include": OUTPUTS}).events
+        polled = call(f"GET /responses/{answer['id']}?{query}={OUTPUTS[0]}").json
+        assert polled["output"][0]["outputs"] == [{"type": "logs", "logs": "1"}]
+    quiet = call("POST /responses", {**body, "stream": True}).events
+    full = call("POST /responses", {**body, "stream": True, "include": OUTPUTS}).events
     assert [event["item"]["outputs"] for event in quiet if "item" in event and "outputs" in event["item"]] == [
         None,
         None,
     ]
-    shown = [event["item"]["outputs"] for event in full if "item" in event and "outputs" in event["item"]]
-    assert shown == [[], [{"type": "logs", "logs": "1"}]]
+    included = [event["item"]["outputs"] for event in full if "item" in event and "outputs" in event["item"]]
+    assert included == [[], [{"type": "logs", "logs": "1"}]]
 
 
 def test_ids_have_the_recorded_form(call, recordings) -> None:
-    """Ids have the prefix and the length of the recorded ones."""
+    """Ids have the prefixes and lengths of recorded ones."""
     image = recordings.body(f"{PYDANTIC}/test_openai_responses_code_execution_return_image.yaml")
     function = recordings.body(f"{DOTNET}/FunctionCallWorks.json")
     text = recordings.body(f"{DOTNET}/CanDeleteResponse.json")
-    call_upstream(call, Turn("x", images=[b"i"], function_calls=[{"name": "f"}]))
+    script(call, Turn("x", images=[b"i"], function_calls=[{"name": "f"}]))
     ours = call("POST /responses", {**PLAIN, "tools": [AUTO]}).json
     code, message, called = ours["output"]
     pairs = [
         (ours["id"], text["id"]),
         (code["container_id"], image["output"][1]["container_id"]),
         (message["id"], text["output"][0]["id"]),
-        (message["content"][0]["annotations"][0]["file_id"], cited(image)[0][1]),
+        (message["content"][0]["annotations"][0]["file_id"], cited_files(image)[0][1]),
         (called["id"], function["output"][0]["id"]),
         (called["call_id"], function["output"][0]["call_id"]),
     ]
-    for mine, theirs in pairs:
-        assert (mine.partition("_")[0], len(mine)) == (theirs.partition("_")[0], len(theirs))
+    for own_id, recorded_id in pairs:
+        assert (own_id.partition("_")[0], len(own_id)) == (recorded_id.partition("_")[0], len(recorded_id))
 
 
 def test_containers_and_their_files_look_as_recorded(call, recordings) -> None:
-    """Container objects, file objects, deletions and download headers are those of the recordings."""
+    """Container objects, file objects, deletions and download headers are the recorded ones."""
     full = recordings.read(f"{DOTNET}/CanCreateContainer.json")
-    made = call("POST /containers", {"name": "n"} if OLD_TYPES else json.loads(full[0].request_body)).json
-    assert OLD_TYPES or list(made) == list(json.loads(full[0].body))
+    container = call("POST /containers", {"name": "n"} if OLD_TYPES else json.loads(full[0].request_body)).json
+    assert OLD_TYPES or list(container) == list(json.loads(full[0].body))
     plain = recordings.body(f"{DOTNET}/CodeInterpreterToolWithContainerIdFromContainerApi.json")
     assert list(call("POST /containers", {"name": "n"}).json) == list(plain)
     upload, _, content, gone = recordings.read(f"{DOTNET}/CanUploadGetAndDeleteContainerFile.json")
-    base = f"/containers/{made['id']}/files"
+    base = f"/containers/{container['id']}/files"
     file = call.upload(f"POST {base}", "test-get-file.txt", b"Test file content for get/delete operations.").json
     recorded = json.loads(upload.body)
     assert list(file) == list(recorded)
@@ -278,16 +282,16 @@ def test_containers_and_their_files_look_as_recorded(call, recordings) -> None:
     assert download.body.decode() == content.body
     for header in ("content-type", "content-length"):
         assert download.headers[header] == content.headers[header]
-    theirs = content.headers["content-disposition"].replace(recorded["path"][10:], file["path"][10:])
-    assert download.headers["content-disposition"] == theirs
+    expected = content.headers["content-disposition"].replace(recorded["path"][10:], file["path"][10:])
+    assert download.headers["content-disposition"] == expected
     assert list(call(f"DELETE {base}/{file['id']}").json) == list(json.loads(gone.body))
-    assert call(f"DELETE /containers/{made['id']}").json == {**json.loads(full[1].body), "id": made["id"]}
-    listed = recordings.body(f"{DOTNET}/CanEnumerateContainers.json")
-    assert list(call("GET /containers").json) == list(listed)
+    assert call(f"DELETE /containers/{container['id']}").json == {**json.loads(full[1].body), "id": container["id"]}
+    container_list = recordings.body(f"{DOTNET}/CanEnumerateContainers.json")
+    assert list(call("GET /containers").json) == list(container_list)
 
 
 def test_file_objects_and_errors_are_the_recorded_ones(call, recordings) -> None:
-    """Uploads answer with the recorded keys, wrong purposes and unknown ids with the recorded bodies."""
+    """Uploads have the recorded keys, and wrong purposes and unknown ids get the recorded error bodies."""
     upload = recordings.body(f"{DOTNET}/FileSearch.json")
     file = call.upload(
         "POST /files", "test_favorite_foods.txt", b"Travis's favorite food is pizza.", purpose="user_data"
@@ -303,27 +307,27 @@ def test_file_objects_and_errors_are_the_recorded_ones(call, recordings) -> None
 
 
 def test_vector_stores_look_as_recorded(call, recordings) -> None:
-    """Store objects, their counts and expiry, and file objects are those of the recordings."""
+    """Vector stores, their counts and expiry, and their files are the recorded ones."""
     exchanges = recordings.read(f"{DOTNET}/CanCreateGetAndDeleteVectorStores.json")
     empty = call("POST /vector_stores", {}).json
-    assert empty == {**json.loads(exchanges[0].body), **times(empty)}
+    assert empty == {**json.loads(exchanges[0].body), **changing_fields(empty)}
     assert list(empty) == list(json.loads(exchanges[0].body))
     file = call.upload("POST /files", "a.txt", b"Paris is the capital", purpose="assistants").json
-    asked = {**json.loads(exchanges[7].request_body), "file_ids": [file["id"]]}
-    store, recorded = call("POST /vector_stores", asked).json, json.loads(exchanges[7].body)
+    request = {**json.loads(exchanges[7].request_body), "file_ids": [file["id"]]}
+    store, recorded = call("POST /vector_stores", request).json, json.loads(exchanges[7].body)
     lasting = recorded["expires_at"] - recorded["last_active_at"]
-    assert store == {**recorded, **times(store), "expires_at": store["last_active_at"] + lasting}
+    assert store == {**recorded, **changing_fields(store), "expires_at": store["last_active_at"] + lasting}
     assert call(f"GET /vector_stores/{store['id']}").json["status"] == "completed"
     added = call(f"POST /vector_stores/{empty['id']}/files", {"file_id": file["id"]}).json
-    theirs = recordings.body(f"{PYDANTIC}/test_openai_responses_model_file_search_tool.yaml", 2)
+    recorded_file = recordings.body(f"{PYDANTIC}/test_openai_responses_model_file_search_tool.yaml", 2)
     changing = {key: added[key] for key in ("id", "created_at", "vector_store_id")}
-    assert added == {**theirs, **changing}
+    assert added == {**recorded_file, **changing}
     gone = call(f"DELETE /vector_stores/{empty['id']}").json
     assert gone == {**json.loads(exchanges[1].body), "id": empty["id"]}
 
 
-def times(store: dict[str, Any]) -> dict[str, Any]:
-    """What differs from recording to recording."""
+def changing_fields(store: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that differ from recording to recording."""
     return {key: store[key] for key in ("id", "created_at", "last_active_at")}
 
 
@@ -342,9 +346,9 @@ def test_input_items_come_newest_first_and_in_pages(call, recordings) -> None:
 
 
 def test_a_function_round_is_listed_as_recorded(call, recordings) -> None:
-    """After a tool round the input items hold output, call and question, with the recorded keys."""
+    """After a function round the input items are output, call and question, with the recorded keys."""
     first, second, listed = recordings.read(f"{DOTNET}/FunctionCallWorks.json")
-    call_upstream(call, Turn(response=json.loads(first.body)), Turn("warm"))
+    script(call, Turn(response=json.loads(first.body)), Turn("warm"))
     call("POST /responses", json.loads(first.request_body))
     answer = call("POST /responses", json.loads(second.request_body)).json
     items = call(f"GET /responses/{answer['id']}/input_items").json["data"]
@@ -354,7 +358,7 @@ def test_a_function_round_is_listed_as_recorded(call, recordings) -> None:
 
 
 def test_deleted_and_unstored_responses_are_not_found(call, recordings) -> None:
-    """A deleted response and one made with store false answer 404 with the recorded body."""
+    """A deleted response and one made with `store` false are 404 with the recorded body."""
     stored = call("POST /responses", PLAIN).json["id"]
     assert call(f"DELETE /responses/{stored}").json == {
         **recordings.body(f"{DOTNET}/CanDeleteResponse.json", 2),
@@ -368,19 +372,19 @@ def test_deleted_and_unstored_responses_are_not_found(call, recordings) -> None:
         assert (reply.status, reply.json) == (404, {"error": {**recorded["error"], "message": text}})
 
 
-def test_recorded_refusals_are_ours_too(recordings, caller) -> None:
-    """A negative temperature and a wrong key are refused in the recorded words."""
+def test_recorded_refusals_are_repeated(recordings, caller) -> None:
+    """A negative temperature and a wrong key are refused with the recorded messages."""
     with StandIn(keys={"sk-good"}) as upstream:
         call = caller(upstream)
         cold = call("POST /responses", {**PLAIN, "temperature": -1}, headers={"authorization": "Bearer sk-good"})
         recorded = recordings.body(f"{PYDANTIC}/test_openai_responses_model_http_error.yaml")
         assert (cold.status, cold.json) == (400, recorded)
         wrong = call("POST /responses", PLAIN, headers={"authorization": "Bearer <not-a-real-key>"})
-        theirs = recordings.body("DataDog__dd-trace-py/response_error.yaml")
-        assert (wrong.status, wrong.json) == (401, theirs)
+        recorded_refusal = recordings.body("DataDog__dd-trace-py/response_error.yaml")
+        assert (wrong.status, wrong.json) == (401, recorded_refusal)
 
 
-# Bodies that the service took although the description and the SDK's types do not allow them.
+# Bodies that the service accepted although the description and the SDK's types forbid them.
 TOLERATED = {
     "DataDog__dd-trace-py/response_function_call_streamed.yaml": "no `strict` on a function",
     "alexrudall__ruby-openai/responses_create_with_tool_call.yml": "no `strict` on a function",
@@ -390,9 +394,9 @@ TOLERATED = {
 }
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", recording_names())
 def test_no_accepted_request_is_refused(name: str, recordings) -> None:
-    """What the service accepted passes the SDK's types and the description, but for a named few."""
+    """Requests that the service accepted pass the SDK's types and the description, except for a few named ones."""
     if OLD_TYPES:
         pytest.skip("the types of openai 1.x are older than the recordings")
     pytest.importorskip("jsonschema", reason="checking against the description needs jsonschema")
@@ -402,8 +406,10 @@ def test_no_accepted_request_is_refused(name: str, recordings) -> None:
         if exchange.method == "POST" and exchange.url.endswith("/responses") and exchange.status == 200:
             body = json.loads(exchange.request_body)
             kind = "Streaming" if body.get("stream") else "NonStreaming"
-            found = problem(body, sdk_type(f"openai.types.responses.response_create_params:ResponseCreateParams{kind}"))
-            refused += [found] if found else []
+            problem = find_problem(
+                body, sdk_type(f"openai.types.responses.response_create_params:ResponseCreateParams{kind}")
+            )
+            refused += [problem] if problem else []
             try:
                 spec.check("CreateResponse", body)
             except Refusal as refusal:

@@ -1,4 +1,4 @@
-"""The stand-in driven by the real SDK: what it serves is what the SDK's own resource classes understand."""
+"""The SDK's own resource classes understand what the stand-in serves."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ AUTO = {"type": "code_interpreter", "container": {"type": "auto"}}
 @pytest.fixture
 def client(upstream):
     """A client of the SDK that does not retry."""
-    with openai.OpenAI(base_url=upstream.base_url, api_key="sk-test", max_retries=0) as made:
-        yield made
+    with openai.OpenAI(base_url=upstream.base_url, api_key="sk-test", max_retries=0) as opened:
+        yield opened
 
 
 @needs_responses
 def test_the_default_turn_repeats_the_user(client) -> None:
-    """Without a script the last user text is echoed, as a string or in parts."""
+    """Without a script the last user text is repeated, given as a string or in parts."""
     assert client.responses.create(model="m", input="one").output_text == "You said: one"
     parts = [{"role": "user", "content": [{"type": "input_text", "text": "two"}]}]
     assert client.responses.create(model="m", input=parts).output_text == "You said: two"
@@ -33,7 +33,7 @@ def test_the_default_turn_repeats_the_user(client) -> None:
 
 @needs_responses
 def test_turns_are_played_in_order_and_then_the_default(client, upstream) -> None:
-    """Scripted turns come one a request; afterwards the echo is back."""
+    """Scripted turns answer one request each, then the default turn answers."""
     upstream.script(Turn("first"), Turn("second"))
     texts = [client.responses.create(model="m", input="x").output_text for _ in range(3)]
     assert texts == ["first", "second", "You said: x"]
@@ -41,7 +41,7 @@ def test_turns_are_played_in_order_and_then_the_default(client, upstream) -> Non
 
 @needs_containers
 def test_a_file_is_made_cited_and_downloaded(client, upstream) -> None:
-    """A background turn leaves files that the SDK can list and download by their citations."""
+    """A background turn generates files that the SDK can list, and download by their citations."""
     text = "Table: [t](sandbox:/mnt/data/sales.csv), again sandbox:/mnt/data/sales.csv, not sandbox:/mnt/data/other.csv"
     upstream.script(Turn(text, files={"sales.csv": b"a,b\n"}, images=[b"png"], polls=2))
     response = client.responses.create(model="gpt-4o", input="x", tools=[AUTO], background=True)
@@ -52,7 +52,9 @@ def test_a_file_is_made_cited_and_downloaded(client, upstream) -> None:
     assert statuses == ["queued", "in_progress", "in_progress", "completed"]
     content = response.output[-1].content[0]
     shown, *linked = content.annotations
-    assert [text[each.start_index : each.end_index] for each in linked] == ["sandbox:/mnt/data/sales.csv"] * 2
+    assert [text[citation.start_index : citation.end_index] for citation in linked] == [
+        "sandbox:/mnt/data/sales.csv"
+    ] * 2
     assert (shown.start_index, shown.end_index) == (0, 0)
     download = client.containers.files.content.retrieve
     assert download(shown.file_id, container_id=shown.container_id).read() == b"png"
@@ -63,7 +65,7 @@ def test_a_file_is_made_cited_and_downloaded(client, upstream) -> None:
 
 @needs_responses
 def test_the_sdk_accumulates_the_stream(client, upstream) -> None:
-    """The SDK's stream reads every event and ends with the finished response."""
+    """The SDK reads every event of a stream, which ends with the finished response."""
     upstream.script(Turn("some words here", function_calls=[{"name": "f", "arguments": '{"a": 1}'}]))
     with client.responses.create(model="m", input="x", stream=True) as stream:
         events = list(stream)
@@ -81,8 +83,8 @@ def test_the_sdk_accumulates_the_stream(client, upstream) -> None:
         (Turn("half", status="incomplete"), "incomplete", "response.incomplete"),
     ],
 )
-def test_a_turn_can_end_otherwise(turn, status, last, client, upstream) -> None:
-    """Failed and incomplete turns say why, inline, in background and in the stream."""
+def test_a_turn_can_fail_or_stay_incomplete(turn, status, last, client, upstream) -> None:
+    """Failed and incomplete turns give the reason, inline and in the stream."""
     upstream.script(turn, turn)
     response = client.responses.create(model="m", input="x")
     assert response.status == status
@@ -99,20 +101,22 @@ def test_a_turn_can_end_otherwise(turn, status, last, client, upstream) -> None:
 
 
 @needs_responses
-def test_azure_clients_reach_the_same_rooms(upstream) -> None:
-    """The v1 base of Azure answers an OpenAI client with an Azure key."""
+def test_azure_clients_reach_the_same_routes(upstream) -> None:
+    """Azure's v1 base URL answers an OpenAI client with an Azure key."""
     with openai.OpenAI(base_url=f"{upstream.azure_endpoint}/openai/v1/", api_key="k", max_retries=0) as client:
         assert client.responses.create(model="deployment", input="x").output_text == "You said: x"
     assert upstream.requests[0].full_path == "/openai/v1/responses"
     assert upstream.requests[0].path == "/responses"
 
 
-def test_the_azure_client_keeps_its_files(upstream) -> None:
+def test_the_azure_client_can_use_files(upstream) -> None:
     """The SDK's Azure client uploads and lists files under its dated routes, with its own key header."""
-    made = openai.AzureOpenAI(azure_endpoint=upstream.azure_endpoint, api_key="k", api_version="2024-05-01-preview")
-    with made as client:
+    azure_client = openai.AzureOpenAI(
+        azure_endpoint=upstream.azure_endpoint, api_key="k", api_version="2024-05-01-preview"
+    )
+    with azure_client as client:
         file = client.files.create(file=("a.csv", b"1"), purpose="assistants")
-        assert [each.id for each in client.files.list()] == [file.id]
+        assert [listed.id for listed in client.files.list()] == [file.id]
     assert upstream.requests[0].headers["api-key"] == "k"
 
 
@@ -124,14 +128,14 @@ def test_raw_items_are_completed(client, upstream) -> None:
     message = {"type": "message", "role": "assistant", "status": "completed", "content": [text]}
     code = {"type": "code_interpreter_call", "code": "x", "outputs": [], "status": "completed"}
     upstream.script(Turn(output=[code, message], files={"a.txt": b"A"}))
-    made, said = client.responses.create(model="m", input="x", tools=[AUTO]).output
-    cited = said.content[0].annotations[0]
-    assert cited.container_id == made.container_id
-    assert upstream.containers[made.container_id].files[cited.file_id].content == b"A"
+    code_call, reply = client.responses.create(model="m", input="x", tools=[AUTO]).output
+    cited = reply.content[0].annotations[0]
+    assert cited.container_id == code_call.container_id
+    assert upstream.containers[code_call.container_id].files[cited.file_id].content == b"A"
 
 
 def test_errors_and_retries_are_the_sdks_own(upstream) -> None:
-    """The SDK raises its own exceptions and retries as it would with the service."""
+    """The SDK raises its own exceptions and retries as with the service."""
     upstream.fault(Fault("GET /files", status=500, times=2))
     with openai.OpenAI(base_url=upstream.base_url, api_key="k", max_retries=2) as client:
         assert list(client.files.list()) == []
@@ -144,8 +148,8 @@ def test_errors_and_retries_are_the_sdks_own(upstream) -> None:
             client.files.retrieve("file-x")
 
 
-def test_files_come_and_go(client, upstream) -> None:
-    """Files are uploaded byte for byte, listed by purpose, downloaded where that is allowed, deleted."""
+def test_files_are_uploaded_listed_downloaded_and_deleted(client, upstream) -> None:
+    """Files are uploaded byte for byte, listed by purpose, downloaded where that is allowed, and deleted."""
     content = b"\r\n--not-a-boundary\r\n\x00\xff\r\n"
     table = client.files.create(file=("T\u00e4belle 1.csv", content), purpose="assistants")
     picture = client.files.create(file=("p.png", b"png"), purpose="vision")
@@ -162,8 +166,8 @@ def test_files_come_and_go(client, upstream) -> None:
     assert old not in upstream.files
 
 
-def test_vector_stores_live(client) -> None:
-    """A store takes files and batches, counts them, finds words in them and goes."""
+def test_vector_stores_are_filled_searched_and_deleted(client) -> None:
+    """A vector store accepts files and batches, counts them, finds words in them, and can be deleted."""
     stores = getattr(client, "vector_stores", None) or client.beta.vector_stores
     files = [client.files.create(file=(f"{n}.txt", f"Paris {n}".encode()), purpose="assistants").id for n in range(3)]
     store = stores.create(name="s", file_ids=files[:1])
@@ -184,24 +188,24 @@ def test_vector_stores_live(client) -> None:
 
 
 @needs_containers
-def test_containers_take_files_both_ways(client, upstream) -> None:
-    """A container is filled by upload, by file id and at its creation, and lists what it has."""
+def test_containers_get_files_by_upload_and_by_id(client, upstream) -> None:
+    """A container gets files by upload, by file id and at its creation, and lists them."""
     file = client.files.create(file=("d.csv", b"1"), purpose="assistants")
     container = client.containers.create(name="c", file_ids=[file.id])
     client.containers.files.create(container.id, file=("e.csv", b"2"))
     client.containers.files.create(container.id, file_id=file.id)
     listed = list(client.containers.files.list(container.id, order="asc"))
-    assert [each.path for each in listed][0::2] == [f"/mnt/data/{file.id}-d.csv"] * 2
+    assert [entry.path for entry in listed][0::2] == [f"/mnt/data/{file.id}-d.csv"] * 2
     assert listed[1].path.endswith("-e.csv")
     client.containers.files.delete(listed[1].id, container_id=container.id)
-    assert [each.id for each in client.containers.list(limit=1)] == [container.id]
+    assert [listed_container.id for listed_container in client.containers.list(limit=1)] == [container.id]
     client.containers.delete(container.id)
     assert not upstream.containers
 
 
 @needs_responses
 def test_fifty_threads_are_served(upstream) -> None:
-    """Many threads at once each get their own answer, and nothing is lost."""
+    """Fifty threads at once each get their own answer, and nothing is lost."""
     import concurrent.futures  # noqa: PLC0415 - only here
 
     with openai.OpenAI(base_url=upstream.base_url, api_key="k", max_retries=0) as client:
@@ -215,8 +219,8 @@ def test_fifty_threads_are_served(upstream) -> None:
     assert len(upstream.responses) == 200
 
 
-def test_nothing_else_of_the_package_is_needed() -> None:
-    """Users import three names more than the stand-in itself."""
+def test_the_public_names_are_four() -> None:
+    """The package exports the stand-in and three names that its users need."""
     import assistants_compat.testing as testing  # noqa: PLC0415, PLR0402 - the names are the point
 
     assert testing.__all__ == ["Fault", "Recorded", "StandIn", "Turn"]

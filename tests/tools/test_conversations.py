@@ -1,4 +1,4 @@
-"""`to_conversation` and `from_conversation`: a thread as a native Conversation and back, through every door."""
+"""`to_conversation` and `from_conversation` convert a thread to a native Conversation and back."""
 
 from __future__ import annotations
 
@@ -12,65 +12,78 @@ import pytest
 from assistants_compat import CompatError, Settings, from_conversation, to_conversation
 from assistants_compat.testing import Fault, StandIn, Turn
 from kit.doors import Door
-from kit.files import PNG, run_with
-from kit.legacy_code import CODE, CSV, FUNCTION, LINK, dump, finish_run, make_thread, run_again, submit, waiting_run
+from kit.files import PNG, finish_run_with_turn
+from kit.legacy_code import (
+    CODE,
+    CSV,
+    FUNCTION,
+    LINK,
+    dump_store,
+    finish_run,
+    make_thread,
+    run_again,
+    submit_outputs,
+    waiting_run,
+)
 
-REFUSED = {"error": {"message": "No.", "type": "invalid_request_error", "param": None, "code": None}}
+REFUSAL = {"error": {"message": "No.", "type": "invalid_request_error", "param": None, "code": None}}
 
 
 @pytest.fixture
 def settings(sqlite_settings: Settings) -> Settings:
-    """One store is enough: what is asked of it is asked elsewhere too."""
+    """SQLite, because the database plays no part."""
     return sqlite_settings
 
 
-def items_of(upstream: StandIn, conversation_id: str) -> list[dict[str, Any]]:
-    """The items of a conversation as they are upstream, oldest first, without their ids."""
+def upstream_items(upstream: StandIn, conversation_id: str) -> list[dict[str, Any]]:
+    """Return the items of an upstream conversation, oldest first, without their ids."""
     items = upstream.conversations[conversation_id].items
     return [{key: value for key, value in item.items() if key not in ("id", "status")} for item in items]
 
 
-def texts(items: list[dict[str, Any]]) -> list[str]:
-    """What the messages among items say."""
+def texts_of(items: list[dict[str, Any]]) -> list[str]:
+    """Return the texts of the messages among items."""
     return [part["text"] for item in items if item["type"] == "message" for part in item["content"] if "text" in part]
 
 
-def test_messages_go_along_in_their_order(door: Door, client: Any, upstream: StandIn) -> None:
-    """Fifty messages are three requests; the conversation has the thread's metadata, and the thread is as it was."""
-    said = [f"Message {number}." for number in range(50)]
-    thread = make_thread(door, client, *said)
+def test_messages_are_copied_in_their_order(door: Door, client: Any, upstream: StandIn) -> None:
+    """Fifty messages are copied in three requests, with the thread's metadata, and the thread stays unchanged."""
+    messages = [f"Message {number}." for number in range(50)]
+    thread = make_thread(door, client, *messages)
     door(client.beta.threads.update(thread.id, metadata={"user": "u1"}))
     upstream.requests.clear()
-    moved = door(to_conversation(client, thread.id))
+    conversation = door(to_conversation(client, thread.id))
     assert [len(request.json["items"]) for request in upstream.requests] == [20, 20, 10]
-    assert texts(items_of(upstream, moved.id)) == said
-    assert upstream.conversations[moved.id].wire["metadata"] == {"user": "u1"}
-    assert (moved.items, moved.files, moved.left_out) == (50, {}, {})
+    assert texts_of(upstream_items(upstream, conversation.id)) == messages
+    assert upstream.conversations[conversation.id].wire["metadata"] == {"user": "u1"}
+    assert (conversation.items, conversation.files, conversation.left_out) == (50, {}, {})
     assert len(door.all(client.beta.threads.messages.list(thread.id))) == 50
 
 
-def test_an_empty_thread_is_an_empty_conversation(door: Door, client: Any, upstream: StandIn) -> None:
-    """Nothing to say is no trouble."""
+def test_an_empty_thread_becomes_an_empty_conversation(door: Door, client: Any, upstream: StandIn) -> None:
+    """An empty thread becomes an empty conversation."""
     thread = door(client.beta.threads.create())
-    assert items_of(upstream, door(to_conversation(client, thread.id)).id) == []
+    assert upstream_items(upstream, door(to_conversation(client, thread.id)).id) == []
 
 
 def test_generated_files_are_uploaded_and_named(door: Door, client: Any, upstream: StandIn) -> None:
-    """What is linked and shown is in the Files API, and the text says which is which; the call goes along."""
-    run = run_with(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}, images=[PNG], code="x = 1"))
-    moved = door(to_conversation(client, run.thread_id))
-    files = {upstream.files[name].content: name for name in moved.files.values()}
+    """Linked and shown files are uploaded and named in the text, and the call is copied."""
+    run = finish_run_with_turn(
+        door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}, images=[PNG], code="x = 1")
+    )
+    conversation = door(to_conversation(client, run.thread_id))
+    files = {upstream.files[name].content: name for name in conversation.files.values()}
     assert set(files) == {CSV, PNG}
-    said = "\n".join(texts(items_of(upstream, moved.id)))
-    assert f"[sandbox:/mnt/data/sales.csv: {files[CSV]}]" in said
-    assert f"[image: {files[PNG]}]" in said
-    assert [item["type"] for item in items_of(upstream, moved.id)].count("code_interpreter_call") == 1
-    again = door(to_conversation(client, run.thread_id))
-    assert (again.files, again.id == moved.id) == (moved.files, False)
+    text = "\n".join(texts_of(upstream_items(upstream, conversation.id)))
+    assert f"[sandbox:/mnt/data/sales.csv: {files[CSV]}]" in text
+    assert f"[image: {files[PNG]}]" in text
+    assert [item["type"] for item in upstream_items(upstream, conversation.id)].count("code_interpreter_call") == 1
+    second_conversation = door(to_conversation(client, run.thread_id))
+    assert (second_conversation.files, second_conversation.id == conversation.id) == (conversation.files, False)
 
 
-def test_images_and_attachments_of_users_go_along(door: Door, client: Any, upstream: StandIn) -> None:
-    """An image stays an image, by its id or URL; an attachment is named."""
+def test_images_and_attachments_of_users_are_copied(door: Door, client: Any, upstream: StandIn) -> None:
+    """A user's image is copied by its id or URL, and an attachment is named in the text."""
     file_id = upstream.put_file("a.png", PNG, "vision")
     content = [
         {"type": "text", "text": "Look."},
@@ -78,9 +91,9 @@ def test_images_and_attachments_of_users_go_along(door: Door, client: Any, upstr
         {"type": "image_url", "image_url": {"url": "https://example.org/a.png", "detail": "low"}},
     ]
     thread = door(client.beta.threads.create())
-    attached = [{"file_id": file_id, "tools": CODE}]
-    door(client.beta.threads.messages.create(thread.id, role="user", content=content, attachments=attached))
-    [item] = items_of(upstream, door(to_conversation(client, thread.id)).id)
+    attachments = [{"file_id": file_id, "tools": CODE}]
+    door(client.beta.threads.messages.create(thread.id, role="user", content=content, attachments=attachments))
+    [item] = upstream_items(upstream, door(to_conversation(client, thread.id)).id)
     assert item["content"] == [
         {"type": "input_text", "text": "Look."},
         {"type": "input_image", "file_id": file_id, "detail": "auto"},
@@ -89,56 +102,56 @@ def test_images_and_attachments_of_users_go_along(door: Door, client: Any, upstr
     ]
 
 
-def test_function_calls_go_along_with_their_outputs(door: Door, client: Any, upstream: StandIn) -> None:
-    """A call and its output, before the answer."""
+def test_function_calls_are_copied_with_their_outputs(door: Door, client: Any, upstream: StandIn) -> None:
+    """A function call and its output are copied before the answer."""
     run = waiting_run(door, client, upstream)
     upstream.script(Turn(text="Seen.", polls=0))
-    submit(door, client, run)
+    submit_outputs(door, client, run)
     assert door(client.beta.threads.runs.poll(run.id, thread_id=run.thread_id)).status == "completed"
-    items = items_of(upstream, door(to_conversation(client, run.thread_id)).id)
+    items = upstream_items(upstream, door(to_conversation(client, run.thread_id)).id)
     assert [item["type"] for item in items] == ["message", "function_call", "function_call_output", "message"]
     assert (items[1]["call_id"], items[2]["output"]) == ("call_1", "CALL_1")
 
 
-def test_a_call_whose_container_is_gone_is_named(
+def test_a_call_in_an_expired_container_is_left_out(
     door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stays out of the conversation, and `left_out` says so."""
-    run = run_with(door, client, upstream)
-    [row] = [row for row in dump(client._client.settings_of_door())["messages"] if row["kind"] == "item"]
-    ended = row["body"]["until"] + 1
-    monkeypatch.setattr("assistants_compat.runtime.clock.Sources.now", lambda _self: ended)
-    moved = door(to_conversation(client, run.thread_id))
-    assert moved.left_out == {row["body"]["items"][0]["id"]: "its container is no longer there"}
-    assert {item["type"] for item in items_of(upstream, moved.id)} == {"message"}
+    """A call in an expired container is not copied, and `left_out` names it."""
+    run = finish_run_with_turn(door, client, upstream)
+    [row] = [row for row in dump_store(client._client.client_settings())["messages"] if row["kind"] == "item"]
+    expired_at = row["body"]["until"] + 1
+    monkeypatch.setattr("assistants_compat.runtime.clock.ClockAndIds.now", lambda _self: expired_at)
+    conversation = door(to_conversation(client, run.thread_id))
+    assert conversation.left_out == {row["body"]["items"][0]["id"]: "its container no longer exists"}
+    assert {item["type"] for item in upstream_items(upstream, conversation.id)} == {"message"}
 
 
-def test_calls_that_are_refused_stay_out(door: Door, client: Any, upstream: StandIn) -> None:
-    """A service that takes no stored call once more gets the rest."""
-    run = run_with(door, client, upstream)
-    upstream.fault(Fault(match="POST /conversations", status=400, body=REFUSED))
-    moved = door(to_conversation(client, run.thread_id))
-    [(id_, why)] = moved.left_out.items()
-    assert (id_[:3], why) == ("ci_", "the service refused it: No.")
-    assert moved.items == 2
+def test_refused_calls_are_left_out(door: Door, client: Any, upstream: StandIn) -> None:
+    """Calls that the service refuses are left out, and the rest is copied."""
+    run = finish_run_with_turn(door, client, upstream)
+    upstream.fault(Fault(match="POST /conversations", status=400, body=REFUSAL))
+    conversation = door(to_conversation(client, run.thread_id))
+    [(id_, reason)] = conversation.left_out.items()
+    assert (id_[:3], reason) == ("ci_", "the service refused it: No.")
+    assert conversation.items == 2
 
 
 @pytest.mark.parametrize("status", [400, 500])
 def test_a_half_made_conversation_is_deleted(door: Door, client: Any, upstream: StandIn, status: int) -> None:
-    """With its items, one by one; the error is the caller's, and the next try works."""
+    """After an error the partial conversation is deleted with its items, and the next attempt works."""
     thread = make_thread(door, client, *[str(number) for number in range(45)])
-    upstream.fault(Fault(match="POST /conversations/*/items", status=status, body=REFUSED))
+    upstream.fault(Fault(match="POST /conversations/*/items", status=status, body=REFUSAL))
     with pytest.raises(openai.APIStatusError):
         door(to_conversation(client, thread.id))
     assert upstream.conversations == {}
     deleted = [request.path for request in upstream.requests if request.method == "DELETE"]
     assert len(deleted) == 21
     assert "/items/" in deleted[0]
-    assert len(items_of(upstream, door(to_conversation(client, thread.id)).id)) == 45
+    assert len(upstream_items(upstream, door(to_conversation(client, thread.id)).id)) == 45
 
 
-def test_no_request_that_makes_something_is_repeated(door: Door, upstream: StandIn, settings: Settings) -> None:
-    """A lost answer is an error: asked again by the SDK, twenty messages would be there twice."""
+def test_requests_that_create_are_not_retried(door: Door, upstream: StandIn, settings: Settings) -> None:
+    """A creating request whose answer is lost is not retried, because its items would exist twice."""
     client = door.client(upstream, settings, max_retries=2)
     thread = make_thread(door, client, *[str(number) for number in range(25)])
     upstream.fault(Fault(match="POST /conversations/*/items", truncate=True))
@@ -148,39 +161,43 @@ def test_no_request_that_makes_something_is_repeated(door: Door, upstream: Stand
     assert upstream.conversations == {}
 
 
-def test_an_active_run_is_waited_for(door: Door, client: Any, upstream: StandIn) -> None:
-    """Its answer would be missing."""
+def test_a_thread_with_an_active_run_is_refused(door: Door, client: Any, upstream: StandIn) -> None:
+    """A thread with an active run is refused, because the run's answer would be missing."""
     run = waiting_run(door, client, upstream)
     with pytest.raises(CompatError, match=f"has an active run, {run.id}"):
         door(to_conversation(client, run.thread_id))
     assert upstream.conversations == {}
 
 
-def test_what_is_unknown_is_the_sdks_404(door: Door, client: Any, upstream: StandIn) -> None:
-    """In the words of the one API and of the other."""
+def test_unknown_ids_are_the_sdks_404(door: Door, client: Any, upstream: StandIn) -> None:
+    """An unknown thread or conversation raises the SDK's `NotFoundError`."""
     with pytest.raises(openai.NotFoundError, match="No thread found with id 'thread_x'"):
         door(to_conversation(client, "thread_x"))
     with pytest.raises(openai.NotFoundError):
         door(from_conversation(client, "conv_x"))
 
 
-def test_there_and_back(door: Door, client: Any, upstream: StandIn) -> None:
-    """A thread of a conversation of a thread says the same, and a run on it is told of the calls."""
+def test_a_thread_survives_the_way_there_and_back(door: Door, client: Any, upstream: StandIn) -> None:
+    """A thread converted there and back has the same messages, and its next run sends the calls."""
     run = waiting_run(door, client, upstream)
     upstream.script(Turn(text="Seen.", polls=0))
-    submit(door, client, run)
+    submit_outputs(door, client, run)
     door(client.beta.threads.runs.poll(run.id, thread_id=run.thread_id))
-    moved = door(to_conversation(client, run.thread_id))
-    back = door(from_conversation(client, moved.id))
-    messages = door.all(client.beta.threads.messages.list(back.id, order="asc"))
-    assert [(each.role, each.content[0].text.value) for each in messages] == [
+    conversation = door(to_conversation(client, run.thread_id))
+    converted = door(from_conversation(client, conversation.id))
+    messages = door.all(client.beta.threads.messages.list(converted.id, order="asc"))
+    assert [(message.role, message.content[0].text.value) for message in messages] == [
         ("user", "Hello."),
         ("assistant", "Seen."),
     ]
-    assert (back.items, back.left_out) == (2, {})
+    assert (converted.items, converted.left_out) == (2, {})
     upstream.script(Turn(text="Again.", polls=0))
     upstream.requests.clear()
-    door(client.beta.threads.runs.create_and_poll(thread_id=back.id, assistant_id=run.assistant_id, tools=[FUNCTION]))
+    door(
+        client.beta.threads.runs.create_and_poll(
+            thread_id=converted.id, assistant_id=run.assistant_id, tools=[FUNCTION]
+        )
+    )
     sent = next(request.json["input"] for request in upstream.requests if request.path == "/responses")
     assert [item.get("type", item.get("role")) for item in sent] == [
         "user", "function_call", "function_call_output", "assistant",
@@ -188,7 +205,7 @@ def test_there_and_back(door: Door, client: Any, upstream: StandIn) -> None:
 
 
 def test_a_native_conversation_becomes_a_thread(door: Door, client: Any, upstream: StandIn) -> None:
-    """Pages of items, images, files, system messages and living calls; what a thread cannot hold is named."""
+    """A long conversation becomes a thread with its images, files and system messages; `left_out` names the rest."""
     native = [
         {"type": "message", "role": "system", "content": [{"type": "input_text", "text": "Be kind."}]},
         *({"role": "user", "content": f"Message {number}."} for number in range(120)),
@@ -202,92 +219,94 @@ def test_a_native_conversation_becomes_a_thread(door: Door, client: Any, upstrea
         },
         {"type": "function_call", "call_id": "call_open", "name": "look", "arguments": "{}"},
     ]
-    made = door(client.post("/conversations", body={"items": native[:20]}, cast_to=object))
+    conversation = door(client.post("/conversations", body={"items": native[:20]}, cast_to=object))
     for start in range(20, len(native), 20):
         door(
             client.post(
-                f"/conversations/{made['id']}/items", body={"items": native[start : start + 20]}, cast_to=object
+                f"/conversations/{conversation['id']}/items", body={"items": native[start : start + 20]}, cast_to=object
             )
         )
-    back = door(from_conversation(client, made["id"]))
-    messages = door.all(client.beta.threads.messages.list(back.id, order="asc", limit=100))
-    assert [each.content[0].text.value for each in messages[:120]] == [f"Message {number}." for number in range(120)]
+    converted = door(from_conversation(client, conversation["id"]))
+    messages = door.all(client.beta.threads.messages.list(converted.id, order="asc", limit=100))
+    assert [message.content[0].text.value for message in messages[:120]] == [
+        f"Message {number}." for number in range(120)
+    ]
     assert messages[-1].content[0].image_file.to_dict() == {"file_id": "file-a", "detail": "low"}
     assert messages[-1].attachments[0].file_id == "file-b"
-    assert list(back.left_out.values()) == ["nobody has answered this function call"]
-    thread = door(client.beta.threads.retrieve(back.id))
-    assert thread.created_at == made["created_at"]
+    assert list(converted.left_out.values()) == ["this function call has no output"]
+    thread = door(client.beta.threads.retrieve(converted.id))
+    assert thread.created_at == conversation["created_at"]
     assert thread.tool_resources.code_interpreter.file_ids == ["file-b"]
-    rows = [row for row in dump(client._client.settings_of_door())["messages"] if row["kind"] == "item"]
+    rows = [row for row in dump_store(client._client.client_settings())["messages"] if row["kind"] == "item"]
     assert [row["body"]["items"][0]["role"] for row in rows] == ["system"]
 
 
-def test_code_of_a_living_container_is_told_to_later_runs(door: Door, client: Any, upstream: StandIn) -> None:
-    """While it lives; once it has expired the call is left out and named."""
-    run = run_with(door, client, upstream, Turn(text="Done.", code="x = 1"))
-    moved = door(to_conversation(client, run.thread_id))
-    back = door(from_conversation(client, moved.id))
-    assert back.left_out == {}
+def test_a_call_is_copied_while_its_container_lives(door: Door, client: Any, upstream: StandIn) -> None:
+    """A code call is copied while its container exists, and left out once that has expired."""
+    run = finish_run_with_turn(door, client, upstream, Turn(text="Done.", code="x = 1"))
+    conversation = door(to_conversation(client, run.thread_id))
+    converted = door(from_conversation(client, conversation.id))
+    assert converted.left_out == {}
     upstream.advance(3600)
-    gone = door(from_conversation(client, moved.id))
-    assert list(gone.left_out.values()) == ["its container is no longer there"]
+    converted_later = door(from_conversation(client, conversation.id))
+    assert list(converted_later.left_out.values()) == ["its container no longer exists"]
 
 
 def test_a_failure_leaves_no_thread(door: Door, client: Any, upstream: StandIn, settings: Settings) -> None:
-    """The items could not be listed."""
+    """If the items cannot be listed, no thread is left."""
     thread = make_thread(door, client)
-    moved = door(to_conversation(client, thread.id))
-    upstream.fault(Fault(match="GET /conversations/*/items", status=400, body=REFUSED))
+    conversation = door(to_conversation(client, thread.id))
+    upstream.fault(Fault(match="GET /conversations/*/items", status=400, body=REFUSAL))
     with pytest.raises(openai.BadRequestError):
-        door(from_conversation(client, moved.id))
-    assert [row["id"] for row in dump(settings)["threads"]] == [thread.id]
+        door(from_conversation(client, conversation.id))
+    assert [row["id"] for row in dump_store(settings)["threads"]] == [thread.id]
 
 
-def test_a_conversation_goes_on_natively(door: Door, client: Any, upstream: StandIn) -> None:
-    """Both APIs on one client: the native response reads what the thread said, and the thread does not change."""
+def test_a_conversation_continues_natively(door: Door, client: Any, upstream: StandIn) -> None:
+    """A native response continues the conversation, and the thread does not change."""
     run = finish_run(door, client)
-    moved = door(to_conversation(client, run.thread_id))
-    body = {"model": "gpt-4o", "conversation": moved.id, "input": "And now?"}
+    conversation = door(to_conversation(client, run.thread_id))
+    body = {"model": "gpt-4o", "conversation": conversation.id, "input": "And now?"}
     answer = door(client.post("/responses", body=body, cast_to=object))
-    assert answer["conversation"] == {"id": moved.id}
-    assert texts(items_of(upstream, moved.id))[0] == "Hello."
-    assert len(items_of(upstream, moved.id)) == 4
+    assert answer["conversation"] == {"id": conversation.id}
+    assert texts_of(upstream_items(upstream, conversation.id))[0] == "Hello."
+    assert len(upstream_items(upstream, conversation.id)) == 4
     assert len(door.all(client.beta.threads.messages.list(run.thread_id))) == 2
 
 
-def test_azure_is_asked_below_v1(door: Door, upstream: StandIn, settings: Settings) -> None:
-    """Conversations and uploads have no dated version."""
+def test_azure_requests_go_below_v1(door: Door, upstream: StandIn, settings: Settings) -> None:
+    """On Azure, conversations and uploads are requested below /openai/v1 without an api-version."""
     client = door.client(upstream, settings, azure=True)
-    run = run_with(door, client, upstream)
+    run = finish_run_with_turn(door, client, upstream)
     upstream.requests.clear()
-    moved = door(to_conversation(client, run.thread_id))
-    assert json.dumps(list(moved.files.values())) in (json.dumps([id_]) for id_ in upstream.files)
-    door(from_conversation(client, moved.id))
+    conversation = door(to_conversation(client, run.thread_id))
+    assert json.dumps(list(conversation.files.values())) in (json.dumps([id_]) for id_ in upstream.files)
+    door(from_conversation(client, conversation.id))
     assert {request.full_path.partition("?")[0].rpartition("/v1/")[0] for request in upstream.requests} == {"/openai"}
     assert all(name != "api-version" for request in upstream.requests for name, _ in request.query)
 
 
-def test_a_file_whose_bytes_are_gone_is_named(door: Door, client: Any, upstream: StandIn, settings: Settings) -> None:
-    """The rest of the thread goes along."""
-    run = run_with(door, client, upstream)
+def test_a_file_without_bytes_is_left_out(door: Door, client: Any, upstream: StandIn, settings: Settings) -> None:
+    """A file whose bytes no longer exist is left out with a reason, and the rest is copied."""
+    run = finish_run_with_turn(door, client, upstream)
     for path in Path(str(settings.files)).rglob("file-*"):
         path.unlink()
     upstream.advance(3600)
-    moved = door(to_conversation(client, run.thread_id))
-    [(id_, why)] = moved.left_out.items()
+    conversation = door(to_conversation(client, run.thread_id))
+    [(id_, reason)] = conversation.left_out.items()
     assert id_.startswith("file-")
-    assert why == "Container is expired."
-    assert moved.files == {}
+    assert reason == "Container is expired."
+    assert conversation.files == {}
 
 
-def test_only_wrapped_clients_are_taken(door: Door, upstream: StandIn) -> None:
-    """As elsewhere."""
+def test_only_wrapped_clients_are_accepted(door: Door, upstream: StandIn) -> None:
+    """An unwrapped client raises a `TypeError`."""
     with pytest.raises(TypeError, match="wrap"):
         door(to_conversation(door.raw_client(upstream), "thread_x"))
 
 
-def test_a_thread_that_went_out_goes_on(door: Door, client: Any, upstream: StandIn) -> None:
-    """The copy is one: later runs of the thread are as before."""
+def test_a_converted_thread_can_still_run(door: Door, client: Any, upstream: StandIn) -> None:
+    """After the conversion the thread can still run."""
     run = finish_run(door, client)
     door(to_conversation(client, run.thread_id))
     upstream.script(Turn(text="Still here.", polls=0))

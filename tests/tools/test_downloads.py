@@ -1,4 +1,4 @@
-"""`download_files`: every file of a thing, once, in a directory, through every door."""
+"""`download_files` saves every file of a run, message, thread or native response once into a directory."""
 
 from __future__ import annotations
 
@@ -16,15 +16,25 @@ import pytest
 from assistants_compat import DownloadError, Settings, download_files
 from assistants_compat.testing import Fault, StandIn, Turn
 from kit.doors import Door
-from kit.files import CONTENT, PNG, TURN, contents, run_with
-from kit.legacy_code import CODE, CSV, LINK, asked, finish_run, make_assistant, make_thread, run_again, start_run
+from kit.files import CONTENT_REQUEST, PNG, TURN, directory_contents, finish_run_with_turn
+from kit.legacy_code import (
+    CODE,
+    CSV,
+    LINK,
+    finish_run,
+    make_assistant,
+    make_thread,
+    run_again,
+    start_run,
+    upstream_calls,
+)
 
 LONG = b"".join(b"%08d\n" % number for number in range(300_000))
-BOTH = Turn(text=LINK, files={"sales.csv": CSV, "forgotten.txt": b"forgotten"}, images=[PNG])
+TURN_WITH_EVERY_FILE = Turn(text=LINK, files={"sales.csv": CSV, "forgotten.txt": b"forgotten"}, images=[PNG])
 
 
-def names(paths: list[Path]) -> list[str]:
-    """The names of paths, sorted."""
+def sorted_names(paths: list[Path]) -> list[str]:
+    """Return the names of paths, sorted."""
     return sorted(path.name for path in paths)
 
 
@@ -36,24 +46,26 @@ def directory(tmp_path: Path) -> Path:
 
 
 def test_every_file_of_a_run_is_downloaded_once(door: Door, client: Any, upstream: StandIn, tmp_path: Path) -> None:
-    """Linked, attached and shown files, under their own names; and the container is not asked once more."""
-    run = run_with(door, client, upstream, BOTH)
+    """Linked, attached and shown files of a run are saved under their own names, without upstream requests."""
+    run = finish_run_with_turn(door, client, upstream, TURN_WITH_EVERY_FILE)
     upstream.requests.clear()
     paths = door(download_files(client, run, tmp_path / "new" / "here"))
-    assert {path.name: path.read_bytes() for path in paths} == contents(tmp_path / "new" / "here")
-    assert sorted(contents(tmp_path / "new" / "here").values()) == sorted([CSV, b"forgotten", PNG])
-    assert {"sales.csv", "forgotten.txt"} < set(names(paths))
+    assert {path.name: path.read_bytes() for path in paths} == directory_contents(tmp_path / "new" / "here")
+    assert sorted(directory_contents(tmp_path / "new" / "here").values()) == sorted([CSV, b"forgotten", PNG])
+    assert {"sales.csv", "forgotten.txt"} < set(sorted_names(paths))
     assert upstream.requests == []
 
 
-def test_a_message_and_a_thread_give_theirs(door: Door, client: Any, upstream: StandIn, tmp_path: Path) -> None:
-    """A message gives its own files, a thread (by id or object) those of all its runs, oldest first."""
-    first = run_with(door, client, upstream)
+def test_files_of_a_message_or_a_thread_are_downloaded(
+    door: Door, client: Any, upstream: StandIn, tmp_path: Path
+) -> None:
+    """A message gives its own files, and a thread, by id or object, those of all its runs, oldest first."""
+    first = finish_run_with_turn(door, client, upstream)
     upstream.script(Turn(text="[b](sandbox:/mnt/data/b.csv)", files={"b.csv": b"b"}))
     run_again(door, client, first, "More.")
     [last, _, older, _] = door.all(client.beta.threads.messages.list(first.thread_id))
-    assert names(door(download_files(client, last, tmp_path / "message"))) == ["b.csv"]
-    assert names(door(download_files(client, older, tmp_path / "message"))) == ["sales.csv"]
+    assert sorted_names(door(download_files(client, last, tmp_path / "message"))) == ["b.csv"]
+    assert sorted_names(door(download_files(client, older, tmp_path / "message"))) == ["sales.csv"]
     paths = door(download_files(client, first.thread_id, tmp_path / "thread"))
     assert [path.name for path in paths] == ["sales.csv", "b.csv"]
     thread = door(client.beta.threads.retrieve(first.thread_id))
@@ -64,38 +76,38 @@ def test_a_message_and_a_thread_give_theirs(door: Door, client: Any, upstream: S
 
 
 def test_long_lists_are_read_to_their_end(door: Door, client: Any, upstream: StandIn, directory: Path) -> None:
-    """A thread with more messages than a page has its oldest file found."""
-    run = run_with(door, client, upstream)
+    """A file of the oldest message is found although the thread has more messages than a page."""
+    run = finish_run_with_turn(door, client, upstream)
     for number in range(105):
         door(client.beta.threads.messages.create(run.thread_id, role="user", content=str(number)))
-    assert names(door(download_files(client, run.thread_id, directory))) == ["sales.csv"]
+    assert sorted_names(door(download_files(client, run.thread_id, directory))) == ["sales.csv"]
 
 
 def test_a_run_that_nobody_polled_ends_and_gives_its_files(
     door: Door, client: Any, upstream: StandIn, directory: Path
 ) -> None:
-    """An active run is looked at first: what it has made by then is there."""
+    """An active run is polled first, so its files are downloaded if it has ended upstream."""
     upstream.script(Turn(text=LINK, files={"sales.csv": CSV}, polls=0))
     run = start_run(door, client, assistant={"tools": CODE})
-    assert names(door(download_files(client, run, directory))) == ["sales.csv"]
+    assert sorted_names(door(download_files(client, run, directory))) == ["sales.csv"]
 
 
 def test_a_download_is_made_without_the_upstream(door: Door, client: Any, upstream: StandIn, tmp_path: Path) -> None:
-    """A month later, and with no upstream at all."""
-    run = run_with(door, client, upstream)
+    """Files can be downloaded a month later, without any upstream."""
+    run = finish_run_with_turn(door, client, upstream)
     upstream.advance(30 * 24 * 3600)
     upstream.close()
-    assert contents(tmp_path / "later") == {}
+    assert directory_contents(tmp_path / "later") == {}
     door(download_files(client, run, tmp_path / "later"))
-    assert contents(tmp_path / "later") == {"sales.csv": CSV}
+    assert directory_contents(tmp_path / "later") == {"sales.csv": CSV}
 
 
-def test_the_directory_is_downloads_if_nothing_is_said(
+def test_the_default_directory_is_downloads(
     door: Door, client: Any, upstream: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a relative path, where the program runs; with the permissions that its umask leaves."""
+    """By default files are saved in `downloads` in the working directory, with the permissions of the umask."""
     monkeypatch.chdir(tmp_path)
-    [path] = door(download_files(client, run_with(door, client, upstream)))
+    [path] = door(download_files(client, finish_run_with_turn(door, client, upstream)))
     assert path == Path("downloads/sales.csv")
     umask = os.umask(0o022)
     os.umask(umask)
@@ -105,7 +117,7 @@ def test_the_directory_is_downloads_if_nothing_is_said(
 def test_nothing_in_the_directory_is_followed_or_overwritten(
     door: Door, client: Any, upstream: StandIn, tmp_path: Path
 ) -> None:
-    """A file, a directory, a link to a file and one to nowhere keep what they are: the download gets another name."""
+    """Existing files, directories and links stay unchanged, and the download gets another name."""
     directory, outside = tmp_path / "here", tmp_path / "outside.csv"
     directory.mkdir()
     outside.write_bytes(b"theirs")
@@ -113,7 +125,7 @@ def test_nothing_in_the_directory_is_followed_or_overwritten(
     (directory / "sales (1).csv").symlink_to(outside)
     (directory / "sales (2).csv").symlink_to(tmp_path / "nowhere.csv")
     (directory / "sales (3).csv").mkdir()
-    [path] = door(download_files(client, run_with(door, client, upstream), directory))
+    [path] = door(download_files(client, finish_run_with_turn(door, client, upstream), directory))
     assert path == directory / "sales (4).csv"
     assert path.read_bytes() == CSV
     assert (directory / "sales.csv").read_bytes() == b"mine"
@@ -124,36 +136,38 @@ def test_nothing_in_the_directory_is_followed_or_overwritten(
 def test_a_name_with_a_path_in_it_stays_in_the_directory(
     door: Door, client: Any, upstream: StandIn, directory: Path
 ) -> None:
-    """Files that the model named `../../x` and `/etc/x` are saved by their last part."""
+    """A file whose name has a path in it is saved in the directory under its base name."""
     files = {"../../up.csv": b"up", "deep/er/down.csv": b"down", "..\\win.csv": b"win"}
-    paths = door(download_files(client, run_with(door, client, upstream, Turn(text="Done.", files=files)), directory))
-    assert contents(directory) == {"up.csv": b"up", "down.csv": b"down", "win.csv": b"win"}
+    paths = door(
+        download_files(client, finish_run_with_turn(door, client, upstream, Turn(text="Done.", files=files)), directory)
+    )
+    assert directory_contents(directory) == {"up.csv": b"up", "down.csv": b"down", "win.csv": b"win"}
     assert {path.parent for path in paths} == {directory}
 
 
 def test_without_hard_links_a_download_is_copied(
     door: Door, client: Any, upstream: StandIn, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a file system that knows none, still nothing is overwritten."""
+    """On a file system without hard links the file is copied, and nothing is overwritten."""
 
     def refuse(*_: object) -> None:
         raise PermissionError
 
-    run = run_with(door, client, upstream, Turn(text=LINK, files={"sales.csv": LONG}))
+    run = finish_run_with_turn(door, client, upstream, Turn(text=LINK, files={"sales.csv": LONG}))
     monkeypatch.setattr(os, "link", refuse)
     (directory / "sales.csv").symlink_to(directory / "nowhere")
     [path] = door(download_files(client, run, directory))
     (directory / "sales.csv").unlink()
-    assert contents(directory) == {"sales (1).csv": LONG}
+    assert directory_contents(directory) == {"sales (1).csv": LONG}
     assert path.name == "sales (1).csv"
 
 
-def test_a_file_that_cannot_be_had_does_not_stop_the_others(
+def test_a_file_that_cannot_be_downloaded_does_not_stop_the_others(
     door: Door, client: Any, upstream: StandIn, directory: Path
 ) -> None:
-    """The error says which and why, and holds the paths of the others; nothing half-written is left."""
-    upstream.fault(Fault(match=CONTENT, status=404, body={}))
-    run = run_with(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV, "b.csv": b"b"}))
+    """If a file fails, the error names it, its reason and the other paths, and no partial file is left."""
+    upstream.fault(Fault(match=CONTENT_REQUEST, status=404, body={}))
+    run = finish_run_with_turn(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV, "b.csv": b"b"}))
     upstream.advance(3600)
     with pytest.raises(
         DownloadError, match=r"file-AC\w+ could not be downloaded: .*the container answered 404"
@@ -161,14 +175,14 @@ def test_a_file_that_cannot_be_had_does_not_stop_the_others(
         door(download_files(client, run, directory))
     assert len(caught.value.failed) == 1
     assert len(caught.value.paths) == 1
-    assert contents(directory) == {caught.value.paths[0].name: caught.value.paths[0].read_bytes()}
+    assert directory_contents(directory) == {caught.value.paths[0].name: caught.value.paths[0].read_bytes()}
 
 
-def test_that_there_are_no_files_is_said_with_what_to_check(
+def test_a_run_without_files_logs_what_to_check(
     door: Door, client: Any, upstream: StandIn, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A run that goes on, one without the tool, one without code, one that saved nothing; no directory is made."""
-    said = []
+    """For a run without files the log explains what to check, and no directory is made."""
+    reasons = []
     for options, turn in [
         ({"tools": CODE}, Turn(text="Wait.", polls=9)),
         ({}, Turn(text="Hello.")),
@@ -185,26 +199,26 @@ def test_that_there_are_no_files_is_said_with_what_to_check(
         with caplog.at_level(logging.WARNING, "assistants_compat"):
             assert door(download_files(client, run, tmp_path / "none")) == []
         [record] = caplog.records
-        start, _, why = record.getMessage().partition(": ")
-        assert start == f"No files were made in run {run.id}"
-        said.append(why)
-    assert said == [
-        "it is still in_progress; wait until it has ended, and try again.",
+        start, _, reason = record.getMessage().partition(": ")
+        assert start == f"No files were generated in run {run.id}"
+        reasons.append(reason)
+    assert reasons == [
+        "it is still in_progress; wait until it ends, then try again.",
         "it had no code_interpreter tool; check the tools of the assistant and of the run.",
         "it is completed, and the model ran no code; check that the prompt asks for a file.",
-        "it is completed, and its code saved nothing under /mnt/data; check the code, and ask for a file there.",
+        "it is completed, and its code saved no file under /mnt/data; check the code, and ask for a file there.",
     ]
     assert not (tmp_path / "none").exists()
 
 
-def test_a_thread_and_a_message_without_files_say_so(
+def test_a_thread_and_a_message_without_files_log_a_warning(
     door: Door, client: Any, directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An image or attachment of a user's is no generated file, and not asked for."""
+    """Files of a user are not downloaded, and a warning says that there are no generated ones."""
     thread = make_thread(door, client)
     image = [{"type": "image_file", "image_file": {"file_id": "file-theirs"}}]
-    attached = [{"file_id": "file-mine", "tools": CODE}]
-    message = door(client.beta.threads.messages.create(thread.id, role="user", content=image, attachments=attached))
+    attachments = [{"file_id": "file-mine", "tools": CODE}]
+    message = door(client.beta.threads.messages.create(thread.id, role="user", content=image, attachments=attachments))
     assert door(download_files(client, thread.id, directory)) == []
     assert door(download_files(client, message, directory)) == []
     assert "thread_" in caplog.text
@@ -212,22 +226,22 @@ def test_a_thread_and_a_message_without_files_say_so(
     assert f"message {message.id}; check the other messages" in caplog.text
 
 
-def test_other_things_are_refused_at_once(door: Door, client: Any, upstream: StandIn) -> None:
-    """An assistant, an id of a run, and a client that was not wrapped: before anything is asked."""
+def test_other_arguments_are_refused_at_once(door: Door, client: Any, upstream: StandIn) -> None:
+    """An assistant, a run id or an unwrapped client raises an error before any request."""
     assistant = make_assistant(door, client)
     with pytest.raises(TypeError, match="takes a run, a message, a thread or a response, not Assistant"):
         download_files(client, assistant)
-    with pytest.raises(ValueError, match="give the object"):
+    with pytest.raises(ValueError, match="for a run or a message, pass the object"):
         download_files(client, "run_abc")
-    with pytest.raises(TypeError, match="An OpenAI client"):
+    with pytest.raises(TypeError, match="Expected an OpenAI or AsyncOpenAI client, not SimpleNamespace"):
         download_files(SimpleNamespace(), "thread_abc")  # type: ignore[call-overload]
     with pytest.raises(TypeError, match=r"went through wrap\(\)"):
         download_files(door.raw_client(upstream), "thread_abc")
     assert upstream.requests == []
 
 
-def test_a_thing_that_is_not_there_is_the_sdks_error(door: Door, client: Any, directory: Path) -> None:
-    """A thread that nobody knows is a NotFoundError."""
+def test_an_unknown_thread_is_a_not_found_error(door: Door, client: Any, directory: Path) -> None:
+    """An unknown thread raises the SDK's `NotFoundError`."""
     with pytest.raises(openai.NotFoundError, match="No thread found"):
         door(download_files(client, "thread_unknown", directory))
 
@@ -235,24 +249,24 @@ def test_a_thing_that_is_not_there_is_the_sdks_error(door: Door, client: Any, di
 def test_a_sync_client_downloads_inside_a_running_loop(
     upstream: StandIn, sqlite_settings: Settings, directory: Path
 ) -> None:
-    """In a notebook a loop is running already."""
+    """A synchronous client downloads inside a running event loop, as in a notebook."""
     door = Door("sync")
     client = door.client(upstream, sqlite_settings)
 
     async def cell() -> list[Path]:
-        saved: list[Path] = download_files(client, run_with(door, client, upstream), directory)
+        saved: list[Path] = download_files(client, finish_run_with_turn(door, client, upstream), directory)
         return saved
 
-    assert names(asyncio.run(cell())) == ["sales.csv"]
-    assert contents(directory) == {"sales.csv": CSV}
+    assert sorted_names(asyncio.run(cell())) == ["sales.csv"]
+    assert directory_contents(directory) == {"sales.csv": CSV}
     door.close()
 
 
 # --- native responses
 
 
-def respond(door: Door, client: Any, upstream: StandIn, turn: Turn) -> Any:
-    """A native response with this turn, as JSON: SDKs below 1.66 have no resource for it."""
+def create_native_response(door: Door, client: Any, upstream: StandIn, turn: Turn) -> Any:
+    """Create a native response with this turn, as JSON because SDKs below 1.66 have no resource for it."""
     upstream.script(turn)
     body = {
         "model": "gpt-4.1",
@@ -267,69 +281,69 @@ def respond(door: Door, client: Any, upstream: StandIn, turn: Turn) -> Any:
 def test_every_file_of_a_native_response_is_downloaded_once(
     door: Door, client: Any, upstream: StandIn, tmp_path: Path, *, wrapped: bool
 ) -> None:
-    """Cited, shown and forgotten ones, by a wrapped client or any other, by object or by id."""
+    """Cited, shown and uncited files of a native response are downloaded, by object or id and by any client."""
     client = client if wrapped else door.raw_client(upstream)
-    body, response = respond(door, client, upstream, BOTH)
-    for number, thing in enumerate([response, body["id"]]):
-        paths = door(download_files(client, thing, tmp_path / str(number)))
+    body, response = create_native_response(door, client, upstream, TURN_WITH_EVERY_FILE)
+    for number, target in enumerate([response, body["id"]]):
+        paths = door(download_files(client, target, tmp_path / str(number)))
         assert sorted(path.read_bytes() for path in paths) == sorted([CSV, b"forgotten", PNG])
-        assert {"sales.csv", "forgotten.txt"} < set(names(paths))
-    assert asked(upstream, CONTENT).count(CONTENT) >= 4
+        assert {"sales.csv", "forgotten.txt"} < set(sorted_names(paths))
+    assert upstream_calls(upstream, CONTENT_REQUEST).count(CONTENT_REQUEST) >= 4
 
 
-def test_the_sdks_own_response_is_taken(door: Door, client: Any, upstream: StandIn, directory: Path) -> None:
-    """What `client.responses.create` gives."""
+def test_the_sdks_own_response_is_accepted(door: Door, client: Any, upstream: StandIn, directory: Path) -> None:
+    """The object that `client.responses.create` returns is accepted."""
     if not hasattr(client, "responses"):
         pytest.skip("this SDK has no responses")
     upstream.script(TURN)
     tools = [{"type": "code_interpreter", "container": {"type": "auto"}}]
     response = door(client.responses.create(model="gpt-4.1", input="A table.", tools=tools))
-    assert names(door(download_files(client, response, directory))) == ["sales.csv"]
+    assert sorted_names(door(download_files(client, response, directory))) == ["sales.csv"]
 
 
-def test_a_container_that_cannot_be_listed_loses_nothing_that_is_cited(
+def test_cited_files_are_downloaded_if_the_container_cannot_be_listed(
     door: Door, client: Any, upstream: StandIn, directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The cited file is there; that the list failed is logged."""
-    _, response = respond(door, client, upstream, TURN)
+    """A cited file is downloaded although the container cannot be listed, and the failure is logged."""
+    _, response = create_native_response(door, client, upstream, TURN)
     upstream.fault(Fault(match="GET /containers/*/files", status=404, body={"error": {"message": "Gone."}}))
-    assert names(door(download_files(client, response, directory))) == ["sales.csv"]
+    assert sorted_names(door(download_files(client, response, directory))) == ["sales.csv"]
     assert "could not be listed: Gone." in caplog.text
 
 
-def test_a_download_that_breaks_off_is_made_again(
+def test_a_download_that_is_cut_off_is_retried(
     door: Door, client: Any, upstream: StandIn, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half of the bytes are no file: they are asked for again, three times at most, and nothing of them is left."""
-    monkeypatch.setattr("assistants_compat.tools.downloads._FIRST_PAUSE", 0)
-    _, response = respond(door, client, upstream, Turn(text=LINK, files={"sales.csv": LONG}))
-    upstream.fault(Fault(match=CONTENT, truncate=True, times=2))
+    """A truncated download is tried three times at most, and no partial file is left."""
+    monkeypatch.setattr("assistants_compat.tools.downloads._FIRST_RETRY_DELAY", 0)
+    _, response = create_native_response(door, client, upstream, Turn(text=LINK, files={"sales.csv": LONG}))
+    upstream.fault(Fault(match=CONTENT_REQUEST, truncate=True, times=2))
     door(download_files(client, response, directory))
-    assert contents(directory) == {"sales.csv": LONG}
-    upstream.fault(Fault(match=CONTENT, truncate=True, times=3))
+    assert directory_contents(directory) == {"sales.csv": LONG}
+    upstream.fault(Fault(match=CONTENT_REQUEST, truncate=True, times=3))
     with pytest.raises(DownloadError, match="the connection was lost"):
         door(download_files(client, response, directory))
-    assert contents(directory) == {"sales.csv": LONG}
+    assert directory_contents(directory) == {"sales.csv": LONG}
 
 
-def test_an_error_body_with_status_200_is_no_file(
+def test_an_error_body_with_status_200_is_not_saved(
     door: Door, client: Any, upstream: StandIn, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not as long as the container says, although the answer's own length is right."""
-    monkeypatch.setattr("assistants_compat.tools.downloads._FIRST_PAUSE", 0)
-    _, response = respond(door, client, upstream, TURN)
-    upstream.fault(Fault(match=CONTENT, status=200, body=json.dumps({"error": "no"}), times=3))
-    with pytest.raises(DownloadError, match=rf"\d+ of {len(CSV)} bytes came"):
+    """A 200 with an error body is not saved, because its size differs from the container's."""
+    monkeypatch.setattr("assistants_compat.tools.downloads._FIRST_RETRY_DELAY", 0)
+    _, response = create_native_response(door, client, upstream, TURN)
+    upstream.fault(Fault(match=CONTENT_REQUEST, status=200, body=json.dumps({"error": "no"}), times=3))
+    with pytest.raises(DownloadError, match=rf"received \d+ of {len(CSV)} bytes"):
         door(download_files(client, response, directory))
-    assert contents(directory) == {}
+    assert directory_contents(directory) == {}
 
 
-def test_a_native_response_on_azure_is_asked_for_below_v1(door: Door, upstream: StandIn, directory: Path) -> None:
-    """Containers are asked for below /openai/v1 and without an api-version, with the caller's key."""
+def test_containers_on_azure_are_requested_below_v1(door: Door, upstream: StandIn, directory: Path) -> None:
+    """On Azure, containers are requested below /openai/v1, without an api-version and with the caller's key."""
     client = door.raw_client(upstream, azure=True)
-    _, response = respond(door, door.raw_client(upstream), upstream, TURN)
-    assert names(door(download_files(client, response, directory))) == ["sales.csv"]
-    seen = [each for each in upstream.requests if each.path.startswith("/containers/")]
-    assert {each.full_path.partition("/containers")[0] for each in seen} == {"/openai/v1"}
-    assert all(name != "api-version" for each in seen for name, _ in each.query)
-    assert {each.headers["api-key"] for each in seen} == {"sk-test"}
+    _, response = create_native_response(door, door.raw_client(upstream), upstream, TURN)
+    assert sorted_names(door(download_files(client, response, directory))) == ["sales.csv"]
+    requests = [request for request in upstream.requests if request.path.startswith("/containers/")]
+    assert {request.full_path.partition("/containers")[0] for request in requests} == {"/openai/v1"}
+    assert all(name != "api-version" for request in requests for name, _ in request.query)
+    assert {request.headers["api-key"] for request in requests} == {"sk-test"}

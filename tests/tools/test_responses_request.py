@@ -1,4 +1,4 @@
-"""`responses_request`: the request that a run sends next, byte for byte, and nothing sent or stored for it."""
+"""`responses_request` returns the request that a run would send next, and sends and stores nothing."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from kit.legacy_code import (
     CSV,
     FUNCTION,
     LINK,
-    dump,
+    dump_store,
     finish_run,
     make_assistant,
     make_thread,
     run_again,
-    submit,
+    submit_outputs,
     waiting_run,
 )
 
@@ -49,12 +49,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def settings(sqlite_settings: Settings) -> Settings:
-    """One store is enough."""
+    """SQLite, because the database plays no part."""
     return sqlite_settings
 
 
-def furnished(door: Door, client: Any, upstream: StandIn) -> tuple[str, str]:
-    """An assistant with all its tools, and a thread with files, images, calls and a container."""
+def make_full_assistant_and_thread(door: Door, client: Any, upstream: StandIn) -> tuple[str, str]:
+    """Create an assistant with all tools, and a thread with files, images, calls and a container."""
     file_id = upstream.put_file("data.csv", CSV, "assistants")
     store = door(client.post("/vector_stores", body={"name": "s", "file_ids": [file_id]}, cast_to=object))
     resources = {
@@ -65,7 +65,7 @@ def furnished(door: Door, client: Any, upstream: StandIn) -> tuple[str, str]:
     options = {"tools": tools, "temperature": 0.5, "response_format": "auto"}
     run = waiting_run(door, client, upstream, assistant={"tools": tools, "tool_resources": resources})
     upstream.script(Turn(text="Seen.", polls=0))
-    submit(door, client, run)
+    submit_outputs(door, client, run)
     door(client.beta.threads.runs.poll(run.id, thread_id=run.thread_id))
     image = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
     door(client.beta.threads.messages.create(run.thread_id, role="user", content=[image]))
@@ -76,76 +76,78 @@ def furnished(door: Door, client: Any, upstream: StandIn) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_it_is_what_a_run_sends_next(door: Door, client: Any, upstream: StandIn, settings: Settings, name: str) -> None:
-    """Byte for byte as JSON, with every kind of tool, file and item; and asking changed nothing anywhere."""
-    assistant_id, thread_id = furnished(door, client, upstream)
+def test_the_request_is_what_a_run_sends_next(
+    door: Door, client: Any, upstream: StandIn, settings: Settings, name: str
+) -> None:
+    """The request equals the run's request byte for byte, and computing it changes nothing."""
+    assistant_id, thread_id = make_full_assistant_and_thread(door, client, upstream)
     options = OPTIONS[name]
     for attachment in options.get("additional_messages", [{}])[0].get("attachments", []):
         attachment["file_id"] = upstream.put_file("b.csv", CSV, "assistants")
-    before = dump(settings)
+    before = dump_store(settings)
     upstream.requests.clear()
-    shown = door(responses_request(client, assistant_id, thread_id, **options))
-    assert (upstream.requests, dump(settings)) == ([], before)
-    given = {key: value for key, value in options.items() if value is not openai.NOT_GIVEN}
-    # In the body, because old SDKs know fewer parameters.
-    door(client.beta.threads.runs.create(thread_id, assistant_id=assistant_id, extra_body=given))
-    sent = [request for request in upstream.requests if (request.method, request.path) == ("POST", "/responses")]
-    assert json.dumps(shown).encode() == sent[0].body
+    request = door(responses_request(client, assistant_id, thread_id, **options))
+    assert (upstream.requests, dump_store(settings)) == ([], before)
+    body = {key: value for key, value in options.items() if value is not openai.NOT_GIVEN}
+    # `extra_body`, because old SDKs have fewer parameters.
+    door(client.beta.threads.runs.create(thread_id, assistant_id=assistant_id, extra_body=body))
+    sent = [call for call in upstream.requests if (call.method, call.path) == ("POST", "/responses")]
+    assert json.dumps(request).encode() == sent[0].body
 
 
-def test_a_stream_is_shown_as_one(door: Door, client: Any, upstream: StandIn) -> None:
-    """`stream=True` is part of the request, and background is not."""
+def test_the_request_of_a_stream_has_no_background(door: Door, client: Any, upstream: StandIn) -> None:
+    """With `stream=True` the request has `stream` and no `background`."""
     assistant_id, thread_id = make_assistant(door, client).id, make_thread(door, client).id
-    shown = door(responses_request(client, assistant_id, thread_id, stream=True))
-    assert (shown["stream"], shown.get("background")) == (True, None)
+    request = door(responses_request(client, assistant_id, thread_id, stream=True))
+    assert (request["stream"], request.get("background")) == (True, None)
 
 
-def test_what_the_upstream_refused_once_is_not_shown(door: Door, upstream: StandIn, settings: Settings) -> None:
-    """Where background mode was refused, runs are inline from then on, and so is what is shown."""
-    with StandIn(background_refused=True) as refusing:
-        client = door.client(refusing, settings)
+def test_a_refused_background_mode_is_left_out(door: Door, upstream: StandIn, settings: Settings) -> None:
+    """After the upstream refused background mode, the request has no `background`."""
+    with StandIn(background_refused=True) as refusing_upstream:
+        client = door.client(refusing_upstream, settings)
         assistant_id, thread_id = make_assistant(door, client).id, make_thread(door, client).id
         assert door(responses_request(client, assistant_id, thread_id))["background"] is True
         door(client.beta.threads.runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id))
         assert "background" not in door(responses_request(client, assistant_id, thread_id))
 
 
-def test_it_is_a_native_call(door: Door, client: Any, upstream: StandIn) -> None:
-    """The service takes it as it is."""
-    assistant_id, thread_id = furnished(door, client, upstream)
-    shown = door(responses_request(client, assistant_id, thread_id))
+def test_the_request_is_a_valid_native_request(door: Door, client: Any, upstream: StandIn) -> None:
+    """The service accepts the request unchanged."""
+    assistant_id, thread_id = make_full_assistant_and_thread(door, client, upstream)
+    request = door(responses_request(client, assistant_id, thread_id))
     upstream.script(Turn(text="Native.", polls=0))
     if hasattr(client, "responses"):
-        answer = door(client.responses.create(**shown)).to_dict()
+        answer = door(client.responses.create(**request)).to_dict()
     else:
-        answer = door(client.post("/responses", body=shown, cast_to=object))
+        answer = door(client.post("/responses", body=request, cast_to=object))
     assert answer["status"] == "queued"
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "error"),
     [
         ({"temperature": 3}, "Invalid 'temperature': decimal above maximum value"),
         ({"tempreature": 1}, "Unknown parameter: 'tempreature'"),
-        ({"metadata": {"a": {1, 2}.__class__}}, "no JSON"),
+        ({"metadata": {"a": {1, 2}.__class__}}, "cannot be sent as JSON"),
         (
             {"additional_messages": [{"role": "user", "content": "x", "attachments": [
                 {"file_id": "file-b", "tools": [{"type": "file_search"}]}]}]},
-            "would make a vector store",
+            "would create a vector store",
         ),
     ],
 )  # fmt: skip
-def test_what_a_run_would_refuse_is_refused(
-    door: Door, client: Any, upstream: StandIn, options: dict[str, Any], said: str
+def test_options_that_a_run_would_refuse_are_refused(
+    door: Door, client: Any, upstream: StandIn, options: dict[str, Any], error: str
 ) -> None:
-    """In the words of the service where it has some."""
+    """Options that a run would refuse are refused with the service's text where it has one."""
     assistant_id, thread_id = make_assistant(door, client).id, make_thread(door, client).id
-    with pytest.raises(CompatError, match=said):
+    with pytest.raises(CompatError, match=error):
         door(responses_request(client, assistant_id, thread_id, **options))
 
 
 def test_unknown_ids_are_the_sdks_404(door: Door, client: Any) -> None:
-    """As `runs.create` has it."""
+    """An unknown assistant or thread raises the error of `runs.create`."""
     thread_id = make_thread(door, client).id
     with pytest.raises(openai.NotFoundError, match="No assistant found"):
         door(responses_request(client, "asst_x", thread_id))
@@ -153,19 +155,21 @@ def test_unknown_ids_are_the_sdks_404(door: Door, client: Any) -> None:
         door(responses_request(client, "asst_x", "thread_x"))
 
 
-def test_an_active_run_and_a_file_to_upload_are_said(door: Door, client: Any, upstream: StandIn) -> None:
-    """A run could not be made, or nobody knows yet what the file will be called upstream."""
+def test_a_request_that_cannot_be_known_is_an_error(door: Door, client: Any, upstream: StandIn) -> None:
+    """An active run, or a file that is not uploaded yet, is an error that says why the request is unknown."""
     run = waiting_run(door, client, upstream)
     with pytest.raises(CompatError, match=f"active run, {run.id}"):
         door(responses_request(client, run.assistant_id, run.thread_id))
     other = finish_run(door, client)
     upstream.script(Turn(text="Done.", images=[PNG], polls=0))
-    shown = run_again(door, client, other, tools=CODE)
-    [message] = door.all(client.beta.threads.messages.list(shown.thread_id, run_id=shown.id))
+    run_with_image = run_again(door, client, other, tools=CODE)
+    [message] = door.all(client.beta.threads.messages.list(run_with_image.thread_id, run_id=run_with_image.id))
     image = next(block for block in message.content if block.type == "image_file")
     content = [{"type": "image_file", "image_file": {"file_id": image.image_file.file_id}}]
-    door(client.beta.threads.messages.create(shown.thread_id, role="user", content=content))
+    door(client.beta.threads.messages.create(run_with_image.thread_id, role="user", content=content))
     with pytest.raises(CompatError, match=f"would upload generated files first .{image.image_file.file_id}"):
-        door(responses_request(client, shown.assistant_id, shown.thread_id))
-    run_again(door, client, shown)
-    assert "input_image" in json.dumps(door(responses_request(client, shown.assistant_id, shown.thread_id)))
+        door(responses_request(client, run_with_image.assistant_id, run_with_image.thread_id))
+    run_again(door, client, run_with_image)
+    assert "input_image" in json.dumps(
+        door(responses_request(client, run_with_image.assistant_id, run_with_image.thread_id))
+    )

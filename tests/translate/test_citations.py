@@ -1,4 +1,4 @@
-"""Where a citation stands in a text, whatever the text and whatever the numbers."""
+"""The span of a citation is found in any text and for any offsets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = st.from_regex(r"[a-zé😀_ ]{1,8}\.(csv|png)", fullmatch=True)
 
 
 def citation(name: str, start: Any, end: Any) -> dict[str, Any]:
-    """A citation of a container's file, as recorded."""
+    """Return a citation of a container file, as recorded."""
     return {
         "type": "container_file_citation",
         "container_id": "cntr_1",
@@ -28,7 +28,7 @@ def citation(name: str, start: Any, end: Any) -> dict[str, Any]:
 
 @given(before=TEXTS, after=TEXTS, name=NAMES)
 def test_a_span_in_code_points_is_kept(before: str, after: str, name: str) -> None:
-    """When the numbers count code points and slice the link, they are served as they are."""
+    """Offsets that count code points are kept."""
     link = f"sandbox:/mnt/data/{name}"
     start, end = len(before), len(before) + len(link)
     assert span_of_citation(before + link + after, citation(name, start, end)) == (start, end)
@@ -37,7 +37,7 @@ def test_a_span_in_code_points_is_kept(before: str, after: str, name: str) -> No
 @given(before=TEXTS, after=TEXTS, name=NAMES)
 @example(before="😀 ", after=")", name="a.csv")
 def test_a_span_in_utf16_units_is_turned_into_code_points(before: str, after: str, name: str) -> None:
-    """When the numbers count UTF-16 units, the served span still slices the link."""
+    """Offsets that count UTF-16 units become a span in code points that covers the link."""
     link = f"sandbox:/mnt/data/{name}"
     text = before + link + after
     start = len(before.encode("utf-16-le")) // 2
@@ -49,8 +49,8 @@ def test_a_span_in_utf16_units_is_turned_into_code_points(before: str, after: st
 
 
 @given(text=TEXTS, name=NAMES, start=st.integers() | st.none(), end=st.integers() | st.none())
-def test_any_numbers_give_a_link_or_nothing(text: str, name: str, start: int | None, end: int | None) -> None:
-    """Whatever is sent, the span is inside the text and slices a link to the file, or there is none."""
+def test_any_offsets_give_a_link_or_nothing(text: str, name: str, start: int | None, end: int | None) -> None:
+    """Any offsets give a span within the text that covers a link, or none."""
     span = span_of_citation(text, citation(name, start, end))
     if span is not None:
         assert 0 <= span[0] < span[1] <= len(text)
@@ -58,8 +58,8 @@ def test_any_numbers_give_a_link_or_nothing(text: str, name: str, start: int | N
 
 
 @given(before=TEXTS, between=TEXTS, name=NAMES)
-def test_a_link_without_usable_numbers_is_found_past_those_that_are_taken(before: str, between: str, name: str) -> None:
-    """Two links to one file get two spans."""
+def test_a_link_without_usable_offsets_is_found_after_the_used_ones(before: str, between: str, name: str) -> None:
+    """Two links to one file get two spans, even without usable offsets."""
     link = f"sandbox:/mnt/data/{name}"
     text = f"{before}{link}) {between}{link}"
     first = span_of_citation(text, citation(name, None, None))
@@ -71,15 +71,15 @@ def test_a_link_without_usable_numbers_is_found_past_those_that_are_taken(before
 
 
 def test_the_beginning_of_a_longer_name_is_not_a_link() -> None:
-    """A citation of `d.csv` whose numbers are of no use does not land on `d.csv.zip`."""
+    """A citation of `d.csv` without usable offsets does not select the link to `d.csv.zip`."""
     text = "[zip](sandbox:/mnt/data/d.csv.zip), [csv](sandbox:/mnt/data/d.csv)."
     span = span_of_citation(text, citation("d.csv", None, None))
     assert span is not None
     assert span[0] == text.rindex("sandbox:")
 
 
-def test_half_a_surrogate_in_a_text_does_no_harm() -> None:
-    """JSON may hold half a surrogate pair; the search goes on."""
+def test_a_link_is_found_in_a_text_with_half_a_surrogate() -> None:
+    """A link is found in a text with half a surrogate pair, which JSON can hold."""
     text = "\ud83d see sandbox:/mnt/data/a.csv"
     span = span_of_citation(text, citation("a.csv", 1, 5))
     assert span is not None

@@ -1,4 +1,4 @@
-"""What a run sends upstream."""
+"""A run's upstream request holds its parameters and transcript in the form of the Responses API."""
 
 from __future__ import annotations
 
@@ -6,44 +6,44 @@ from typing import Any
 
 import pytest
 
-from assistants_compat.translate.request import continued, request_from_run
+from assistants_compat.translate.request import continuation_request, request_from_run
 from assistants_compat.translate.run import run_from_request
 from assistants_compat.translate.thread import message_from_request
 from assistants_compat.translate.transcript import turns_from_entries
 
 
-def request(given: dict[str, Any], assistant: dict[str, Any], files: list[str] | None = None) -> dict[str, Any]:
-    """The body for a run with these fields."""
-    given = {"assistant_id": "asst_1", **given}
-    run = run_from_request("run_1", "thread_1", 1, given, {"model": "gpt-4o", **assistant}, ttl=600)
-    return request_from_run(run, {**assistant, **given}, files or [])
+def request(params: dict[str, Any], assistant: dict[str, Any], files: list[str] | None = None) -> dict[str, Any]:
+    """Return the upstream request of a run with these parameters."""
+    params = {"assistant_id": "asst_1", **params}
+    run = run_from_request("run_1", "thread_1", 1, params, {"model": "gpt-4o", **assistant}, ttl=600)
+    return request_from_run(run, {**assistant, **params}, files or [])
 
 
 def test_a_default_that_is_only_echoed_is_not_sent() -> None:
-    """Temperature 1.0 is echoed in the run, and reasoning models refuse it: only what the user set is sent."""
+    """Only parameters that the user set are sent, because reasoning models refuse the default temperature 1.0."""
     assert request({}, {}) == {"model": "gpt-4o", "store": True}
     assert request({"temperature": 1.0}, {})["temperature"] == 1.0
 
 
 def test_every_request_with_code_interpreter_asks_for_its_outputs() -> None:
-    """Without the include, outputs are null (recorded)."""
+    """Every request with Code Interpreter includes its outputs, which are null otherwise (recorded)."""
     body = request({}, {"tools": [{"type": "code_interpreter"}]}, ["file-1"])
     assert body["include"] == ["code_interpreter_call.outputs"]
     assert body["tools"] == [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file-1"]}}]
 
 
 def test_a_json_schema_is_flattened() -> None:
-    """The legacy nesting goes; the recorded flat form comes."""
+    """A JSON schema is sent in the recorded flat form, without the legacy nesting."""
     schema = {"name": "answer", "schema": {"type": "object"}, "strict": True}
     body = request({"response_format": {"type": "json_schema", "json_schema": schema}}, {})
     assert body["text"] == {"format": {"type": "json_schema", **schema}}
 
 
 def test_a_null_in_a_json_schema_is_left_out() -> None:
-    """The legacy schema lets a description or strictness be null, the upstream's does not."""
+    """A null description or strictness of a JSON schema is left out, because the upstream refuses it."""
     schema = {"name": "answer", "schema": {"type": "object"}}
-    given = {**schema, "description": None, "strict": None}
-    body = request({"response_format": {"type": "json_schema", "json_schema": given}}, {})
+    legacy_schema = {**schema, "description": None, "strict": None}
+    body = request({"response_format": {"type": "json_schema", "json_schema": legacy_schema}}, {})
     assert body["text"] == {"format": {"type": "json_schema", **schema}}
 
 
@@ -57,18 +57,18 @@ def test_a_null_in_a_json_schema_is_left_out() -> None:
     ],
 )
 def test_a_choice_that_forces_a_call_is_sent_without_tools_too(choice: Any, sent: Any) -> None:
-    """The upstream says what is wrong with it; a choice that forces nothing has nothing to say without tools."""
+    """A tool choice that forces a call is sent even without tools, for the upstream to refuse; others are left out."""
     assert request({"tool_choice": choice}, {}).get("tool_choice") == sent
 
 
 def test_a_small_budget_is_raised_to_what_the_upstream_accepts() -> None:
-    """The Responses API takes no fewer than 16 output tokens."""
+    """A completion budget below 16 tokens is raised to 16, the least that the Responses API accepts."""
     assert request({"max_completion_tokens": 5}, {})["max_output_tokens"] == 16
     assert request({"max_completion_tokens": 300}, {})["max_output_tokens"] == 300
 
 
-def test_the_transcript_is_parts_for_users_and_plain_text_for_assistants() -> None:
-    """An InputMessage has no assistant role, so earlier answers are easy messages."""
+def test_the_transcript_has_parts_for_users_and_plain_text_for_assistants() -> None:
+    """The transcript has user messages as parts and answers as plain text, because parts allow no assistant."""
     user = message_from_request(
         "msg_1",
         "thread_1",
@@ -98,23 +98,27 @@ def test_the_transcript_is_parts_for_users_and_plain_text_for_assistants() -> No
 
 
 def test_an_assistant_message_that_is_only_a_picture_is_left_out() -> None:
-    """There is nothing to say for it upstream."""
+    """An assistant message that is only a picture is left out of the transcript."""
     picture = {"role": "assistant", "content": [{"type": "image_file", "image_file": {"file_id": "file-1"}}]}
     assert turns_from_entries([picture], 0) == []
 
 
 def test_the_next_round_has_what_is_left_of_the_budget() -> None:
-    """A budget is one for all rounds, and the least that the upstream takes is still asked for."""
+    """The next round may use what is left of the completion budget, at least 16 tokens."""
     body = request({"max_completion_tokens": 300}, {})
-    assert continued(body, "resp_1", 100, 300) == {**body, "previous_response_id": "resp_1", "max_output_tokens": 200}
-    assert continued(body, "resp_1", 295, 300)["max_output_tokens"] == 16
-    assert "max_output_tokens" not in continued(request({}, {}), "resp_1", 100, None)
+    assert continuation_request(body, "resp_1", 100, 300) == {
+        **body,
+        "previous_response_id": "resp_1",
+        "max_output_tokens": 200,
+    }
+    assert continuation_request(body, "resp_1", 295, 300)["max_output_tokens"] == 16
+    assert "max_output_tokens" not in continuation_request(request({}, {}), "resp_1", 100, None)
 
 
-def test_the_next_round_of_what_was_not_stored_names_no_response() -> None:
-    """The upstream knows no earlier response; the budget holds all the same."""
+def test_without_stored_responses_the_next_round_names_no_response() -> None:
+    """Without stored responses the next round has no `previous_response_id`, and the budget still holds."""
     body = {**request({"max_completion_tokens": 300}, {}), "store": False}
-    assert continued(body, "resp_1", 100, 300) == {**body, "max_output_tokens": 200}
+    assert continuation_request(body, "resp_1", 100, 300) == {**body, "max_output_tokens": 200}
 
 
 @pytest.mark.parametrize(
@@ -122,7 +126,7 @@ def test_the_next_round_of_what_was_not_stored_names_no_response() -> None:
     [("auto", True), ("none", True), ("required", False), ({"type": "function", "function": {"name": "f"}}, False)],
 )
 def test_a_choice_that_forces_a_call_is_for_the_first_round(choice: Any, kept: bool) -> None:  # noqa: FBT001 - a value of the table
-    """Sent again it would have the function called for ever; `auto` and `none` hold for the whole run."""
+    """A tool choice that forces a call is sent in the first round only; `auto` and `none` hold for the whole run."""
     body = request({"tool_choice": choice, "tools": [{"type": "function", "function": {"name": "f"}}]}, {})
     assert body["tool_choice"] == ({"type": "function", "name": "f"} if isinstance(choice, dict) else choice)
-    assert ("tool_choice" in continued(body, "resp_1", 0, None)) == kept
+    assert ("tool_choice" in continuation_request(body, "resp_1", 0, None)) == kept

@@ -1,4 +1,4 @@
-"""The table of statuses."""
+"""A run moves between statuses as the table `TRANSITIONS` allows, and responses give the right status."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistants_compat.translate.run import (
-    MOVES,
     TERMINAL,
-    IllegalMoveError,
-    added,
-    last_error,
-    moved,
-    outcome_of_response,
+    TRANSITIONS,
+    IllegalTransitionError,
+    last_error_from_upstream,
     run_from_request,
+    run_with_status,
+    sum_usage,
+    transition_from_response,
     usage_from_response,
 )
 
 
-def new_run(**given_: Any) -> Any:
-    """A queued run, created at 100."""
-    return run_from_request("run_1", "thread_1", 100, {"assistant_id": "asst_1", **given_}, {"model": "m"}, ttl=600)
+def new_run(**params: Any) -> Any:
+    """Return a queued run, created at 100."""
+    return run_from_request("run_1", "thread_1", 100, {"assistant_id": "asst_1", **params}, {"model": "m"}, ttl=600)
 
 
-@given(st.lists(st.sampled_from(sorted(MOVES)), max_size=8))
-def test_a_run_walks_the_table_and_nothing_else(statuses: list[str]) -> None:
-    """Any walk: legal moves set their timestamps, illegal ones raise and change nothing."""
+@given(st.lists(st.sampled_from(sorted(TRANSITIONS)), max_size=8))
+def test_a_run_moves_only_as_the_table_allows(statuses: list[str]) -> None:
+    """A legal transition sets the status and its timestamp; an illegal one raises an error."""
     run = new_run()
     now = 100
     for status in statuses:
         now += 1
-        if status not in MOVES[run["status"]]:
-            with pytest.raises(IllegalMoveError):
-                moved(run, status, now)
+        if status not in TRANSITIONS[run["status"]]:
+            with pytest.raises(IllegalTransitionError):
+                run_with_status(run, status, now)
             continue
-        run = moved(run, status, now)
+        run = run_with_status(run, status, now)
         assert run["status"] == status
         ended = status in TERMINAL
         assert (run["expires_at"] is None) == ended
@@ -49,8 +49,8 @@ def test_a_run_walks_the_table_and_nothing_else(statuses: list[str]) -> None:
             assert run["started_at"] == now
 
 
-def test_the_keys_of_a_run_are_the_29_recorded_ones_in_their_order() -> None:
-    """Recordings.md section 5 gives the keys in order."""
+def test_a_run_has_the_29_recorded_keys_in_order() -> None:
+    """A run has the 29 recorded keys in their recorded order (recordings.md section 5)."""
     recorded = (
         "id, object, created_at, assistant_id, thread_id, status, started_at, expires_at, cancelled_at, failed_at, "
         "completed_at, required_action, last_error, model, instructions, tools, tool_resources, metadata, temperature, "
@@ -61,15 +61,15 @@ def test_the_keys_of_a_run_are_the_29_recorded_ones_in_their_order() -> None:
     assert new_run()["expires_at"] == 700
 
 
-def test_a_prompt_budget_that_was_passed_ends_the_run_incomplete() -> None:
-    """`max_prompt_tokens` has an effect: the run ends incomplete once the input was larger."""
+def test_an_exceeded_prompt_budget_ends_the_run_incomplete() -> None:
+    """A run whose input exceeded `max_prompt_tokens` ends incomplete."""
     body = {"status": "completed", "usage": {"input_tokens": 300, "output_tokens": 1, "total_tokens": 301}}
     usage = usage_from_response(body)
-    status, changes = outcome_of_response(new_run(max_prompt_tokens=256), body, usage)
+    status, changes = transition_from_response(new_run(max_prompt_tokens=256), body, usage)
     assert (status, changes["incomplete_details"]) == ("incomplete", {"reason": "max_prompt_tokens"})
-    assert outcome_of_response(new_run(max_prompt_tokens=300), body, usage)[0] == "completed"
-    # The budget is for all rounds together.
-    assert outcome_of_response(new_run(max_prompt_tokens=300), body, added(usage, usage))[0] == "incomplete"
+    assert transition_from_response(new_run(max_prompt_tokens=300), body, usage)[0] == "completed"
+    # The budget holds for all rounds together.
+    assert transition_from_response(new_run(max_prompt_tokens=300), body, sum_usage(usage, usage))[0] == "incomplete"
 
 
 CALLING = {
@@ -80,27 +80,29 @@ CALLING = {
 
 
 def test_a_response_that_calls_functions_leaves_the_run_waiting() -> None:
-    """The calls are shown by the upstream's `call_id`, and there is no usage yet."""
-    status, changes = outcome_of_response(new_run(), CALLING, usage_from_response(CALLING))
+    """A response that calls functions leaves the run in `requires_action`, with the calls' ids and no usage."""
+    status, changes = transition_from_response(new_run(), CALLING, usage_from_response(CALLING))
     call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": [call]}}
     assert (status, changes) == ("requires_action", {"required_action": action})
 
 
 @pytest.mark.parametrize(("budget", "status"), [(20, "incomplete"), (21, "requires_action")])
-def test_a_spent_completion_budget_ends_a_run_that_has_more_to_say(budget: int, status: str) -> None:
-    """Nothing is left for an answer to the outputs, so they are not asked for."""
-    found, changes = outcome_of_response(new_run(max_completion_tokens=budget), CALLING, usage_from_response(CALLING))
-    assert found == status
+def test_a_spent_completion_budget_ends_a_run_that_calls_functions(budget: int, status: str) -> None:
+    """A run that has spent its completion budget on calls ends incomplete instead of asking for their outputs."""
+    new_status, changes = transition_from_response(
+        new_run(max_completion_tokens=budget), CALLING, usage_from_response(CALLING)
+    )
+    assert new_status == status
     if status == "incomplete":
         assert changes["incomplete_details"] == {"reason": "max_completion_tokens"}
 
 
-def test_a_run_that_is_being_cancelled_does_not_wait_for_outputs() -> None:
-    """It is cancelled, with what it used."""
-    run = moved(moved(new_run(), "in_progress", 101), "cancelling", 102)
+def test_a_cancelling_run_does_not_wait_for_outputs() -> None:
+    """A cancelling run whose response calls functions is cancelled, with its usage."""
+    run = run_with_status(run_with_status(new_run(), "in_progress", 101), "cancelling", 102)
     usage = usage_from_response(CALLING)
-    assert outcome_of_response(run, CALLING, usage) == ("cancelled", {"usage": usage})
+    assert transition_from_response(run, CALLING, usage) == ("cancelled", {"usage": usage})
 
 
 @pytest.mark.parametrize(
@@ -108,5 +110,5 @@ def test_a_run_that_is_being_cancelled_does_not_wait_for_outputs() -> None:
     [("rate_limit_exceeded", "rate_limit_exceeded"), ("vector_store_timeout", "server_error"), (None, "server_error")],
 )
 def test_an_error_keeps_its_message_and_gets_a_legacy_code(upstream: str | None, code: str) -> None:
-    """Twenty codes become three; the words stay."""
-    assert last_error({"code": upstream, "message": "Why."}) == {"code": code, "message": "Why."}
+    """An upstream error keeps its message and gets one of the legacy codes."""
+    assert last_error_from_upstream({"code": upstream, "message": "Why."}) == {"code": code, "message": "Why."}

@@ -1,4 +1,4 @@
-"""Big server-sent events: the time to decode one follows its size, however it is cut up."""
+"""The time to decode a server-sent event is proportional to its size, however it is split."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from assistants_compat.translate.sse import Decoder
 PIECE = 1024
 SMALL, BIG = 400_000, 1_600_000
 
-# How an event of that many bytes is written.
+# Ways to write an event of a size.
 SHAPES = {
     "one line": lambda size: b'data: {"type": "a", "delta": "' + b"A" * size + b'"}\n\n',
     "one line, CRLF": lambda size: b'data: {"type": "a", "delta": "' + b"A" * size + b'"}\r\n\r\n',
@@ -24,8 +24,8 @@ SHAPES = {
 }
 
 
-def spent(raw: bytes) -> float:
-    """The least of several times that decoding these bytes took, piece by piece."""
+def decoding_time(raw: bytes) -> float:
+    """Decode these bytes piece by piece, several times, and return the shortest time."""
     times = []
     for _ in range(3):
         decoder, found = Decoder(), []
@@ -38,19 +38,19 @@ def spent(raw: bytes) -> float:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_time_follows_the_size_of_an_event(shape: str) -> None:
-    """Four times the bytes take about four times as long, and not sixteen times."""
-    made = SHAPES[shape]
-    small, big = spent(made(SMALL)), spent(made(BIG))
+def test_the_decoding_time_is_proportional_to_the_size(shape: str) -> None:
+    """An event four times as large takes about four times as long to decode, not sixteen times."""
+    make_event = SHAPES[shape]
+    small, big = decoding_time(make_event(SMALL)), decoding_time(make_event(BIG))
     assert big < 8 * max(small, 0.002), f"{small:.4f} s for {SMALL} bytes, {big:.4f} s for {BIG}"
 
 
-def test_an_event_that_is_big_is_whole() -> None:
-    """Every byte of an event that came in many pieces is in it, and the events around it are as they were."""
+def test_a_large_event_is_complete() -> None:
+    """A large event that arrives in many pieces is complete, and so are the events around it."""
     text = "".join(map(str, range(20_000)))
-    told = [{"type": "a"}, {"type": "b", "delta": text}, {"type": "c"}]
-    raw = b"".join(f"event: {event['type']}\r\ndata: {json.dumps(event)}\r\n\r\n".encode() for event in told)
+    expected = [{"type": "a"}, {"type": "b", "delta": text}, {"type": "c"}]
+    raw = b"".join(f"event: {event['type']}\r\ndata: {json.dumps(event)}\r\n\r\n".encode() for event in expected)
     for piece in (7, 1009, PIECE):
         decoder = Decoder()
         pieces = [raw[start : start + piece] for start in range(0, len(raw), piece)]
-        assert [event for each in pieces for event in decoder.feed(each)] == told
+        assert [event for chunk in pieces for event in decoder.feed(chunk)] == expected

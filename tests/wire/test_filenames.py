@@ -1,4 +1,4 @@
-"""Names of files that a model chose: whatever they are, they become base names that every system takes."""
+"""Every file name that a model chooses becomes a base name that is valid on every system."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from assistants_compat.store.download_directory import SavedDraft
-from assistants_compat.wire.objects.filenames import safe_names
+from assistants_compat.store.download_directory import DownloadDraft
+from assistants_compat.wire.filenames import safe_names
 
 NASTY = [
     "..",
@@ -37,8 +37,8 @@ DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "
 NAMES = st.one_of(st.text(), st.lists(st.sampled_from(NASTY)).map("".join), st.text(min_size=200, max_size=400))
 
 
-def first(name: str) -> str:
-    """The first name to try."""
+def first_safe_name(name: str) -> str:
+    """Return the first name to try."""
     return next(safe_names(name))
 
 
@@ -73,20 +73,20 @@ def first(name: str) -> str:
     ],
 )
 def test_a_name_is_reduced_to_a_base_name(name: str, expected: str) -> None:
-    """What is a name stays; what some system reads as more is changed, and the suffix is kept."""
-    assert first(name) == expected
+    """A name is reduced to its base name, without characters that a system treats specially, and keeps its suffix."""
+    assert first_safe_name(name) == expected
 
 
-def test_a_second_of_a_name_gets_a_number() -> None:
-    """Before its suffix, as browsers do."""
+def test_a_second_file_of_a_name_gets_a_number() -> None:
+    """A second file of the same name gets a number before its suffix, as in browsers."""
     assert list(itertools.islice(safe_names("a.csv"), 3)) == ["a.csv", "a (1).csv", "a (2).csv"]
     assert list(itertools.islice(safe_names("a"), 2)) == ["a", "a (1)"]
 
 
 @given(NAMES)
 @example("x" * 300 + "." + "y" * 20)
-def test_every_name_is_one_that_every_system_takes(name: str) -> None:
-    """No separator, nothing reserved or unseen, no dot or space at its ends, short, and always the same."""
+def test_every_name_is_valid_on_every_system(name: str) -> None:
+    """Any name becomes one without separators, reserved words or invisible characters, at most 200 bytes long."""
     for safe in itertools.islice(safe_names(name), 3):
         assert safe == safe.strip(" .") != ""
         assert not set(safe) & set('/\\<>:"|?*\0')
@@ -94,25 +94,25 @@ def test_every_name_is_one_that_every_system_takes(name: str) -> None:
         assert not {unicodedata.category(char) for char in safe} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
         assert safe.partition(".")[0].strip().lower() not in DEVICES
         assert len(safe.encode()) <= 200
-    assert first(name) == first(name)
+    assert first_safe_name(name) == first_safe_name(name)
 
 
 @settings(max_examples=50, deadline=None)
 @given(names=st.lists(NAMES, min_size=1, max_size=5))
-def test_files_of_any_names_stay_children_of_the_directory_and_apart(
+def test_files_of_any_names_stay_apart_in_their_directory(
     names: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Each can be made, is a direct child, and holds its own bytes; nothing else is left, inside or beside."""
+    """Files of any names become separate direct children of their directory, and nothing else is written."""
     outer = tmp_path_factory.mktemp("outer")
     directory = outer / "inner"
-    made: list[Path] = []
+    paths: list[Path] = []
     for number, name in enumerate(names):
-        draft = SavedDraft(directory, safe_names(name))
+        draft = DownloadDraft(directory, safe_names(name))
         draft.write([str(number).encode()])
         draft.commit()
         assert draft.path is not None
-        made.append(draft.path)
-    assert [path.read_text() for path in made] == [str(number) for number in range(len(names))]
-    assert sorted(directory.iterdir()) == sorted(made)
-    assert {path.resolve().parent for path in made} == {directory.resolve()}
+        paths.append(draft.path)
+    assert [path.read_text() for path in paths] == [str(number) for number in range(len(names))]
+    assert sorted(directory.iterdir()) == sorted(paths)
+    assert {path.resolve().parent for path in paths} == {directory.resolve()}
     assert list(outer.iterdir()) == [directory]

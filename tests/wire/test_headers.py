@@ -1,4 +1,4 @@
-"""Which part of a file a Range header asks for (RFC 9110, section 14), and names in Content-Disposition."""
+"""Range headers select parts of a file (RFC 9110, section 14), and Content-Disposition takes any file name."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistants_compat.wire.objects.headers import UnsatisfiableError, asked_part, disposition
+from assistants_compat.wire.headers import UnsatisfiableRangeError, content_disposition, requested_range
 
 ETAG = '"abc"'
 
 
 @pytest.mark.parametrize(
-    ("asked", "part"),
+    ("header", "part"),
     [
         ("bytes=0-0", range(1)),
         ("bytes=2-5", range(2, 6)),
@@ -37,38 +37,40 @@ ETAG = '"abc"'
         ("0-1", None),
     ],
 )
-def test_a_range_is_a_part_or_ignored(asked: str, part: range | None) -> None:
-    """One range of bytes is served, everything else is ignored and the whole is sent."""
-    assert asked_part({"range": asked}, 10, ETAG) == part
+def test_a_range_selects_a_part_or_is_ignored(header: str, part: range | None) -> None:
+    """A header with one range of bytes selects that part; any other header is ignored."""
+    assert requested_range({"range": header}, 10, ETAG) == part
 
 
-@pytest.mark.parametrize(("asked", "size"), [("bytes=10-", 10), ("bytes=10-20", 10), ("bytes=-0", 10), ("bytes=0-", 0)])
-def test_a_range_without_a_byte_is_unsatisfiable(asked: str, size: int) -> None:
-    """What lies behind the end, or is nothing, is refused."""
-    with pytest.raises(UnsatisfiableError):
-        asked_part({"range": asked}, size, ETAG)
+@pytest.mark.parametrize(
+    ("header", "size"), [("bytes=10-", 10), ("bytes=10-20", 10), ("bytes=-0", 10), ("bytes=0-", 0)]
+)
+def test_a_range_without_a_byte_is_unsatisfiable(header: str, size: int) -> None:
+    """A range that is empty or behind the end is refused as unsatisfiable."""
+    with pytest.raises(UnsatisfiableRangeError):
+        requested_range({"range": header}, size, ETAG)
 
 
-def test_if_range_asks_for_the_whole_when_the_file_is_another() -> None:
-    """A part is sent only of the file that the caller has begun; a date is no etag."""
-    assert asked_part({"range": "bytes=1-2", "if-range": ETAG}, 10, ETAG) == range(1, 3)
+def test_if_range_with_another_etag_gets_the_whole_file() -> None:
+    """`If-Range` gets a part only with the file's etag; another etag, or a date, gets the whole file."""
+    assert requested_range({"range": "bytes=1-2", "if-range": ETAG}, 10, ETAG) == range(1, 3)
     for other in ('"def"', 'W/"abc"', "Wed, 21 Oct 2015 07:28:00 GMT"):
-        assert asked_part({"range": "bytes=1-2", "if-range": other}, 10, ETAG) is None
-    assert asked_part({}, 10, ETAG) is None
+        assert requested_range({"range": "bytes=1-2", "if-range": other}, 10, ETAG) is None
+    assert requested_range({}, 10, ETAG) is None
 
 
 @given(st.one_of(st.text(), st.from_regex(r"bytes=[0-9]{0,30}-[0-9]{0,30}")), st.integers(0, 10**12))
-def test_a_part_lies_within_the_file(asked: str, size: int) -> None:
-    """Whatever is asked for, what is served is there, and not empty."""
+def test_a_part_lies_within_the_file(header: str, size: int) -> None:
+    """Any Range header selects a part that is not empty and lies within the file, or none."""
     try:
-        part = asked_part({"range": asked}, size, ETAG)
-    except UnsatisfiableError:
+        part = requested_range({"range": header}, size, ETAG)
+    except UnsatisfiableRangeError:
         return
     assert part is None or (0 <= part.start < part.stop <= size and part.step == 1)
 
 
 @given(st.text())
-def test_a_disposition_is_a_header_for_any_name(name: str) -> None:
-    """Printable ASCII with two quotes, whatever the name holds (a lone surrogate, a line break)."""
-    header = disposition(name)
+def test_a_disposition_is_valid_for_any_name(name: str) -> None:
+    """Any file name, even with a lone surrogate or a line break, gives a header of printable ASCII."""
+    header = content_disposition(name)
     assert re.fullmatch(r"attachment; filename=\"[ !#-\[\]-~]+\"(; filename\*=UTF-8''[\w.~%-]+)?", header, re.ASCII)

@@ -1,4 +1,4 @@
-"""What a request may carry: the spec's keys, and an error in the service's words for everything else."""
+"""Request checks accept the spec's keys and refuse everything else with the service's errors."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistants_compat.errors import ApiError
-from assistants_compat.wire.objects import request_schemas
-from assistants_compat.wire.objects.checks import Check
-from assistants_compat.wire.objects.exchange import Call
+from assistants_compat.wire import request_schemas
+from assistants_compat.wire.checks import Check
+from assistants_compat.wire.exchange import Call
 
 CHECKS = {
     "CreateAssistantRequest": request_schemas.ASSISTANT_CREATE,
@@ -26,10 +26,10 @@ CHECKS = {
     "ModifyRunRequest": request_schemas.RUN_UPDATE,
     "CreateThreadAndRunRequest": request_schemas.THREAD_AND_RUN_CREATE,
 }
-# Beyond the spec: the SDK sends reasoning_effort with create_and_run too.
-MORE = {
+EXTRA_KEYS = {
+    # The SDK sends it with create_and_run too.
     "CreateThreadAndRunRequest": {"reasoning_effort"},
-    # Of the first version, which `extra_body` still sends.
+    # Keys of the API's first version, which `extra_body` can still send.
     "CreateAssistantRequest": {"file_ids"},
     "ModifyAssistantRequest": {"file_ids"},
     "CreateMessageRequest": {"file_ids"},
@@ -45,8 +45,8 @@ anything = st.recursive(
 )
 
 
-def trouble(check: Check, body: Any) -> ApiError | None:
-    """The error of a body, or None when it is accepted."""
+def error_of(check: Check, body: Any) -> ApiError | None:
+    """Return the error of a body, or None if it is accepted."""
     try:
         check(body, "")
     except ApiError as error:
@@ -55,17 +55,18 @@ def trouble(check: Check, body: Any) -> ApiError | None:
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_the_keys_of_the_spec_are_the_keys_that_are_known(name: str, shared: Path) -> None:
-    """Every property of the spec's request schema is known, and no other key is."""
+def test_the_accepted_keys_are_those_of_the_spec(name: str, shared: Path) -> None:
+    """Every property of the spec's request schema is accepted, and no other key but those in `EXTRA_KEYS`."""
     spec = json.loads((shared / "spec" / "openapi.json").read_text(encoding="utf-8"))
     properties = set(spec["components"]["schemas"][name]["properties"])
     unknown = {
         key
         for key in {*properties, "file_ids", "reasoning_effort", "stream", "include"}
-        if (error := trouble(CHECKS[name], {**REQUIRED_FOR[name], key: object()})) and error.code == "unknown_parameter"
+        if (error := error_of(CHECKS[name], {**REQUIRED_FOR[name], key: object()}))
+        and error.code == "unknown_parameter"
     }
     known = {*properties, "file_ids", "reasoning_effort", "stream", "include"} - unknown
-    assert known == properties | MORE.get(name, set())
+    assert known == properties | EXTRA_KEYS.get(name, set())
 
 
 REQUIRED_FOR: dict[str, dict[str, Any]] = {
@@ -83,8 +84,8 @@ REQUIRED_FOR: dict[str, dict[str, Any]] = {
 
 @given(st.sampled_from(sorted(CHECKS)), anything)
 def test_any_json_is_accepted_or_refused_with_400(name: str, body: Any) -> None:
-    """No value makes a check fail in any other way, and a refusal names its place."""
-    error = trouble(CHECKS[name], body)
+    """Any JSON is accepted, or refused with a 400 that names its place."""
+    error = error_of(CHECKS[name], body)
     if error is not None:
         assert error.status == 400
         assert error.param is not None
@@ -92,8 +93,8 @@ def test_any_json_is_accepted_or_refused_with_400(name: str, body: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [b"{", b"nonsense", b"[1,", b'{"a": NaN}', b"[" * 100_000, b"\xff\xfe{"])
-def test_what_is_not_json_is_refused_in_the_services_words(body: bytes) -> None:
-    """A body that cannot be read is a 400, never an exception of ours."""
+def test_a_body_that_is_no_json_gets_the_services_error(body: bytes) -> None:
+    """A body that is no JSON is refused with the service's 400."""
     with pytest.raises(ApiError) as caught:
         Call("POST", {}, body=body).json(request_schemas.THREAD_CREATE)
     assert caught.value.status == 400
@@ -149,11 +150,11 @@ def test_what_is_not_json_is_refused_in_the_services_words(body: bytes) -> None:
         ),
     ],
 )
-def test_errors_have_the_texts_that_were_recorded_or_reported(
+def test_errors_have_the_recorded_or_reported_texts(
     check: Check, body: Any, message: str, param: str, code: str
 ) -> None:
-    """Client code matches these texts."""
-    error = trouble(check, body)
+    """Errors have the texts that were recorded or reported, because client code matches them."""
+    error = error_of(check, body)
     assert error is not None
     assert error.body() == {
         "error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}

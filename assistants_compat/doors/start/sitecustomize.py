@@ -1,7 +1,7 @@
-"""Every Python runs this as it starts, where `assistants_compat run` has put this directory into PYTHONPATH.
+"""Calls `install` at the start of every Python whose PYTHONPATH holds this directory, as `run` sets it.
 
-It takes itself out of the way, lets the `sitecustomize` come in that it hides, and calls `install`.  What goes wrong
-here Python says in a line, and starts the program.
+It removes its directory from `sys.path`, runs the `sitecustomize` that it hides, and calls `install`. If that fails,
+Python prints one line and starts the program anyway.
 """
 
 import os
@@ -10,13 +10,13 @@ from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 
 
-def _without_this_directory() -> None:
-    here = os.path.realpath(os.path.dirname(__file__))  # noqa: PTH120 - pathlib is slow to import, and this is every start
-    sys.path[:] = [place for place in sys.path if os.path.realpath(place) != here]
+def _remove_this_directory() -> None:
+    here = os.path.realpath(os.path.dirname(__file__))  # noqa: PTH120 - pathlib is slow to import at every start
+    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) != here]
 
 
-def _hidden() -> None:
-    """Run the `sitecustomize` that this one stands before, under its own name."""
+def _run_hidden_sitecustomize() -> None:
+    """Run the user's own `sitecustomize`, which this one hides, under its own name."""
     spec = PathFinder.find_spec(__name__, sys.path)
     if spec is not None and spec.loader is not None:
         module = module_from_spec(spec)
@@ -26,16 +26,16 @@ def _hidden() -> None:
 
 def _install() -> None:
     try:
-        from assistants_compat import install  # noqa: PLC0415 - as late as that
+        from assistants_compat import install  # noqa: PLC0415 - it may be missing in this environment
     except ImportError as error:
         if error.name != "assistants_compat":
             raise
-        return  # a child with another environment, which cannot have calls of ours
+        return  # a child in another environment, without this package
     install()
 
 
-_without_this_directory()
+_remove_this_directory()
 try:
-    _hidden()
+    _run_hidden_sitecustomize()
 finally:
     _install()

@@ -1,27 +1,28 @@
-"""Cancelling a run: it is `cancelling` at once, and `cancelled` when the upstream has stopped."""
+"""Cancels a run: its status is `cancelling` at once, and `cancelled` when the upstream has stopped."""
 
 from __future__ import annotations
 
 from ... import errors
-from ...store.queries import Found
+from ...store.queries import Row
 from ...wire.objects import Run
 from ..io import IO
-from .refresh import cancel_upstream, look_if_possible, move
+from .refresh import cancel_upstream, change_status, refresh_run_if_reachable
 
-_CANCELLED_FROM = frozenset({"queued", "in_progress", "requires_action"})
+_CANCELLABLE = frozenset({"queued", "in_progress", "requires_action"})
 
 
-async def cancel(io: IO, row: Found) -> Run:
-    """Cancel a run; it is looked at first, because it may have ended.  Raises `ApiError` (reported text) if it has.
+async def cancel_run(io: IO, row: Row) -> Run:
+    """Cancel a run; raises `ApiError` (reported text) if it has ended.
 
-    An upstream that does not answer is no reason not to: the run must not hold its thread for that.
+    The run is refreshed first, because it may have ended without having been polled. An upstream failure does not
+    prevent the cancellation: otherwise the run would keep its thread busy.
     """
-    row = await look_if_possible(io, row)
-    if row["status"] not in _CANCELLED_FROM:
+    row = await refresh_run_if_reachable(io, row)
+    if row["status"] not in _CANCELLABLE:
         raise errors.ApiError(400, f"Cannot cancel run with status '{row['status']}'.")
-    row = await move(io, row, "cancelling", required_action=None)
-    if row["status"] != "cancelling":  # it ended between the look and the move
+    row = await change_status(io, row, "cancelling", required_action=None)
+    if row["status"] != "cancelling":  # it ended after the refresh
         raise errors.ApiError(400, f"Cannot cancel run with status '{row['status']}'.")
-    await cancel_upstream(io, row)  # one that waited for outputs has nothing upstream any more
+    await cancel_upstream(io, row)  # does nothing for a run that waited for outputs: it has no open response
     run: Run = row["body"]
     return run

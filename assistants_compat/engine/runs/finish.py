@@ -1,7 +1,7 @@
-"""How a round of a run ends: its files are copied, then everything is written at once.
+"""Finishes one upstream response of a run: copies its files, then writes messages, steps and status.
 
-A round is one response upstream.  What it leaves, and the run's next status, are one transaction with a compare-and-set
-on that status: any number of pollers write its messages once.
+One upstream response is one round of a run. Its messages, its steps, its files and the run's next status are written
+in one transaction, with a compare-and-set on the status. So any number of pollers write the messages once.
 """
 
 from __future__ import annotations
@@ -15,210 +15,236 @@ from typing import Any, Literal
 from ... import errors
 from ...store import queries
 from ...store.database import Connection
-from ...store.queries import Found
+from ...store.queries import Row
 from ...translate import run as runs
 from ...translate.file_references import files_of_message, files_of_step
-from ...translate.output import Generated, Outcome, attachment, outcome_from_response
-from ...translate.run import added, outcome_of_response, status_of_calls, usage_from_response
-from ...translate.uncited_files import containers_of
-from ...wire.ids import Replay
-from ...wire.objects import Json, Run, objects
+from ...translate.output import GeneratedFile, Outcome, code_interpreter_attachment, outcome_from_response
+from ...translate.run import function_step_status, sum_usage, transition_from_response, usage_from_response
+from ...translate.uncited_files import container_ids_from_output
+from ...wire.ids import RepeatableIds
+from ...wire.objects import Json, Run, as_object_list
 from .. import containers, generated_files
 from ..io import IO
+from .run_log import log_if_ended
 
-_LEASE_SECONDS = 300  # a poller that died while it copied holds a run's end back no longer than this
+# A poller that dies while it copies files delays the end of its run by at most this long.
+_LEASE_SECONDS = 300
 
 
-async def finish(
+async def finish_round(
     io: IO,
-    row: Found,
+    row: Row,
     response: Mapping[str, Any],
-    told: Outcome | None = None,
-    stored: Mapping[str, int] | None = None,
-) -> Found:
-    """Copy the files, then write messages, steps, files and the run's next status in one transaction.
+    streamed_outcome: Outcome | None = None,
+    stored_hashes: Mapping[str, int] | None = None,
+) -> Row:
+    """Copy the files of a response, then write messages, steps, files and the run's next status in one transaction.
 
-    Of any number of pollers one takes the lease and copies; the others see the run as it still is.  `told` is what a
-    stream has made of the response, and `stored` what of it is there already; a stream has the lease.
+    Returns the run's row as it is afterwards. Among concurrent pollers, one takes the lease and copies; the others get
+    the run as it still is. A stream passes `streamed_outcome`, its translation of the response, and `stored_hashes`,
+    which names the parts that it has stored already. A stream holds the lease anyway.
     """
     run: Run = row["body"]
     now = io.now()
     usage = usage_from_response(response)
-    total = added(row["state"]["usage"], usage)
-    status, changes = outcome_of_response(run, response, total)
-    # Ids that a stream gave out before it died are given again.
-    minted = row["state"].get("minted")
-    mint = Replay(io.mint, minted)
-    streamed = bool(row["request"].get("stream"))
-    if told is None:
-        output = objects(response.get("output"))
-        found = await generated_files.found_files(io, containers_of(output), minted or {})
-        earlier = await generated_files.earlier_files(io, run, output)
-        calls_are = status_of_calls(status)
+    total_usage = sum_usage(row["state"]["usage"], usage)
+    status, changes = transition_from_response(run, response, total_usage)
+    # A stream that died may have sent ids to its caller: the same objects get the same ids.
+    assigned_ids = row["state"].get("minted")
+    new_id = RepeatableIds(io.new_id, assigned_ids)
+    is_streamed = bool(row["request"].get("stream"))
+    if streamed_outcome is None:
+        output = as_object_list(response.get("output"))
+        container_files = await generated_files.list_new_files(
+            io, container_ids_from_output(output), assigned_ids or {}
+        )
+        thread_files = await generated_files.earlier_files(io, run, output)
+        function_status = function_step_status(status)
         outcome = outcome_from_response(
-            run, response, usage, mint, now, calls_are=calls_are, streamed=streamed, found=found, earlier=earlier
+            run,
+            response,
+            usage,
+            new_id,
+            now,
+            function_status=function_status,
+            streamed=is_streamed,
+            container_files=container_files,
+            thread_files=thread_files,
         )
     else:
-        outcome = told
-    state = {**row["state"], "usage": total, "step_usage": usage, "sent": _sent(row, response)}
+        outcome = streamed_outcome
+    state = {**row["state"], "usage": total_usage, "step_usage": usage, "sent": _items_to_resend(row, response)}
     state.pop("minted", None)
-    state = runs.with_response(state, row["response_id"])
-    if outcome.files and told is None and not await lease(io, row):
-        return await again(io, row)
-    written: Found | None = None
-    new: list[Generated] = []
+    state = runs.with_response_id(state, row["response_id"])
+    if outcome.files and streamed_outcome is None and not await take_lease(io, row):
+        return await reload_run(io, row)
+    finished_row: Row | None = None
+    new_files: list[GeneratedFile] = []
     try:
-        new = await unknown(io, outcome.files)
-        kept = await generated_files.keep_all(io, new, run)
+        new_files = await files_without_row(io, outcome.files)
+        file_rows = await generated_files.copy_files(io, new_files, run)
 
-        def work(db: Connection) -> Found | None:
+        def work(db: Connection) -> Row | None:
             namespace, run_id = row["namespace"], row["id"]
             queries.lock_thread(db, namespace, run["thread_id"])
-            fresh = queries.get(db, "runs", namespace, run_id, lock=True)
-            # Another poller may have been first.
-            if fresh is None or fresh["status"] in runs.TERMINAL:
+            current = queries.get(db, "runs", namespace, run_id, lock=True)
+            # Another poller may have finished the run first.
+            if current is None or current["status"] in runs.TERMINAL:
                 return None
-            # Then this response is not the one that the run waits for; a stream's row is its own round's.
-            if told is None and fresh["response_id"] != row["response_id"]:
+            # The run waits for another response by now. A stream compares the round only: its response id may not be
+            # stored yet.
+            if streamed_outcome is None and current["response_id"] != row["response_id"]:
                 return None
-            if round_of(fresh) != round_of(row):
+            if round_number(current) != round_number(row):
                 return None
-            # And what calls functions ends otherwise for a run that is cancelled meanwhile: the next look sees it.
-            if fresh["status"] == "requires_action" or (status, fresh["status"]) == ("requires_action", "cancelling"):
+            # The response calls functions, but the run was cancelled meanwhile: the next poll ends it as `cancelled`.
+            was_cancelled = (status, current["status"]) == ("requires_action", "cancelling")
+            if current["status"] == "requires_action" or was_cancelled:
                 return None
-            ended = runs.moved(fresh["body"], status, now, **changes)
+            next_run = runs.run_with_status(current["body"], status, now, **changes)
             columns = {"response_id": row["response_id"], "state": state, "lease_until": 0}
-            queries.change(db, "runs", namespace, run_id, status=ended["status"], body=ended, **columns)
-            known = stored if told is not None else None if minted else {}
-            _attach_rest(db, row, outcome)
-            put(io, db, run, outcome.entries, outcome.steps, known)
-            queries.add(db, "files", kept)
-            return {**fresh, "status": ended["status"], "body": ended, **columns}
+            queries.update_row(db, "runs", namespace, run_id, status=next_run["status"], body=next_run, **columns)
+            # Objects that a dead stream stored are unknown here: None makes `write_objects` look for each of them.
+            known_hashes = stored_hashes if streamed_outcome is not None else None if assigned_ids else {}
+            _attach_uncited_files(db, row, outcome)
+            write_objects(io, db, run, outcome.entries, outcome.steps, known_hashes)
+            queries.insert_rows(db, "files", file_rows)
+            return {**current, "status": next_run["status"], "body": next_run, **columns}
 
-        written = await io.write(work)
+        finished_row = await io.write(work)
     finally:
-        if written is None and outcome.files:
-            await _give_up(io, row, [file.id for file in new])
-    if written is not None:
-        await generated_files.tell(io, kept)
-    return written or await again(io, row)
+        if finished_row is None and outcome.files:
+            await _release_after_failure(io, row, [file.id for file in new_files])
+    if finished_row is not None:
+        await generated_files.report_stored(io, file_rows)
+        await log_if_ended(io, finished_row)
+    return finished_row or await reload_run(io, row)
 
 
-def _attach_rest(db: Connection, row: Found, outcome: Outcome) -> None:
-    """Attach to the last message what earlier rounds, which called functions, made and had no message for."""
-    if not (round_of(row) and outcome.messages):
+def _attach_uncited_files(db: Connection, row: Row, outcome: Outcome) -> None:
+    """Attach the uncited files of earlier rounds to the last message.
+
+    Those rounds called functions and had no message to attach their files to.
+    """
+    if not (round_number(row) and outcome.messages):
         return
 
-    def rows(noun: Literal["files", "messages", "steps"]) -> list[Found]:
-        return queries.of_thread(db, noun, row["namespace"], row["thread_id"], run_id=row["id"])[::-1]
+    def rows(table: Literal["files", "messages", "steps"]) -> list[Row]:
+        return queries.rows_of_thread(db, table, row["namespace"], row["thread_id"], run_id=row["id"])[::-1]
 
-    made = [file["id"] for file in rows("files") if file["id"] not in outcome.files]
-    if not made:
+    earlier_file_ids = [file["id"] for file in rows("files") if file["id"] not in outcome.files]
+    if not earlier_file_ids:
         return
-    said = [*(each["body"] for each in rows("messages")), *outcome.messages]
-    named = {file_id for message in said for file_id in files_of_message(message)}
-    named |= {file_id for step in rows("steps") for file_id in files_of_step(step["body"])}
-    last = outcome.messages[-1]
-    last["attachments"] = [*last["attachments"], *(attachment(id_) for id_ in made if id_ not in named)]
+    messages = [*(message_row["body"] for message_row in rows("messages")), *outcome.messages]
+    cited_file_ids = {file_id for message in messages for file_id in files_of_message(message)}
+    cited_file_ids |= {file_id for step in rows("steps") for file_id in files_of_step(step["body"])}
+    last_message = outcome.messages[-1]
+    last_message["attachments"] = [
+        *last_message["attachments"],
+        *(code_interpreter_attachment(id_) for id_ in earlier_file_ids if id_ not in cited_file_ids),
+    ]
 
 
-def _sent(row: Found, response: Mapping[str, Any]) -> list[Any]:
-    """What the next round has to send again because the upstream keeps nothing (`store_responses=False`)."""
+def _items_to_resend(row: Row, response: Mapping[str, Any]) -> list[Any]:
+    """Return the items that the next round sends again if the upstream stores nothing (`store_responses=False`)."""
     return [] if row["request"]["store"] else [*row["state"]["sent"], list(response.get("output") or [])]
 
 
-async def lease(io: IO, row: Found) -> bool:
-    """Take the right to end a round; False while another has it."""
+async def take_lease(io: IO, row: Row) -> bool:
+    """Take the right to finish a round; False while another process or thread holds it."""
     namespace, run_id = row["namespace"], row["id"]
     return await io.write(lambda db: queries.lease_run(db, namespace, run_id, now=io.now(), seconds=_LEASE_SECONDS))
 
 
-async def end_lease(io: IO, row: Found) -> None:
-    """Let the next look try, at the response that is known; the lease of a later round is somebody else's."""
-    known = {"response_id": row["response_id"]} if row["response_id"] is not None else {}
+async def release_lease(io: IO, row: Row) -> None:
+    """Release the run's lease and store the response id, so that the next poll can continue at once.
+
+    Does nothing if the run is in a later round: that lease belongs to another reader.
+    """
+    response_columns = {"response_id": row["response_id"]} if row["response_id"] is not None else {}
 
     def work(db: Connection) -> None:
-        fresh = queries.get(db, "runs", row["namespace"], row["id"], lock=True)
-        if fresh is not None and round_of(fresh) == round_of(row):
-            queries.change(db, "runs", row["namespace"], row["id"], lease_until=0, **known)
+        current = queries.get(db, "runs", row["namespace"], row["id"], lock=True)
+        if current is not None and round_number(current) == round_number(row):
+            queries.update_row(db, "runs", row["namespace"], row["id"], lease_until=0, **response_columns)
 
     await io.write(work)
 
 
 @asynccontextmanager
-async def copied(io: IO, files: Mapping[str, Generated], run: Run) -> AsyncIterator[list[Json]]:
-    """Copy the files that no row speaks of yet; their rows, for whoever writes them before it is left.
+async def copied_files(io: IO, files: Mapping[str, GeneratedFile], run: Run) -> AsyncIterator[list[Json]]:
+    """Copy the files that have no row yet and yield their rows, which the body of the `with` writes.
 
-    Copies of which no row was written are forgotten then.
+    On exit, copies whose row was not written are deleted.
     """
-    new = await unknown(io, files)
+    new_files = await files_without_row(io, files)
     try:
-        yield await generated_files.keep_all(io, new, run)
+        yield await generated_files.copy_files(io, new_files, run)
     finally:
-        await forget_unknown(io, [file.id for file in new])
+        await delete_copies_without_row(io, [file.id for file in new_files])
 
 
-async def unknown(io: IO, files: Mapping[str, Generated]) -> list[Generated]:
-    """The files that no row speaks of yet."""
-    known = await _spoken_of(io, files) if files else set()
-    return [file for file in files.values() if file.id not in known]
+async def files_without_row(io: IO, files: Mapping[str, GeneratedFile]) -> list[GeneratedFile]:
+    """Return the files that have no row in the store yet."""
+    ids_with_row = await _ids_with_row(io, files) if files else set()
+    return [file for file in files.values() if file.id not in ids_with_row]
 
 
-async def _spoken_of(io: IO, ids: Iterable[str]) -> set[str]:
+async def _ids_with_row(io: IO, ids: Iterable[str]) -> set[str]:
     namespace = io.settings.namespace
     return await io.read(lambda db: {id_ for id_ in ids if queries.get(db, "files", namespace, id_) is not None})
 
 
-async def _give_up(io: IO, row: Found, ids: list[str]) -> None:
-    """Let the next look try, and forget the copies that no row speaks of."""
+async def _release_after_failure(io: IO, row: Row, ids: list[str]) -> None:
+    """Release the lease for the next poll and delete the copies that have no row."""
     with contextlib.suppress(errors.StoreError):
-        await end_lease(io, row)
-    await forget_unknown(io, ids)
+        await release_lease(io, row)
+    await delete_copies_without_row(io, ids)
 
 
-async def forget_unknown(io: IO, ids: Collection[str]) -> None:
-    """Forget those of these copies that no row speaks of.
+async def delete_copies_without_row(io: IO, ids: Collection[str]) -> None:
+    """Delete the copies that have no row in the store.
 
-    Whether a transaction was written may be unknown (the connection was lost at its commit): the store says what is
-    there, and while it does not answer nothing is forgotten.
+    The caller may not know whether its transaction was written, for example if the connection was lost at the commit.
+    So the store decides; while it does not answer, nothing is deleted.
     """
     if not ids:
         return
     with contextlib.suppress(errors.StoreError):
-        for id_ in set(ids) - await _spoken_of(io, ids):
-            await io.forget(id_)
+        for id_ in set(ids) - await _ids_with_row(io, ids):
+            await io.delete_content(id_)
 
 
-def put(  # noqa: PLR0913, PLR0917 - a run, and what of it is to be written
+def write_objects(  # noqa: PLR0913, PLR0917 - a run and its parts to write
     io: IO,
     db: Connection,
     run: Run,
     entries: Iterable[Mapping[str, Any]],
     steps: Iterable[Mapping[str, Any]],
-    stored: Mapping[str, int] | None = None,
+    stored_hashes: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
-    """Write messages, what stands between them, and steps; what is there once the transaction is committed.
+    """Write the messages, items and steps of a run that have changed; return the hashes of all stored objects.
 
-    `stored` says what is there already, by id and as the hash of its JSON, so that only what has changed is written
-    again; without it nobody knows.
+    `stored_hashes` maps the id of each object in the store to the hash of its JSON. With None the store is asked for
+    each object. The result holds once the transaction is committed.
     """
-    there = dict(stored or {})
-    for noun, object_ in [*(("messages", entry) for entry in entries), *(("steps", step) for step in steps)]:
-        id_, mark = object_["id"], hash(json.dumps(object_))
-        if there.get(id_) == mark:
+    hashes = dict(stored_hashes or {})
+    for table, object_ in [*(("messages", entry) for entry in entries), *(("steps", step) for step in steps)]:
+        id_, digest = object_["id"], hash(json.dumps(object_))
+        if hashes.get(id_) == digest:
             continue
-        row = _row(io, run, object_)
-        if stored is None or id_ in stored:
-            queries.put(db, noun, row)  # type: ignore[arg-type]  # one of two nouns
+        row = _row_of_object(io, run, object_)
+        if stored_hashes is None or id_ in stored_hashes:
+            queries.upsert(db, table, row)  # type: ignore[arg-type]  # messages or steps
         else:
-            queries.add(db, noun, [row])  # type: ignore[arg-type]  # as above
+            queries.insert_rows(db, table, [row])  # type: ignore[arg-type]  # as above
         if "items" in object_:
-            containers.remember(io, db, run, object_["items"])
-        there[id_] = mark
-    return there
+            containers.record_container_use(io, db, run, object_["items"])
+        hashes[id_] = digest
+    return hashes
 
 
-def _row(io: IO, run: Run, object_: Mapping[str, Any]) -> Json:
+def _row_of_object(io: IO, run: Run, object_: Mapping[str, Any]) -> Json:
     if "items" in object_:
         return item_row(io, run, object_)
     return {
@@ -232,7 +258,7 @@ def _row(io: IO, run: Run, object_: Mapping[str, Any]) -> Json:
 
 
 def item_row(io: IO, run: Run, entry: Mapping[str, Any]) -> Json:
-    """The row of what a run did between its messages: it is told to later runs and never listed."""
+    """Build the row of a run's tool items between its messages: later runs send them, and lists leave them out."""
     return {
         "namespace": io.settings.namespace,
         "id": entry["id"],
@@ -244,11 +270,11 @@ def item_row(io: IO, run: Run, entry: Mapping[str, Any]) -> Json:
     }
 
 
-def round_of(row: Found) -> int:
-    """Which of its rounds a run is in: a reader that was long away must not write into a later one."""
+def round_number(row: Row) -> int:
+    """Return the number of a run's current round, so that a delayed reader does not write into a later round."""
     return int(row["state"].get("round", 0))
 
 
-async def again(io: IO, row: Found) -> Found:
-    """The run as it is in the store."""
+async def reload_run(io: IO, row: Row) -> Row:
+    """Return the run's row from the store, or `row` if it was deleted."""
     return await io.read(lambda db: queries.get(db, "runs", row["namespace"], row["id"])) or row

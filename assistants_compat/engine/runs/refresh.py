@@ -1,7 +1,7 @@
-"""How a run moves: it is looked at until it has ended.
+"""Brings a run up to date with its upstream response, and ends runs that can no longer finish.
 
-No worker: a run moves when somebody looks at it.  The end of a round is one transaction with a compare-and-set on the
-run's status: any number of pollers write its messages once.
+There is no worker: a run advances only when something polls it. Every change of status is a compare-and-set in one
+transaction, so any number of pollers write the end of a run once.
 """
 
 from __future__ import annotations
@@ -13,234 +13,258 @@ from typing import Any, cast
 from ... import errors
 from ...store import queries
 from ...store.database import Connection
-from ...store.queries import Found
+from ...store.queries import Row
 from ...translate import run as runs
-from ...translate.output import INCOMPLETE_REASONS, end_message
-from ...translate.step import stopped
+from ...translate.output import INCOMPLETE_REASONS, set_message_end
+from ...translate.step import stopped_step
 from ...wire.objects import Json, Message
 from ..containers import delete_upstream
 from ..io import IO, Request
 from .ask_upstream import (
-    Asked,
-    ask_again,
-    in_mode,
-    may_be_asked_again,
+    UpstreamRequest,
+    accepted_columns,
+    can_retry_with_less_input,
     remember_response,
     response_path,
     response_request,
+    retry_with_less_input,
     status_of_response,
-    taken,
+    with_response_mode,
 )
-from .finish import again, end_lease, finish, lease
+from .finish import finish_round, release_lease, reload_run, take_lease
+from .run_log import log_if_ended
 
 log = logging.getLogger("assistants_compat")
 
 _NOT_FOUND = 404
-_PATIENCE = 86_400  # seconds for which what was finished in time may still be fetched
+# While the upstream does not answer, a run past its time stays open this long: its response may have finished in time.
+RESULT_RETENTION_SECONDS = 86_400
 
-DIED = {"code": "server_error", "message": "The program that streamed this run ended before the run did."}
+# The `last_error` of a streamed run whose program died. Callers see it, so its text stays as it is.
+STREAMER_DIED_ERROR = {
+    "code": "server_error",
+    "message": "The program that streamed this run ended before the run did.",
+}
 
 
-# --- looking
+# --- refresh
 
 
-async def look_at_thread(io: IO, thread_id: str) -> None:
-    """Let the thread's active run move, if it has one; an upstream that does not answer changes nothing."""
+async def refresh_active_run(io: IO, thread_id: str) -> None:
+    """Refresh the thread's active run, if it has one; an upstream failure changes nothing."""
     row = await io.read(lambda db: queries.active_run(db, io.settings.namespace, thread_id))
     if row is not None:
-        await look_if_possible(io, row)
+        await refresh_run_if_reachable(io, row)
 
 
-async def look_if_possible(io: IO, row: Found) -> Found:
-    """The run as it is now; where the upstream does not answer, as it was."""
+async def refresh_run_if_reachable(io: IO, row: Row) -> Row:
+    """Return the refreshed run or, after an upstream failure, the run as it is in the store."""
     try:
-        return await look(io, row)
-    except errors.UNANSWERED as error:
-        log.warning("run %s could not be looked at: %s", row["id"], type(error).__name__)
-        return await again(io, row)
+        return await refresh_run(io, row)
+    except errors.UPSTREAM_FAILURES as error:
+        log.warning("run %s could not be refreshed: %s", row["id"], type(error).__name__)
+        return await reload_run(io, row)
 
 
-async def look(io: IO, row: Found) -> Found:
-    """The run as it is now: an active one is asked for upstream (one GET) and moved by what that says.
+async def refresh_run(io: IO, row: Row) -> Row:
+    """Bring a run up to date and return its row; an active run costs one GET upstream.
 
-    An upstream error is the caller's to see, and changes nothing (see `_ending`).  Past its time (600 s) a run that the
-    upstream has not finished is expired, and so is one that waits for tool outputs.
+    An upstream failure is raised and changes nothing, except as `_status_without_response` says. Past its time (600 s)
+    a run expires if the upstream has not finished it or if it waits for tool outputs.
     """
     if row["status"] in runs.TERMINAL:
         return row
-    late = io.now() >= row["expires_at"]
+    is_late = io.now() >= row["expires_at"]
     if row["status"] != "requires_action" and row["lease_until"] > io.now() and row["request"].get("stream"):
-        return await _look_at_stream(io, row, late=late)
+        return await _refresh_streamed_run(io, row, is_late=is_late)
     if row["response_id"] is None or row["status"] == "requires_action":
-        return await _look_without_upstream(io, row, late=late)
-    return await _look_upstream(io, row, late=late)
+        return await _refresh_without_response(io, row, is_late=is_late)
+    return await _refresh_from_response(io, row, is_late=is_late)
 
 
-async def _look_upstream(io: IO, row: Found, *, late: bool) -> Found:
+async def _refresh_from_response(io: IO, row: Row, *, is_late: bool) -> Row:
+    """Refresh a run that has a response upstream."""
     try:
         response = await io.ask(response_request(row))
-    except errors.UNANSWERED as error:
-        gone = isinstance(error, errors.UpstreamError) and error.status == _NOT_FOUND
-        ending = _ending(row, io.now(), gone=gone)
-        if ending is not None:
-            return await stop(io, row, ending, last_error=DIED)
-        if gone:  # the upstream's words hold its own id
-            raise errors.no_response(row["id"]) from None
+    except errors.UPSTREAM_FAILURES as error:
+        is_gone = isinstance(error, errors.UpstreamError) and error.status == _NOT_FOUND
+        end_status = _status_without_response(row, io.now(), is_gone=is_gone)
+        if end_status is not None:
+            return await end_run(io, row, end_status, last_error=STREAMER_DIED_ERROR)
+        if is_gone:  # not the upstream's own error: its text contains the upstream's response id
+            raise errors.response_not_found(row["id"]) from None
         raise
-    row = await advance(io, row, response)
-    # What the upstream has finished is not late, even while somebody else still copies its files.
+    row = await advance_run(io, row, response)
+    # A response that has ended is not late, even while another poller still copies its files.
     if status_of_response(response) in runs.TERMINAL:
-        # Calls that were found too late are not: nobody may answer them any more.
-        return await stop(io, row, "expired") if late and row["status"] == "requires_action" else row
-    if late or row["status"] == "cancelling":  # one that is cancelled: the upstream did not hear it the first time
+        # Function calls that were found too late do expire: their outputs are no longer accepted.
+        return await end_run(io, row, "expired") if is_late and row["status"] == "requires_action" else row
+    if is_late or row["status"] == "cancelling":  # an earlier cancel did not reach the upstream
         await cancel_upstream(io, row)
-    if late:
-        return await stop(io, row, "expired")
-    if _died(row):  # and nobody reads what the upstream says any more
-        return await stop(io, row, "cancelled" if row["status"] == "cancelling" else "failed", last_error=DIED)
+    if is_late:
+        return await end_run(io, row, "expired")
+    if _is_orphaned_stream(row):  # its reader has no lease any more, so nothing reads the rest of the stream
+        return await end_run(
+            io, row, "cancelled" if row["status"] == "cancelling" else "failed", last_error=STREAMER_DIED_ERROR
+        )
     return row
 
 
-def _ending(row: Found, now: int, *, gone: bool) -> str | None:
-    """How a run ends when the upstream does not say; None while it may still do so.
+def _status_without_response(row: Row, now: int, *, is_gone: bool) -> str | None:
+    """Return the status in which a run ends although its response cannot be read; None if it stays active.
 
-    Any error may pass: another key, or a 404 for another project's key, or an upstream that is out of order.  So a run
-    ends by it only when nobody waits for its result any more, or when it is long past its time.
+    Any error may be temporary: a wrong key, a 404 because the key belongs to another project, or an upstream outage.
+    So an error ends a run only if its result is no longer wanted or if it is long past its time.
     """
-    late = now - row["expires_at"]
-    if row["status"] == "cancelling" and (gone or late >= 0):
+    seconds_late = now - row["expires_at"]
+    if row["status"] == "cancelling" and (is_gone or seconds_late >= 0):
         return "cancelled"
-    if late >= (0 if gone else _PATIENCE):
+    if seconds_late >= (0 if is_gone else RESULT_RETENTION_SECONDS):
         return "expired"
-    return "failed" if gone and _died(row) else None
+    return "failed" if is_gone and _is_orphaned_stream(row) else None
 
 
-def _died(row: Found) -> bool:
-    """Whether this run was streamed by a program that is gone, and cannot go on without it."""
+def _is_orphaned_stream(row: Row) -> bool:
+    """Whether a run was streamed without background mode, so that it cannot finish without its reader."""
     return bool(row["request"].get("stream")) and not row["request"].get("background")
 
 
-async def _look_at_stream(io: IO, row: Found, *, late: bool) -> Found:
-    """Somebody streams this run: it is left alone, unless it is to stop; its reader hears of that by itself."""
-    if late:
+async def _refresh_streamed_run(io: IO, row: Row, *, is_late: bool) -> Row:
+    """Leave a run to the reader that streams it, unless it is late or being cancelled.
+
+    The reader notices the new status at its next save.
+    """
+    if is_late:
         await cancel_upstream(io, row)
-        return await stop(io, row, "expired")
-    return await stop(io, row, "cancelled") if row["status"] == "cancelling" else row
+        return await end_run(io, row, "expired")
+    return await end_run(io, row, "cancelled") if row["status"] == "cancelling" else row
 
 
-async def _look_without_upstream(io: IO, row: Found, *, late: bool) -> Found:
-    """Nothing works upstream: the run waits for outputs, or was cancelled, or its asker is still asking (or died)."""
+async def _refresh_without_response(io: IO, row: Row, *, is_late: bool) -> Row:
+    """Refresh a run that has no unfinished response upstream.
+
+    It waits for tool outputs, is being cancelled, or its request is still being sent (or the sender died).
+    """
     if row["status"] == "cancelling":
-        return await stop(io, row, "cancelled")
-    if late:
-        return await stop(io, row, "expired")
-    return await stop(io, row, "failed", last_error=DIED) if row["status"] != "requires_action" and _died(row) else row
-
-
-async def advance(io: IO, row: Found, response: Mapping[str, Any]) -> Found:
-    """Move a run by what its response says."""
-    status = status_of_response(response)
-    error: Any = response.get("error")
-    goes_on = row["status"] != "cancelling" and io.now() < row["expires_at"]
-    if status == "failed" and goes_on and may_be_asked_again(error):
-        return await _ask_again(io, row, error) or await finish(io, row, response)
-    if status in runs.TERMINAL:
-        return await finish(io, row, response)
-    if status == "in_progress" and row["status"] == "queued":
-        return await move(io, row, "in_progress")
+        return await end_run(io, row, "cancelled")
+    if is_late:
+        return await end_run(io, row, "expired")
+    if row["status"] != "requires_action" and _is_orphaned_stream(row):
+        return await end_run(io, row, "failed", last_error=STREAMER_DIED_ERROR)
     return row
 
 
-async def _ask_again(io: IO, row: Found, error: Json) -> Found | None:
-    """Let the upstream try once more with less input; None when that cannot be, and the run has failed."""
-    if not await lease(io, row):
-        return await again(io, row)  # somebody else asks, or has asked
+async def advance_run(io: IO, row: Row, response: Mapping[str, Any]) -> Row:
+    """Apply a response to its run and return the run's row; a failed response may be retried with less input."""
+    status = status_of_response(response)
+    error: Any = response.get("error")
+    may_retry = row["status"] != "cancelling" and io.now() < row["expires_at"]
+    if status == "failed" and may_retry and can_retry_with_less_input(error):
+        return await _retry_failed_response(io, row, error) or await finish_round(io, row, response)
+    if status in runs.TERMINAL:
+        return await finish_round(io, row, response)
+    if status == "in_progress" and row["status"] == "queued":
+        return await change_status(io, row, "in_progress")
+    return row
+
+
+async def _retry_failed_response(io: IO, row: Row, error: Json) -> Row | None:
+    """Retry a failed response with less input; None if that is not possible, so that the run fails."""
+    if not await take_lease(io, row):
+        return await reload_run(io, row)  # another poller retries, or has retried
     try:
-        asked = await ask_again(io, row, in_mode(io, row["request"], stream=False), error)
+        upstream_request = await retry_with_less_input(
+            io, row, with_response_mode(io, row["request"], stream=False), error
+        )
     except errors.UpstreamError:
-        asked = None
+        upstream_request = None
     except BaseException:
-        await end_lease(io, row)
+        await release_lease(io, row)
         raise
-    if asked is None:
-        await end_lease(io, row)
+    if upstream_request is None:
+        await release_lease(io, row)
         return None
-    fresh = await io.write(lambda db: _asked_anew(io, db, row, asked))
-    if fresh is None:  # its thread was deleted meanwhile
-        await abandon(io, row["id"], asked)
+    current = await io.write(lambda db: _accept_retry(io, db, row, upstream_request))
+    if current is None:  # the thread was deleted meanwhile
+        await abandon_response(io, row["id"], upstream_request)
         return row
-    if fresh["response_id"] != asked.response_id:  # it was stopped meanwhile
-        await cancel_upstream(io, {**row, "response_id": asked.response_id})
-        return fresh
-    return await advance(io, fresh, asked.response)
+    if current["response_id"] != upstream_request.response_id:  # the run ended or was cancelled meanwhile
+        await cancel_upstream(io, {**row, "response_id": upstream_request.response_id})
+        return current
+    return await advance_run(io, current, upstream_request.response)
 
 
-def _asked_anew(io: IO, db: Connection, row: Found, asked: Asked) -> Found | None:
+def _accept_retry(io: IO, db: Connection, row: Row, upstream_request: UpstreamRequest) -> Row | None:
+    """Write the accepted retry to the run's row; None when the thread was deleted meanwhile."""
     namespace, run_id = row["namespace"], row["id"]
-    fresh = queries.get(db, "runs", namespace, run_id, lock=True)
-    if fresh is None:
+    current = queries.get(db, "runs", namespace, run_id, lock=True)
+    if current is None:
         return None
-    if fresh["status"] in runs.TERMINAL or fresh["status"] == "cancelling":
-        remember_response(db, fresh, asked)
-        return fresh
-    changes = taken(db, fresh, asked, io.now())
-    queries.change(db, "runs", namespace, run_id, **changes)
-    return {**fresh, **changes}
+    if current["status"] in runs.TERMINAL or current["status"] == "cancelling":
+        remember_response(db, current, upstream_request)
+        return current
+    columns = accepted_columns(db, current, upstream_request, io.now())
+    queries.update_row(db, "runs", namespace, run_id, **columns)
+    return {**current, **columns}
 
 
-# --- moving
+# --- change the status
 
 
-async def move(io: IO, row: Found, status: str, **changes: object) -> Found:
-    """The run in its next status, if it is still in the one that was seen; else the run as it is."""
-    return await io.write(lambda db: _moved(io, db, row, status, **changes))
+async def change_status(io: IO, row: Row, status: str, **changes: object) -> Row:
+    """Set a run's status if it still has the status of `row`; return the run's row as it is afterwards."""
+    return await io.write(lambda db: _change_status(io, db, row, status, **changes))
 
 
-async def stop(io: IO, row: Found, status: str, *, last_error: Json | None = None) -> Found:
-    """Expire, cancel or fail a run, and what of its messages and steps has not ended."""
+async def end_run(io: IO, row: Row, status: str, *, last_error: Json | None = None) -> Row:
+    """Expire, cancel or fail a run, together with its messages and steps that are in progress."""
     changes: Json = {"last_error": last_error} if status == "failed" else {}
 
-    def work(db: Connection) -> Found:
-        fresh = _moved(io, db, row, status, **changes)
-        if fresh["status"] == status:
-            namespace, now, usage = row["namespace"], io.now(), fresh["state"].get("step_usage")
-            for message in queries.in_progress(db, "messages", namespace, row["id"]):
-                end_message(cast("Message", message), INCOMPLETE_REASONS[status], now)
-                queries.change(db, "messages", namespace, message["id"], body=message)
-            for step in queries.in_progress(db, "steps", namespace, row["id"]):
-                queries.change(db, "steps", namespace, step["id"], body=stopped(step, status, now, usage))
-        return fresh
+    def work(db: Connection) -> Row:
+        current = _change_status(io, db, row, status, **changes)
+        if current["status"] == status:
+            namespace, now, usage = row["namespace"], io.now(), current["state"].get("step_usage")
+            for message in queries.in_progress_bodies(db, "messages", namespace, row["id"]):
+                set_message_end(cast("Message", message), INCOMPLETE_REASONS[status], now)
+                queries.update_row(db, "messages", namespace, message["id"], body=message)
+            for step in queries.in_progress_bodies(db, "steps", namespace, row["id"]):
+                queries.update_row(db, "steps", namespace, step["id"], body=stopped_step(step, status, now, usage))
+        return current
 
-    return await io.write(work)
+    ended_row = await io.write(work)
+    if ended_row["status"] == status:
+        await log_if_ended(io, ended_row)
+    return ended_row
 
 
-def _moved(io: IO, db: Connection, row: Found, status: str, **changes: object) -> Found:
-    fresh = queries.get(db, "runs", row["namespace"], row["id"], lock=True)
-    if fresh is None or fresh["status"] != row["status"]:
-        return fresh or row
+def _change_status(io: IO, db: Connection, row: Row, status: str, **changes: object) -> Row:
+    """Do the work of `change_status` inside a transaction."""
+    current = queries.get(db, "runs", row["namespace"], row["id"], lock=True)
+    if current is None or current["status"] != row["status"]:
+        return current or row
     if status in runs.TERMINAL:
-        changes["usage"] = row["state"]["usage"]  # of the rounds that ended
-    moved: Found = {"status": status, "body": runs.moved(fresh["body"], status, io.now(), **changes)}
+        changes["usage"] = row["state"]["usage"]  # of the rounds that are finished
+    columns: Row = {"status": status, "body": runs.run_with_status(current["body"], status, io.now(), **changes)}
     if row["status"] == "requires_action":
-        moved["response_id"] = None  # that response was read to its end: it is not looked at again
-    queries.change(db, "runs", row["namespace"], row["id"], **moved)
-    return {**fresh, **moved}
+        columns["response_id"] = None  # that response was read to its end and is not read again
+    queries.update_row(db, "runs", row["namespace"], row["id"], **columns)
+    return {**current, **columns}
 
 
-async def abandon(io: IO, run_id: str, asked: Asked) -> None:
-    """Stop what the upstream does for a run that is not there any more, and let it keep nothing of it."""
-    await asked.aclose()
-    row = {"id": run_id, "response_id": asked.response_id, "request": asked.request}
+async def abandon_response(io: IO, run_id: str, upstream_request: UpstreamRequest) -> None:
+    """Cancel and delete the response of a run that no longer exists."""
+    await upstream_request.aclose()
+    row = {"id": run_id, "response_id": upstream_request.response_id, "request": upstream_request.request}
     await cancel_upstream(io, row)
-    if asked.response_id is not None and asked.request["store"]:
-        await delete_upstream(io, response_path(row), asked.response_id)
+    if upstream_request.response_id is not None and upstream_request.request["store"]:
+        await delete_upstream(io, response_path(row), upstream_request.response_id)
 
 
-async def cancel_upstream(io: IO, row: Found) -> None:
-    """Ask the upstream to stop, once; what it answers is seen at the next look."""
+async def cancel_upstream(io: IO, row: Row) -> None:
+    """Cancel a run's background response, with one request; the next poll sees the result."""
     if row["response_id"] is None or not row["request"].get("background"):
         return
     try:
         await io.ask(Request("POST", f"{response_path(row)}/cancel"))
-    except errors.UNANSWERED as error:
+    except errors.UPSTREAM_FAILURES as error:
         log.warning("the response of run %s could not be cancelled: %s", row["id"], type(error).__name__)

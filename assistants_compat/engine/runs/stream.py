@@ -1,9 +1,8 @@
-"""Runs that are streamed: read event by event, saved as they go, and told in the old service's words.
+"""Streams a run: translates the upstream's events to legacy events and saves the run as it goes.
 
-`frames` is a run's stream from its first event to `[DONE]`.  It does not know who reads it: a caller that leaves does
-not end it (see `carriers`).  What it says of a message or step is stored before it is said, and what only begins at
-least promised (`IO.promise`), so that a handler may ask for what it was told; what is being said is stored once a
-second, under a lease that says that somebody reads.
+`doors/stream_readers.py` reads a stream to its end even if the caller stops early. A message or step is stored before
+its events are sent, or scheduled with `IO.write_later` when it only begins, so that an event handler can retrieve it.
+Growing text is stored once a second. Each save renews the lease, which shows that the run has a reader.
 """
 
 from __future__ import annotations
@@ -17,465 +16,481 @@ from typing import Any
 
 from ... import errors
 from ...store import queries
-from ...store.database import Connection, Promise
-from ...store.queries import Found
+from ...store.database import Connection, DeferredWrite
+from ...store.queries import Row
 from ...translate import run as runs
 from ...translate.output import INCOMPLETE_REASONS
-from ...translate.run_events import LISTED_BEFORE, RunEvents
-from ...translate.sse import DONE, Decoder, Event, encoded
+from ...translate.run_events import LIST_FILES_BEFORE, RunEvents
+from ...translate.sse import DONE, Decoder, Event, encode_events
 from ...translate.thread import thread_from_fields
 from ...wire.exchange import Reply
-from ...wire.ids import Replay
-from ...wire.objects import Json, as_object, objects
+from ...wire.ids import RepeatableIds
+from ...wire.objects import Json, as_object, as_object_list
 from .. import generated_files
 from ..containers import delete_upstream
-from ..io import IO, LEASE, Body
-from . import create, finish, tool_outputs
-from .ask_upstream import Asked, ask_again, may_be_asked_again, response_path, response_request, taken
+from ..io import IO, LEASE_SECONDS, StreamedResponse
+from . import ask_upstream, create, finish, tool_outputs
 from .refresh import cancel_upstream
+from .run_log import log_if_ended
 
 log = logging.getLogger("assistants_compat")
 
-_SAVED_EVERY = 1.0  # seconds, of what is being said
-_TRIES = 5  # to take up a background stream again
-_FIRST_PAUSE = 0.5  # seconds before the second try; doubled after each
+_SAVE_INTERVAL_SECONDS = 1.0  # between two saves of a text that grows
+_RESUME_ATTEMPTS = 5  # in a row without a new event, to resume a background stream
+_FIRST_PAUSE_SECONDS = 0.5  # before the second attempt; doubled after each
 _HEADERS = {"content-type": "text/event-stream; charset=utf-8"}
-_ENDS = (".completed", ".failed", ".incomplete")  # of messages and steps
-_Changes = Callable[[Connection, Found], Json]  # the new columns of a run that goes on
-_Written = tuple[Found | None, dict[str, int] | None]  # the run as it is then, and what of it is stored
-_BY_RESPONSE = frozenset({"completed", "incomplete"})
-_LOST = {"code": "server_error", "message": "The connection to the model was lost in the middle of its response."}
+_END_SUFFIXES = (".completed", ".failed", ".incomplete")  # of messages and steps
+_ColumnsOf = Callable[[Connection, Row], Json]  # adds to the transaction; returns the run's new columns
+_WriteResult = tuple[Row | None, dict[str, int] | None]  # the run's row, and the hashes of its stored objects
+_ENDED_BY_RESPONSE = frozenset({"completed", "incomplete"})
+_CONNECTION_LOST_ERROR = {
+    "code": "server_error",
+    "message": "The connection to the model was lost in the middle of its response.",
+}
 
 
-async def start(io: IO, given: Json, *, thread_id: str, thread: Json | None = None, content: bool = False) -> Reply:
-    """Create a run, as `starting.start` does and with its errors, and stream it.
-
-    With `content` its steps show the text of what was found, too.
-    """
-    row, asked, there = await create.begin(io, given, thread_id=thread_id, thread=thread, stream=True, content=content)
-    stream = _Stream(io, row, asked)
-    made = None
-    if there is not None:
-        made = thread_from_fields(thread_id, there["created_at"], there["body"], fresh=False)
-    return _reply(stream, stream.events.begin(thread=made))
-
-
-async def submit(io: IO, row: Found, given: list[Json]) -> Reply:
-    """Give a run the outputs of its functions, as `answering.submit` does and with its errors, and stream it."""
-    row, asked, step = await tool_outputs.go_on(io, row, given, stream=True)
-    stream = _Stream(io, row, asked)
-    return _reply(stream, stream.events.begin(answered=step))
+async def create_run(
+    io: IO, params: Json, *, thread_id: str, thread: Json | None = None, content: bool = False
+) -> Reply:
+    """Create a run and stream it, with the text of search results if `content`; raises as `create.create_run`."""
+    row, upstream_request, thread_row = await create.begin_run(
+        io, params, thread_id=thread_id, thread=thread, stream=True, content=content
+    )
+    stream = _RunStream(io, row, upstream_request)
+    created_thread = None
+    if thread_row is not None:
+        created_thread = thread_from_fields(thread_id, thread_row["created_at"], thread_row["body"], answers_post=False)
+    return _reply(stream, stream.events.begin(thread=created_thread))
 
 
-def _reply(stream: _Stream, opening: list[Event]) -> Reply:
-    return Reply(200, headers=dict(_HEADERS), chunks=stream.frames(opening), run_id=stream.row["id"])
+async def submit_tool_outputs(io: IO, row: Row, outputs: list[Json]) -> Reply:
+    """Submit tool outputs and stream the run's next round; raises as `tool_outputs.submit_tool_outputs` does."""
+    row, upstream_request, step = await tool_outputs.begin_next_round(io, row, outputs, stream=True)
+    stream = _RunStream(io, row, upstream_request)
+    return _reply(stream, stream.events.begin(completed_step=step))
 
 
-class _LostError(Exception):
-    """Another reader has taken this run over: this one was away for longer than its lease."""
+def _reply(stream: _RunStream, first_events: list[Event]) -> Reply:
+    return Reply(200, headers=dict(_HEADERS), chunks=stream.frames(first_events), run_id=stream.row["id"])
 
 
-class _Stream:
-    """One response of a run on its way through."""
+class _TakenOverError(Exception):
+    """Another reader has taken this run over, because this one was away for longer than its lease."""
 
-    def __init__(self, io: IO, row: Found, asked: Asked) -> None:
-        assert asked.body is not None  # noqa: S101 - a stream was asked for
-        self.io, self.row, self.body = io, row, asked.body
-        self.over = False
-        self.resumed_at, self.resumed = -1, 0
-        self.promised: Promise[_Written] | None = None  # what was told and may not be stored yet
-        self._begin()
+    MESSAGE = "Another reader has taken this run over: this one was away for longer than its lease."
 
-    def _begin(self) -> None:
-        self.mint = Replay(self.io.mint)
+
+class _RunStream:
+    """The stream of one round: reads its response, and another one if the input must be reduced."""
+
+    def __init__(self, io: IO, row: Row, upstream_request: ask_upstream.UpstreamRequest) -> None:
+        assert upstream_request.body is not None  # noqa: S101 - the request was sent with `stream`
+        self.io, self.row, self.body = io, row, upstream_request.body
+        self.is_over = False
+        self.resumed_after, self.resume_attempts = -1, 0
+        self.deferred_save: DeferredWrite[_WriteResult] | None = None  # of events that were sent already
+        self._start_response()
+
+    def _start_response(self) -> None:
+        """Reset the translation and the saving, for a response that begins."""
+        self.new_id = RepeatableIds(self.io.new_id)
         state = self.row["state"]
-        self.events = RunEvents(self.row["body"], self.mint, spent=state["usage"], content=bool(state.get("content")))
-        self.stored: dict[str, int] | None = {}
-        self.next_save = self.io.monotonic() + _SAVED_EVERY
+        content = bool(state.get("content"))
+        self.events = RunEvents(self.row["body"], self.new_id, earlier_usage=state["usage"], content=content)
+        self.stored_hashes: dict[str, int] | None = {}
+        self.next_save_at = self.io.monotonic() + _SAVE_INTERVAL_SECONDS
 
-    async def frames(self, opening: list[Event]) -> AsyncGenerator[bytes, None]:
-        """The run's stream.  A failure of ours is its last event; whoever closes it early ends the run."""
+    async def frames(self, first_events: list[Event]) -> AsyncGenerator[bytes, None]:
+        """Yield the stream up to `[DONE]`. Our own failures become its last event. Closing it early ends the run."""
         try:
-            yield encoded(opening)
-            if self.row["status"] in runs.TERMINAL:  # it was stopped while the upstream was asked
-                yield encoded(await self._told_by(self.row))
-            while not self.over:
+            yield encode_events(first_events)
+            if self.row["status"] in runs.TERMINAL:  # it ended while the request was under way
+                yield encode_events(await self._final_events(self.row))
+            while not self.is_over:
                 body = self.body
-                async with aclosing(self._connection(body)) as told:
-                    async for events in told:
-                        yield encoded(events)
-                if events := await self._without_connection(body):
-                    yield encoded(events)
-        except errors.ForeignError as error:
-            await self._cut()
+                async with aclosing(self._events_from_connection(body)) as event_lists:
+                    async for events in event_lists:
+                        yield encode_events(events)
+                if events := await self._events_after_disconnect(body):
+                    yield encode_events(events)
+        except errors.CallerCodeError as error:
+            await self._end_interrupted()
             raise error.original from error.original.__cause__
-        except _LostError:
-            yield encoded([("error", errors.ApiError(409, str(_LostError.__doc__), kind="server_error").body())])
-        except Exception as error:  # noqa: BLE001 - the answer has begun: an error can only be its last event
-            await self._leave_to_others()
-            yield encoded([("error", errors.api_error(error).body())])
+        except _TakenOverError:
+            taken_over = errors.ApiError(409, _TakenOverError.MESSAGE, kind="server_error")
+            yield encode_events([("error", taken_over.body())])
+        except Exception as error:  # noqa: BLE001 - the status is sent already: an error can only be the last event
+            await self._release_after_error()
+            yield encode_events([("error", errors.api_error_from(error).body())])
         except BaseException:
-            await self._cut()
+            await self._end_interrupted()
             raise
         finally:
             await self.body.aclose()
 
     # --- one connection
 
-    async def _connection(self, body: Body) -> AsyncGenerator[list[Event], None]:
-        """What comes over one connection, until the response has ended or the connection has."""
+    async def _events_from_connection(self, body: StreamedResponse) -> AsyncGenerator[list[Event], None]:
+        """Yield the legacy events of one connection, until the response or the connection ends."""
         decoder = Decoder()
         try:
             async with aclosing(body.chunks()) as chunks:
                 async for chunk in chunks:
-                    if self.over:
-                        continue  # what follows the response is read too, so that the connection can be used again
-                    if events := await self._take(decoder.feed(chunk)):
+                    if self.is_over:
+                        continue  # read to the end, so that the HTTP client can reuse the connection
+                    if events := await self._process_events(decoder.feed(chunk)):
                         yield events
-                    if self._is_done_with(body):
+                    if self._is_finished_with(body):
                         return
         except errors.UnreachableError as error:
-            log.warning("the stream of run %s broke: %s", self.row["id"], type(error.original).__name__)
+            log.warning("the stream of run %s was disconnected: %s", self.row["id"], type(error.original).__name__)
 
-    def _is_done_with(self, body: Body) -> bool:
-        """Whether the run was stopped, or asked for again over another connection."""
-        return body is not self.body or (self.over and self.events.response is None)
+    def _is_finished_with(self, body: StreamedResponse) -> bool:
+        """Whether the run was ended early, or continues over another connection."""
+        return body is not self.body or (self.is_over and self.events.response is None)
 
-    async def _take(self, given: list[Json]) -> list[Event]:
-        is_due = self.promised is not None and self.io.is_due(self.promised)
-        if is_due and (told := await self._settled()):
-            return told  # the run is over: what has come since is for nobody
+    async def _process_events(self, upstream_events: list[Json]) -> list[Event]:
+        """Translate upstream events and save the run if that is due; return the legacy events to send."""
+        is_due = self.deferred_save is not None and self.io.is_due(self.deferred_save)
+        if is_due and (last_events := await self._events_after_deferred_save()):
+            return last_events  # the run is over, and later upstream events are dropped
         now = self.io.now()
         events: list[Event] = []
-        for event in given:
-            if self.resumed and self._was_told(event):
-                continue  # a server that does not know `starting_after` begins anew
-            if event["type"] in LISTED_BEFORE:
-                await self._look_for_files(event)
+        for event in upstream_events:
+            if self.resume_attempts and self._was_already_sent(event):
+                continue  # a server that ignores `starting_after` repeats the stream
+            if event["type"] in LIST_FILES_BEFORE:
+                await self._list_files(event)
             events += self.events.feed(event, now)
             if self.events.response is not None:
-                return await self._end(events)
-        is_found = self.row["response_id"] is not None or not self.row["request"].get("background")
-        if is_found and not self.events.changed and self.io.monotonic() < self.next_save:
+                return await self._end_response(events)
+        # A background run must be resumable, so its response id is stored with the first events.
+        is_response_known = self.row["response_id"] is not None or not self.row["request"].get("background")
+        if is_response_known and not self.events.items_changed and self.io.monotonic() < self.next_save_at:
             return events
         return [*events, *await self._save(events)]
 
-    def _was_told(self, event: Json) -> bool:
+    def _was_already_sent(self, event: Json) -> bool:
         number = event.get("sequence_number")
         return isinstance(number, int) and number <= self.events.sequence_number
 
-    async def _look_for_files(self, event: Json) -> None:
-        """Before a message ends: what is in the containers now, and what the thread has already and this text links."""
-        reading = self.events.reading
-        if containers := self.events.to_be_listed(event):
-            others = [file for file in reading.found if file["container_id"] not in containers]
-            reading.found = [*others, *await generated_files.found_files(self.io, containers, self.mint.minted)]
-        items = [as_object(event.get("item")), *objects(as_object(event.get("response")).get("output"))]
-        if earlier := await generated_files.earlier_files(self.io, self.events.run, items):
-            reading.earlier = earlier
+    async def _list_files(self, event: Json) -> None:
+        """List the files that a message may cite, before it ends: those in its containers and the thread's own."""
+        reader = self.events.reader
+        if containers := self.events.containers_to_list(event):
+            other_files = [file for file in reader.container_files if file["container_id"] not in containers]
+            new_files = await generated_files.list_new_files(self.io, containers, self.new_id.assigned_ids)
+            reader.container_files = [*other_files, *new_files]
+        items = [as_object(event.get("item")), *as_object_list(as_object(event.get("response")).get("output"))]
+        if thread_files := await generated_files.earlier_files(self.io, self.events.run, items):
+            reader.thread_files = thread_files
 
-    async def _save(self, told: list[Event]) -> list[Event]:
-        """Store what was said so far; the last events, if the run is to stop or was stopped by somebody else.
+    async def _save(self, new_events: list[Event]) -> list[Event]:
+        """Store the run's progress; return its last events if it has been ended elsewhere or must end now.
 
-        What is only being said can wait for the next time, when the store is busy, and what only begins until it is
-        told: its words need not wait for the store.
+        Growing text can wait for the next save if the store is busy. An object that only begins is written later, so
+        that its first text does not wait for the store.
         """
         io, events = self.io, self.events
-        if last := await self._settled():
-            return last
-        may_wait, events.changed = not events.changed, False
-        self.next_save = io.monotonic() + _SAVED_EVERY
-        # A file comes with the end of something: while words only grow there is none to look for.
-        made = {} if may_wait else events.reading.outcome.files
-        ends = any(name.endswith(_ENDS) for name, _ in told)
-        # A background run is to outlive this process, which may die at any moment.
-        if not (may_wait or made or ends or self.row["request"].get("background")):
-            # A copy, because more may be said before it is stored.
-            entries, steps = json.loads(json.dumps([events.entries(), events.reading.outcome.steps]))
-            self.promised = io.promise(self._writing(self._so_far([]), entries, steps))
+        if last_events := await self._events_after_deferred_save():
+            return last_events
+        is_growth_only, events.items_changed = not events.items_changed, False
+        self.next_save_at = io.monotonic() + _SAVE_INTERVAL_SECONDS
+        # Files come only with the end of a message or step, not while text grows.
+        generated = {} if is_growth_only else events.reader.outcome.files
+        has_end = any(name.endswith(_END_SUFFIXES) for name, _ in new_events)
+        # A background run outlives this process, which may die at any moment: it is saved at once.
+        if not (is_growth_only or generated or has_end or self.row["request"].get("background")):
+            # A copy, because the objects may grow before they are written.
+            entries, steps = json.loads(json.dumps([events.entries(), events.reader.outcome.steps]))
+            self.deferred_save = io.write_later(self._write_transaction(self._progress_columns([]), entries, steps))
             return []
         try:
-            async with finish.copied(io, made, events.run) as files:
-                fresh = await self._write(self._so_far(files))
+            async with finish.copied_files(io, generated, events.run) as files:
+                current = await self._write(self._progress_columns(files))
         except errors.StoreBusyError as error:
-            if not may_wait:
+            if not is_growth_only:
                 raise
-            log.warning("run %s could not be saved yet: %s", self.row["id"], type(error).__name__)
+            log.warning("run %s was not saved, the next save retries: %s", self.row["id"], type(error).__name__)
             return []
-        if fresh is not None and fresh["status"] not in runs.TERMINAL:
-            await generated_files.tell(io, files)
-        return await self._after(fresh)
+        if current is not None and current["status"] not in runs.TERMINAL:
+            await generated_files.report_stored(io, files)
+        return await self._events_after_save(current)
 
-    async def _settled(self) -> list[Event]:
-        """Have stored what was promised; what there is to tell then."""
-        return [] if self.promised is None else await self._after(await self._kept())
+    async def _events_after_deferred_save(self) -> list[Event]:
+        """Wait for the deferred save, if there is one; return the run's last events if it must end."""
+        return [] if self.deferred_save is None else await self._events_after_save(await self._await_deferred_save())
 
-    async def _kept(self) -> Found | None:
-        """The run as it was when what was promised was stored; None, too, where nothing was."""
-        if self.promised is None:
+    async def _await_deferred_save(self) -> Row | None:
+        """Wait for the deferred save and return the run's row; None without one, or if the run was deleted."""
+        if self.deferred_save is None:
             return None
-        # Until it has told what it wrote, nobody knows what is there.
-        promised, self.promised, self.stored = self.promised, None, None
-        fresh, self.stored = await self.io.kept(promised)
-        return fresh
+        # If waiting raises, it is unknown what was written; None makes the next save look for each object.
+        deferred_save, self.deferred_save, self.stored_hashes = self.deferred_save, None, None
+        current, self.stored_hashes = await self.io.write_result(deferred_save)
+        return current
 
-    async def _written(self) -> None:
-        """Have stored what was promised, for whoever writes everything once more if it was not."""
+    async def _await_deferred_save_unless_busy(self) -> None:
+        """Wait for the deferred save; a busy store does not matter, because the caller writes everything again."""
         with contextlib.suppress(errors.StoreBusyError):
-            await self._kept()
+            await self._await_deferred_save()
 
-    async def _after(self, fresh: Found | None) -> list[Event]:
-        """What there is to tell of the run as it was found: its last events, if it is to stop or was stopped."""
-        if fresh is None or fresh["status"] in runs.TERMINAL:
-            return await self._told_by(fresh)
-        self.row = fresh
-        if fresh["status"] == "cancelling":
-            return await self._stop("cancelled")
-        if self.io.now() >= fresh["expires_at"]:
-            await cancel_upstream(self.io, fresh)
-            return await self._stop("expired")
+    async def _events_after_save(self, current: Row | None) -> list[Event]:
+        """Return the run's last events if it has been ended elsewhere, is being cancelled or is late; else none."""
+        if current is None or current["status"] in runs.TERMINAL:
+            return await self._final_events(current)
+        self.row = current
+        if current["status"] == "cancelling":
+            return await self._end_run("cancelled")
+        if self.io.now() >= current["expires_at"]:
+            await cancel_upstream(self.io, current)
+            return await self._end_run("expired")
         return []
 
-    def _so_far(self, files: list[Json]) -> _Changes:
-        """Adds the files that were copied; the columns of the run, which goes on."""
-        run, response_id, minted = dict(self.events.run), self.events.response_id, dict(self.mint.minted)
-        lease_until = self.io.now() + LEASE
+    def _progress_columns(self, files: list[Json]) -> _ColumnsOf:
+        """Return the function that adds copied files and gives the columns of a run that continues."""
+        run, response_id, assigned_ids = dict(self.events.run), self.events.response_id, dict(self.new_id.assigned_ids)
+        lease_until = self.io.now() + LEASE_SECONDS
 
-        def changes_of(db: Connection, fresh: Found) -> Json:
-            queries.add(db, "files", files)
-            changes: Json = {
+        def columns_of(db: Connection, current: Row) -> Json:
+            queries.insert_rows(db, "files", files)
+            columns: Json = {
                 "response_id": response_id,
-                "state": runs.with_response({**fresh["state"], "minted": minted}, response_id),
+                "state": runs.with_response_id({**current["state"], "minted": assigned_ids}, response_id),
                 "lease_until": lease_until,
             }
-            if (fresh["status"], run["status"]) == ("queued", "in_progress"):
-                changes["status"] = "in_progress"
-                changes["body"] = {**fresh["body"], "status": "in_progress", "started_at": run["started_at"]}
-            return changes
+            if (current["status"], run["status"]) == ("queued", "in_progress"):
+                columns["status"] = "in_progress"
+                columns["body"] = {**current["body"], "status": "in_progress", "started_at": run["started_at"]}
+            return columns
 
-        return changes_of
+        return columns_of
 
-    async def _write(self, changes_of: _Changes) -> Found | None:
-        """Write what was said and the run's new columns, if it still goes on; the run as it is then."""
-        await self._written()
-        work = self._writing(changes_of, self.events.entries(), self.events.reading.outcome.steps)
-        fresh, self.stored = await self.io.write(work)
-        return fresh
+    async def _write(self, columns_of: _ColumnsOf) -> Row | None:
+        """Write messages, steps and the run's new columns if it is still active; return its row."""
+        await self._await_deferred_save_unless_busy()
+        work = self._write_transaction(columns_of, self.events.entries(), self.events.reader.outcome.steps)
+        current, self.stored_hashes = await self.io.write(work)
+        return current
 
-    def _writing(
-        self, changes_of: _Changes, entries: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]
-    ) -> Callable[[Connection], _Written]:
-        """The transaction that does so.  The thread is locked before the run, as everywhere.
+    def _write_transaction(
+        self, columns_of: _ColumnsOf, entries: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]
+    ) -> Callable[[Connection], _WriteResult]:
+        """Return the transaction that `_write` runs; it raises `_TakenOverError` if the run is in another round."""
+        io, row, stored_hashes = self.io, self.row, self.stored_hashes
 
-        It raises `_LostError` when the run is in another round.
-        """
-        io, row, stored = self.io, self.row, self.stored
-
-        def work(db: Connection) -> _Written:
+        def work(db: Connection) -> _WriteResult:
             namespace, run_id = row["namespace"], row["id"]
-            queries.lock_thread(db, namespace, row["thread_id"])
-            fresh = queries.get(db, "runs", namespace, run_id, lock=True)
-            if fresh is None or fresh["status"] in runs.TERMINAL:
-                return fresh, stored
-            if fresh["status"] == "requires_action" or finish.round_of(fresh) != finish.round_of(row):
-                raise _LostError
-            changes = changes_of(db, fresh)
-            queries.change(db, "runs", namespace, run_id, **changes)
-            return {**fresh, **changes}, finish.put(io, db, row["body"], entries, steps, stored)
+            queries.lock_thread(db, namespace, row["thread_id"])  # before the run, as in every transaction
+            current = queries.get(db, "runs", namespace, run_id, lock=True)
+            if current is None or current["status"] in runs.TERMINAL:
+                return current, stored_hashes
+            if current["status"] == "requires_action" or finish.round_number(current) != finish.round_number(row):
+                raise _TakenOverError
+            columns = columns_of(db, current)
+            queries.update_row(db, "runs", namespace, run_id, **columns)
+            return {**current, **columns}, finish.write_objects(io, db, row["body"], entries, steps, stored_hashes)
 
         return work
 
     # --- the end
 
-    async def _end(self, told: list[Event]) -> list[Event]:
-        """The response has ended: everything is written before its end is told."""
+    async def _end_response(self, new_events: list[Event]) -> list[Event]:
+        """Finish the round after its response has ended; everything is written before the last events are sent."""
         response = self.events.response
-        assert response is not None  # noqa: S101 - that is how it ended
-        await self._written()
+        assert response is not None  # noqa: S101 - set when the response ended
+        await self._await_deferred_save_unless_busy()
         self.row = {**self.row, "response_id": self.events.response_id}
         error: Any = response.get("error")
-        if response.get("status") == "failed" and may_be_asked_again(error) and await self._ask_again(error):
-            return [event for event in told if event[0] == "thread.run.in_progress"]
-        fresh = await finish.finish(self.io, self.row, response, self.events.reading.outcome, self.stored)
-        if fresh["status"] == self.events.run["status"]:
-            self.over = True
-            return told
-        kept = [event for event in told if event[0] not in (f"thread.run.{self.events.run['status']}", "done")]
-        if fresh["status"] in runs.TERMINAL:
-            return [*kept, *await self._told_by(fresh)]
-        if fresh is self.row:  # there is none any more
-            return await self._told_by(None)
-        if finish.round_of(fresh) != finish.round_of(self.row):
-            raise _LostError
-        self.row = fresh
-        return [*kept, *await self._stop("cancelled" if fresh["status"] == "cancelling" else "failed")]
+        is_retryable = response.get("status") == "failed" and ask_upstream.can_retry_with_less_input(error)
+        if is_retryable and await self._retry_failed_response(error):
+            return [event for event in new_events if event[0] == "thread.run.in_progress"]
+        current = await finish.finish_round(self.io, self.row, response, self.events.reader.outcome, self.stored_hashes)
+        if current["status"] == self.events.run["status"]:
+            self.is_over = True
+            return new_events
+        last_names = (f"thread.run.{self.events.run['status']}", "done")
+        other_events = [event for event in new_events if event[0] not in last_names]
+        if current["status"] in runs.TERMINAL:
+            return [*other_events, *await self._final_events(current)]
+        if current is self.row:  # `finish_round` found no row: the run was deleted
+            return await self._final_events(None)
+        if finish.round_number(current) != finish.round_number(self.row):
+            raise _TakenOverError
+        self.row = current
+        return [*other_events, *await self._end_run("cancelled" if current["status"] == "cancelling" else "failed")]
 
-    async def _ask_again(self, error: Json) -> bool:
-        """Whether the upstream takes the run with less input, when it refused the first."""
-        if self.events.reading.outcome.steps:
+    async def _retry_failed_response(self, error: Json) -> bool:
+        """Try the run with less input after the upstream refused its input; return whether that was accepted."""
+        if self.events.reader.outcome.steps:  # part of the first response was sent already
             return False
         try:
-            asked = await ask_again(self.io, self.row, self.row["request"], error)
-        except errors.UNANSWERED:
+            upstream_request = await ask_upstream.retry_with_less_input(self.io, self.row, self.row["request"], error)
+        except errors.UPSTREAM_FAILURES:
             return False
-        if asked is None or asked.body is None:
+        if upstream_request is None or upstream_request.body is None:
             return False
         await self.body.aclose()
-        took = asked
+        accepted = upstream_request
 
         def work(db: Connection) -> Json:
-            state = runs.with_response(self.row["state"], self.events.response_id)
-            changes = taken(db, {**self.row, "state": state}, took, self.io.now())
-            queries.change(db, "runs", self.row["namespace"], self.row["id"], **changes)
-            return changes
+            state = runs.with_response_id(self.row["state"], self.events.response_id)
+            columns = ask_upstream.accepted_columns(db, {**self.row, "state": state}, accepted, self.io.now())
+            queries.update_row(db, "runs", self.row["namespace"], self.row["id"], **columns)
+            return columns
 
-        changes = await self.io.write(work)
+        columns = await self.io.write(work)
         run = {**self.row["body"], "status": "in_progress", "started_at": self.events.run["started_at"]}
-        self.row, self.body = {**self.row, **changes, "body": run}, asked.body
-        self._begin()
+        self.row, self.body = {**self.row, **columns, "body": run}, upstream_request.body
+        self._start_response()
         return True
 
-    async def _stop(self, status: str, error: Json | None = None) -> list[Event]:
-        """End the run ourselves: what was said stays."""
+    async def _end_run(self, status: str, error: Json | None = None) -> list[Event]:
+        """End the run before its response ends and return its last events; the text so far is kept."""
         await self.body.aclose()
         now = self.io.now()
-        told = self.events.stop(status, now, error=error)
-        more = {"usage": self.row["state"]["usage"], **({"last_error": error} if error else {})}
+        last_events = self.events.stop(status, now, error=error)
+        changes = {"usage": self.row["state"]["usage"], **({"last_error": error} if error else {})}
 
-        def columns(_db: Connection, fresh: Found) -> Json:
-            return {"status": status, "body": runs.moved(fresh["body"], status, now, **more), "lease_until": 0}
+        def columns_of(_db: Connection, current: Row) -> Json:
+            run = runs.run_with_status(current["body"], status, now, **changes)
+            return {"status": status, "body": run, "lease_until": 0}
 
-        fresh = await self._write(columns)
-        self.over = True
-        if fresh is not None and fresh["status"] != status:
-            told[-2] = (f"thread.run.{fresh['status']}", fresh["body"])
-        return told
+        current = await self._write(columns_of)
+        self.is_over = True
+        if current is not None and current["status"] == status:
+            await log_if_ended(self.io, current)
+        elif current is not None:
+            last_events[-2] = (f"thread.run.{current['status']}", current["body"])
+        return last_events
 
-    async def _told_by(self, fresh: Found | None) -> list[Event]:
-        """The last events of a run that somebody else has ended; of one that was deleted there is nothing to tell."""
-        self.over = True
-        if fresh is None:  # with its thread, before the response was known there
+    async def _final_events(self, current: Row | None) -> list[Event]:
+        """Return the last events of a run that was ended elsewhere; only `[DONE]` if it was deleted."""
+        self.is_over = True
+        if current is None:  # deleted with its thread, perhaps before the response id was stored: delete that here
             await self.body.aclose()
             if self.events.response_id is not None and self.row["request"]["store"]:
                 row = {**self.row, "response_id": self.events.response_id}
-                await delete_upstream(self.io, response_path(row), self.events.response_id)
+                await delete_upstream(self.io, ask_upstream.response_path(row), self.events.response_id)
             return [DONE]
-        if fresh["status"] in _BY_RESPONSE and (told := await self._rest_of_response(fresh)):
-            return told
-        told = self.events.stop(fresh["status"], self.io.now(), run=fresh["body"])
-        if fresh["status"] in INCOMPLETE_REASONS:
-            await self._put_rest()
-        return told
+        if current["status"] in _ENDED_BY_RESPONSE and (last_events := await self._remaining_events(current)):
+            return last_events
+        last_events = self.events.stop(current["status"], self.io.now(), run=current["body"])
+        if current["status"] in INCOMPLETE_REASONS:
+            await self._store_remaining()
+        return last_events
 
-    async def _rest_of_response(self, fresh: Found) -> list[Event]:
-        """What is left to tell of a run that was away from its reader and ended well; nothing, if it cannot be had."""
+    async def _remaining_events(self, current: Row) -> list[Event]:
+        """Return the remaining events of a run that another reader finished; none if its response cannot be read."""
         if self.events.response is not None or self.events.response_id is None:
             return []
         self.row = {**self.row, "response_id": self.events.response_id}
-        response = await self._asked_for()
+        response = await self._get_ended_response()
         if response is None:
             return []
-        ended = {"type": f"response.{response['status']}", "response": response}
-        await self._look_for_files(ended)
-        told = self.events.feed(ended, self.io.now())
-        return [*told[:-2], (f"thread.run.{fresh['status']}", fresh["body"]), DONE]
+        end_event = {"type": f"response.{response['status']}", "response": response}
+        await self._list_files(end_event)
+        new_events = self.events.feed(end_event, self.io.now())
+        return [*new_events[:-2], (f"thread.run.{current['status']}", current["body"]), DONE]
 
-    async def _put_rest(self) -> None:
-        """Who stopped the run knew only what had been saved: what was told since then is stored too, with its files."""
-        io, outcome = self.io, self.events.reading.outcome
+    async def _store_remaining(self) -> None:
+        """Store what was sent after the last save, with its files, of a run that was ended elsewhere."""
+        io, outcome = self.io, self.events.reader.outcome
 
         def work(db: Connection, files: list[Json]) -> bool:
             queries.lock_thread(db, self.row["namespace"], self.row["thread_id"])
-            fresh = queries.get(db, "runs", self.row["namespace"], self.row["id"], lock=True)
-            if fresh is None or finish.round_of(fresh) != finish.round_of(self.row):
+            current = queries.get(db, "runs", self.row["namespace"], self.row["id"], lock=True)
+            if current is None or finish.round_number(current) != finish.round_number(self.row):
                 return False
-            finish.put(io, db, fresh["body"], outcome.entries, outcome.steps, self.stored)
-            queries.add(db, "files", files)
+            finish.write_objects(io, db, current["body"], outcome.entries, outcome.steps, self.stored_hashes)
+            queries.insert_rows(db, "files", files)
             return True
 
-        async with finish.copied(io, outcome.files, self.events.run) as files:
+        async with finish.copied_files(io, outcome.files, self.events.run) as files:
             is_written = await io.write(lambda db: work(db, files))
         if is_written:
-            await generated_files.tell(io, files)
+            await generated_files.report_stored(io, files)
 
     # --- without a connection
 
-    async def _without_connection(self, body: Body) -> list[Event]:
-        """What there is to tell when a connection was lost, or ended without the response's end.
+    async def _events_after_disconnect(self, body: StreamedResponse) -> list[Event]:
+        """Continue after a connection was lost or ended before its response; return the events to send.
 
-        A background response is taken up where it was left.  Of another the upstream is asked once: it may have
-        finished; else the run has failed, because a dropped connection ends it there too (platform.md section 4).
+        A background response is resumed where it stopped. Any other one is retrieved once, because it may have
+        finished. If it has not, the run fails: a dropped connection ends it upstream too (platform.md section 4).
         """
-        if self.over or body is not self.body:
+        if self.is_over or body is not self.body:
             return []
         await body.aclose()
         if self.events.response_id is None:
-            return await self._stop("failed", self.events.error or _LOST)
+            return await self._end_run("failed", self.events.error or _CONNECTION_LOST_ERROR)
         self.row = {**self.row, "response_id": self.events.response_id}
-        if self.row["request"].get("background") and await self._resumed():
+        if self.row["request"].get("background") and await self._resume_with_retries():
             return []
-        response = await self._asked_for()
+        response = await self._get_ended_response()
         if response is not None:
-            return await self._take([{"type": f"response.{response['status']}", "response": response}])
+            return await self._process_events([{"type": f"response.{response['status']}", "response": response}])
         if self.row["request"].get("background"):
-            return await self._let_go()
-        return await self._stop("failed", self.events.error or _LOST)
+            return await self._leave_run_to_pollers()
+        return await self._end_run("failed", self.events.error or _CONNECTION_LOST_ERROR)
 
-    async def _resumed(self) -> bool:
-        """Whether the stream goes on; tried until nothing has come of it so many times in a row."""
-        if self.events.sequence_number > self.resumed_at:
-            self.resumed_at, self.resumed = self.events.sequence_number, 0
-        while self.resumed < _TRIES:
-            if self.resumed:
-                await self.io.sleep(_FIRST_PAUSE * 2 ** (self.resumed - 1))
-            self.resumed += 1
-            if await self._resume():
+    async def _resume_with_retries(self) -> bool:
+        """Resume a background stream, with pauses; give up after several attempts in a row without a new event."""
+        if self.events.sequence_number > self.resumed_after:
+            self.resumed_after, self.resume_attempts = self.events.sequence_number, 0
+        while self.resume_attempts < _RESUME_ATTEMPTS:
+            if self.resume_attempts:
+                await self.io.sleep(_FIRST_PAUSE_SECONDS * 2 ** (self.resume_attempts - 1))
+            self.resume_attempts += 1
+            if await self._resume_once():
                 return True
         return False
 
-    async def _resume(self) -> bool:
+    async def _resume_once(self) -> bool:
+        """Open the stream after the last event that arrived; return whether that worked."""
         query = [("stream", "true")]
         if self.events.sequence_number >= 0:
             query.append(("starting_after", str(self.events.sequence_number)))
         try:
-            self.body = await self.io.open(response_request(self.row, *query, accept="text/event-stream"))
-        except errors.UNANSWERED as error:
-            log.warning("the stream of run %s could not be taken up: %s", self.row["id"], type(error).__name__)
+            request = ask_upstream.response_request(self.row, *query, accept="text/event-stream")
+            self.body = await self.io.open(request)
+        except errors.UPSTREAM_FAILURES as error:
+            log.warning("the stream of run %s could not be resumed: %s", self.row["id"], type(error).__name__)
             return False
         return True
 
-    async def _asked_for(self) -> Json | None:
-        """The response, if it has ended."""
+    async def _get_ended_response(self) -> Json | None:
+        """Retrieve the response; None if it has not ended or cannot be read."""
         try:
-            response = await self.io.ask(response_request(self.row))
-        except errors.UNANSWERED:
+            response = await self.io.ask(ask_upstream.response_request(self.row))
+        except errors.UPSTREAM_FAILURES:
             return None
         return response if runs.STATUS_OF_RESPONSE.get(str(response.get("status"))) in runs.TERMINAL else None
 
-    async def _let_go(self) -> list[Event]:
-        """The upstream works on and cannot be reached: the next look at the run will find what it has made."""
-        await finish.end_lease(self.io, self.row)
-        self.over = True
+    async def _leave_run_to_pollers(self) -> list[Event]:
+        """Stop streaming a background run that cannot be reached; the next poll picks up its result."""
+        await finish.release_lease(self.io, self.row)
+        self.is_over = True
         message = "The connection was lost; the run goes on, and can be retrieved."
         return [("error", errors.ApiError(503, message, kind="server_error").body())]
 
-    async def _leave_to_others(self) -> None:
-        """We failed: the next look ends the run, at once and not when its lease has lapsed."""
-        if self.over:
+    async def _release_after_error(self) -> None:
+        """Release the lease after our own failure, so that the next poll can end the run at once."""
+        if self.is_over:
             return
         try:
-            await finish.end_lease(self.io, {**self.row, "response_id": self.events.response_id})
+            await finish.release_lease(self.io, {**self.row, "response_id": self.events.response_id})
         except errors.StoreError as error:
-            log.warning("run %s waits for its lease to lapse: %s", self.row["id"], type(error).__name__)
+            log.warning("run %s is locked until its lease expires: %s", self.row["id"], type(error).__name__)
 
-    async def _cut(self) -> None:
-        """The reader was ended (a program that stops): what was said stays, and the run does not wait for its lease."""
-        if self.over or self.io.is_forked():
+    async def _end_interrupted(self) -> None:
+        """End or release the run when its reader is stopped, for example at program exit; the text so far is kept."""
+        if self.is_over or self.io.is_forked():
             return
         try:
             if self.row["request"].get("background") and self.events.response_id is not None:
-                await finish.end_lease(self.io, self.row)
+                await finish.release_lease(self.io, self.row)
             else:
-                await self._stop("failed", _LOST)
-        except Exception as error:  # noqa: BLE001 - the first cause goes on
-            log.warning("run %s could not be ended: %s", self.row["id"], type(error).__name__)
+                await self._end_run("failed", _CONNECTION_LOST_ERROR)
+        except Exception as error:  # noqa: BLE001 - the original exception is raised, not this one
+            log.warning("run %s could not be ended when its stream stopped: %s", self.row["id"], type(error).__name__)

@@ -1,7 +1,7 @@
-"""Tool outputs: they continue the response that asked for them, in the same run.
+"""Submits tool outputs: they start the next round of a run, which continues the response that called the functions.
 
-As at creation the run is reserved first (its status says `queued`, and nobody else can answer), and is as it was when
-the upstream refuses.
+As in `create.py` the run is reserved first: its status becomes `queued`, so that no other caller can submit outputs.
+If the request fails, the run gets back its status and waits for outputs again.
 """
 
 from __future__ import annotations
@@ -13,140 +13,177 @@ from typing import Any
 from ... import errors
 from ...store import queries
 from ...store.database import Connection
-from ...store.queries import Found
+from ...store.queries import Row
 from ...translate import run as runs
-from ...translate.request import continued
-from ...translate.step import answered
-from ...translate.transcript import Input, answered_calls, function_output
+from ...translate.request import continuation_request
+from ...translate.step import step_with_outputs
+from ...translate.transcript import RunInput, function_output_item, items_from_answered_calls
 from ...wire.objects import Json, Run, RunStep
 from ..io import IO
-from .ask_upstream import Asked, ask, ask_again, in_mode, remember_response, taken
-from .create import moved_on
-from .finish import item_row, round_of
-from .refresh import abandon, cancel_upstream, look
+from .ask_upstream import (
+    UpstreamRequest,
+    accepted_columns,
+    create_response,
+    remember_response,
+    retry_with_less_input,
+    with_response_mode,
+)
+from .create import advance_logging_errors
+from .finish import item_row, round_number
+from .refresh import abandon_response, cancel_upstream, refresh_run
 
-_Outputs = Mapping[str, str]
+_OutputsByCall = Mapping[str, str]
 
 
-async def submit(io: IO, row: Found, given: Sequence[Json]) -> Run:
-    """Give a run the outputs of its functions.
+async def submit_tool_outputs(io: IO, row: Row, tool_outputs: Sequence[Json]) -> Run:
+    """Submit the outputs of a run's function calls and return the run.
 
-    Raises `ApiError` (recorded and reported texts) when the run does not wait for outputs, or for others than these.
+    Raises `ApiError` (recorded and reported texts) if the run does not wait for outputs or waits for other ones.
     """
-    accepted, asked, _ = await go_on(io, row, given)
-    run: Run = (await moved_on(io, accepted, asked.response))["body"]
+    accepted_row, upstream_request, _ = await begin_next_round(io, row, tool_outputs)
+    run: Run = (await advance_logging_errors(io, accepted_row, upstream_request.response))["body"]
     return run
 
 
-async def go_on(
-    io: IO, row: Found, given: Sequence[Json], *, stream: bool = False
-) -> tuple[Found, Asked, RunStep | None]:
-    """The run as it was accepted, what the upstream answered, and the step whose outputs came; raises as `submit`."""
-    row = await look(io, row)
-    calls = _awaited(row)
-    outputs = _outputs(calls, given)
-    held = await io.write(lambda db: _hold(io, db, row))
-    asked = None
+async def begin_next_round(
+    io: IO, row: Row, tool_outputs: Sequence[Json], *, stream: bool = False
+) -> tuple[Row, UpstreamRequest, RunStep | None]:
+    """Submit tool outputs up to the point where the upstream has accepted the request of the next round.
+
+    Returns the run's row, the request, and the step that the outputs complete. Raises as `submit_tool_outputs` does.
+    """
+    row = await refresh_run(io, row)
+    calls = _awaited_calls(row)
+    outputs = _outputs_by_call(calls, tool_outputs)
+    reserved_row = await io.write(lambda db: _reserve(io, db, row))
+    upstream_request = None
     try:
-        asked = await _ask(io, held, calls, outputs, stream=stream)
-        done = asked
-        accepted, step = await io.write(lambda db: _accept(io, db, held, calls, outputs, done))
+        upstream_request = await _request_next_round(io, reserved_row, calls, outputs, stream=stream)
+        accepted_request = upstream_request
+        accepted_row, step = await io.write(lambda db: _accept(io, db, reserved_row, calls, outputs, accepted_request))
     except BaseException:
-        await io.write(lambda db: _release(db, row))
-        if asked is not None:
-            await abandon(io, row["id"], asked)
+        await io.write(lambda db: _undo_reservation(db, row))
+        if upstream_request is not None:
+            await abandon_response(io, row["id"], upstream_request)
         raise
-    if accepted is None:  # the thread was deleted while the upstream was asked
-        await abandon(io, row["id"], asked)
+    if accepted_row is None:  # the thread was deleted while the request was under way
+        await abandon_response(io, row["id"], upstream_request)
         raise errors.not_found("run", row["id"])
-    if accepted["status"] != held["status"]:  # the run was stopped meanwhile, and what was asked is for nothing
-        await cancel_upstream(io, {**accepted, "response_id": asked.response_id})
-    return accepted, asked, step
+    if accepted_row["status"] != reserved_row["status"]:  # cancelled or expired meanwhile
+        await cancel_upstream(io, {**accepted_row, "response_id": upstream_request.response_id})
+    return accepted_row, upstream_request, step
 
 
-def _awaited(row: Found) -> list[Json]:
-    """The calls that a run waits for; the refusal is byte-exact, its quotes too (recorded)."""
+def _awaited_calls(row: Row) -> list[Json]:
+    """Return the calls that a run waits for; the error text is byte-exact, including its double quotes (recorded)."""
     if row["status"] != "requires_action":
         raise errors.ApiError(400, f'Runs in status "{row["status"]}" do not accept tool outputs.')
     calls: list[Json] = row["body"]["required_action"]["submit_tool_outputs"]["tool_calls"]
     return calls
 
 
-def _outputs(calls: Sequence[Json], given: Sequence[Json]) -> _Outputs:
-    """Outputs by call; exactly those that are awaited (reported text, without a full stop).
+def _outputs_by_call(calls: Sequence[Json], tool_outputs: Sequence[Json]) -> _OutputsByCall:
+    """Return the outputs by call id; raise `ApiError` unless they match the awaited calls exactly.
 
-    The spec lets an output leave out its call, as the SDK's own tests do: that is plain where one call is awaited.
+    The error text is reported, without a full stop. The spec makes `tool_call_id` optional, and the SDK's own tests
+    leave it out: if one call is awaited, the output belongs to that call.
     """
-    expected = [call["id"] for call in calls]
-    only = expected[0] if len(expected) == 1 else None
-    got: list[Any] = [output.get("tool_call_id", only) for output in given]
-    if Counter(expected) != Counter(got):
-        raise errors.ApiError(400, f"Expected tool outputs for call_ids {expected}, got {got}")
-    return {call_id: output.get("output") or "" for call_id, output in zip(got, given, strict=True)}
+    awaited = [call["id"] for call in calls]
+    default_id = awaited[0] if len(awaited) == 1 else None
+    submitted: list[Any] = [output.get("tool_call_id", default_id) for output in tool_outputs]
+    if Counter(awaited) != Counter(submitted):
+        raise errors.ApiError(400, f"Expected tool outputs for call_ids {awaited}, got {submitted}")
+    return {call_id: output.get("output") or "" for call_id, output in zip(submitted, tool_outputs, strict=True)}
 
 
-def _hold(io: IO, db: Connection, row: Found) -> Found:
-    """Move the run to `queued`, without a response to look at, for the time of asking."""
-    fresh = queries.get(db, "runs", row["namespace"], row["id"], lock=True)
-    if fresh is None:
+def _reserve(io: IO, db: Connection, row: Row) -> Row:
+    """Set the run to `queued`, without a response to poll, while the request is under way.
+
+    The returned row keeps the response id, which the next request continues.
+    """
+    current = queries.get(db, "runs", row["namespace"], row["id"], lock=True)
+    if current is None:
         raise errors.not_found("run", row["id"])
-    _awaited(fresh)
-    run = runs.moved(fresh["body"], "queued", io.now(), required_action=None)
-    # A new round: a reader of the last one that was long away has nothing to write any more.
-    state = {**fresh["state"], "round": round_of(fresh) + 1}
-    changes = {"status": "queued", "body": run, "state": state}
-    queries.change(db, "runs", row["namespace"], row["id"], response_id=None, **changes)
-    return {**fresh, **changes}
+    _awaited_calls(current)
+    run = runs.run_with_status(current["body"], "queued", io.now(), required_action=None)
+    # The new round number keeps a delayed reader of the last round from writing into this one.
+    state = {**current["state"], "round": round_number(current) + 1}
+    columns = {"status": "queued", "body": run, "state": state}
+    queries.update_row(db, "runs", row["namespace"], row["id"], response_id=None, **columns)
+    return {**current, **columns}
 
 
-def _release(db: Connection, row: Found) -> None:
-    """Put the run back as it was, unless it was stopped meanwhile."""
+def _undo_reservation(db: Connection, row: Row) -> None:
+    """Restore the run as it was before `_reserve`, unless it was cancelled or has ended meanwhile.
+
+    Metadata stays current: the caller may have updated it while the request was under way.
+    """
     namespace, run_id = row["namespace"], row["id"]
-    fresh = queries.get(db, "runs", namespace, run_id, lock=True)
-    if fresh is not None and fresh["status"] == "queued" and fresh["response_id"] is None:
-        body = {**row["body"], "metadata": fresh["body"]["metadata"]}
-        changes = {"status": row["status"], "response_id": row["response_id"], "state": row["state"]}
-        queries.change(db, "runs", namespace, run_id, body=body, **changes)
+    current = queries.get(db, "runs", namespace, run_id, lock=True)
+    if current is not None and current["status"] == "queued" and current["response_id"] is None:
+        body = {**row["body"], "metadata": current["body"]["metadata"]}
+        columns = {"status": row["status"], "response_id": row["response_id"], "state": row["state"]}
+        queries.update_row(db, "runs", namespace, run_id, body=body, **columns)
 
 
-async def _ask(io: IO, held: Found, calls: list[Json], outputs: _Outputs, *, stream: bool) -> Asked:
-    request = in_mode(io, _request(held), stream=stream)
+async def _request_next_round(
+    io: IO, reserved_row: Row, calls: list[Json], outputs: _OutputsByCall, *, stream: bool
+) -> UpstreamRequest:
+    """Send the outputs, or after a refusal the whole transcript with less input."""
+    request = with_response_mode(io, _next_request(reserved_row), stream=stream)
     try:
-        return await ask(io, request, _input(held, outputs))
+        return await create_response(io, request, _next_input(reserved_row, outputs))
     except errors.UpstreamError as error:
-        asked = await ask_again(io, held, request, error.error(), answered_calls(calls, outputs))
-        if asked is None:
+        upstream_request = await retry_with_less_input(
+            io, reserved_row, request, error.error(), items_from_answered_calls(calls, outputs)
+        )
+        if upstream_request is None:
             raise
-        return asked
+        return upstream_request
 
 
-def _request(held: Found) -> Json:
-    spent = held["state"]["usage"]["completion_tokens"]
-    return continued(held["request"], held["response_id"], spent, held["body"]["max_completion_tokens"])
+def _next_request(reserved_row: Row) -> Json:
+    """Build the request of the next round, without its input."""
+    spent_tokens = reserved_row["state"]["usage"]["completion_tokens"]
+    return continuation_request(
+        reserved_row["request"],
+        reserved_row["response_id"],
+        spent_tokens,
+        reserved_row["body"]["max_completion_tokens"],
+    )
 
 
-def _input(held: Found, outputs: _Outputs) -> Input:
-    """The outputs; where the upstream keeps nothing, after all that was said before them."""
-    given = [function_output(call_id, output) for call_id, output in outputs.items()]
-    return Input([*held["state"]["sent"], given])
+def _next_input(reserved_row: Row, outputs: _OutputsByCall) -> RunInput:
+    """Return the outputs as input; if the upstream stores nothing, they follow all earlier items of the run."""
+    output_items = [function_output_item(call_id, output) for call_id, output in outputs.items()]
+    return RunInput([*reserved_row["state"]["sent"], output_items])
 
 
-def _accept(  # noqa: PLR0913, PLR0917 - the run, what it asked, what it got, and how the upstream took it
-    io: IO, db: Connection, held: Found, calls: list[Json], outputs: _Outputs, asked: Asked
-) -> tuple[Found | None, RunStep | None]:
-    namespace, run_id = held["namespace"], held["id"]
-    queries.lock_thread(db, namespace, held["thread_id"])
-    fresh = queries.get(db, "runs", namespace, run_id, lock=True)
-    if fresh is None:
+def _accept(  # noqa: PLR0913, PLR0917 - the run, its calls and outputs, and the accepted request
+    io: IO,
+    db: Connection,
+    reserved_row: Row,
+    calls: list[Json],
+    outputs: _OutputsByCall,
+    upstream_request: UpstreamRequest,
+) -> tuple[Row | None, RunStep | None]:
+    """Write the accepted request, complete the step that called the functions, and keep the calls for later runs.
+
+    Returns the run's row, None if the thread was deleted, and the completed step, if there is one.
+    """
+    namespace, run_id = reserved_row["namespace"], reserved_row["id"]
+    queries.lock_thread(db, namespace, reserved_row["thread_id"])
+    current = queries.get(db, "runs", namespace, run_id, lock=True)
+    if current is None:
         return None, None
-    if fresh["status"] in runs.TERMINAL:
-        remember_response(db, fresh, asked)
-        return fresh, None
-    queries.change(db, "runs", namespace, run_id, **taken(db, held, asked, io.now()))
-    done: RunStep | None = None
-    for step in queries.in_progress(db, "steps", namespace, run_id):
-        done = answered(step, outputs, held["state"]["step_usage"], io.now())
-        queries.change(db, "steps", namespace, step["id"], body=done)
-    entry = {"id": io.mint("msg"), "items": answered_calls(calls, outputs), "until": None}
-    queries.add(db, "messages", [item_row(io, held["body"], entry)])
-    return queries.get(db, "runs", namespace, run_id), done
+    if current["status"] in runs.TERMINAL:
+        remember_response(db, current, upstream_request)
+        return current, None
+    queries.update_row(db, "runs", namespace, run_id, **accepted_columns(db, reserved_row, upstream_request, io.now()))
+    completed_step: RunStep | None = None
+    for step in queries.in_progress_bodies(db, "steps", namespace, run_id):
+        completed_step = step_with_outputs(step, outputs, reserved_row["state"]["step_usage"], io.now())
+        queries.update_row(db, "steps", namespace, step["id"], body=completed_step)
+    entry = {"id": io.new_id("msg"), "items": items_from_answered_calls(calls, outputs), "until": None}
+    queries.insert_rows(db, "messages", [item_row(io, reserved_row["body"], entry)])
+    return queries.get(db, "runs", namespace, run_id), completed_step

@@ -1,5 +1,5 @@
-"""Saved objects of the old API as rows of the store, and rows as such objects; assistants declared in a file.
+"""Rules for saved data: objects of the old API as rows of the store and back, and assistants declared in a file.
 
-Import, export and `Settings(assistants=...)` share these rules.  Reading files of saved objects and writing batches
-live in `tools/transfer`.  Start reading at `objects.py`.
+Import, export and `Settings(assistants=...)` share them. Reading files of saved objects and writing rows in batches
+belong to `tools/transfer`. Start reading at `objects.py`.
 """

@@ -7,8 +7,8 @@
     model = "gpt-4.1"
     tools = [{type = "code_interpreter"}]
 
-The keys are those of `POST /assistants`.  A row remembers by a hash what was applied last, so that a change in the file
-is told from one that a program made: the first is applied when the file is loaded, the second is left, and said.
+The keys are those of `POST /assistants`. Each row keeps a hash of the fields that were applied last. So a change in the
+file, which is applied when the file is loaded, differs from a change by a program, which is kept and logged.
 """
 
 from __future__ import annotations
@@ -24,28 +24,31 @@ from typing import Any
 
 from ...errors import ApiError, SettingsError
 from ...store import locations, queries
-from ...store.bulk import there
+from ...store.bulk import rows_by_id
 from ...store.database import Connection
 from ...translate.assistant import assistant_from_fields
-from ...wire.ids import may_be_assistant
+from ...wire.ids import looks_like_assistant_id
 from ...wire.objects import Json
 from ..io import IO
-from .objects import NotTakenError, assistant_fields
+from .objects import RejectedObjectError, assistant_fields
 
 log = logging.getLogger("assistants_compat")
 
 SUFFIXES = (".toml", ".yaml", ".yml", ".json")
 
-_HASH = "declared"
-_loaded: set[tuple[str, str, str]] = set()
+_HASH_KEY = "declared"  # in the body of an assistant's row
+_loaded_files: set[tuple[str, str, str]] = set()  # database URL, namespace and path of the files applied so far
 
 
 @dataclass
-class Applied:
-    """What a file of assistants did, or would do.
+class ApplyReport:
+    """What applying a file of assistants changed, or would change.
 
-    `new` are ids; `changed` names the fields that were set anew, and `drifted` those that somebody changed here and
-    that were left, each by the id; `deleted` are ids that were deleted here and stay so; `same` counts the others.
+    - `new`: ids of the assistants that were created.
+    - `changed`: the fields that were set, by assistant id.
+    - `drifted`: the fields that a program changed in the store and that were kept, by assistant id.
+    - `deleted`: ids of assistants that were deleted in the store and stay deleted.
+    - `same`: the number of all other assistants.
     """
 
     new: list[str] = field(default_factory=list)
@@ -55,164 +58,173 @@ class Applied:
     same: int = 0
 
 
-async def load(io: IO) -> None:
-    """Apply the file of the settings, once in this process; raises `SettingsError` for what is wrong with it.
+async def apply_from_settings(io: IO) -> None:
+    """Apply the assistants file of the settings, once in this process.
 
-    What somebody changed here since the file was applied is left as it is, with a warning.
+    Changes that a program has made since the file was applied last are kept and logged as a warning. Raises
+    `SettingsError` if the file is invalid.
     """
     path = io.settings.assistants
     if path is None:
         return
     key = (locations.database_url(io.settings.store), io.settings.namespace, path)
-    if key in _loaded:
+    if key in _loaded_files:
         return
-    done = await io.write(lambda db: apply(db, io.settings.namespace, read(Path(path)), io.now()))
-    for id_, names in done.drifted.items():
-        log.warning("assistant %s is not as %s says, somebody changed: %s", id_, Path(path).name, ", ".join(names))
-    for id_ in done.deleted:
-        log.warning("assistant %s of %s was deleted here, and stays so", id_, Path(path).name)
-    _loaded.add(key)
+    report = await io.write(
+        lambda db: apply_assistants(db, io.settings.namespace, read_assistants_file(Path(path)), io.now())
+    )
+    for id_, fields in report.drifted.items():
+        text = "assistant %s was changed since %s was applied; the changed fields are kept: %s"
+        log.warning(text, id_, Path(path).name, ", ".join(fields))
+    for id_ in report.deleted:
+        log.warning("assistant %s of %s was deleted in the store and stays deleted", id_, Path(path).name)
+    _loaded_files.add(key)
 
 
-def read(path: Path) -> dict[str, Json]:
-    """The fields of the assistants in a file by their ids, checked as `POST /assistants` does.
+def read_assistants_file(path: Path) -> dict[str, Json]:
+    """Return the fields of the assistants in a file by their ids, checked as `POST /assistants` checks them.
 
     Raises `SettingsError`, which names the assistant and the field.
     """
-    given = _parsed(path)
-    if not isinstance(given, dict):
-        message = f"{path.name}: a table of assistants by their ids is needed."
+    table = _parse(path)
+    if not isinstance(table, dict):
+        message = f"{path.name}: expected a table that maps ids (asst_...) to assistants, not {type(table).__name__}."
         raise SettingsError(message)
-    return {_id(path, id_): _fields(path, id_, value) for id_, value in given.items()}
+    return {_checked_id(path, id_): _checked_fields(path, id_, value) for id_, value in table.items()}
 
 
-def _id(path: Path, id_: object) -> str:
-    if not (isinstance(id_, str) and may_be_assistant(id_)):
-        message = f"{path.name}: {id_!r} is no id of an assistant (asst_...)."
+def _checked_id(path: Path, id_: object) -> str:
+    if not (isinstance(id_, str) and looks_like_assistant_id(id_)):
+        message = f"{path.name}: {id_!r} is not an assistant id; expected asst_ and up to 128 letters, digits, - or _."
         raise SettingsError(message)
     return id_
 
 
-def _fields(path: Path, id_: object, value: object) -> Json:
+def _checked_fields(path: Path, id_: object, value: object) -> Json:
     try:
-        return assistant_fields(_plain(value))
+        return assistant_fields(_as_json(value))
     except ApiError as error:
         reason = error.message
-    except NotTakenError as error:
+    except RejectedObjectError as error:
         reason = str(error)
     except (TypeError, ValueError):
-        reason = "it holds what JSON cannot say, a date or a number that is none"
+        reason = "it contains a value that JSON cannot represent, such as a date or NaN"
     message = f"{path.name}: {id_}: {reason}"
     raise SettingsError(message)
 
 
-def _plain(value: object) -> Json:
-    """A table as JSON says it."""
+def _as_json(value: object) -> Json:
+    """Return an assistant's table as plain JSON values; raises `RejectedObjectError` for another value."""
     if not isinstance(value, dict):
-        message = "it is no table"
-        raise NotTakenError(message)
-    unknown = value.keys() - _KNOWN
+        message = f"expected a table of fields, not {type(value).__name__}"
+        raise RejectedObjectError(message)
+    unknown = value.keys() - _KNOWN_FIELDS
     if unknown:
         message = f"Unknown parameter: '{min(map(str, unknown))}'."
-        raise NotTakenError(message)
-    plain: Json = json.loads(json.dumps(value, allow_nan=False))
-    return plain
+        raise RejectedObjectError(message)
+    table: Json = json.loads(json.dumps(value, allow_nan=False))
+    return table
 
 
-# What an assistant is served with, as it is spelled in requests.
-_KNOWN = assistant_from_fields("", 0, {"model": ""}).keys() - {"id", "object", "created_at"}
+# The fields that an assistant is served with; requests spell them alike.
+_KNOWN_FIELDS = assistant_from_fields("", 0, {"model": ""}).keys() - {"id", "object", "created_at"}
 
 
-def _parsed(path: Path) -> Any:
+def _parse(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        message = f"The file of assistants {path} cannot be read: {reason}."
+        message = f"The assistants file {path} cannot be read: {reason}."
         raise SettingsError(message) from None
-    kind = path.suffix.lower()
-    if kind not in SUFFIXES:
-        message = f"{path.name}: a file of assistants is .toml, .yaml or .json."
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        message = f"{path.name}: the suffix of an assistants file must be one of {', '.join(SUFFIXES)}."
         raise SettingsError(message)
     try:
-        if kind == ".json":
-            return json.loads(text, object_pairs_hook=_once)
-        if kind == ".toml":
-            return _library("tomllib", "tomli").loads(text)
-        yaml = _library("yaml")
-        root = yaml.compose(text, yaml.SafeLoader)
-        if isinstance(root, yaml.MappingNode):
-            _once([(key.value, None) for key, _ in root.value])
+        if suffix == ".json":
+            return json.loads(text, object_pairs_hook=_table_without_duplicates)
+        if suffix == ".toml":
+            return _import_first("tomllib", "tomli").loads(text)
+        yaml = _import_first("yaml")
+        document = yaml.compose(text, yaml.SafeLoader)
+        if isinstance(document, yaml.MappingNode):  # PyYAML itself accepts duplicate keys
+            _table_without_duplicates([(key.value, None) for key, _ in document.value])
         return yaml.safe_load(text)
     except SettingsError:
         raise
-    except Exception as error:  # noqa: BLE001 - three libraries have three errors, and the words are what counts
+    except Exception as error:  # noqa: BLE001 - three parsers raise three kinds of errors
         reason = " ".join(str(error).split()) or type(error).__name__
-        message = f"{path.name} cannot be understood: {reason}."
+        message = f"{path.name} cannot be parsed: {reason}."
         raise SettingsError(message) from None
 
 
-def _once(pairs: list[tuple[Any, Any]]) -> Json:
-    """A table of these keys; raises `ValueError` for one that stands there twice, as TOML's reader does by itself."""
+def _table_without_duplicates(pairs: list[tuple[Any, Any]]) -> Json:
+    """Return a table of these pairs; raises `ValueError` for a duplicate key, as the TOML parser does."""
     table: Json = {}
     for key, value in pairs:
         if key in table:
-            message = f"{key!r} stands there twice"
+            message = f"{key!r} appears twice"
             raise ValueError(message)
         table[key] = value
     return table
 
 
-def _library(*names: str) -> Any:
+def _import_first(*names: str) -> Any:
     for name in names:
         try:
             return import_module(name)
         except ImportError:  # noqa: PERF203 - one or two
             continue
-    message = f"A file of assistants of this kind needs an extra ({names[-1]}): pip install 'assistants-compat[yaml]'."
+    package = {"yaml": "pyyaml"}.get(names[-1], names[-1])
+    message = f"Reading this assistants file needs the package {package}: pip install {package}."
     raise SettingsError(message)
 
 
-def apply(  # noqa: PLR0913 - a file, a place and how far to go
+def apply_assistants(  # noqa: PLR0913 - a target, its content and two switches
     db: Connection,
     namespace: str,
-    declared: Mapping[str, Json],
+    assistants: Mapping[str, Json],
     now: int,
     *,
-    anyway: bool = False,
+    overwrite: bool = False,
     dry_run: bool = False,
-) -> Applied:
-    """Put assistants into the store; `anyway` also those that somebody changed here since, `dry_run` writes nothing."""
-    done = Applied()
-    for id_, fields in declared.items():
-        known = there(db, "assistants", namespace, [id_]).get(id_)
-        body = {**fields, _HASH: _hash(fields)}
-        if known is None:
+) -> ApplyReport:
+    """Write assistants to the store and report the changes.
+
+    With `overwrite`, changes that a program has made since are replaced too. With `dry_run` nothing is written.
+    """
+    report = ApplyReport()
+    for id_, fields in assistants.items():
+        stored = rows_by_id(db, "assistants", namespace, [id_]).get(id_)
+        body = {**fields, _HASH_KEY: _hash(fields)}
+        if stored is None:
             row = {"namespace": namespace, "id": id_, "created_at": now, "body": body}
-            if dry_run or queries.add_new(db, "assistants", row):
-                done.new.append(id_)
+            if dry_run or queries.insert_if_absent(db, "assistants", row):
+                report.new.append(id_)
             continue
-        if known["deleted"]:
-            done.deleted.append(id_)
+        if stored["deleted"]:
+            report.deleted.append(id_)
             continue
-        names = _differing(known["body"], fields)
-        was_applied = known["body"].get(_HASH) == body[_HASH]
-        if names and was_applied and not anyway:
-            done.drifted[id_] = names
+        differing = _differing_fields(stored["body"], fields)
+        was_applied = stored["body"].get(_HASH_KEY) == body[_HASH_KEY]
+        # The file still says what was applied last, so the difference is a later change by a program.
+        if differing and was_applied and not overwrite:
+            report.drifted[id_] = differing
             continue
-        if names:
-            done.changed[id_] = names
+        if differing:
+            report.changed[id_] = differing
         else:
-            done.same += 1
-        if not dry_run and known["body"] != body:
-            queries.change(db, "assistants", namespace, id_, body=body)
-    return done
+            report.same += 1
+        if not dry_run and stored["body"] != body:
+            queries.update_row(db, "assistants", namespace, id_, body=body)
+    return report
 
 
-def _differing(stored: Json, fields: Json) -> list[str]:
-    """The fields in which two assistants are served otherwise."""
-    one, other = assistant_from_fields("", 0, stored), assistant_from_fields("", 0, fields)
-    return [name for name, value in other.items() if one.get(name) != value]
+def _differing_fields(stored: Json, fields: Json) -> list[str]:
+    """Return the fields that the API would serve differently for these two assistants."""
+    before, after = assistant_from_fields("", 0, stored), assistant_from_fields("", 0, fields)
+    return [name for name, value in after.items() if before.get(name) != value]
 
 
 def _hash(fields: Json) -> str:

@@ -1,7 +1,7 @@
-"""What saved objects and the columns of their rows must be, as checks.
+"""Checks of saved objects and of the columns of their rows.
 
-Only what the store and later runs rely on is asked for: the old API's objects changed over the years, and keys that
-nobody knows are kept.
+They require only what the store and later runs rely on, because the objects of the old API changed over the years.
+Unknown keys are accepted and kept. Converting objects to rows is the task of `objects.py`.
 """
 
 from __future__ import annotations
@@ -10,93 +10,97 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ...errors import ApiError
-from ...translate.run import MOVES
+from ...translate.run import TRANSITIONS
 from ...wire.checks import Check, array, boolean, choice, mapping, metadata, nullable, number, string, wrong_type
 
-Noun = Literal["assistants", "threads", "messages", "runs", "steps", "files", "containers"]
+TableName = Literal["assistants", "threads", "messages", "runs", "steps", "files", "containers"]
 
-_TOP = 2**53  # of whole numbers: more is no time, and a database has no room for it
+_MAX_INTEGER = 2**53  # a larger number is no timestamp or size, and may not fit in a database column
 
 
-def plain(value: Any, place: str) -> None:
-    """An id as a database takes it."""
-    string(least=1, most=256)(value, place)
+def check_id(value: Any, path: str) -> None:
+    """Check that a value is an id that every database stores: 1 to 256 printable ASCII characters."""
+    string(min_length=1, max_length=256)(value, path)
     if not (value.isascii() and value.isprintable()):
-        message = f"Invalid '{place}': an id has printable ASCII characters only."
+        message = f"Invalid '{path}': an id may contain printable ASCII characters only."
         raise ApiError(400, message)
 
 
-def _words(value: Any, place: str) -> None:
-    string()(value, place)
+def _check_text(value: Any, path: str) -> None:
+    string()(value, path)
     try:
-        kept = value.encode()
-    except UnicodeEncodeError:  # half a surrogate
-        kept = b"\0"
-    if b"\0" in kept:  # which no column of PostgreSQL takes
-        message = f"Invalid '{place}': it holds what is no text."
+        encoded = value.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        encoded = b"\0"
+    if b"\0" in encoded:  # PostgreSQL stores no NUL character in a text column
+        message = f"Invalid '{path}': the text contains a NUL character or a lone surrogate."
         raise ApiError(400, message)
 
 
-def having(keys: Mapping[str, Check], *required: str) -> Check:
-    """An object with these keys at least, known ones checked."""
+def object_with(keys: Mapping[str, Check], *required: str) -> Check:
+    """Return a check for an object that has the required keys and whose known keys pass their checks."""
 
-    def check(value: Any, place: str) -> None:
+    def check(value: Any, path: str) -> None:
         if not isinstance(value, dict):
-            raise wrong_type(place, "an object", value)
+            raise wrong_type(path, "an object", value)
         for key in required:
             if key not in value:
-                where = f"{place}.{key}" if place else key
-                message = f"Missing: '{where}'."
+                key_path = f"{path}.{key}" if path else key
+                message = f"Missing required key: '{key_path}'."
                 raise ApiError(400, message)
-        for key, entry in value.items():
+        for key, item in value.items():
             if key in keys:
-                keys[key](entry, f"{place}.{key}" if place else key)
+                keys[key](item, f"{path}.{key}" if path else key)
 
     return check
 
 
-def _by_type(kinds: Mapping[str, Check]) -> Check:
-    tag = having({"type": choice(*kinds)}, "type")
+def _choice_by_type(checks: Mapping[str, Check]) -> Check:
+    check_type = object_with({"type": choice(*checks)}, "type")
 
-    def check(value: Any, place: str) -> None:
-        tag(value, place)
-        kinds[value["type"]](value, place)
+    def check(value: Any, path: str) -> None:
+        check_type(value, path)
+        checks[value["type"]](value, path)
 
     return check
 
 
-TIME = number(least=0, most=_TOP, whole=True)
-_times = {key: nullable(TIME) for key in ("started_at", "expires_at", "cancelled_at", "failed_at", "completed_at")}
-NAMED = {"id": plain, "created_at": TIME, "metadata": nullable(metadata)}
+WHOLE_NUMBER = number(minimum=0, maximum=_MAX_INTEGER, integer=True)
+_timestamps = {
+    key: nullable(WHOLE_NUMBER) for key in ("started_at", "expires_at", "cancelled_at", "failed_at", "completed_at")
+}
+COMMON_KEYS = {"id": check_id, "created_at": WHOLE_NUMBER, "metadata": nullable(metadata)}
 _objects = array(mapping)
-_id = string(least=1)
+_id = string(min_length=1)
 
-_offset = number(whole=True)
-_note = having({"start_index": _offset, "end_index": _offset, "type": string()}, "type")
-_citation = having({}, "start_index", "end_index")
-
-
-def _annotation(value: Any, place: str) -> None:
-    _note(value, place)
-    if value["type"] == "file_citation":  # its marker is cut out of what later runs are told
-        _citation(value, place)
+_text_offset = number(integer=True)
+_annotation_keys = object_with({"start_index": _text_offset, "end_index": _text_offset, "type": string()}, "type")
+_citation_keys = object_with({}, "start_index", "end_index")
 
 
-_text = having({"value": string(), "annotations": array(_annotation)}, "value", "annotations")
-_block = _by_type(
+def _annotation(value: Any, path: str) -> None:
+    _annotation_keys(value, path)
+    if value["type"] == "file_citation":  # later runs cut its marker out of the text by these offsets
+        _citation_keys(value, path)
+
+
+_text = object_with({"value": string(), "annotations": array(_annotation)}, "value", "annotations")
+_block = _choice_by_type(
     {
-        "text": having({"text": _text}, "text"),
-        "refusal": having({"refusal": string()}, "refusal"),
-        "image_file": having({"image_file": having({"file_id": _id, "detail": string()}, "file_id")}, "image_file"),
-        "image_url": having({"image_url": having({"url": _id, "detail": string()}, "url")}, "image_url"),
+        "text": object_with({"text": _text}, "text"),
+        "refusal": object_with({"refusal": string()}, "refusal"),
+        "image_file": object_with(
+            {"image_file": object_with({"file_id": _id, "detail": string()}, "file_id")}, "image_file"
+        ),
+        "image_url": object_with({"image_url": object_with({"url": _id, "detail": string()}, "url")}, "image_url"),
     }
 )
-_tool = having({"type": string()}, "type")
-_attachment = having({"file_id": _id, "tools": nullable(array(_tool))})
-_IN_THREAD = {**NAMED, "thread_id": plain, "assistant_id": nullable(string()), "run_id": nullable(plain)}
-MESSAGE = having(
+_tool = object_with({"type": string()}, "type")
+_attachment = object_with({"file_id": _id, "tools": nullable(array(_tool))})
+_THREAD_KEYS = {**COMMON_KEYS, "thread_id": check_id, "assistant_id": nullable(string()), "run_id": nullable(check_id)}
+MESSAGE = object_with(
     {
-        **_IN_THREAD,
+        **_THREAD_KEYS,
         "role": choice("user", "assistant"),
         "status": choice("in_progress", "completed", "incomplete"),
         "content": array(_block),
@@ -105,12 +109,12 @@ MESSAGE = having(
     },
     *("id", "created_at", "thread_id", "role", "content"),
 )
-RUN = having(
+RUN = object_with(
     {
-        **_IN_THREAD,
-        **_times,
-        "assistant_id": plain,
-        "status": choice(*MOVES),
+        **_THREAD_KEYS,
+        **_timestamps,
+        "assistant_id": check_id,
+        "status": choice(*TRANSITIONS),
         "model": string(),
         "tools": array(_tool),
         "required_action": nullable(mapping),
@@ -118,56 +122,64 @@ RUN = having(
     },
     *("id", "created_at", "thread_id", "assistant_id", "status", "model"),
 )
-_call = having({"type": string(), "file_search": mapping}, "type")
-STEP = having(
+_call = object_with({"type": string(), "file_search": mapping}, "type")
+STEP = object_with(
     {
-        **_IN_THREAD,
-        **_times,
-        "run_id": plain,
+        **_THREAD_KEYS,
+        **_timestamps,
+        "run_id": check_id,
         "type": choice("message_creation", "tool_calls"),
         "status": choice("in_progress", "cancelled", "failed", "completed", "expired"),
-        "step_details": having({"type": string(), "tool_calls": array(_call)}, "type"),
+        "step_details": object_with({"type": string(), "tool_calls": array(_call)}, "type"),
         "usage": nullable(mapping),
     },
     *("id", "created_at", "thread_id", "run_id", "type", "status", "step_details"),
 )
-FILE = having(
-    {"id": plain, "created_at": TIME, "bytes": TIME, "filename": string(), "status_details": nullable(_words)},
+FILE = object_with(
+    {
+        "id": check_id,
+        "created_at": WHOLE_NUMBER,
+        "bytes": WHOLE_NUMBER,
+        "filename": string(),
+        "status_details": nullable(_check_text),
+    },
     *("id", "created_at", "bytes", "filename"),
 )
-ITEM = having({**_IN_THREAD, "items": _objects, "until": nullable(TIME)}, "id", "created_at", "thread_id", "items")
-CONTAINER = having(
-    {**_IN_THREAD, "used_at": TIME, "wanted": mapping}, "id", "created_at", "thread_id", "used_at", "wanted"
+ITEM = object_with(
+    {**_THREAD_KEYS, "items": _objects, "until": nullable(WHOLE_NUMBER)}, "id", "created_at", "thread_id", "items"
+)
+CONTAINER = object_with(
+    {**_THREAD_KEYS, "used_at": WHOLE_NUMBER, "wanted": mapping}, "id", "created_at", "thread_id", "used_at", "wanted"
 )
 
-_string_or_null = nullable(plain)
-# The columns of each table, in which order they are written, and what they must be.
-_REFERENCE = {"thread_id": plain, "run_id": _string_or_null}
-_EVERY: Mapping[str, Check] = {"created_at": TIME, "deleted": boolean, "body": mapping}
-COLUMNS: Mapping[Noun, Mapping[str, Check]] = {
-    "assistants": _EVERY,
-    "threads": _EVERY,
-    "messages": {**_EVERY, **_REFERENCE, "kind": choice("message", "item")},
+_nullable_id = nullable(check_id)
+_THREAD_AND_RUN = {"thread_id": check_id, "run_id": _nullable_id}
+_COMMON_COLUMNS: Mapping[str, Check] = {"created_at": WHOLE_NUMBER, "deleted": boolean, "body": mapping}
+# The columns of each table with their checks, in the order in which an export writes them.
+COLUMNS: Mapping[TableName, Mapping[str, Check]] = {
+    "assistants": _COMMON_COLUMNS,
+    "threads": _COMMON_COLUMNS,
+    "messages": {**_COMMON_COLUMNS, **_THREAD_AND_RUN, "kind": choice("message", "item")},
     "runs": {
-        **_EVERY,
-        "thread_id": plain,
-        "assistant_id": plain,
-        "status": choice(*MOVES),
-        "expires_at": TIME,
-        "response_id": _string_or_null,
+        **_COMMON_COLUMNS,
+        "thread_id": check_id,
+        "assistant_id": check_id,
+        "status": choice(*TRANSITIONS),
+        "expires_at": WHOLE_NUMBER,
+        "response_id": _nullable_id,
         "request": mapping,
-        "state": having({}, "usage", "sent", "cuts", "plain"),
+        "state": object_with({}, "usage", "sent", "cuts", "plain"),
     },
-    "steps": {**_EVERY, "thread_id": plain, "run_id": plain},
-    "containers": {**_EVERY, "thread_id": plain, "used_at": TIME},
+    "steps": {**_COMMON_COLUMNS, "thread_id": check_id, "run_id": check_id},
+    "containers": {**_COMMON_COLUMNS, "thread_id": check_id, "used_at": WHOLE_NUMBER},
     "files": {
-        **_EVERY,
-        "thread_id": _string_or_null,
-        "run_id": _string_or_null,
-        "container_id": _string_or_null,
-        "container_file_id": _string_or_null,
+        **_COMMON_COLUMNS,
+        "thread_id": _nullable_id,
+        "run_id": _nullable_id,
+        "container_id": _nullable_id,
+        "container_file_id": _nullable_id,
         "stored": boolean,
-        "sha256": _string_or_null,
-        "trouble": nullable(_words),
+        "sha256": _nullable_id,
+        "trouble": nullable(_check_text),
     },
 }

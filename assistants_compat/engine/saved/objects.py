@@ -1,9 +1,9 @@
-"""Objects as the old API served them into rows of the store, and rows into such objects.
+"""Converts objects as the Assistants API served them to rows of the store, and rows to such objects.
 
-A row has the columns of its table without `namespace` and `seq`.  An object that the store wrote has what the API had
-no place for under the key `assistants_compat`: `place`, its number in the order of its table, and those columns that do
-not follow from the object.  They count only while the object is what the row would be served as, so that an object that
-was edited is taken as it stands.
+A row has the columns of its table except `namespace` and `seq`. An exported object has an extra key
+`assistants_compat` with what the API has no field for: `place`, the row's number in the order of its table, and the
+columns that cannot be derived from the object. These columns apply only if the object still equals what the row would
+be served as. Otherwise the object was edited, and it is imported as it stands.
 """
 
 from __future__ import annotations
@@ -13,137 +13,138 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...errors import ApiError
-from ...translate.assistant import assistant_from_fields, wanted_stores
+from ...translate.assistant import assistant_from_fields, vector_stores_to_create
 from ...translate.file import file_from_row
 from ...translate.legacy_objects import assistant_fields_from_served, row_from_served
-from ...translate.run import TERMINAL, moved
+from ...translate.run import TERMINAL, run_with_status
 from ...translate.thread import thread_from_fields
-from ...translate.v1_requests import understood
+from ...translate.v1_requests import v2_request_from_v1
 from ...wire import request_schemas
-from ...wire.ids import may_be_ours
+from ...wire.ids import looks_like_generated_file_id
 from ...wire.objects import Json
 from . import checks
-from .checks import COLUMNS, NAMED, TIME, Noun, having, plain
+from .checks import COLUMNS, COMMON_KEYS, WHOLE_NUMBER, TableName, check_id, object_with
 
-OURS = "assistants_compat"
-ITEM, CONTAINER = f"{OURS}.item", f"{OURS}.container"
-
-
-class NotTakenError(Exception):
-    """The object cannot be taken; its words say why."""
+EXTENSION_KEY = "assistants_compat"
+ITEM_OBJECT, CONTAINER_OBJECT = f"{EXTENSION_KEY}.item", f"{EXTENSION_KEY}.container"
 
 
-class KeptUpstreamError(Exception):
-    """The object is the upstream's own and still there: a file that was uploaded."""
+class RejectedObjectError(Exception):
+    """The object cannot be imported; the message gives the reason."""
+
+
+class UpstreamFileError(Exception):
+    """The object is a file that was uploaded: the upstream still has it, so there is nothing to import."""
 
 
 @dataclass(frozen=True)
-class Saved:
-    """A row and its table; `place` is its number in the order of an export, `ended` the status that a run had lost."""
+class SavedRow:
+    """A row of the store, read from a saved object."""
 
-    noun: Noun
+    table: TableName
     row: Json
-    place: int | None = None
-    ended: str | None = None
+    position: int | None = None  # the row's number in an export
+    previous_status: str | None = None  # of a run that was unfinished when saved, and has ended by now
 
 
-# --- an object into a row
+# --- from objects to rows
 
 
-def _assistant_row(given: Json, _now: int) -> Json:
-    having(NAMED, "id", "created_at", "model")(given, "")
-    return {"body": assistant_fields(given)}
+def _assistant_row(saved: Json, _now: int) -> Json:
+    object_with(COMMON_KEYS, "id", "created_at", "model")(saved, "")
+    return {"body": assistant_fields(saved)}
 
 
-def assistant_fields(given: Mapping[str, Any]) -> Json:
-    """What somebody gave who was served this assistant.
+def assistant_fields(saved: Mapping[str, Any]) -> Json:
+    """Return the request fields that create this saved assistant.
 
-    Raises `ApiError` for what `POST /assistants` refuses, and `NotTakenError` for what only that can make.
+    Raises `ApiError` for fields that `POST /assistants` refuses, and `RejectedObjectError` for a request to create a
+    vector store: only `POST /assistants` itself can do that.
     """
-    fields = assistant_fields_from_served(given)
+    fields = assistant_fields_from_served(saved)
     request_schemas.ASSISTANT_CREATE(fields, "")
-    fields = understood(fields)
-    if wanted_stores(fields.get("tool_resources")):
-        message = "it wants a vector store that has still to be made: make it, and name it by its id"
-        raise NotTakenError(message)
+    fields = v2_request_from_v1(fields)
+    if vector_stores_to_create(fields.get("tool_resources")):
+        message = "it requests a new vector store: create the store first and name its id in `vector_store_ids`"
+        raise RejectedObjectError(message)
     return fields
 
 
-def _thread_row(given: Json, _now: int) -> Json:
-    having(NAMED, "id", "created_at")(given, "")
-    row = row_from_served("thread", given)
+def _thread_row(saved: Json, _now: int) -> Json:
+    object_with(COMMON_KEYS, "id", "created_at")(saved, "")
+    row = row_from_served("thread", saved)
     request_schemas.THREAD_UPDATE(row["body"], "")
     return row
 
 
-def _message_row(given: Json, _now: int) -> Json:
-    checks.MESSAGE(given, "")
-    row = row_from_served("thread.message", given)
-    if "file_ids" in given:  # of the first version
-        row["body"] = understood(row["body"])
+def _message_row(saved: Json, _now: int) -> Json:
+    checks.MESSAGE(saved, "")
+    row = row_from_served("thread.message", saved)
+    if "file_ids" in saved:  # a message of Assistants v1
+        row["body"] = v2_request_from_v1(row["body"])
         del row["body"]["file_ids"]
     if row["body"]["status"] == "in_progress":
         row["body"].update(status="incomplete", incomplete_details={"reason": "run_expired"})
     return row
 
 
-def _run_row(given: Json, now: int) -> Json:
-    checks.RUN(given, "")
-    row = row_from_served("thread.run", given)
+def _run_row(saved: Json, now: int) -> Json:
+    checks.RUN(saved, "")
+    row = row_from_served("thread.run", saved)
     if row["status"] not in TERMINAL:
-        ended = _ended(row["body"], now)
-        row.update(status=ended["status"], body=ended)
+        run = _end_run(row["body"], now)
+        row.update(status=run["status"], body=run)
     return row
 
 
-def _ended(run: Json, now: int) -> Json:
-    """How the old API would have served an unfinished run after its time: it went on nowhere (documented: expired)."""
+def _end_run(run: Json, now: int) -> Json:
+    """Return an unfinished run as the old API would serve it after its expiry time (documented: expired)."""
     if run["expires_at"] is None or run["expires_at"] > now:
-        message = f"it is {run['status']}, and its time is not over: nothing here can finish it"
-        raise NotTakenError(message)
+        message = f"it is {run['status']} and has not expired: a run of the old service cannot be continued here"
+        raise RejectedObjectError(message)
     status = "cancelled" if run["status"] == "cancelling" else "expired"
-    return dict(moved(run, status, run["expires_at"]))  # type: ignore[arg-type]  # a run, as far as that looks
+    return dict(run_with_status(run, status, run["expires_at"]))  # type: ignore[arg-type]  # checked by checks.RUN
 
 
-def _step_row(given: Json, _now: int) -> Json:
-    checks.STEP(given, "")
-    row = row_from_served("thread.run.step", given)
+def _step_row(saved: Json, _now: int) -> Json:
+    checks.STEP(saved, "")
+    row = row_from_served("thread.run.step", saved)
     body = row["body"]
     if body["status"] == "in_progress":
         body.update(status="expired", expired_at=body["expires_at"], expires_at=None)
     return row
 
 
-def _file_row(given: Json, _now: int) -> Json:
-    checks.FILE(given, "")
-    if not may_be_ours(given["id"]):
-        raise KeptUpstreamError
+def _file_row(saved: Json, _now: int) -> Json:
+    checks.FILE(saved, "")
+    if not looks_like_generated_file_id(saved["id"]):
+        raise UpstreamFileError
     return {
         **dict.fromkeys(("thread_id", "run_id", "container_id", "container_file_id", "sha256")),
-        "stored": given.get("status") == "processed",
-        "trouble": given.get("status_details"),
-        "body": {"filename": given["filename"], "bytes": given["bytes"]},
+        "stored": saved.get("status") == "processed",
+        "trouble": saved.get("status_details"),
+        "body": {"filename": saved["filename"], "bytes": saved["bytes"]},
     }
 
 
-def _item_row(given: Json, _now: int) -> Json:
-    checks.ITEM(given, "")
-    body = {"id": given["id"], "items": given["items"], "until": given.get("until")}
-    return {"thread_id": given["thread_id"], "run_id": given.get("run_id"), "kind": "item", "body": body}
+def _item_row(saved: Json, _now: int) -> Json:
+    checks.ITEM(saved, "")
+    body = {"id": saved["id"], "items": saved["items"], "until": saved.get("until")}
+    return {"thread_id": saved["thread_id"], "run_id": saved.get("run_id"), "kind": "item", "body": body}
 
 
-def _container_row(given: Json, _now: int) -> Json:
-    checks.CONTAINER(given, "")
-    return {"thread_id": given["thread_id"], "used_at": given["used_at"], "body": given["wanted"]}
+def _container_row(saved: Json, _now: int) -> Json:
+    checks.CONTAINER(saved, "")
+    return {"thread_id": saved["thread_id"], "used_at": saved["used_at"], "body": saved["wanted"]}
 
 
-def _deleted_row(given: Json, _now: int) -> Json:
-    having({"id": plain}, "id")(given, "")
-    message = "it says only that something was deleted"
-    raise NotTakenError(message)
+def _deleted_row(saved: Json, _now: int) -> Json:
+    object_with({"id": check_id}, "id")(saved, "")
+    message = "it only confirms a deletion, so there is nothing to import"
+    raise RejectedObjectError(message)
 
 
-_FROM: Mapping[str, tuple[Noun, Callable[[Json, int], Json]]] = {
+_READERS: Mapping[str, tuple[TableName, Callable[[Json, int], Json]]] = {
     "assistant": ("assistants", _assistant_row),
     "assistant.deleted": ("assistants", _deleted_row),
     "thread": ("threads", _thread_row),
@@ -153,85 +154,94 @@ _FROM: Mapping[str, tuple[Noun, Callable[[Json, int], Json]]] = {
     "thread.run": ("runs", _run_row),
     "thread.run.step": ("steps", _step_row),
     "file": ("files", _file_row),
-    ITEM: ("messages", _item_row),
-    CONTAINER: ("containers", _container_row),
+    ITEM_OBJECT: ("messages", _item_row),
+    CONTAINER_OBJECT: ("containers", _container_row),
 }
 
 
-def saved_from_object(given: object, now: int) -> Saved:
-    """The row of an object; raises `NotTakenError` with the reason, and `KeptUpstreamError`.
+def saved_row_from_object(saved: object, now: int) -> SavedRow:
+    """Return the row of a saved object.
 
-    An active run of the old API can only have ended without a result since: it has expired at its `expires_at`, as a
-    look at it would have shown; one whose time is not over before `now` is not taken.
+    An unfinished run of the old API is imported as expired (or cancelled) at its `expires_at`, as the API would have
+    served it: it cannot have produced a result since. Raises `RejectedObjectError` with the reason, also for a run that
+    has not expired at `now`, and `UpstreamFileError` for an uploaded file.
     """
-    if not isinstance(given, dict):
-        message = "it is no object"
-        raise NotTakenError(message)
-    kind = given.get("object")
-    if not isinstance(kind, str) or kind not in _FROM:
-        message = f"its `object` is {kind!r}" if "object" in given else "it has no `object`"
-        raise NotTakenError(message[:200])
-    shown = {key: value for key, value in given.items() if key != OURS}
+    if not isinstance(saved, dict):
+        message = "it is not a JSON object"
+        raise RejectedObjectError(message)
+    kind = saved.get("object")
+    if not isinstance(kind, str) or kind not in _READERS:
+        message = f"its `object` is {kind!r}" if "object" in saved else "it has no key `object`"
+        raise RejectedObjectError(message[:200])
+    served = {key: value for key, value in saved.items() if key != EXTENSION_KEY}
     try:
-        return _with_columns(shown, given.get(OURS), now) if OURS in given else _saved(shown, now)
+        return (
+            _row_with_columns(served, saved.get(EXTENSION_KEY), now)
+            if EXTENSION_KEY in saved
+            else _row_from_served(served, now)
+        )
     except ApiError as error:
-        raise NotTakenError(error.message) from None
+        raise RejectedObjectError(error.message) from None
 
 
-def _saved(shown: Json, now: int) -> Saved:
-    noun, row_from = _FROM[shown["object"]]
-    row = row_from(shown, now)
-    whole = {"id": shown["id"], "created_at": shown["created_at"], "deleted": False, **row}
-    ended = shown["status"] if noun == "runs" and shown["status"] != whole["status"] else None
-    return Saved(noun, whole, ended=ended)
+def _row_from_served(served: Json, now: int) -> SavedRow:
+    table, read_row = _READERS[served["object"]]
+    row = read_row(served, now)
+    full_row = {"id": served["id"], "created_at": served["created_at"], "deleted": False, **row}
+    previous_status = served["status"] if table == "runs" and served["status"] != full_row["status"] else None
+    return SavedRow(table, full_row, previous_status=previous_status)
 
 
-def _with_columns(shown: Json, ours: object, now: int) -> Saved:
-    noun = _FROM[shown["object"]][0]
-    having({"place": TIME}, "place")(ours, OURS)
-    assert isinstance(ours, dict)  # noqa: S101 - just checked
-    columns = COLUMNS[noun]
-    known = {key: value for key, value in ours.items() if key in columns}
-    having(columns)(known, OURS)
+def _row_with_columns(served: Json, extension: object, now: int) -> SavedRow:
+    table = _READERS[served["object"]][0]
+    object_with({"place": WHOLE_NUMBER}, "place")(extension, EXTENSION_KEY)
+    assert isinstance(extension, dict)  # noqa: S101 - just checked
+    columns = COLUMNS[table]
+    extra_columns = {key: value for key, value in extension.items() if key in columns}
+    object_with(columns)(extra_columns, EXTENSION_KEY)
     try:
-        derived = _saved(shown, now).row
-    except (NotTakenError, ApiError, KeptUpstreamError):
-        if set(known) < set(columns):
+        derived = _row_from_served(served, now).row
+    except (RejectedObjectError, ApiError, UpstreamFileError):
+        # An object that does not pass the checks (a deleted one, say) needs all columns in its extension.
+        if set(extra_columns) < set(columns):
             raise
         derived = {}
-    plain(shown.get("id"), "id")
-    row = {**derived, "id": shown["id"], **known}
+    check_id(served.get("id"), "id")
+    row = {**derived, "id": served["id"], **extra_columns}
     try:
-        as_it_was = _shown(noun, row) == shown
+        is_unedited = _served_object(table, row) == served
     except (KeyError, TypeError, AttributeError):
-        as_it_was = False
-    if not as_it_was:  # it was edited
-        return replace(_saved(shown, now), place=ours["place"])
-    return Saved(noun, row, ours["place"])
+        is_unedited = False
+    if not is_unedited:
+        return replace(_row_from_served(served, now), position=extension["place"])
+    return SavedRow(table, row, extension["place"])
 
 
-# --- a row into an object
+# --- from rows to objects
 
 
-def object_from_saved(noun: Noun, row: Mapping[str, Any], place: int) -> Json:
-    """What the old API would serve for a row, and under `assistants_compat` what does not follow from that."""
-    shown = _shown(noun, row)
+def object_from_saved_row(table: TableName, row: Mapping[str, Any], position: int) -> Json:
+    """Return a row as the old API would serve it, with the columns that cannot be derived from that.
+
+    They are under `assistants_compat`, next to `place`, the row's number in the export.
+    """
+    served = _served_object(table, row)
     try:
-        derived = _saved(shown, 0).row
-    except (NotTakenError, ApiError, KeptUpstreamError):
+        derived = _row_from_served(served, 0).row
+    except (RejectedObjectError, ApiError, UpstreamFileError):
         derived = {}
-    missing = object()
-    hidden = {key: row[key] for key in COLUMNS[noun] if derived.get(key, missing) != row[key]}
-    return {**shown, OURS: {"place": place, **hidden}}
+    missing = object()  # differs from every value, None included
+    extra_columns = {key: row[key] for key in COLUMNS[table] if derived.get(key, missing) != row[key]}
+    return {**served, EXTENSION_KEY: {"place": position, **extra_columns}}
 
 
-def _shown(noun: Noun, row: Mapping[str, Any]) -> Json:
+def _served_object(table: TableName, row: Mapping[str, Any]) -> Json:
     if row["deleted"]:
-        return {"id": row["id"], "object": _DELETED[noun], "deleted": True}
-    return _SHOWN[noun](row)
+        return {"id": row["id"], "object": _DELETED_OBJECTS[table], "deleted": True}
+    return _SERIALIZERS[table](row)
 
 
-_DELETED: Mapping[Noun, str] = {
+_DELETED_OBJECTS: Mapping[TableName, str] = {
     "assistants": "assistant.deleted",
     "threads": "thread.deleted",
     "messages": "thread.message.deleted",
@@ -239,30 +249,35 @@ _DELETED: Mapping[Noun, str] = {
 }
 
 
-def _shown_message(row: Mapping[str, Any]) -> Json:
+def _served_message(row: Mapping[str, Any]) -> Json:
     body: Json = row["body"]
     if row["kind"] == "message":
         return body
-    named = {"id": row["id"], "object": ITEM, "created_at": row["created_at"], "thread_id": row["thread_id"]}
-    return {**named, "run_id": row["run_id"], "items": body["items"], "until": body["until"]}
+    common = {"id": row["id"], "object": ITEM_OBJECT, "created_at": row["created_at"], "thread_id": row["thread_id"]}
+    return {**common, "run_id": row["run_id"], "items": body["items"], "until": body["until"]}
 
 
-def _shown_container(row: Mapping[str, Any]) -> Json:
-    named = {"id": row["id"], "object": CONTAINER, "created_at": row["created_at"], "thread_id": row["thread_id"]}
-    return {**named, "used_at": row["used_at"], "wanted": row["body"]}
+def _served_container(row: Mapping[str, Any]) -> Json:
+    common = {
+        "id": row["id"],
+        "object": CONTAINER_OBJECT,
+        "created_at": row["created_at"],
+        "thread_id": row["thread_id"],
+    }
+    return {**common, "used_at": row["used_at"], "wanted": row["body"]}
 
 
-def _body(row: Mapping[str, Any]) -> Json:
+def _stored_object(row: Mapping[str, Any]) -> Json:
     body: Json = row["body"]
     return body
 
 
-_SHOWN: Mapping[Noun, Callable[[Mapping[str, Any]], Json]] = {
+_SERIALIZERS: Mapping[TableName, Callable[[Mapping[str, Any]], Json]] = {
     "assistants": lambda row: dict(assistant_from_fields(row["id"], row["created_at"], row["body"])),
-    "threads": lambda row: dict(thread_from_fields(row["id"], row["created_at"], row["body"], fresh=False)),
-    "messages": _shown_message,
-    "runs": _body,
-    "steps": _body,
+    "threads": lambda row: dict(thread_from_fields(row["id"], row["created_at"], row["body"], answers_post=False)),
+    "messages": _served_message,
+    "runs": _stored_object,
+    "steps": _stored_object,
     "files": lambda row: dict(file_from_row(row)),
-    "containers": _shown_container,
+    "containers": _served_container,
 }

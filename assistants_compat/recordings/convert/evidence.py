@@ -1,4 +1,7 @@
-"""What a recording of Assistants traffic shows: its calls, and every object in them with the call that showed it."""
+"""What a recording of Assistants traffic shows: its calls, and every object in them with the call that showed it.
+
+Nothing here knows the Responses API; `recorded_run.py` builds responses from this evidence.
+"""
 
 from __future__ import annotations
 
@@ -12,62 +15,74 @@ from urllib.parse import parse_qsl, urlsplit
 
 from ...api import app
 from ...translate.file_references import files_of_message, files_of_step
-from ...wire.objects import Json, as_object, objects
+from ...wire.objects import Json, as_object, as_object_list
 from ..vcr_yaml import Exchange
 
-_OURS = re.compile(r"(?P<base>.*)(?P<route>/(?:assistants|threads)(?:/.+)?\Z)")
-_FILE = re.compile(r"(?P<base>.*)(?P<route>/files/(?P<id>[^/]+)(?P<content>/content)?)\Z")
-_FIELD, _VALUE = re.compile(r"\r?\n\r?\n"), re.compile(r"(event|data):\s?(.*)")
-_WHOLE = frozenset({"assistant", "thread", "thread.message", "thread.run", "thread.run.step"})
-_LISTED = frozenset({"thread.message", "thread.run.step", "thread.run", "assistant"})
+_ASSISTANTS_PATH = re.compile(r"(?P<base>.*)(?P<route>/(?:assistants|threads)(?:/.+)?\Z)")
+_FILE_PATH = re.compile(r"(?P<base>.*)(?P<route>/files/(?P<id>[^/]+)(?P<content>/content)?)\Z")
+_EVENT_BREAK, _EVENT_FIELD = re.compile(r"\r?\n\r?\n"), re.compile(r"(event|data):\s?(.*)")
+# Objects that calls return whole; deltas and errors are not among them.
+_WHOLE_OBJECTS = frozenset({"assistant", "thread", "thread.message", "thread.run", "thread.run.step"})
+_LISTED_OBJECTS = frozenset({"thread.message", "thread.run.step", "thread.run", "assistant"})
 
 Event = tuple[str, Any]
 
 
 @dataclass(frozen=True)
-class Old:
-    """A recorded exchange by its `number`, from 1; `route` is its path below the base, None where it is not ours."""
+class RecordedCall:
+    """A recorded exchange with its `number`, from 1.
+
+    `route` is its path below the base URL, or None for a call that the library does not answer.
+    """
 
     number: int
     exchange: Exchange
     base: str
     route: str | None
-    parts: Mapping[str, str] = field(default_factory=dict)
+    path_params: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
-    def body(self) -> Json:
-        """The request's JSON object, else an empty one."""
-        return as_object(_json(self.exchange.request_body))
+    def request_json(self) -> Json:
+        """The JSON object of the request; empty if it has none."""
+        return as_object(_parse_json(self.exchange.request_body))
 
     @cached_property
-    def answer(self) -> Json:
-        """The answer's JSON object; empty for a stream, and for bytes."""
-        return {} if self.exchange.is_stream else as_object(_json(self.exchange.body))
+    def response_json(self) -> Json:
+        """The JSON object of the response; empty for a stream, and for bytes."""
+        return {} if self.exchange.is_stream else as_object(_parse_json(self.exchange.body))
 
     @cached_property
     def events(self) -> list[Event]:
-        """The events of a streamed answer."""
-        return events_of(self.exchange.body) if self.exchange.is_stream else []
+        """The events of a streamed response."""
+        return parse_events(self.exchange.body) if self.exchange.is_stream else []
 
     @cached_property
     def objects(self) -> list[Json]:
-        """The whole objects in the answer, in its order, as often as they come."""
-        told = [as_object(data) for _, data in self.events] or objects(self.answer.get("data")) or [self.answer]
-        return [each for each in told if each.get("object") in _WHOLE and isinstance(each.get("id"), str)]
+        """The whole objects in the response, in its order, including repetitions."""
+        candidates = (
+            [as_object(data) for _, data in self.events]
+            or as_object_list(self.response_json.get("data"))
+            or [self.response_json]
+        )
+        return [
+            candidate
+            for candidate in candidates
+            if candidate.get("object") in _WHOLE_OBJECTS and isinstance(candidate.get("id"), str)
+        ]
 
     @property
-    def call(self) -> str:
-        """Its method and path, for a person."""
+    def label(self) -> str:
+        """Its method and path, as reports show them."""
         return f"{self.exchange.method} {self.route or urlsplit(self.exchange.uri).path}"
 
     @property
-    def refusal(self) -> str:
-        """The message of the error that it got."""
-        return str(as_object(self.answer.get("error")).get("message") or "")
+    def error_message(self) -> str:
+        """The message of its error; empty if it succeeded."""
+        return str(as_object(self.response_json.get("error")).get("message") or "")
 
     @property
     def is_first_version(self) -> bool:
-        """Whether it was recorded under the API's first version, whose rules and answers were others."""
+        """Whether it was recorded under the API's first version, which had other rules and answers."""
         return "assistants=v1" in self.exchange.request_headers.get("openai-beta", ())
 
     @property
@@ -76,156 +91,185 @@ class Old:
         return self.exchange.status < 400  # noqa: PLR2004 - HTTP
 
     @property
-    def creates(self) -> str | None:
-        """The id of the object that it made: `POST` to a collection."""
-        new = self.exchange.method == "POST" and self.ok and self.route is not None
-        if not (new and str(self.route).rpartition("/")[2] in {"assistants", "threads", "messages", "runs"}):
+    def created_id(self) -> str | None:
+        """The id of the object that the call created with a `POST` to a collection, if it did."""
+        is_post = self.exchange.method == "POST" and self.ok and self.route is not None
+        if not (is_post and str(self.route).rpartition("/")[2] in {"assistants", "threads", "messages", "runs"}):
             return None
+        # A streamed request creates a run, whatever other objects its stream shows.
         if self.events:
-            return next((each["id"] for each in self.objects if each["object"] == "thread.run"), None)
-        return self.answer.get("id")
+            return next((object_["id"] for object_ in self.objects if object_["object"] == "thread.run"), None)
+        return self.response_json.get("id")
 
     @property
-    def submits_to(self) -> str | None:
-        """The run that it gave outputs to."""
-        return self.parts.get("run_id") if self.ok and str(self.route).endswith("/submit_tool_outputs") else None
+    def submitted_run_id(self) -> str | None:
+        """The run that the call submitted tool outputs to, if it did."""
+        return self.path_params.get("run_id") if self.ok and str(self.route).endswith("/submit_tool_outputs") else None
 
     @property
-    def polled(self) -> str | None:
-        """The run that it looked at."""
-        is_get = self.exchange.method == "GET" and set(self.parts) == {"thread_id", "run_id"}
-        return self.parts["run_id"] if is_get and not str(self.route).endswith("/steps") else None
+    def polled_run_id(self) -> str | None:
+        """The run that the call retrieved, if it did."""
+        is_get = self.exchange.method == "GET" and set(self.path_params) == {"thread_id", "run_id"}
+        return self.path_params["run_id"] if is_get and not str(self.route).endswith("/steps") else None
 
     def is_chronological(self) -> bool:
-        """Whether its objects come oldest first: in streams, and in lists that were asked for so."""
+        """Return whether its objects come oldest first: in streams, and in lists with `order=asc`."""
         query = dict(parse_qsl(urlsplit(self.exchange.uri).query))
         return bool(self.events) or query.get("order") == "asc"
 
 
 @dataclass(frozen=True)
-class Shown:
+class Observation:
     """An object as one call showed it."""
 
-    number: int
+    call_number: int
     object: Json
 
 
 class Evidence:
-    """All calls of a recording, and what they show."""
+    """All calls of a recording, and the objects in them."""
 
     def __init__(self, exchanges: Sequence[Exchange]) -> None:
-        """Read them once."""
-        self.olds = [_old(number, each) for number, each in enumerate(exchanges, 1)]
-        self.generated = self._generated()
-        self.olds = [self._with_files(old) for old in self.olds]
-        self.shown: dict[str, list[Shown]] = {}
-        for old in self.ours:
-            for each in old.objects:
-                self.shown.setdefault(each["id"], []).append(Shown(old.number, each))
-        self._rank = self._ranks()
-        self.contents = {old.parts["file_id"]: old.exchange.body for old in self._downloads("/content")}
-        self.files = {old.parts["file_id"]: old.answer for old in self._downloads("")}
-        self.created = {old.creates: old for old in self.ours if old.creates}
+        """Index the exchanges once."""
+        self.calls = [_recorded_call(number, exchange) for number, exchange in enumerate(exchanges, 1)]
+        self.generated_file_ids = self._find_generated_files()
+        # Only now is it known which requests for files the library answers.
+        self.calls = [self._with_file_route(call) for call in self.calls]
+        self.observations: dict[str, list[Observation]] = {}
+        for call in self.answered_calls:
+            for object_ in call.objects:
+                self.observations.setdefault(object_["id"], []).append(Observation(call.number, object_))
+        self._positions = self._order_objects()
+        self.file_contents = {call.path_params["file_id"]: call.exchange.body for call in self._file_calls("/content")}
+        self.file_objects = {call.path_params["file_id"]: call.response_json for call in self._file_calls("")}
+        self.creating_calls = {call.created_id: call for call in self.answered_calls if call.created_id}
 
     @property
-    def ours(self) -> list[Old]:
-        """The calls that the shim answers."""
-        return [old for old in self.olds if old.route is not None]
+    def answered_calls(self) -> list[RecordedCall]:
+        """The calls that the library answers."""
+        return [call for call in self.calls if call.route is not None]
 
-    def last(self, id_: str, kind: str) -> Json | None:
-        """An object as it was shown last."""
-        return next((each.object for each in reversed(self.shown.get(id_, [])) if each.object["object"] == kind), None)
+    def last_seen(self, id_: str, kind: str) -> Json | None:
+        """Return an object as a call showed it last."""
+        return next(
+            (
+                observation.object
+                for observation in reversed(self.observations.get(id_, []))
+                if observation.object["object"] == kind
+            ),
+            None,
+        )
 
-    def first(self, id_: str, kind: str) -> Json | None:
-        """An object as it was shown first."""
-        return next((each.object for each in self.shown.get(id_, []) if each.object["object"] == kind), None)
+    def first_seen(self, id_: str, kind: str) -> Json | None:
+        """Return an object as a call showed it first."""
+        return next(
+            (
+                observation.object
+                for observation in self.observations.get(id_, [])
+                if observation.object["object"] == kind
+            ),
+            None,
+        )
 
-    def all(self, kind: str, **fields: str) -> list[Json]:
-        """The objects of a kind with these fields as they were shown last, oldest first."""
-        ids = [id_ for id_ in self.shown if (last := self.last(id_, kind)) and fields.items() <= last.items()]
-        found = [last for id_ in ids if (last := self.last(id_, kind))]
-        return sorted(found, key=lambda each: (each.get("created_at") or 0, self._rank.get(each["id"], 0)))
+    def find(self, kind: str, **fields: str) -> list[Json]:
+        """Return the objects of a kind with these fields, as they were shown last, oldest first."""
+        ids = [
+            id_ for id_ in self.observations if (last := self.last_seen(id_, kind)) and fields.items() <= last.items()
+        ]
+        objects = [last for id_ in ids if (last := self.last_seen(id_, kind))]
+        return sorted(
+            objects, key=lambda object_: (object_.get("created_at") or 0, self._positions.get(object_["id"], 0))
+        )
 
-    def old(self, number: int) -> Old:
-        """A call by its number."""
-        return self.olds[number - 1]
+    def call(self, number: int) -> RecordedCall:
+        """Return a call by its number."""
+        return self.calls[number - 1]
 
     @property
     def run_ids(self) -> list[str]:
-        """The runs that are shown or asked for."""
-        asked = [old.parts["run_id"] for old in self.ours if "run_id" in old.parts]
-        return list(dict.fromkeys([id_ for id_ in self.shown if self.last(id_, "thread.run")] + asked))
+        """The runs that the recording shows, or that a call names."""
+        named = [call.path_params["run_id"] for call in self.answered_calls if "run_id" in call.path_params]
+        return list(dict.fromkeys([id_ for id_ in self.observations if self.last_seen(id_, "thread.run")] + named))
 
-    def _ranks(self) -> dict[str, int]:
-        """Which object came before which, where their times are equal: as the longest lists and streams have them."""
+    def _order_objects(self) -> dict[str, int]:
+        """Return the position of each object, for objects with equal times: the longest lists and streams decide."""
+        # Times are whole seconds, so the objects of one run often have the same one.
         sequences = []
-        for old in self.ours:
-            ids = [each["id"] for each in old.objects if each["object"] in _LISTED]
-            sequences.append(ids if old.is_chronological() else ids[::-1])
-        ranks: dict[str, int] = {}
+        for call in self.answered_calls:
+            ids = [object_["id"] for object_ in call.objects if object_["object"] in _LISTED_OBJECTS]
+            sequences.append(ids if call.is_chronological() else ids[::-1])
+        positions: dict[str, int] = {}
         for ids in sorted(sequences, key=len, reverse=True):
             for id_ in dict.fromkeys(ids):
-                ranks.setdefault(id_, len(ranks))
-        return ranks
+                positions.setdefault(id_, len(positions))
+        return positions
 
-    def _generated(self) -> set[str]:
-        """The files that runs made: linked or shown by an assistant's message, or by a step."""
-        uploaded = {as_object(_json(old.exchange.body)).get("id") for old in self.olds if old.exchange.method == "POST"}
-        found = {id_ for old in self.olds if old.route for each in old.objects for id_ in files_of(each)}
-        return found - uploaded
+    def _find_generated_files(self) -> set[str]:
+        """Return the files that runs made: an assistant's message links or shows them, or a step does."""
+        # A message can cite an uploaded file too, and requests for that one go to the upstream.
+        uploaded = {
+            as_object(_parse_json(call.exchange.body)).get("id")
+            for call in self.calls
+            if call.exchange.method == "POST"
+        }
+        referenced = {
+            id_ for call in self.calls if call.route for object_ in call.objects for id_ in _file_ids(object_)
+        }
+        return referenced - uploaded
 
-    def _with_files(self, old: Old) -> Old:
-        """The call, which is ours too if it asks for a file that a run made."""
-        match = _FILE.fullmatch(urlsplit(old.exchange.uri).path)
-        if old.route is not None or match is None or match["id"] not in self.generated:
-            return old
-        return Old(old.number, old.exchange, match["base"], match["route"], {"file_id": match["id"]})
+    def _with_file_route(self, call: RecordedCall) -> RecordedCall:
+        """Return the call, with its route if it requests a generated file: the library answers those too."""
+        match = _FILE_PATH.fullmatch(urlsplit(call.exchange.uri).path)
+        if call.route is not None or match is None or match["id"] not in self.generated_file_ids:
+            return call
+        return RecordedCall(call.number, call.exchange, match["base"], match["route"], {"file_id": match["id"]})
 
-    def _downloads(self, end: str) -> Iterator[Old]:
-        for old in self.ours:
-            is_get = old.exchange.method == "GET" and old.ok and "file_id" in old.parts
-            if is_get and str(old.route) == f"/files/{old.parts['file_id']}{end}":
-                yield old
+    def _file_calls(self, suffix: str) -> Iterator[RecordedCall]:
+        for call in self.answered_calls:
+            is_get = call.exchange.method == "GET" and call.ok and "file_id" in call.path_params
+            if is_get and str(call.route) == f"/files/{call.path_params['file_id']}{suffix}":
+                yield call
 
 
-def files_of(object_: Mapping[str, Any]) -> Iterator[str]:
-    """The ids of the files that an assistant's message links, shows or has, or that a step shows."""
+def _file_ids(object_: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the ids of the files that an assistant's message links, shows or attaches, or that a step shows."""
     if object_["object"] == "thread.run.step":
         yield from files_of_step(object_)
     elif object_["object"] == "thread.message" and object_.get("role") == "assistant":
         yield from files_of_message(object_)
-        for attachment in objects(object_.get("attachments")):
+        for attachment in as_object_list(object_.get("attachments")):
             yield str(attachment.get("file_id"))
 
 
-def calls_of(step: Mapping[str, Any]) -> list[Json]:
-    """The tool calls of a step."""
-    return objects(as_object(step.get("step_details")).get("tool_calls"))
+def tool_calls_of(step: Mapping[str, Any]) -> list[Json]:
+    """Return the tool calls of a step."""
+    return as_object_list(as_object(step.get("step_details")).get("tool_calls"))
 
 
-def events_of(body: bytes) -> list[Event]:
-    """The events of a stream; data that is no JSON is text."""
+def parse_events(body: bytes) -> list[Event]:
+    """Return the events of a stream; data that is not JSON stays text (`[DONE]`)."""
     events: list[Event] = []
-    for block in _FIELD.split(body.decode("utf-8", "replace")):
-        found = [_VALUE.match(line) for line in block.splitlines()]
-        name = next((each[2].strip() for each in found if each and each[1] == "event"), "")
-        data = "\n".join(each[2] for each in found if each and each[1] == "data")
+    for block in _EVENT_BREAK.split(body.decode("utf-8", "replace")):
+        fields = [_EVENT_FIELD.match(line) for line in block.splitlines()]
+        name = next((match[2].strip() for match in fields if match and match[1] == "event"), "")
+        data = "\n".join(match[2] for match in fields if match and match[1] == "data")
         if data:
-            events.append((name, data if (value := _json(data.encode())) is None else value))
+            events.append((name, data if (value := _parse_json(data.encode())) is None else value))
     return events
 
 
-def _old(number: int, exchange: Exchange) -> Old:
+def _recorded_call(number: int, exchange: Exchange) -> RecordedCall:
     path = urlsplit(exchange.uri).path
-    found = _OURS.fullmatch(path)
+    match = _ASSISTANTS_PATH.fullmatch(path)
     beta = next(iter(exchange.request_headers.get("openai-beta", ())), None)
-    matched = app.match(exchange.method, found["route"]) if found else None
-    if found is None or matched is None or "/chatkit" in path or (beta is not None and "assistants=" not in beta):
-        return Old(number, exchange, "", None)
-    return Old(number, exchange, found["base"], found["route"], matched.parts)
+    matched = app.match_route(exchange.method, match["route"]) if match else None
+    # ChatKit has paths with /threads too, and sends a beta header of its own.
+    if match is None or matched is None or "/chatkit" in path or (beta is not None and "assistants=" not in beta):
+        return RecordedCall(number, exchange, "", None)
+    return RecordedCall(number, exchange, match["base"], match["route"], matched.path_params)
 
 
-def _json(body: bytes) -> Any:
+def _parse_json(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

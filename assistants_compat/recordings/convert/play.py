@@ -1,4 +1,7 @@
-"""Plays the calls of an old recording through the shim, and keeps what it asks its upstream: `convert`."""
+"""Converts a recording: plays its old calls through the library and records the upstream requests that result.
+
+The entry point is `convert`. What the upstream answers is decided in `upstream.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,265 +15,279 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ...doors import sdk_internals
-from ...doors.wrap import Entrance, SyncDoor
+from ...doors.wrap import RequestRouter, SyncClientProxy
 from ...runtime import clock, overrides
 from ...settings import Settings
 from ...wire import ids
 from ...wire.objects import Json, as_object
-from ..replay import KEY, START, counted
+from ..replay import DEFAULT_START_TIME, REPLAY_KEY, numbered_id
 from ..vcr_yaml import document_from_interactions, exchanges_from_document, interaction_from_exchange
 from . import seed as seeding
-from .compare import Field, fields, told
-from .evidence import Evidence, Old, events_of
-from .recorded_run import Plan
-from .upstream import Upstream, asked_round
+from .compare import FieldComparison, compare_values, summarize_events
+from .evidence import Evidence, RecordedCall, parse_events
+from .recorded_run import IdPlan
+from .upstream import RecordedUpstream, round_started_by
 
-_SERVER_TROUBLE = frozenset({408, 409, 429, *range(500, 600)})
-_STAMPS = ("completed_at", "failed_at", "cancelled_at", "incomplete_at", "started_at")
-_TTL = 600
+_SERVER_ERRORS = frozenset({408, 409, 429, *range(500, 600)})
+_RUN_TIME_FIELDS = ("completed_at", "failed_at", "cancelled_at", "incomplete_at", "started_at")
+_RUN_LIFETIME = 600  # seconds
 
 
 @dataclass
 class Outcome:
-    """What became of one old exchange: `copied`, `folded` into the next look, `played`, or `refused` for a `reason`."""
+    """What happened to one old exchange.
+
+    `kind` is `copied`, `folded` (dropped in favour of the next poll), `played`, or `refused` with a `reason`.
+    """
 
     number: int
     call: str
     kind: str
     reason: str = ""
-    fields: list[Field] = field(default_factory=list)
+    fields: list[FieldComparison] = field(default_factory=list)
 
     @property
-    def differing(self) -> list[Field]:
+    def differences(self) -> list[FieldComparison]:
         """The fields that are not as recorded."""
-        return [each for each in self.fields if not each.same]
+        return [comparison for comparison in self.fields if not comparison.is_same]
 
 
 @dataclass
-class Converted:
-    """A converted recording: its document, what became of each old exchange, and what is not known or differs."""
+class Conversion:
+    """A converted recording: its document, the outcome of each old exchange, and what the recording does not show."""
 
     document: Json
     outcomes: list[Outcome]
-    troubles: list[str]
-    is_old: bool  # whether there was anything to convert
+    warnings: list[str]
+    has_legacy_calls: bool  # False: there was nothing to convert
 
     @property
     def refused(self) -> list[Outcome]:
         """The exchanges that cannot be converted."""
-        return [each for each in self.outcomes if each.kind == "refused"]
+        return [outcome for outcome in self.outcomes if outcome.kind == "refused"]
 
-    def share(self) -> tuple[int, int]:
-        """How many recorded fields the shim answers as recorded, of how many."""
-        every = [each for outcome in self.outcomes for each in outcome.fields if not each.is_new]
-        return sum(each.same for each in every), len(every)
+    def count_fields(self) -> tuple[int, int]:
+        """Return how many recorded fields the library answers as recorded, and how many there are."""
+        recorded = [comparison for outcome in self.outcomes for comparison in outcome.fields if not comparison.is_new]
+        return sum(comparison.is_same for comparison in recorded), len(recorded)
 
 
-def convert(document: Mapping[str, Any]) -> Converted:
-    """A recording of Assistants traffic as one of the Responses API; raises `CassetteError` for what is no recording.
+def convert(document: Mapping[str, Any]) -> Conversion:
+    """Convert a recording of Assistants traffic into one of the Responses API.
 
-    The store is in memory and of this process: one conversion at a time.
+    Raises `CassetteError` for a document that is not a recording. Run one conversion at a time: the store is in memory,
+    and the clock and the ids are replaced in the whole process.
     """
     exchanges = exchanges_from_document(document)
     evidence = Evidence(exchanges)
-    if not evidence.ours:
-        return Converted(dict(document), [], [], is_old=False)
-    return _Playing(evidence, list(document["interactions"])).play()
+    if not evidence.answered_calls:
+        return Conversion(dict(document), [], [], has_legacy_calls=False)
+    return _Converter(evidence, list(document["interactions"])).convert()
 
 
-class Planned(clock.Sources):
-    """The ids and times of the recording, and what of them was asked for."""
+class PlannedClockAndIds(clock.ClockAndIds):
+    """The ids and times of the recording, and which of them the library used."""
 
     def __init__(self, evidence: Evidence) -> None:
-        """Begin with nothing planned."""
-        self.generated = evidence.generated
-        self.time = START
-        self.clock: dict[str, list[int]] = {}
-        self.minted: dict[str, list[str]] = {}
+        """Start with an empty plan."""
+        self.generated_file_ids = evidence.generated_file_ids
+        self.time = DEFAULT_START_TIME
+        self.call_times: dict[str, list[int]] = {}
+        self.assigned_ids: dict[str, list[str]] = {}
         self._plan: dict[str, deque[str | None]] = {}
         self._numbers: dict[str, int] = {}
 
-    def tell(self, plan: Plan) -> None:
-        """Give these ids next."""
-        for kind, each in plan.items():
-            self._plan.setdefault(kind, deque()).extend(each)
+    def plan_ids(self, plan: IdPlan) -> None:
+        """Assign these ids next."""
+        for kind, planned in plan.items():
+            self._plan.setdefault(kind, deque()).extend(planned)
 
-    def forget(self) -> None:
-        """Give none that was planned and not asked for."""
+    def clear_plan(self) -> None:
+        """Drop the planned ids that were not used."""
         self._plan.clear()
 
     def now(self) -> int:
-        """The time of the call."""
+        """Return the time of the current call."""
         return self.time
 
-    def mint(self, kind: ids.Kind) -> str:
-        """The planned id, or a counted one where nobody sees it; requests have ids that nobody compares."""
+    def new_id(self, kind: ids.IdKind) -> str:
+        """Return the planned id, or a numbered one where the recording does not show the id."""
         planned = self._plan.get(kind)
         id_ = planned.popleft() if planned else None
         if id_ is None:
             self._numbers[kind] = self._numbers.get(kind, 0) + 1
-            id_ = counted(kind, self._numbers[kind])
+            id_ = numbered_id(kind, self._numbers[kind])
+        # No test compares the ids of requests, so the cassette does not keep them.
         if kind != "req":
-            self.minted.setdefault(kind, []).append(id_)
+            self.assigned_ids.setdefault(kind, []).append(id_)
         return id_
 
-    def begins(self, method: str, route: str) -> None:
-        """Note when this call came."""
-        self.clock.setdefault(f"{method} {route}", []).append(self.time)
+    def on_legacy_request(self, method: str, route: str) -> None:
+        """Note the time of this call."""
+        self.call_times.setdefault(f"{method} {route}", []).append(self.time)
 
-    def owns(self, file_id: str) -> bool:
-        """Whether a run of the recording made it."""
-        return file_id in self.generated
+    def may_be_generated_file(self, file_id: str) -> bool:
+        """Return whether a run of the recording made the file."""
+        return file_id in self.generated_file_ids
 
-    def are_named_in(self, body: bytes) -> bool:
-        """Whether a body in JSON names such a file."""
-        return any(f'"{file_id}"'.encode() in body for file_id in self.generated)
+    def mentions_generated_file(self, body: bytes) -> bool:
+        """Return whether a JSON body names such a file."""
+        return any(f'"{file_id}"'.encode() in body for file_id in self.generated_file_ids)
 
 
-class _Playing:
+class _Converter:
     def __init__(self, evidence: Evidence, interactions: list[Any]) -> None:
         self.evidence, self.interactions = evidence, interactions
-        self.planned = Planned(evidence)
-        self.upstream = Upstream(evidence, self.planned.tell)
-        self.given = seeding.given_messages(evidence)
+        self.clock_and_ids = PlannedClockAndIds(evidence)
+        self.upstream = RecordedUpstream(evidence, self.clock_and_ids.plan_ids)
+        self.nested_message_ids = seeding.nested_message_ids(evidence)
         self.outcomes: list[Outcome] = []
-        self.written: list[Json] = []
+        self.new_interactions: list[Json] = []
 
-    def play(self) -> Converted:
-        seed, troubles = seeding.found(self.evidence)
+    def convert(self) -> Conversion:
+        seed, warnings = seeding.find_seed(self.evidence)
         settings = Settings(store="sqlite://", files=None, namespace=f"conversion-{uuid.uuid4().hex}")
-        # Under its own settings: in a test, the pytest plugin would give it the test's store.
-        unchanged = overrides.chosen(lambda given: given)
-        with clock.exchanged(self.planned), unchanged, _door(settings, self.upstream) as door:
-            seeding.seed(settings, seed)
-            for old in self.evidence.olds:
-                self._one(old, door)
+        # In a test, the pytest plugin would replace this store by the test's own.
+        no_override = overrides.override_settings(lambda settings: settings)
+        with clock.replace_current(self.clock_and_ids), no_override, _client_proxy(settings, self.upstream) as proxy:
+            seeding.insert_seed(settings, seed)
+            for call in self.evidence.calls:
+                self._convert_call(call, proxy)
         for run in self.upstream.runs.values():
-            troubles += run.troubles
-        key: Json = {"ids": self.planned.minted, "clock": self.planned.clock}
+            warnings += run.warnings
+        replay: Json = {"ids": self.clock_and_ids.assigned_ids, "clock": self.clock_and_ids.call_times}
         if seed:
-            key["seed"] = seed
-        troubles += self.upstream.troubles
-        return Converted(
-            document_from_interactions(self.written, **{KEY: key}),
+            replay["seed"] = seed
+        warnings += self.upstream.warnings
+        return Conversion(
+            document_from_interactions(self.new_interactions, **{REPLAY_KEY: replay}),
             self.outcomes,
-            list(dict.fromkeys(troubles)),
-            is_old=True,
+            list(dict.fromkeys(warnings)),
+            has_legacy_calls=True,
         )
 
-    def _one(self, old: Old, door: SyncDoor) -> None:
-        outcome = Outcome(old.number, old.call, "played")
+    def _convert_call(self, call: RecordedCall, proxy: SyncClientProxy) -> None:
+        outcome = Outcome(call.number, call.label, "played")
         self.outcomes.append(outcome)
-        if old.route is None:
+        status = call.exchange.status
+        if call.route is None:
             outcome.kind = "copied"
-            self.written.append(copy.deepcopy(self.interactions[old.number - 1]))
-        elif old.polled is not None and self._is_looked_at_again(old):
+            # The interaction itself: an `Exchange` would lose the keys that other tools added to it.
+            self.new_interactions.append(copy.deepcopy(self.interactions[call.number - 1]))
+        elif call.polled_run_id is not None and self._is_polled_again(call):
             outcome.kind = "folded"
-        elif old.exchange.status in _SERVER_TROUBLE and not _asks(old):
+        elif status in _SERVER_ERRORS and not _starts_round(call):
             outcome.kind = "refused"
-            outcome.reason = f"the service was in trouble ({old.exchange.status}), and is not asked for this any more"
+            outcome.reason = f"the service answered {status}, but the library now answers this call without asking it"
         else:
-            self._play(old, outcome, door)
+            self._play(call, outcome, proxy)
 
-    def _is_looked_at_again(self, old: Old) -> bool:
-        """Whether the next call is the same look: then a poller made both, and is content with the last."""
-        following = next((each for each in self.evidence.ours if each.number > old.number), None)
-        return old.ok and following is not None and following.polled == old.polled
+    def _is_polled_again(self, call: RecordedCall) -> bool:
+        """Return whether the next call polls the same run: a poller made both, and the last is enough for it."""
+        next_call = next((other for other in self.evidence.answered_calls if other.number > call.number), None)
+        return call.ok and next_call is not None and next_call.polled_run_id == call.polled_run_id
 
-    def _play(self, old: Old, outcome: Outcome, door: SyncDoor) -> None:
-        self.planned.forget()
-        self.planned.tell(self._ids(old))
-        self.planned.time = max(_time(old), self.planned.time if self.planned.clock else 0)
-        run_id = old.submits_to or (old.creates if _asks(old) else None)
-        self.upstream.old = old
-        self.upstream.wanted = None
+    def _play(self, call: RecordedCall, outcome: Outcome, proxy: SyncClientProxy) -> None:
+        # Ids that an earlier call left over would shift those of this call.
+        self.clock_and_ids.clear_plan()
+        self.clock_and_ids.plan_ids(self._ids_of_call(call))
+        # Some calls show no time; the clock then stays, and it never goes back.
+        self.clock_and_ids.time = max(_call_time(call), self.clock_and_ids.time if self.clock_and_ids.call_times else 0)
+        run_id = call.submitted_run_id or (call.created_id if _starts_round(call) else None)
+        self.upstream.call = call
+        self.upstream.expected_round = None
         if run_id is not None:
-            self.upstream.wanted = run_id, asked_round(old, self.upstream.run(run_id))
-        request = _request(sdk_internals.http_library(), old)
+            self.upstream.expected_round = run_id, round_started_by(call, self.upstream.run(run_id))
+        request = _build_request(sdk_internals.http_library(), call)
         try:
-            response = door.send(request)
+            response = proxy.send(request)
         finally:
-            sent, self.upstream.sent = self.upstream.sent, []
-            self.written += map(interaction_from_exchange, sent)
-        if response.status_code != old.exchange.status:
+            exchanges, self.upstream.exchanges = self.upstream.exchanges, []
+            self.new_interactions += map(interaction_from_exchange, exchanges)
+        if response.status_code != call.exchange.status:
             outcome.kind = "refused"
-            said = as_object(as_object(_json(response)).get("error")).get("message") or ""
-            outcome.reason = f"recorded {old.exchange.status}, now {response.status_code}: {said}"
-            if old.is_first_version:
+            error_message = as_object(as_object(_response_json(response)).get("error")).get("message") or ""
+            outcome.reason = f"recorded {call.exchange.status}, now {response.status_code}: {error_message}"
+            if call.is_first_version:
                 outcome.reason += " (recorded under assistants=v1)"
-        elif old.exchange.is_stream:
-            outcome.fields = list(fields(told(old.events), told(events_of(response.content))))
-        elif str(old.route).endswith("/content"):
-            same = response.content == old.exchange.body
-            recorded = f"{len(old.exchange.body)} bytes"
-            outcome.fields = [Field("content", recorded, recorded if same else f"{len(response.content)} other bytes")]
+        elif call.exchange.is_stream:
+            current_events = parse_events(response.content)
+            outcome.fields = list(compare_values(summarize_events(call.events), summarize_events(current_events)))
+        elif str(call.route).endswith("/content"):
+            is_same = response.content == call.exchange.body
+            recorded = f"{len(call.exchange.body)} bytes"
+            current = recorded if is_same else f"{len(response.content)} other bytes"
+            outcome.fields = [FieldComparison("content", recorded, current)]
         else:
-            outcome.fields = list(fields(old.answer, _json(response)))
+            outcome.fields = list(compare_values(call.response_json, _response_json(response)))
 
-    def _ids(self, old: Old) -> Plan:
-        """The ids that the call itself gives."""
-        plan: Plan = {"msg": list(self.given.get(old.number, ()))}
-        thread, made = seeding.made_thread(old), old.creates
-        if thread is not None:
-            plan["thread"] = [thread]
-        noun = str(old.route).rpartition("/")[2]
+    def _ids_of_call(self, call: RecordedCall) -> IdPlan:
+        """Return the ids of the objects that the call itself creates."""
+        nested_ids = self.nested_message_ids.get(call.number, [])
+        plan: IdPlan = {"msg": list(nested_ids)}
+        thread_id, created_id = seeding.created_thread_id(call), call.created_id
+        if thread_id is not None:
+            plan["thread"] = [thread_id]
+        noun = str(call.route).rpartition("/")[2]
         kind = {"assistants": "asst", "messages": "msg", "runs": "run"}.get(noun)
-        if made is not None and kind is not None:
-            plan[kind] = [made]
+        if created_id is not None and kind is not None:
+            plan[kind] = [created_id]
         if noun in {"threads", "runs"}:
-            # Those whose ids nobody read come first among what the thread was given; what a run makes comes after.
-            given = as_object(old.body.get("thread") if old.route == "/threads/runs" else old.body)
-            count = len(given.get("messages") or ()) + len(old.body.get("additional_messages") or ())
-            known = self.given.get(old.number, [])
-            plan["msg"] = [*known, *[None] * (count - len(known))]
+            # The library assigns the ids of nested messages before those of a run's messages. Nested messages that the
+            # recording never shows need a place in the plan too.
+            body = call.request_json
+            thread = as_object(body.get("thread") if call.route == "/threads/runs" else body)
+            count = len(thread.get("messages") or ()) + len(body.get("additional_messages") or ())
+            plan["msg"] = [*nested_ids, *[None] * (count - len(nested_ids))]
         return plan
 
 
-def _asks(old: Old) -> bool:
-    """Whether a call begins a round of a run."""
-    is_run = str(old.route).endswith("/runs")
-    return old.exchange.method == "POST" and (is_run or str(old.route).endswith("/submit_tool_outputs"))
+def _starts_round(call: RecordedCall) -> bool:
+    """Return whether a call starts a round of a run."""
+    is_run = str(call.route).endswith("/runs")
+    return call.exchange.method == "POST" and (is_run or str(call.route).endswith("/submit_tool_outputs"))
 
 
-def _time(old: Old) -> int:
-    """When a call came: as what it made, or what it shows of a run, says, else as its answer's Date says."""
-    return _shown_time(old) or _date(old.exchange.header("date"))
+def _call_time(call: RecordedCall) -> int:
+    """Return the time of a call: from the object that it created or the run that it shows, else from its Date."""
+    return _time_from_objects(call) or _parse_date(call.exchange.header("date"))
 
 
-def _date(header: str | None) -> int:
+def _parse_date(header: str | None) -> int:
     try:
         return int(parsedate_to_datetime(header).timestamp()) if header else 0
     except ValueError:
         return 0
 
 
-def _shown_time(old: Old) -> int:
-    shown = old.objects
-    if not shown:
+def _time_from_objects(call: RecordedCall) -> int:
+    objects = call.objects
+    if not objects:
         return 0
-    if old.creates or (old.exchange.method == "POST" and not str(old.route).endswith("/cancel")):
-        of_run = [each for each in shown if each["object"] == "thread.run"] or shown
-        last = of_run[-1]
-        return int(of_run[0].get("created_at") or last.get("created_at") or 0)
-    run = shown[0]
-    if old.polled is None or run["object"] != "thread.run":
+    if call.created_id or (call.exchange.method == "POST" and not str(call.route).endswith("/cancel")):
+        runs = [object_ for object_ in objects if object_["object"] == "thread.run"] or objects
+        last = runs[-1]
+        return int(runs[0].get("created_at") or last.get("created_at") or 0)
+    run = objects[0]
+    if call.polled_run_id is None or run["object"] != "thread.run":
         return 0
+    # An expired run has no time of its own, but runs expire a fixed time after their creation.
     if run["status"] == "expired":
-        return int(run["created_at"]) + _TTL
-    stamps = [run.get(name) for name in _STAMPS]
-    return max((int(each) for each in stamps if each), default=0)
+        return int(run["created_at"]) + _RUN_LIFETIME
+    times = [run.get(name) for name in _RUN_TIME_FIELDS]
+    return max((int(time) for time in times if time), default=0)
 
 
-def _request(library: Any, old: Old) -> Any:
-    """The old call as it was sent, without what was for the wire alone."""
-    kept = ("openai-beta", "content-type", "range", "if-range")
-    given = old.exchange.request_headers
-    headers = {"openai-beta": "assistants=v2", **{name: given[name][0] for name in kept if given.get(name)}}
-    body = old.exchange.request_body or None
-    return library.Request(old.exchange.method, old.exchange.uri, headers=headers, content=body)
+def _build_request(http_library: Any, call: RecordedCall) -> Any:
+    """Return the old call as it was sent, with only the headers that the library reads."""
+    names = ("openai-beta", "content-type", "range", "if-range")
+    recorded = call.exchange.request_headers
+    headers = {"openai-beta": "assistants=v2", **{name: recorded[name][0] for name in names if recorded.get(name)}}
+    body = call.exchange.request_body or None
+    return http_library.Request(call.exchange.method, call.exchange.uri, headers=headers, content=body)
 
 
-def _json(response: Any) -> Any:
+def _response_json(response: Any) -> Any:
     try:
         return response.json()
     except ValueError:
@@ -278,9 +295,9 @@ def _json(response: Any) -> Any:
 
 
 @contextmanager
-def _door(settings: Settings, upstream: Upstream) -> Iterator[SyncDoor]:
-    """A door over the recording, in the HTTP library of the installed SDK."""
-    library = sdk_internals.http_library()
-    transport = library.MockTransport(lambda request: upstream.answer(request, library))
-    with library.Client(transport=transport, trust_env=False) as http:
-        yield SyncDoor(http, Entrance(settings, base="", azure=False))
+def _client_proxy(settings: Settings, upstream: RecordedUpstream) -> Iterator[SyncClientProxy]:
+    """Yield a client proxy over the recorded upstream, in the HTTP library of the installed SDK."""
+    http_library = sdk_internals.http_library()
+    transport = http_library.MockTransport(lambda request: upstream.answer(request, http_library))
+    with http_library.Client(transport=transport, trust_env=False) as http:
+        yield SyncClientProxy(http, RequestRouter(settings, base="", azure=False))

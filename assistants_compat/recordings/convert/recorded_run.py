@@ -1,4 +1,4 @@
-"""A recorded run as responses: one a round, whose output is what its steps and messages show."""
+"""Rebuilds a recorded run as responses: one for each round, whose output is what its steps and messages show."""
 
 from __future__ import annotations
 
@@ -13,126 +13,133 @@ from typing import Any
 
 from ...translate.citations import is_shown_image
 from ...translate.run import TERMINAL
-from ...wire.objects import Json, as_object, objects
-from .evidence import Evidence, Shown, calls_of
+from ...wire.objects import Json, as_object, as_object_list
+from .evidence import Evidence, Observation, tool_calls_of
 
-Plan = dict[str, list[str | None]]
-"""The ids, by their kind, that the shim is to give in this order; None for one that nobody sees."""
+IdPlan = dict[str, list[str | None]]
+"""The ids, by kind, that the library is to assign in this order; None where the recording does not show the id."""
 
-_REASONS = {"max_completion_tokens": "max_output_tokens"}
-_ENDS = {"requires_action": "completed", "expired": "in_progress", "cancelling": "in_progress"}
-_NOTHING = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, "cached_tokens": 0, "reasoning_tokens": 0}
+_INCOMPLETE_REASONS = {"max_completion_tokens": "max_output_tokens"}
+_RESPONSE_STATUSES = {"requires_action": "completed", "expired": "in_progress", "cancelling": "in_progress"}
+_NO_TOKENS = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, "cached_tokens": 0, "reasoning_tokens": 0}
 
 
-def counted(kind: str, *names: object) -> str:
-    """An id of the upstream's, always the same one for the same things."""
+def upstream_id(kind: str, *names: object) -> str:
+    """Return an id as the upstream would assign it; always the same one for the same names."""
     return f"{kind}_{hashlib.sha256(' '.join(map(str, names)).encode()).hexdigest()[:48]}"
 
 
 @dataclass
 class Round:
-    """What a run did between two times that somebody gave it outputs; `begin` and `end` are the calls that bound it."""
+    """What a run did before, between or after submissions of tool outputs; from call `begin` to before call `end`."""
 
     begin: int
     end: int
-    calls: list[Json] = field(default_factory=list)  # functions that it waits for, as `required_action` has them
+    function_calls: list[Json] = field(default_factory=list)  # that the run waits for, as in `required_action`
     steps: list[Json] = field(default_factory=list)
-    messages: list[Json] = field(default_factory=list)  # which no step speaks of
+    messages: list[Json] = field(default_factory=list)  # those that no step mentions
 
 
 class RecordedRun:
     """A run, as all calls of the recording show it."""
 
     def __init__(self, evidence: Evidence, run_id: str) -> None:
-        """Put together what belongs to it; `troubles` says what is not known."""
+        """Collect what belongs to the run; `warnings` lists what the recording does not show."""
         self.id, self.evidence = run_id, evidence
-        self.shown = [each for each in evidence.shown.get(run_id, []) if each.object["object"] == "thread.run"]
-        self.last = self.shown[-1].object if self.shown else {}
-        self.troubles: list[str] = []
-        self.container = counted("cntr", self.last.get("thread_id"))
-        self.files: dict[str, str] = {}  # of the container, by their id there: the recorded id
-        self.names: dict[str, str] = {}  # their paths
-        self.messages = evidence.all("thread.message", run_id=run_id)
-        self.steps = evidence.all("thread.run.step", run_id=run_id)
+        observations = evidence.observations.get(run_id, [])
+        self.observations = [entry for entry in observations if entry.object["object"] == "thread.run"]
+        self.latest = self.observations[-1].object if self.observations else {}
+        self.warnings: list[str] = []
+        self.container_id = upstream_id("cntr", self.latest.get("thread_id"))
+        self.recorded_file_ids: dict[str, str] = {}  # by the id of the container's file
+        self.container_paths: dict[str, str] = {}  # likewise
+        self.messages = evidence.find("thread.message", run_id=run_id)
+        self.steps = evidence.find("thread.run.step", run_id=run_id)
 
     # --- rounds
 
     @cached_property
     def rounds(self) -> list[Round]:
         """Its rounds, with what is known of each."""
-        submits = [old for old in self.evidence.ours if old.submits_to == self.id]
-        begin = next((old.number for id_, old in self.evidence.created.items() if id_ == self.id), 0)
-        bounds = [begin, *(old.number for old in submits), len(self.evidence.olds) + 1]
+        submissions = [call for call in self.evidence.answered_calls if call.submitted_run_id == self.id]
+        begin = next((call.number for id_, call in self.evidence.creating_calls.items() if id_ == self.id), 0)
+        bounds = [begin, *(call.number for call in submissions), len(self.evidence.calls) + 1]
         rounds = [Round(first, last) for first, last in pairwise(bounds)]
-        for each in rounds:
-            each.calls = self._calls(each)
-        for submit, each in zip(submits, rounds, strict=False):
-            if not each.calls:
-                each.calls = self._called(submit.body)
-        self._share_steps(rounds)
-        self._share_messages(rounds)
+        for round_ in rounds:
+            round_.function_calls = self._required_calls(round_)
+        for submission, round_ in zip(submissions, rounds, strict=False):
+            if not round_.function_calls:
+                round_.function_calls = self._calls_of_outputs(submission.request_json)
+        self._assign_steps(rounds)
+        self._assign_messages(rounds)
         return rounds
 
-    def _calls(self, of: Round) -> list[Json]:
-        for each in reversed(self._within(of)):
-            action = as_object(each.object.get("required_action"))
-            if calls := objects(as_object(action.get("submit_tool_outputs")).get("tool_calls")):
+    def _required_calls(self, round_: Round) -> list[Json]:
+        for observation in reversed(self._observations_in(round_)):
+            action = as_object(observation.object.get("required_action"))
+            if calls := as_object_list(as_object(action.get("submit_tool_outputs")).get("tool_calls")):
                 return calls
         return []
 
-    def _within(self, of: Round) -> list[Shown]:
-        return [each for each in self.shown if of.begin <= each.number < of.end]
+    def _observations_in(self, round_: Round) -> list[Observation]:
+        return [entry for entry in self.observations if round_.begin <= entry.call_number < round_.end]
 
-    def _called(self, body: Json) -> list[Json]:
-        """The calls that outputs were given for, where nobody looked at the run before: their steps may name them."""
-        known = {call.get("id"): call for step in self.steps for call in calls_of(step)}
-        found = []
-        for output in objects(body.get("tool_outputs")):
+    def _calls_of_outputs(self, submission: Json) -> list[Json]:
+        """Return the calls that outputs were submitted for, if no poll showed them: steps may have their names."""
+        in_steps = {call.get("id"): call for step in self.steps for call in tool_calls_of(step)}
+        calls = []
+        for output in as_object_list(submission.get("tool_outputs")):
             id_ = str(output.get("tool_call_id"))
-            if id_ not in known:
-                self.troubles.append(f"run {self.id}: the name and the arguments of call {id_} were never read")
-            found.append(known.get(id_) or {"id": id_, "type": "function", "function": {"name": "", "arguments": ""}})
-        return found
+            if id_ not in in_steps:
+                self.warnings.append(
+                    f"run {self.id}: the recording never shows tool call {id_}, so its name and arguments are empty"
+                )
+            calls.append(
+                in_steps.get(id_) or {"id": id_, "type": "function", "function": {"name": "", "arguments": ""}}
+            )
+        return calls
 
-    def _share_steps(self, rounds: list[Round]) -> None:
+    def _assign_steps(self, rounds: list[Round]) -> None:
         current = 0
         for step in self.steps:
-            ids = {call.get("id") for call in calls_of(step) if call.get("type") == "function"}
-            at = next((n for n, each in enumerate(rounds) if ids & {call["id"] for call in each.calls}), None)
-            rounds[min(current if at is None else at, len(rounds) - 1)].steps.append(step)
-            current = current if at is None else at + 1
+            ids = {call.get("id") for call in tool_calls_of(step) if call.get("type") == "function"}
+            # A step with function calls is the last of its round, so the steps after it belong to the next round.
+            matches = (n for n, round_ in enumerate(rounds) if ids & {call["id"] for call in round_.function_calls})
+            index = next(matches, None)
+            rounds[min(current if index is None else index, len(rounds) - 1)].steps.append(step)
+            current = current if index is None else index + 1
 
-    def _share_messages(self, rounds: list[Round]) -> None:
-        spoken_of = {_message_of(step) for step in self.steps}
+    def _assign_messages(self, rounds: list[Round]) -> None:
+        in_steps = {_message_id(step) for step in self.steps}
         for message in self.messages:
-            if message["id"] in spoken_of:
+            if message["id"] in in_steps:
                 continue
-            seen = self.evidence.shown[message["id"]][0].number
-            at = next((each for each in rounds if each.begin <= seen < each.end), rounds[-1])
-            at.messages.append(message)
+            first_seen = self.evidence.observations[message["id"]][0].call_number
+            matches = (round_ for round_ in rounds if round_.begin <= first_seen < round_.end)
+            next(matches, rounds[-1]).messages.append(message)
 
-    # --- how far it is
+    # --- progress
 
-    def status_at(self, number: int, at: int) -> str:
-        """The status of the round `at` when the call with this number was answered."""
-        round_ = self.rounds[at]
-        seen = [each for each in self._within(round_) if each.number <= number]
+    def status_at(self, call_number: int, index: int) -> str:
+        """Return the run's status in the round with this index when the call with this number was answered."""
+        round_ = self.rounds[index]
+        seen = [observation for observation in self._observations_in(round_) if observation.call_number <= call_number]
         status = seen[-1].object["status"] if seen else "queued"
         if status in TERMINAL or status == "requires_action":
             return str(status)
-        if seen and seen[-1].number == number:
+        if seen and seen[-1].call_number == call_number:
             return str(status)
-        # Nobody looked at the run, but what it said was there.
-        theirs = {each["id"] for each in [*round_.steps, *round_.messages]}
-        shown = {each["id"] for each in self.evidence.old(number).objects}
-        said = {_message_of(step) for step in round_.steps}
-        return self.end_of(at) if shown & (theirs | said) else str(status)
+        # No call polled the run, but this one shows its output, so the round had ended.
+        outputs = {part["id"] for part in [*round_.steps, *round_.messages]}
+        shown = {object_["id"] for object_ in self.evidence.call(call_number).objects}
+        in_steps = {_message_id(step) for step in round_.steps}
+        return self.final_status(index) if shown & (outputs | in_steps) else str(status)
 
-    def end_of(self, at: int) -> str:
-        """The status in which a round ended, as far as it is known."""
-        within = self._within(self.rounds[at])
-        status = str(within[-1].object["status"]) if within else "queued"
-        if at < len(self.rounds) - 1:
+    def final_status(self, index: int) -> str:
+        """Return the status in which a round ended, as far as the recording shows it."""
+        observations = self._observations_in(self.rounds[index])
+        status = str(observations[-1].object["status"]) if observations else "queued"
+        if index < len(self.rounds) - 1:
             return "requires_action"
         if status in TERMINAL or status in {"requires_action", "cancelling"}:
             return status
@@ -140,29 +147,30 @@ class RecordedRun:
 
     # --- responses
 
-    def response_id(self, at: int) -> str:
-        """The upstream's id of a round's response."""
-        return counted("resp", self.id, at)
+    def response_id(self, index: int) -> str:
+        """Return the upstream's id of a round's response."""
+        return upstream_id("resp", self.id, index)
 
-    def response(self, at: int, status: str, request: Mapping[str, Any]) -> tuple[Json, Plan]:
-        """The response of a round in this status of its run, and the ids of what it holds."""
-        ended = status in TERMINAL - {"expired", "cancelled"} or status == "requires_action"
-        items, plan = self.output(at) if ended else ([], {})
-        shown = self._within(self.rounds[at])
-        run = shown[-1].object if shown else self.last
-        said = _ENDS.get(status, status)
-        error = as_object(run.get("last_error")) if status == "failed" else None
+    def response(self, index: int, run_status: str, request: Mapping[str, Any]) -> tuple[Json, IdPlan]:
+        """Return a round's response while the run has this status, and the ids of its output."""
+        ended = run_status in TERMINAL - {"expired", "cancelled"} or run_status == "requires_action"
+        items, plan = self.output(index) if ended else ([], {})
+        observations = self._observations_in(self.rounds[index])
+        run = observations[-1].object if observations else self.latest
+        status = _RESPONSE_STATUSES.get(run_status, run_status)
+        error = as_object(run.get("last_error")) if run_status == "failed" else None
         reason = as_object(run.get("incomplete_details")).get("reason")
-        created = int(self.last.get("created_at") or 0)
+        incomplete = {"reason": _INCOMPLETE_REASONS.get(str(reason), reason)} if run_status == "incomplete" else None
+        created = int(self.latest.get("created_at") or 0)
         response: Json = {
-            "id": self.response_id(at),
+            "id": self.response_id(index),
             "object": "response",
             "created_at": created,
-            "status": said,
+            "status": status,
             "background": bool(request.get("background")),
-            "completed_at": (run.get("completed_at") or created) if said == "completed" else None,
+            "completed_at": (run.get("completed_at") or created) if status == "completed" else None,
             "error": error and {"code": error.get("code"), "message": error.get("message")},
-            "incomplete_details": {"reason": _REASONS.get(str(reason), reason)} if status == "incomplete" else None,
+            "incomplete_details": incomplete,
             "instructions": request.get("instructions"),
             "max_output_tokens": request.get("max_output_tokens"),
             "model": request.get("model"),
@@ -178,287 +186,295 @@ class RecordedRun:
             "tools": request.get("tools", []),
             "top_p": request.get("top_p", 1.0),
             "truncation": "disabled",
-            "usage": self._usage(at) if ended else None,
+            "usage": self._usage(index) if ended else None,
             "user": None,
             "metadata": {},
         }
         return response, plan
 
-    def _usage(self, at: int) -> Json | None:
-        """What a round used: its steps' tokens, and for the last round what is left of the run's."""
-        total = _tokens(self.last.get("usage"))
-        of_rounds = [[_tokens(step.get("usage")) for step in each.steps] for each in self.rounds]
-        used = [_sum(each) if each and all(each) else None for each in of_rounds]
-        if at < len(self.rounds) - 1 or total is None:
-            mine = used[at]
+    def _usage(self, index: int) -> Json | None:
+        """Return a round's usage: the tokens of its steps, and for the last round the rest of the run's tokens."""
+        total = _token_counts(self.latest.get("usage"))
+        step_tokens = [[_token_counts(step.get("usage")) for step in round_.steps] for round_ in self.rounds]
+        by_round = [_sum_tokens(counts) if counts and all(counts) else None for counts in step_tokens]
+        if index < len(self.rounds) - 1 or total is None:
+            usage = by_round[index]
         else:
-            mine = {key: value - sum((each or _NOTHING)[key] for each in used[:-1]) for key, value in total.items()}
-        if mine is None:
+            usage = {
+                key: value - sum((counts or _NO_TOKENS)[key] for counts in by_round[:-1])
+                for key, value in total.items()
+            }
+        if usage is None:
             return None
         return {
-            "input_tokens": mine["input_tokens"],
-            "input_tokens_details": {"cached_tokens": mine["cached_tokens"]},
-            "output_tokens": mine["output_tokens"],
-            "output_tokens_details": {"reasoning_tokens": mine["reasoning_tokens"]},
-            "total_tokens": mine["total_tokens"],
+            "input_tokens": usage["input_tokens"],
+            "input_tokens_details": {"cached_tokens": usage["cached_tokens"]},
+            "output_tokens": usage["output_tokens"],
+            "output_tokens_details": {"reasoning_tokens": usage["reasoning_tokens"]},
+            "total_tokens": usage["total_tokens"],
         }
 
-    def output(self, at: int) -> tuple[list[Json], Plan]:
-        """The items of a round's response, and the ids that the shim is to give what it makes of them."""
-        writing = _Writing(self, at)
-        round_ = self.rounds[at]
-        known = {each["id"]: each for each in self.messages}
+    def output(self, index: int) -> tuple[list[Json], IdPlan]:
+        """Return the items of a round's response, and the ids for the objects that the library makes of them."""
+        writer = _OutputWriter(self, index)
+        round_ = self.rounds[index]
+        messages = {message["id"]: message for message in self.messages}
         parts: list[tuple[int, Json]] = [(step.get("created_at") or 0, step) for step in round_.steps]
         parts += [(message.get("created_at") or 0, message) for message in round_.messages]
-        for _, part in sorted(parts, key=lambda each: each[0]):
+        for _, part in sorted(parts, key=lambda dated_part: dated_part[0]):
             if part["object"] == "thread.message":
-                writing.message(part["id"], part)
+                writer.add_message(part["id"], part)
             elif part["type"] == "message_creation":
-                id_ = _message_of(part)
-                writing.message(id_, known.get(id_), part["id"])
+                id_ = _message_id(part)
+                writer.add_message(id_, messages.get(id_), part["id"])
             else:
-                writing.calls(part, round_.calls)
-        writing.functions(round_.calls)
-        return writing.items, writing.plan
+                writer.add_tool_calls(part, round_.function_calls)
+        writer.add_functions_without_step(round_.function_calls)
+        return writer.items, writer.plan
 
     @property
-    def cited(self) -> list[Json]:
-        """The files of the container that messages link, as its list shows them."""
-        sizes = {file: len(self.evidence.contents.get(recorded, b"")) for file, recorded in self.files.items()}
+    def container_files(self) -> list[Json]:
+        """The files of the container that messages link, as the container's list shows them."""
+        contents = self.evidence.file_contents
+        sizes = {file: len(contents.get(recorded_id, b"")) for file, recorded_id in self.recorded_file_ids.items()}
         return [
             {
                 "id": file,
                 "object": "container.file",
-                "created_at": int(self.last.get("created_at") or 0),
+                "created_at": int(self.latest.get("created_at") or 0),
                 "bytes": sizes[file],
-                "container_id": self.container,
+                "container_id": self.container_id,
                 "path": path,
                 "source": "assistant",
             }
-            for file, path in self.names.items()
+            for file, path in self.container_paths.items()
         ]
 
 
-class _Writing:
-    """Writes the items of one round."""
+class _OutputWriter:
+    """Writes the output items of one round."""
 
-    def __init__(self, run: RecordedRun, at: int) -> None:
-        self.run, self.at = run, at
+    def __init__(self, run: RecordedRun, index: int) -> None:
+        self.run, self.index = run, index
         self.items: list[Json] = []
-        self.plan: Plan = {"msg": [], "step": [], "call": [], "file": []}
-        self._images: deque[str] = deque()  # that calls showed since the last message
-        self._seen: set[str] = set()  # images that calls showed
-        self._named = False  # whether the functions are written
+        self.plan: IdPlan = {"msg": [], "step": [], "call": [], "file": []}
+        self._new_images: deque[str] = deque()  # that tool calls showed since the last message
+        self._call_images: set[str] = set()  # all images that tool calls showed
+        self._has_functions = False
 
-    def _id(self, kind: str) -> str:
-        return counted(kind, self.run.id, self.at, len(self.items))
+    def _item_id(self, kind: str) -> str:
+        return upstream_id(kind, self.run.id, self.index, len(self.items))
 
     # --- messages
 
-    def message(self, id_: str, message: Json | None, step_id: str | None = None) -> None:
-        """A message; one that was never read has no content."""
+    def add_message(self, id_: str, message: Json | None, step_id: str | None = None) -> None:
+        """Add a message; one that the recording never shows has no content."""
         self.plan["msg"].append(id_)
         self.plan["step"].append(step_id)
         if message is None:
-            self.run.troubles.append(f"message {id_} was never read: its text is not known, and left out")
-        shown, self._images = self._images, deque()
-        notes = [self._shown(file) for file in shown]
-        blocks = objects((message or {}).get("content"))
+            self.run.warnings.append(f"message {id_}: the recording never shows its text, so it has none")
+        call_images, self._new_images = self._new_images, deque()
+        citations = [self._image_citation(file_id) for file_id in call_images]
+        blocks = as_object_list((message or {}).get("content"))
         images = [
             str(as_object(block["image_file"]).get("file_id")) for block in blocks if block.get("type") == "image_file"
         ]
-        notes += [self._cited(file, "", 0, 0) for file in images if file not in shown]
-        parts = [self._part(block) for block in blocks if block.get("type") in {"text", "refusal"}]
-        if notes and not parts:
+        citations += [self._file_citation(file_id, "", 0, 0) for file_id in images if file_id not in call_images]
+        parts = [self._content_part(block) for block in blocks if block.get("type") in {"text", "refusal"}]
+        if citations and not parts:
             parts = [{"type": "output_text", "text": "", "annotations": [], "logprobs": []}]
-        if notes:
-            parts[0]["annotations"][:0] = notes
-        self._attached((message or {}).get("attachments"))
+        if citations:
+            parts[0]["annotations"][:0] = citations
+        self._add_attachments((message or {}).get("attachments"))
         status = "incomplete" if (message or {}).get("status") == "incomplete" else "completed"
         self.items.append(
-            {"id": self._id("msg"), "type": "message", "status": status, "role": "assistant", "content": parts}
+            {"id": self._item_id("msg"), "type": "message", "status": status, "role": "assistant", "content": parts}
         )
 
-    def _attached(self, attachments: Any) -> None:
-        """Files that a message has and does not link: the container lists them, and nothing cites them."""
-        for each in objects(attachments):
-            file_id = str(each.get("file_id"))
-            place = counted("cfile", file_id)
-            if file_id in self.run.evidence.generated and place not in self.run.files and file_id not in self._seen:
-                name = str(self.run.evidence.files.get(file_id, {}).get("filename") or file_id)
-                self._keep(file_id, place)
-                self.run.names[place] = f"/mnt/data/{name.removeprefix('/mnt/data/')}"
+    def _add_attachments(self, attachments: Any) -> None:
+        """Add the attached files that no text links: the container lists them, and nothing cites them."""
+        for attachment in as_object_list(attachments):
+            file_id = str(attachment.get("file_id"))
+            file = upstream_id("cfile", file_id)
+            is_generated = file_id in self.run.evidence.generated_file_ids
+            if is_generated and file not in self.run.recorded_file_ids and file_id not in self._call_images:
+                name = str(self.run.evidence.file_objects.get(file_id, {}).get("filename") or file_id)
+                self._add_file(file_id, file)
+                self.run.container_paths[file] = f"/mnt/data/{name.removeprefix('/mnt/data/')}"
 
-    def _keep(self, file_id: str, place: str) -> None:
-        self.run.files[place] = file_id
+    def _add_file(self, file_id: str, file: str) -> None:
+        self.run.recorded_file_ids[file] = file_id
         self.plan["file"].append(file_id)
-        if file_id not in self.run.evidence.contents:
-            self.run.troubles.append(f"file {file_id} was never downloaded: its bytes are not known, and it is empty")
+        if file_id not in self.run.evidence.file_contents:
+            self.run.warnings.append(f"file {file_id}: the recording never downloads it, so it is empty")
 
-    def _part(self, block: Json) -> Json:
+    def _content_part(self, block: Json) -> Json:
         if block["type"] == "refusal":
             return {"type": "refusal", "refusal": str(block.get("refusal") or "")}
-        text = as_object(block.get("text"))
-        value, notes = str(text.get("value") or ""), objects(text.get("annotations"))
-        said, done, kept = "", 0, []
-        shift: list[tuple[int, int]] = []
-        for note in sorted(notes, key=lambda each: each.get("start_index") or 0):
+        block_text = as_object(block.get("text"))
+        value, notes = str(block_text.get("value") or ""), as_object_list(block_text.get("annotations"))
+        # The service wrote a marker into the text for each search citation. The Responses API has only its position, so
+        # markers are cut out, and links behind them move to the left.
+        text, position, annotations = "", 0, []
+        cuts: list[tuple[int, int]] = []
+        for note in sorted(notes, key=lambda note: note.get("start_index") or 0):
             start, end = note.get("start_index"), note.get("end_index")
             if note.get("type") == "file_citation" and isinstance(start, int) and isinstance(end, int):
-                said += value[done:start]
-                if end > done:
-                    shift.append((start, end - max(start, done)))
-                done = max(end, done)
-                kept.append(self._searched(note, len(said)))
-        said += value[done:]
+                text += value[position:start]
+                if end > position:
+                    cuts.append((start, end - max(start, position)))
+                position = max(end, position)
+                annotations.append(self._search_citation(note, len(text)))
+        text += value[position:]
         for note in notes:
             if note.get("type") == "file_path":
-                gone = sum(length for at, length in shift if at < (note.get("start_index") or 0))
-                kept.append(self._linked(note, gone))
-        return {"type": "output_text", "text": said, "annotations": kept, "logprobs": []}
+                shift = sum(length for start, length in cuts if start < (note.get("start_index") or 0))
+                annotations.append(self._link_citation(note, shift))
+        return {"type": "output_text", "text": text, "annotations": annotations, "logprobs": []}
 
     @staticmethod
-    def _searched(note: Json, index: int) -> Json:
+    def _search_citation(note: Json, index: int) -> Json:
         name = str(note.get("text")).partition("†")[2].removesuffix("】")
         file_id = as_object(note.get("file_citation")).get("file_id")
         return {"type": "file_citation", "file_id": file_id, "filename": name, "index": index}
 
-    def _linked(self, note: Json, gone: int) -> Json:
+    def _link_citation(self, note: Json, shift: int) -> Json:
         file_id = str(as_object(note.get("file_path")).get("file_id"))
         link = str(note.get("text") or "")
-        return self._cited(
-            file_id, link, int(note.get("start_index") or 0) - gone, int(note.get("end_index") or 0) - gone
+        return self._file_citation(
+            file_id, link, int(note.get("start_index") or 0) - shift, int(note.get("end_index") or 0) - shift
         )
 
-    def _cited(self, file_id: str, link: str, start: int, end: int) -> Json:
-        """A citation of a container's file that stands for a recorded one; without a link it was shown."""
-        place = counted("cfile", file_id)
+    def _file_citation(self, file_id: str, link: str, start: int, end: int) -> Json:
+        """Return the citation of a container's file that stands for a recorded one; an image has no link."""
+        file = upstream_id("cfile", file_id)
         path = link.removeprefix("sandbox:")
-        name = path.removeprefix("/mnt/data/") if link else self._name(file_id)
-        if place not in self.run.files:
-            self._keep(file_id, place)
+        name = path.removeprefix("/mnt/data/") if link else self._file_name(file_id)
+        if file not in self.run.recorded_file_ids:
+            self._add_file(file_id, file)
             if link:
-                self.run.names[place] = path
+                self.run.container_paths[file] = path
         return {
             "type": "container_file_citation",
-            "container_id": self.run.container,
-            "file_id": place,
+            "container_id": self.run.container_id,
+            "file_id": file,
             "filename": name,
             "start_index": start,
             "end_index": end,
         }
 
-    def _shown(self, file_id: str) -> Json:
-        """The citation of an image whose bytes came with its call."""
-        note = self._cited_without_plan(file_id)
-        assert is_shown_image(note)  # noqa: S101 - 0/0 is what says so
-        return note
+    def _image_citation(self, file_id: str) -> Json:
+        """Return the citation of an image whose bytes, and planned id, came with its tool call."""
+        citation = self._planned_image_citation(file_id)
+        assert is_shown_image(citation)  # noqa: S101 - by its span of 0/0
+        return citation
 
-    def _cited_without_plan(self, file_id: str) -> Json:
+    def _planned_image_citation(self, file_id: str) -> Json:
         return {
             "type": "container_file_citation",
-            "container_id": self.run.container,
-            "file_id": counted("cfile", file_id),
-            "filename": self._name(file_id),
+            "container_id": self.run.container_id,
+            "file_id": upstream_id("cfile", file_id),
+            "filename": self._file_name(file_id),
             "start_index": 0,
             "end_index": 0,
         }
 
-    def _name(self, file_id: str) -> str:
-        return str(self.run.evidence.files.get(file_id, {}).get("filename") or f"{file_id}.png").rpartition("/")[2]
+    def _file_name(self, file_id: str) -> str:
+        file_object = self.run.evidence.file_objects.get(file_id, {})
+        return str(file_object.get("filename") or f"{file_id}.png").rpartition("/")[2]
 
-    # --- calls
+    # --- tool calls
 
-    def calls(self, step: Json, functions: list[Json]) -> None:
-        """The calls of a step: one of a hosted tool each, or the functions that the run waits for."""
-        hosted = [call for call in calls_of(step) if call.get("type") != "function"]
+    def add_tool_calls(self, step: Json, functions: list[Json]) -> None:
+        """Add the calls of a step: one item for each hosted tool call, or the functions that the run waits for."""
+        hosted = [call for call in tool_calls_of(step) if call.get("type") != "function"]
         for number, call in enumerate(hosted):
             self.plan["call"].append(str(call.get("id")))
             self.plan["step"].append(step["id"] if number == 0 else None)
             self.items.append(
-                self._code(call, step) if call["type"] == "code_interpreter" else self._search(call, step)
+                self._code_item(call, step) if call["type"] == "code_interpreter" else self._search_item(call, step)
             )
         if len(hosted) > 1:
-            self.run.troubles.append(f"step {step['id']} has {len(hosted)} calls: each is a step of its own now")
+            self.run.warnings.append(f"step {step['id']} has {len(hosted)} tool calls: each becomes its own step")
         if not hosted:
             self.plan["step"].append(step["id"])
-            self._functions(functions or calls_of(step))
+            self._add_functions(functions or tool_calls_of(step))
 
-    def functions(self, calls: list[Json]) -> None:
-        """The functions that the run waits for, where no step was read that has them."""
-        if calls and not self._named:
+    def add_functions_without_step(self, calls: list[Json]) -> None:
+        """Add the functions that the run waits for, unless a recorded step has them."""
+        if calls and not self._has_functions:
             self.plan["step"].append(None)
-            self._functions(calls)
+            self._add_functions(calls)
 
-    def _functions(self, calls: Iterable[Json]) -> None:
-        self._named = True
+    def _add_functions(self, calls: Iterable[Json]) -> None:
+        self._has_functions = True
         for call in calls:
             function = as_object(call.get("function"))
-            said = {"name": function.get("name"), "arguments": function.get("arguments") or ""}
             self.items.append(
                 {
-                    "id": self._id("fc"),
+                    "id": self._item_id("fc"),
                     "type": "function_call",
                     "status": "completed",
                     "call_id": call.get("id"),
-                    **said,
+                    "name": function.get("name"),
+                    "arguments": function.get("arguments") or "",
                 }
             )
 
-    def _code(self, call: Json, step: Json) -> Json:
+    def _code_item(self, call: Json, step: Json) -> Json:
         code = as_object(call.get("code_interpreter"))
         outputs: list[Json] = []
-        for output in objects(code.get("outputs")):
+        for output in as_object_list(code.get("outputs")):
             if output.get("type") == "logs":
                 outputs.append({"type": "logs", "logs": str(output.get("logs") or "")})
             elif output.get("type") == "image":
-                outputs.append(self._image(str(as_object(output.get("image")).get("file_id"))))
-        self.plan["msg"].append(None)  # what later runs are told of the call
+                outputs.append(self._image_output(str(as_object(output.get("image")).get("file_id"))))
+        self.plan["msg"].append(None)  # for the note of this call that the transcript keeps for later runs
         return {
-            "id": self._id("ci"),
+            "id": self._item_id("ci"),
             "type": "code_interpreter_call",
-            "status": _status(step),
+            "status": _item_status(step),
             "code": str(code.get("input") or ""),
-            "container_id": self.run.container,
+            "container_id": self.run.container_id,
             "outputs": outputs,
         }
 
-    def _image(self, file_id: str) -> Json:
+    def _image_output(self, file_id: str) -> Json:
         self.plan["file"].append(file_id)
-        self._images.append(file_id)
-        self._seen.add(file_id)
-        data = self.run.evidence.contents.get(file_id)
+        self._new_images.append(file_id)
+        self._call_images.add(file_id)
+        data = self.run.evidence.file_contents.get(file_id)
         if data is None:
-            self.run.troubles.append(f"image {file_id} was never downloaded: its bytes are not known, and it is empty")
+            self.run.warnings.append(f"image {file_id}: the recording never downloads it, so it is empty")
         return {"type": "image", "url": f"data:image/png;base64,{base64.b64encode(data or b'').decode()}"}
 
-    def _search(self, call: Json, step: Json) -> Json:
-        found = as_object(call.get("file_search")).get("results")
+    def _search_item(self, call: Json, step: Json) -> Json:
+        recorded = as_object(call.get("file_search")).get("results")
         results = [
             {
-                "file_id": each.get("file_id"),
-                "filename": each.get("file_name"),
-                "score": each.get("score"),
-                "attributes": each.get("attributes") or {},
-                "text": "".join(str(part.get("text") or "") for part in objects(each.get("content"))),
+                "file_id": result.get("file_id"),
+                "filename": result.get("file_name"),
+                "score": result.get("score"),
+                "attributes": result.get("attributes") or {},
+                "text": "".join(str(part.get("text") or "") for part in as_object_list(result.get("content"))),
             }
-            for each in objects(found)
+            for result in as_object_list(recorded)
         ]
-        said = {"queries": [], "results": results if isinstance(found, list) else None}
-        return {"id": self._id("fs"), "type": "file_search_call", "status": _status(step), **said}
+        search = {"queries": [], "results": results if isinstance(recorded, list) else None}
+        return {"id": self._item_id("fs"), "type": "file_search_call", "status": _item_status(step), **search}
 
 
-def _status(step: Json) -> str:
+def _item_status(step: Json) -> str:
     return "failed" if step.get("status") == "failed" else "completed"
 
 
-def _message_of(step: Json) -> str:
+def _message_id(step: Json) -> str:
     details = as_object(step.get("step_details"))
     return str(as_object(details.get("message_creation")).get("message_id"))
 
 
-def _tokens(usage: Any) -> dict[str, int] | None:
-    """Tokens by the names of the Responses API, each a number."""
+def _token_counts(usage: Any) -> dict[str, int] | None:
+    """Return a usage with the names of the Responses API, each count as a number."""
     if not isinstance(usage, dict):
         return None
     prompt, completion = as_object(usage.get("prompt_token_details")), as_object(usage.get("completion_tokens_details"))
@@ -471,5 +487,5 @@ def _tokens(usage: Any) -> dict[str, int] | None:
     }
 
 
-def _sum(each: list[dict[str, int] | None]) -> dict[str, int]:
-    return {key: sum((one or _NOTHING)[key] for one in each) for key in _NOTHING}
+def _sum_tokens(counts: list[dict[str, int] | None]) -> dict[str, int]:
+    return {key: sum((tokens or _NO_TOKENS)[key] for tokens in counts) for key in _NO_TOKENS}

@@ -1,4 +1,4 @@
-"""Objects that were there before a recording began: found in it, and put into a store."""
+"""The objects that existed before a recording began: finds them in the recording, and inserts them into a store."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ...store.database import Connection, transact
 from ...translate.legacy_objects import row_from_served
 from ...translate.run import TERMINAL
 from ...wire.objects import Json, as_object
-from .evidence import Evidence, Old
-from .recorded_run import counted
+from .evidence import Evidence, RecordedCall
+from .recorded_run import upstream_id
 
 Seed = dict[str, list[Json]]
-"""`assistants`, `threads`, `messages`, `runs` and `steps`, each as it was served, oldest first."""
+"""`assistants`, `threads`, `messages`, `runs` and `steps`, each as the service served it, oldest first."""
 
-_TTL = 600
+_RUN_LIFETIME = 600  # seconds
 _NOT_FOUND = 404
-_FAR = 2**40  # seconds
-_REFUSAL = re.compile(r"""(?:Runs in status |Cannot \w+ run with status )["'](\w+)["']""")
-_GIVEN = (
+_FAR_FUTURE = 2**40  # seconds: a run whose expiry is not known does not expire
+_STATUS_IN_ERROR = re.compile(r"""(?:Runs in status |Cannot \w+ run with status )["'](\w+)["']""")
+_ASSISTANT_FIELDS = (
     *("name", "description", "model", "instructions", "tools", "tool_resources", "metadata"),
     *("top_p", "temperature", "response_format", "reasoning_effort"),
 )
@@ -35,171 +35,187 @@ _KINDS = {
 }
 
 
-def seed(settings: Settings, objects: Mapping[str, Any]) -> None:
-    """Put the objects of a recording's `seed` into a store that has none of them."""
+def insert_seed(settings: Settings, objects: Mapping[str, Any]) -> None:
+    """Insert the objects of a recording's `seed` into a store that has none of them."""
     url = locations.database_url(settings.store)
 
     def work(db: Connection) -> None:
         for noun, kind in _KINDS.items():
-            queries.add(db, noun, [_row(settings.namespace, kind, each) for each in objects.get(noun) or ()])  # type: ignore[arg-type]  # one of five nouns
+            rows = [_seed_row(settings.namespace, kind, served) for served in objects.get(noun) or ()]
+            queries.insert_rows(db, noun, rows)  # type: ignore[arg-type]  # one of five nouns
 
     transact(url, work, write=True)
 
 
-def _row(namespace: str, kind: str, given: Json) -> Json:
-    row: Json = {"namespace": namespace, **row_from_served(kind, {"created_at": 0, **given})}
+def _seed_row(namespace: str, kind: str, served: Json) -> Json:
+    row: Json = {"namespace": namespace, **row_from_served(kind, {"created_at": 0, **served})}
     if kind != "thread.run":
         return row
     row["lease_until"] = 0
+    # A poll of an unfinished run asks the upstream for its response, so the row needs what a started run has.
     if row["status"] not in TERMINAL:
-        row["expires_at"] = given.get("expires_at") or row["created_at"] + _TTL
-        row["response_id"] = counted("resp", given["id"], 0)
-        row["request"] = {"model": given.get("model"), "store": True, "background": True, "input": []}
+        row["expires_at"] = served.get("expires_at") or row["created_at"] + _RUN_LIFETIME
+        row["response_id"] = upstream_id("resp", served["id"], 0)
+        row["request"] = {"model": served.get("model"), "store": True, "background": True, "input": []}
     return row
 
 
-def found(evidence: Evidence) -> tuple[Seed, list[str]]:
-    """What was there before the recording began, and what of that is not known."""
-    return _Finding(evidence).all()
+def find_seed(evidence: Evidence) -> tuple[Seed, list[str]]:
+    """Return what existed before the recording began, and warnings about what is not known of it."""
+    return _SeedFinder(evidence).find()
 
 
-class _Finding:
+class _SeedFinder:
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
-        self.made = set(evidence.created)
-        self.given = {id_ for ids in given_messages(evidence).values() for id_ in ids}
-        self.troubles: list[str] = []
+        self.created_ids = set(evidence.creating_calls)
+        self.nested_ids = {id_ for ids in nested_message_ids(evidence).values() for id_ in ids}
+        self.warnings: list[str] = []
 
-    def all(self) -> tuple[Seed, list[str]]:
-        """Assistants, then what stands on threads."""
+    def find(self) -> tuple[Seed, list[str]]:
+        """Return the objects, assistants first, and the warnings."""
         runs = self._runs()
-        seeded = {run["id"] for run in runs}
-        messages = [each for each in self._shown("thread.message") if self._is_older(each, seeded)]
-        steps = [each for each in self._shown("thread.run.step") if each.get("run_id") in seeded]
+        run_ids = {run["id"] for run in runs}
+        messages = [message for message in self._existing("thread.message") if self._existed_before(message, run_ids)]
+        steps = [step for step in self._existing("thread.run.step") if step.get("run_id") in run_ids]
         threads = self._threads([*messages, *runs])
-        there = {each["id"] for each in threads}
+        thread_ids = {thread["id"] for thread in threads}
         objects = {
             "assistants": self._assistants(runs),
             "threads": threads,
-            "messages": [each for each in messages if each.get("thread_id") in there],
-            "runs": [each for each in runs if each["thread_id"] in there],
+            "messages": [message for message in messages if message.get("thread_id") in thread_ids],
+            "runs": [run for run in runs if run["thread_id"] in thread_ids],
             "steps": steps,
         }
-        return {noun: each for noun, each in objects.items() if each}, self.troubles
+        return {noun: served for noun, served in objects.items() if served}, self.warnings
 
-    def _shown(self, kind: str) -> list[Json]:
-        """The objects of a kind that no call made, as they were shown first, oldest first."""
-        others = [each for each in self.evidence.all(kind) if each["id"] not in self.made]
-        return [first for each in others if (first := self.evidence.first(each["id"], kind))]
+    def _existing(self, kind: str) -> list[Json]:
+        """Return the objects of a kind that no recorded call created, as they were shown first, oldest first."""
+        others = [object_ for object_ in self.evidence.find(kind) if object_["id"] not in self.created_ids]
+        return [first for object_ in others if (first := self.evidence.first_seen(object_["id"], kind))]
 
-    def _asked(self, name: str) -> list[str]:
-        """The ids that calls name in their paths or bodies before anything made them."""
+    def _named_ids(self, parameter: str) -> list[str]:
+        """Return the ids that calls name in this parameter of their path or body before any call created them."""
         ids: list[str] = []
-        made: set[str] = set()
-        for old in self.evidence.ours:
-            id_ = old.parts.get(name) or old.body.get(name)
-            if isinstance(id_, str) and id_ not in made and old.exchange.status != _NOT_FOUND:
+        created: set[str] = set()
+        for call in self.evidence.answered_calls:
+            id_ = call.path_params.get(parameter) or call.request_json.get(parameter)
+            if isinstance(id_, str) and id_ not in created and call.exchange.status != _NOT_FOUND:
                 ids.append(id_)
-            made |= {each["id"] for each in old.objects} if old.creates else set()
-        return [id_ for id_ in dict.fromkeys(ids) if id_ not in self.made]
+            created |= {object_["id"] for object_ in call.objects} if call.created_id else set()
+        return [id_ for id_ in dict.fromkeys(ids) if id_ not in self.created_ids]
 
     def _assistants(self, runs: list[Json]) -> list[Json]:
-        found = {each["id"]: each for each in self._shown("assistant")}
-        asked = [*self._asked("assistant_id"), *(str(run["assistant_id"]) for run in runs if run["assistant_id"])]
-        for id_ in dict.fromkeys(asked):
-            if id_ in found or id_ in self.made:
+        assistants = {assistant["id"]: assistant for assistant in self._existing("assistant")}
+        of_runs = (str(run["assistant_id"]) for run in runs if run["assistant_id"])
+        for id_ in dict.fromkeys([*self._named_ids("assistant_id"), *of_runs]):
+            if id_ in assistants or id_ in self.created_ids:
                 continue
-            theirs = self.evidence.all("thread.run", assistant_id=id_)
-            if theirs:
-                found[id_] = {key: value for key, value in theirs[0].items() if key in _GIVEN and key != "metadata"}
-                found[id_] |= {"id": id_, "object": "assistant", "created_at": theirs[0]["created_at"]}
-                self.troubles.append(
-                    f"assistant {id_} was never read: it is taken to be as its run {theirs[0]['id']} shows"
+            its_runs = self.evidence.find("thread.run", assistant_id=id_)
+            if its_runs:
+                run = its_runs[0]
+                # A run's metadata is its own, and not that of its assistant.
+                fields = {key: value for key, value in run.items() if key in _ASSISTANT_FIELDS and key != "metadata"}
+                assistants[id_] = {**fields, "id": id_, "object": "assistant", "created_at": run["created_at"]}
+                self.warnings.append(
+                    f"assistant {id_}: the recording never shows it, so its fields are those of its run {run['id']}"
                 )
             else:
-                found[id_] = {"id": id_, "object": "assistant", "created_at": 0, "model": "unknown"}
-                self.troubles.append(f"assistant {id_} was made elsewhere: nothing shows more than that it was there")
-        return list(found.values())
+                assistants[id_] = {"id": id_, "object": "assistant", "created_at": 0, "model": "unknown"}
+                self.warnings.append(f"assistant {id_}: the recording does not create it and shows only its id")
+        return list(assistants.values())
 
-    def _threads(self, standing: list[Json]) -> list[Json]:
-        found = {each["id"]: each for each in self._shown("thread")}
-        asked = [*self._asked("thread_id"), *(str(each.get("thread_id")) for each in standing)]
-        for id_ in dict.fromkeys([*asked, *found]):
-            if made_here(self.evidence, id_):
-                found.pop(id_, None)
+    def _threads(self, children: list[Json]) -> list[Json]:
+        """Return the threads that calls name, that the recording shows, or that these messages and runs belong to."""
+        threads = {thread["id"]: thread for thread in self._existing("thread")}
+        named = [*self._named_ids("thread_id"), *(str(child.get("thread_id")) for child in children)]
+        for id_ in dict.fromkeys([*named, *threads]):
+            if recording_creates_thread(self.evidence, id_):
+                threads.pop(id_, None)
                 continue
-            times = [each["created_at"] for each in standing if each.get("thread_id") == id_]
+            times = [child["created_at"] for child in children if child.get("thread_id") == id_]
             created = min(times, default=0)
-            if id_ not in found:
-                found[id_] = {
+            if id_ not in threads:
+                threads[id_] = {
                     "id": id_,
                     "object": "thread",
                     "created_at": created,
                     "metadata": {},
                     "tool_resources": {},
                 }
-            self.troubles.append(
-                f"thread {id_} was made elsewhere: what was said in it before is known as far as it was read"
+            self.warnings.append(
+                f"thread {id_}: the recording does not create it; of its earlier messages only those shown are known"
             )
-        return list(found.values())
+        return list(threads.values())
 
     def _runs(self) -> list[Json]:
-        found = {each["id"]: {**each} for each in self._shown("thread.run")}
-        for old in self.evidence.ours:
-            run = found.get(str(old.parts.get("run_id")))
-            if run is not None and str(old.route).endswith("/cancel") and run["status"] == "cancelling":
+        runs = {run["id"]: {**run} for run in self._existing("thread.run")}
+        for call in self.evidence.answered_calls:
+            run = runs.get(str(call.path_params.get("run_id")))
+            # Such a run was first seen in the answer to its cancellation, which must be possible again.
+            if run is not None and str(call.route).endswith("/cancel") and run["status"] == "cancelling":
                 run["status"] = "in_progress"
-        for id_ in self._asked("run_id"):
-            calls = [old for old in self.evidence.ours if old.parts.get("run_id") == id_]
-            status = next((match[1] for old in calls if (match := _REFUSAL.search(old.refusal))), None)
-            if id_ not in found and status is not None:
-                begun = {"id": id_, "object": "thread.run", "created_at": 0, "assistant_id": "", "status": status}
-                found[id_] = {**begun, "thread_id": calls[0].parts["thread_id"], "expires_at": _FAR}
-                self.troubles.append(f"run {id_} was begun elsewhere: nothing shows more than that it was {status}")
-            elif id_ not in found:
-                self.troubles.append(f"run {id_} was begun elsewhere, and nothing in the recording shows it")
-        return list(found.values())
+        for id_ in self._named_ids("run_id"):
+            calls = [call for call in self.evidence.answered_calls if call.path_params.get("run_id") == id_]
+            status = next((match[1] for call in calls if (match := _STATUS_IN_ERROR.search(call.error_message))), None)
+            if id_ not in runs and status is not None:
+                # An error message is the only trace of such a run, but the same call must get the same error again.
+                fields = {"id": id_, "object": "thread.run", "created_at": 0, "assistant_id": "", "status": status}
+                runs[id_] = {**fields, "thread_id": calls[0].path_params["thread_id"], "expires_at": _FAR_FUTURE}
+                self.warnings.append(f"run {id_}: the recording does not create it and shows only its status, {status}")
+            elif id_ not in runs:
+                self.warnings.append(f"run {id_}: the recording neither creates nor shows it")
+        return list(runs.values())
 
-    def _is_older(self, message: Json, seeded: set[str]) -> bool:
-        """Whether a message was there before: no call made it, alone, with its thread or by a run."""
+    def _existed_before(self, message: Json, run_ids: set[str]) -> bool:
+        """Return whether no recorded call created a message: alone, with its thread or by a run."""
         run_id = message.get("run_id")
-        return run_id in seeded if run_id else message["id"] not in self.given
+        return run_id in run_ids if run_id else message["id"] not in self.nested_ids
 
 
-def given_messages(evidence: Evidence) -> dict[int, list[str]]:
-    """The ids of the messages that calls made beside something else, by the calls' numbers: with a thread, or a run.
+def nested_message_ids(evidence: Evidence) -> dict[int, list[str]]:
+    """Return the ids of the messages that calls created together with a thread or a run, by the calls' numbers.
 
-    As far as lists show them.
+    The responses of those calls do not show the messages, so only ids that a later list shows are known.
     """
-    given: dict[int, list[str]] = {}
+    nested: dict[int, list[str]] = {}
     taken: set[str] = set()
-    for old in evidence.ours:
-        made = made_thread(old)
-        thread_id = made or str(old.parts.get("thread_id"))
-        entries = as_object(old.body.get("thread") if old.route == "/threads/runs" else old.body).get("messages") or ()
-        count = len(entries if made else ()) + len(old.body.get("additional_messages") or ())
-        if not count or not old.ok:
+    for call in evidence.answered_calls:
+        new_thread_id = created_thread_id(call)
+        thread_id = new_thread_id or str(call.path_params.get("thread_id"))
+        thread = as_object(call.request_json.get("thread") if call.route == "/threads/runs" else call.request_json)
+        messages = thread.get("messages") or ()
+        count = len(messages if new_thread_id else ()) + len(call.request_json.get("additional_messages") or ())
+        if not count or not call.ok:
             continue
-        since = 0 if made_here(evidence, thread_id) else int((old.objects or [{}])[0].get("created_at") or 0)
-        theirs = [each for each in evidence.all("thread.message", thread_id=thread_id) if not each.get("run_id")]
-        ids = [each["id"] for each in theirs if each["id"] not in evidence.created and each["created_at"] >= since]
-        given[old.number] = [id_ for id_ in ids if id_ not in taken][:count]
-        taken |= set(given[old.number])
-    return given
+        is_new = recording_creates_thread(evidence, thread_id)
+        # In an older thread, messages from before the call are not its own.
+        since = 0 if is_new else int((call.objects or [{}])[0].get("created_at") or 0)
+        of_user = [
+            message for message in evidence.find("thread.message", thread_id=thread_id) if not message.get("run_id")
+        ]
+        ids = [
+            message["id"]
+            for message in of_user
+            if message["id"] not in evidence.creating_calls and message["created_at"] >= since
+        ]
+        nested[call.number] = [id_ for id_ in ids if id_ not in taken][:count]
+        taken |= set(nested[call.number])
+    return nested
 
 
-def made_here(evidence: Evidence, thread_id: str) -> bool:
-    """Whether the recording holds the call that made a thread."""
-    return any(made_thread(old) == thread_id for old in evidence.ours)
+def recording_creates_thread(evidence: Evidence, thread_id: str) -> bool:
+    """Return whether a recorded call created this thread."""
+    return any(created_thread_id(call) == thread_id for call in evidence.answered_calls)
 
 
-def made_thread(old: Old) -> str | None:
-    """The thread that a call made, alone or with a run."""
-    if old.exchange.method != "POST" or not old.ok:
+def created_thread_id(call: RecordedCall) -> str | None:
+    """Return the id of the thread that a call created, alone or with a run."""
+    if call.exchange.method != "POST" or not call.ok:
         return None
-    if old.route == "/threads":
-        return str(old.answer.get("id"))
-    if old.route == "/threads/runs":
-        runs = [each for each in old.objects if each["object"] == "thread.run"]
+    if call.route == "/threads":
+        return str(call.response_json.get("id"))
+    if call.route == "/threads/runs":
+        runs = [object_ for object_ in call.objects if object_["object"] == "thread.run"]
         return str(runs[0]["thread_id"]) if runs else None
     return None

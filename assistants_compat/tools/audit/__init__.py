@@ -1,6 +1,7 @@
-"""Reads a code base and says where it uses the Assistants API, and what becomes of each use.
+"""Finds where a code base uses the Assistants API and says what the library does with each use.
 
-The code is parsed and never run or imported.
+Code is parsed, never run or imported. Start reading here; `syntax.py` finds the uses in one file, and the three
+`*_table.py` modules hold what is known about each use.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import other_uses_table
-from .discover import Walk
+from .discover import FileWalk
 from .findings import Finding
-from .notebooks import cells
-from .syntax import findings_of
+from .notebooks import code_cells
+from .syntax import findings_in_tree
 
-_MOST = 5_000_000  # bytes; a larger file is data
-_SUSPECT = re.compile(r"\.beta\.(?:assistants|threads|vector_stores)\b|/v1/(?:assistants|threads)\b")
+_MAX_FILE_BYTES = 5_000_000  # a larger file is data, not code that someone wrote
+# What to look for, line by line, in a file that cannot be parsed.
+_TEXT_USE = re.compile(r"\.beta\.(?:assistants|threads|vector_stores)\b|/v1/(?:assistants|threads)\b")
 
 
 @dataclass
 class Audit:
-    """What was found, how many files were read, and what was not.
+    """The result of an audit.
 
-    `unread` has the reason by the file, `skipped` the folders and files that were passed over by their name.
+    `files` is the number of files that were read. `unread` maps files that could not be read or parsed to the reason.
+    `skipped` are the folders and files that were ignored because of their name or a `.gitignore`.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -37,80 +40,90 @@ class Audit:
 
     @property
     def uses(self) -> list[Finding]:
-        """The findings without those that are only the surroundings of others."""
-        return [found for found in self.findings if not found.context]
+        """The findings that are uses by themselves, not just context of others."""
+        return [finding for finding in self.findings if not finding.context]
 
 
-def audit(paths: Iterable[Path], *, everything: bool = False) -> Audit:
-    """Read the Python files and notebooks of some paths; `everything` also what is usually passed over."""
-    done, walk = Audit(), Walk(everything)
+def audit(paths: Iterable[Path], *, include_ignored: bool = False) -> Audit:
+    """Audit the Python files and notebooks in some files and folders.
+
+    `include_ignored` also reads what is skipped by default: environments, caches and what a `.gitignore` names.
+    """
+    result, walk = Audit(), FileWalk(include_ignored)
     seen: set[Path] = set()
-    for given in paths:
-        for path in walk.files(given):
+    for start in paths:
+        for path in walk.files(start):
             if path.absolute() not in seen:
                 seen.add(path.absolute())
-                _read(path, done)
-    done.skipped = walk.skipped
-    if not done.uses:  # a client alone is no use of the Assistants API
-        done.findings = []
-    return done
+                _audit_file(path, result)
+    result.skipped = walk.skipped
+    if not result.uses:  # a client alone does not use the Assistants API
+        result.findings = []
+    return result
 
 
-def _read(path: Path, done: Audit) -> None:
+def _audit_file(path: Path, result: Audit) -> None:
     try:
-        if path.stat().st_size > _MOST:
-            done.unread[str(path)] = f"larger than {_MOST // 1_000_000} MB"
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            result.unread[str(path)] = f"larger than {_MAX_FILE_BYTES // 1_000_000} MB"
             return
         content = path.read_bytes()
     except OSError as error:
-        done.unread[str(path)] = error.strerror or "it cannot be read"
+        result.unread[str(path)] = error.strerror or "cannot be read"
         return
     if b"\0" in content:
-        done.unread[str(path)] = "it is binary"
+        result.unread[str(path)] = "binary file"
         return
-    done.files += 1
-    found, trouble = of_notebook(content) if path.suffix.lower() == ".ipynb" else of_source(content)
-    if trouble is not None:
-        done.unread[str(path)] = trouble
-    done.findings += [dataclasses.replace(each, path=str(path)) for each in found]
+    result.files += 1
+    is_notebook = path.suffix.lower() == ".ipynb"
+    findings, reason = findings_in_notebook(content) if is_notebook else findings_in_source(content)
+    if reason is not None:
+        result.unread[str(path)] = reason
+    result.findings += [dataclasses.replace(finding, path=str(path)) for finding in findings]
 
 
-def of_source(content: bytes) -> tuple[list[Finding], str | None]:
-    """The uses in a Python source, and why it could not be parsed; then it is searched as text.  Raises nothing."""
+def findings_in_source(content: bytes) -> tuple[list[Finding], str | None]:
+    """Return the uses in Python source, and None or the reason why it could not be parsed.
+
+    Source that cannot be parsed is searched as text, so that its uses are not lost. Raises nothing.
+    """
     text = content.decode("utf-8", errors="replace")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes in other people's strings
+            warnings.simplefilter("ignore")  # warnings about escapes in the audited strings are not ours to show
             tree = ast.parse(content)
-        return findings_of(text, tree), None
+        return findings_in_tree(text, tree), None
     except SyntaxError as error:
-        trouble = f"no Python 3: {error.msg} (line {error.lineno})"
+        reason = f"not valid Python 3: {error.msg} (line {error.lineno})"
     except ValueError as error:
-        trouble = f"no Python 3: {error}"
+        reason = f"not valid Python 3: {error}"
     except (RecursionError, MemoryError):
-        trouble = "nested too deeply to be parsed"
-    return list(_of_text(text)), trouble
+        reason = "nested too deeply to parse"
+    return list(_findings_in_text(text)), reason
 
 
-def of_notebook(content: bytes) -> tuple[list[Finding], str | None]:
-    """The uses in a notebook's code cells, each read by itself, and why one or the whole could not be."""
-    found: list[Finding] = []
-    troubles: list[str] = []
+def findings_in_notebook(content: bytes) -> tuple[list[Finding], str | None]:
+    """Return the uses in a notebook's code cells, and None or the reasons why cells could not be parsed.
+
+    Each cell is parsed by itself.
+    """
+    findings: list[Finding] = []
+    reasons: list[str] = []
     try:
-        every = list(cells(content.decode("utf-8", errors="replace")))
+        cells = list(code_cells(content.decode("utf-8", errors="replace")))
     except (ValueError, RecursionError):
-        return [], "no notebook: it is not the JSON of one"
-    for number, source in every:
-        of_cell, trouble = of_source(source.encode("utf-8", errors="replace"))
-        found += [dataclasses.replace(each, cell=number) for each in of_cell]
-        if trouble is not None:
-            troubles.append(f"cell {number}: {trouble}")
-    return found, "; ".join(troubles) or None
+        return [], "not a valid notebook"
+    for number, source in cells:
+        cell_findings, reason = findings_in_source(source.encode("utf-8", errors="replace"))
+        findings += [dataclasses.replace(finding, cell=number) for finding in cell_findings]
+        if reason is not None:
+            reasons.append(f"cell {number}: {reason}")
+    return findings, "; ".join(reasons) or None
 
 
-def _of_text(text: str) -> Iterator[Finding]:
+def _findings_in_text(text: str) -> Iterator[Finding]:
     for number, line in enumerate(text.splitlines(), start=1):
-        if suspect := _SUSPECT.search(line):
-            other = other_uses_table.UNPARSED
-            place = (number, suspect.start() + 1)
-            yield Finding(*place, "text", suspect[0], other.verdict, other.note, other.native)
+        if match := _TEXT_USE.search(line):
+            advice = other_uses_table.UNPARSED_FILE
+            column = match.start() + 1
+            yield Finding(number, column, "text", match[0], advice.verdict, advice.note, advice.native)

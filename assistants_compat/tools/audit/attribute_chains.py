@@ -1,4 +1,7 @@
-"""Names in Python source: `client.beta.threads.create` as parts, through names that were given to a part of it."""
+"""Resolves attribute chains in Python source: `client.beta.threads.create` as a tuple of names.
+
+A variable, attribute of `self`, property or function that stands for a part of a client is followed within its file.
+"""
 
 from __future__ import annotations
 
@@ -8,68 +11,77 @@ from itertools import pairwise
 
 Chain = tuple[str, ...]
 
-_HERE = ("self", "cls")
-_WAYS = frozenset({"with_raw_response", "with_streaming_response"})
-_FAMILIES = frozenset({"assistants", "threads", "vector_stores"})
-_INSIDE = frozenset({"types", "resources"})
+_SELF_NAMES = ("self", "cls")
+# Links of a chain that change only how the answer is returned.
+_RESPONSE_WRAPPERS = frozenset({"with_raw_response", "with_streaming_response"})
+_ASSISTANTS_RESOURCES = frozenset({"assistants", "threads", "vector_stores"})
+# Below these, `beta` is a module of the SDK and not an attribute of a client.
+_SDK_PACKAGES = frozenset({"types", "resources"})
 UNKNOWN = "?"
+"""The link of a chain that stands for an expression that cannot be resolved."""
 
 
-def legacy(chain: Chain) -> Chain | None:
-    """From `beta` on, if it is the Assistants API: `("beta", "threads", "create")`, without the ways of an answer."""
-    parts = tuple(part for part in chain if part not in _WAYS)
-    for number, (part, following) in enumerate(pairwise(parts)):
-        if part == "beta" and following in _FAMILIES and not _INSIDE.intersection(parts[:number]):
-            return parts[number:]
+def legacy_path(chain: Chain) -> Chain | None:
+    """Return the links of a chain from `beta` on if they are the Assistants API, without response wrappers.
+
+    For example `("beta", "threads", "create")`.
+    """
+    parts = tuple(part for part in chain if part not in _RESPONSE_WRAPPERS)
+    for index, (part, following) in enumerate(pairwise(parts)):
+        if part == "beta" and following in _ASSISTANTS_RESOURCES and not _SDK_PACKAGES.intersection(parts[:index]):
+            return parts[index:]
     return None
 
 
-class Names:
-    """What the names of a file stand for, where that is a part of a client or of the openai module."""
+class NameScopes:
+    """The names of a file, by scope, that stand for a part of a client or of the openai module."""
 
     def __init__(self) -> None:
-        """Begin at the module."""
+        """Start in the module's scope."""
+        # In a scope, None means that the name stands for something else, which hides outer scopes.
         self._scopes: list[dict[str, Chain | None]] = [{}]
         self._classes: list[dict[str, Chain]] = [{}]
-        self._functions: dict[str, Chain] = {}  # what a function gives that does nothing else
+        self._functions: dict[str, Chain] = {}  # functions that only return a part of a client
 
     def enter(self, arguments: ast.arguments | None = None) -> None:
-        """Go into a function or a class; its arguments are nothing that is known."""
-        every = () if arguments is None else _arguments(arguments)
-        self._scopes.append(dict.fromkeys(every))
+        """Enter a function or class; nothing is known about its arguments."""
+        # An argument hides an outer name: inside, it may be anything.
+        names = () if arguments is None else _argument_names(arguments)
+        self._scopes.append(dict.fromkeys(names))
 
     def leave(self) -> None:
-        """Come out of it."""
+        """Leave the innermost function or class."""
         self._scopes.pop()
 
     def enter_class(self, node: ast.ClassDef) -> None:
-        """Go into a class, of which every method knows what one gave to `self`."""
+        """Enter a class; what one method assigns to `self`, all methods can use."""
         self._classes.append({})
-        self._classes[-1].update(self._given_to_self(node))
+        self._classes[-1].update(self._assigned_to_self(node))
         self.enter()
 
     def leave_class(self) -> None:
-        """Come out of it."""
+        """Leave the innermost class."""
         self._classes.pop()
         self.leave()
 
     def bind(self, target: ast.expr, chain: Chain | None) -> None:
-        """Let a name stand for a chain, or for nothing that is known any more."""
+        """Make a name stand for a chain, or with None for something unknown."""
         if isinstance(target, ast.Name):
-            self._scopes[-1][target.id] = chain if chain is not None and _kept(chain) else None
+            self._scopes[-1][target.id] = chain if chain is not None and _is_tracked(chain) else None
 
     def define(self, function: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        """Know what a function of the module gives."""
-        given = only_return(function)
-        if given is not None and legacy(chain := self.chain(given)) is not None:
+        """Note what a function of the module returns, if it does nothing else."""
+        value = sole_return_value(function)
+        if value is not None and legacy_path(chain := self.chain(value)) is not None:
             self._functions[function.name] = chain
 
     def chain(self, node: ast.AST) -> Chain:
-        """The parts of an expression; what is before the last call or subscript is unknown."""
+        """Return the chain of an expression; everything up to its last call or subscript becomes `UNKNOWN`."""
         attributes: list[str] = []
         while isinstance(node, ast.Attribute):
             attributes.append(node.attr)
             node = node.value
+        # Attributes were collected from the outside in, so the last one is the one next to the start.
         start = self._start(node)
         while attributes and start in {("self",), ("cls",)} and attributes[-1] in self._classes[-1]:
             start = self._classes[-1][attributes.pop()]
@@ -85,43 +97,54 @@ class Names:
             return self._functions.get(node.func.id, (UNKNOWN,))
         return (UNKNOWN,)
 
-    def _given_to_self(self, class_: ast.ClassDef) -> Iterator[tuple[str, Chain]]:
+    def _assigned_to_self(self, class_: ast.ClassDef) -> Iterator[tuple[str, Chain]]:
         for node in ast.walk(class_):
             if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                 for target in targets:
-                    inner = target.value if isinstance(target, ast.Attribute) else None
-                    if isinstance(target, ast.Attribute) and isinstance(inner, ast.Name) and inner.id in _HERE:
-                        yield from self._known(target.attr, node.value)
-            elif isinstance(node, ast.FunctionDef) and _is_property(node) and (given := only_return(node)) is not None:
-                yield from self._known(node.name, given)
+                    owner = target.value if isinstance(target, ast.Attribute) else None
+                    if isinstance(target, ast.Attribute) and isinstance(owner, ast.Name) and owner.id in _SELF_NAMES:
+                        yield from self._if_tracked(target.attr, node.value)
+            elif (
+                isinstance(node, ast.FunctionDef)
+                and _is_property(node)
+                and (returned := sole_return_value(node)) is not None
+            ):
+                yield from self._if_tracked(node.name, returned)
 
-    def _known(self, name: str, value: ast.expr) -> Iterator[tuple[str, Chain]]:
+    def _if_tracked(self, name: str, value: ast.expr) -> Iterator[tuple[str, Chain]]:
         chain = self.chain(value)
-        if _kept(chain):
+        if _is_tracked(chain):
             yield name, chain
 
 
-def only_return(function: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.expr | None:
-    """What a function gives that does nothing else."""
-    body = [each for each in function.body if not (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))]
+def sole_return_value(function: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.expr | None:
+    """Return what a function returns if it does nothing else; docstrings do not count."""
+    body = [node for node in function.body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
     return body[0].value if len(body) == 1 and isinstance(body[0], ast.Return) else None
 
 
 def _is_property(function: ast.FunctionDef) -> bool:
-    names = [getattr(each, "id", getattr(each, "attr", "")) for each in function.decorator_list]
+    names = [getattr(decorator, "id", getattr(decorator, "attr", "")) for decorator in function.decorator_list]
     return any("property" in name for name in names)
 
 
-def _kept(chain: Chain) -> bool:
-    """Whether a chain is worth knowing by another name."""
+def _is_tracked(chain: Chain) -> bool:
+    """Return whether a name for this chain is worth following."""
     return "beta" in chain or chain[0] in {"openai", CONTAINER_FILE} or "containers" in chain
 
 
-CONTAINER_FILE = "<container file>"  # what containers.files.retrieve gives
+CONTAINER_FILE = "<container file>"
+"""The link of a chain that stands for the result of `containers.files.retrieve`."""
 
 
-def _arguments(given: ast.arguments) -> Iterator[str]:
-    for each in (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg):
-        if each is not None and each.arg not in _HERE:
-            yield each.arg
+def _argument_names(arguments: ast.arguments) -> Iterator[str]:
+    for argument in (
+        *arguments.posonlyargs,
+        *arguments.args,
+        *arguments.kwonlyargs,
+        arguments.vararg,
+        arguments.kwarg,
+    ):
+        if argument is not None and argument.arg not in _SELF_NAMES:
+            yield argument.arg

@@ -1,4 +1,7 @@
-"""Which files of a code base are read: Python and notebooks, without what others wrote or a program made."""
+"""Chooses the files of a code base to audit: Python and notebooks, without third-party and generated code.
+
+It follows the rules of `.gitignore`, as documented in gitignore(5).
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SUFFIXES = frozenset({".py", ".pyw", ".pyi", ".ipynb"})
-# Environments, caches and version control; an environment of any name holds pyvenv.cfg.
-_NOT_OURS = frozenset(
+SOURCE_SUFFIXES = frozenset({".py", ".pyw", ".pyi", ".ipynb"})
+# Environments, caches and version control. Environments with other names are recognised by their pyvenv.cfg.
+_SKIPPED_FOLDERS = frozenset(
     {
         ".eggs",
         ".git",
@@ -32,80 +35,82 @@ _NOT_OURS = frozenset(
 
 
 @dataclass
-class Walk:
-    """The files below some paths, and the folders and files that were passed over."""
+class FileWalk:
+    """Walks folders for source files, and notes the folders and files that it skips."""
 
-    everything: bool = False
+    include_ignored: bool = False
     skipped: list[str] = field(default_factory=list)
 
     def files(self, path: Path) -> Iterator[Path]:
-        """The files of a path in the order of their names; one that is named itself is read anyhow.
+        """Yield the source files in a path, sorted by name.
 
-        So is a folder: what ignores all of it (an environment's own `.gitignore` does) was meant for another reader.
+        A file or folder that is named explicitly is always read, even if a `.gitignore` above it excludes it.
         """
         if path.is_file():
             yield path
             return
-        above = [] if self.everything else [*_above(path)]
-        yield from self._below(path, [] if _is_ignored(path.absolute(), above, folder=True) else above)
+        outer_rules = [] if self.include_ignored else [*_rules_above(path)]
+        # A rule that excludes the whole folder was meant for git: an environment's own `.gitignore`, for example.
+        is_ignored = _is_ignored(path.absolute(), outer_rules, folder=True)
+        yield from self._files_in(path, [] if is_ignored else outer_rules)
 
-    def _below(self, folder: Path, above: list[_Ignored]) -> Iterator[Path]:
-        ignored = above if self.everything else [*above, *_ignored_in(folder)]
+    def _files_in(self, folder: Path, outer_rules: list[_IgnoreRule]) -> Iterator[Path]:
+        rules = outer_rules if self.include_ignored else [*outer_rules, *_rules_in(folder)]
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError:
-            self.skipped.append(f"{folder} (it cannot be listed)")
+            self.skipped.append(f"{folder} (cannot be listed)")
             return
         for entry in entries:
             path = Path(entry.path)
-            if entry.is_dir(follow_symlinks=False):
-                if self._passed_over(path, ignored, folder=True):
+            if entry.is_dir(follow_symlinks=False):  # a link to a folder could lead back here
+                if self._is_skipped(path, rules, folder=True):
                     self.skipped.append(str(path))
                 else:
-                    yield from self._below(path, ignored)
-            elif path.suffix.lower() in SUFFIXES and entry.is_file():
-                if self._passed_over(path, ignored, folder=False):
+                    yield from self._files_in(path, rules)
+            elif path.suffix.lower() in SOURCE_SUFFIXES and entry.is_file():
+                if self._is_skipped(path, rules, folder=False):
                     self.skipped.append(str(path))
                 else:
                     yield path
 
-    def _passed_over(self, path: Path, ignored: list[_Ignored], *, folder: bool) -> bool:
-        if self.everything:
+    def _is_skipped(self, path: Path, rules: list[_IgnoreRule], *, folder: bool) -> bool:
+        if self.include_ignored:
             return False
-        if folder and (path.name in _NOT_OURS or (path / "pyvenv.cfg").is_file()):
+        if folder and (path.name in _SKIPPED_FOLDERS or (path / "pyvenv.cfg").is_file()):
             return True
-        return _is_ignored(path, ignored, folder=folder)
+        return _is_ignored(path, rules, folder=folder)
 
 
 @dataclass(frozen=True)
-class _Ignored:
-    """One line of a `.gitignore`."""
+class _IgnoreRule:
+    """One line of a `.gitignore`; `base` is the folder of that file, and a line that begins with `!` includes."""
 
     base: Path
     pattern: re.Pattern[str]
-    positive: bool
-    folders: bool
+    excludes: bool
+    folders_only: bool
 
-    def fits(self, path: Path, *, folder: bool) -> bool:
-        if self.folders and not folder:
+    def matches(self, path: Path, *, folder: bool) -> bool:
+        if self.folders_only and not folder:
             return False
         return self.pattern.fullmatch(path.relative_to(self.base).as_posix()) is not None
 
 
-def _is_ignored(path: Path, ignored: list[_Ignored], *, folder: bool) -> bool:
-    said = [each.positive for each in ignored if each.fits(path, folder=folder)]
-    return bool(said) and said[-1]
+def _is_ignored(path: Path, rules: list[_IgnoreRule], *, folder: bool) -> bool:
+    matching = [rule.excludes for rule in rules if rule.matches(path, folder=folder)]
+    return bool(matching) and matching[-1]  # the last matching rule decides
 
 
-def _above(path: Path) -> Iterator[_Ignored]:
-    """What the folders above say, up to the repository's root; nothing outside of one."""
+def _rules_above(path: Path) -> Iterator[_IgnoreRule]:
+    """Yield the rules of the folders above a path, from the repository's root down; outside a repository, none."""
     parents = path.absolute().parents
-    roots = [number for number, each in enumerate([path.absolute(), *parents]) if (each / ".git").exists()]
-    for each in reversed(parents[: roots[0]] if roots else ()):
-        yield from _ignored_in(each)
+    depths = [depth for depth, folder in enumerate([path.absolute(), *parents]) if (folder / ".git").exists()]
+    for folder in reversed(parents[: depths[0]] if depths else ()):
+        yield from _rules_in(folder)
 
 
-def _ignored_in(folder: Path) -> Iterator[_Ignored]:
+def _rules_in(folder: Path) -> Iterator[_IgnoreRule]:
     try:
         lines = (folder / ".gitignore").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -113,23 +118,24 @@ def _ignored_in(folder: Path) -> Iterator[_Ignored]:
     for line in lines:
         text = line.rstrip()
         if text and not text.startswith("#"):
-            positive = not text.startswith("!")
-            body = text.removeprefix("!").removeprefix("\\")
-            yield _Ignored(folder.absolute(), _pattern(body.rstrip("/")), positive, body.endswith("/"))
+            excludes = not text.startswith("!")
+            body = text.removeprefix("!").removeprefix("\\")  # a backslash escapes a leading # or !
+            yield _IgnoreRule(folder.absolute(), _compile_pattern(body.rstrip("/")), excludes, body.endswith("/"))
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    """A pattern of git: anchored where it holds a slash, `**` over folders, `*` and `?` within a name."""
-    start = "" if "/" in text else "(?:.*/)?"
+def _compile_pattern(text: str) -> re.Pattern[str]:
+    """Compile a git pattern: one with a slash is anchored, `**` spans folders, `*` and `?` stay within a name."""
+    anchor = "" if "/" in text else "(?:.*/)?"
     parts = re.split(r"(\*\*/|/\*\*\Z|\*|\?|\[[^\]]+\])", text.removeprefix("/"))
-    return re.compile(start + "".join(_MEANING.get(part) or _literal(part) for part in parts), re.DOTALL)
+    return re.compile(anchor + "".join(_WILDCARDS.get(part) or _escape_literal(part) for part in parts), re.DOTALL)
 
 
-_MEANING = {"**/": "(?:.*/)?", "/**": "/.*", "*": "[^/]*", "?": "[^/]"}
+_WILDCARDS = {"**/": "(?:.*/)?", "/**": "/.*", "*": "[^/]*", "?": "[^/]"}
 
 
-def _literal(part: str) -> str:
-    if part.startswith("[") and part.endswith("]") and len(part) > 2:  # noqa: PLR2004 - brackets with something in them
+def _escape_literal(part: str) -> str:
+    """Return a regular expression for text or for a character class such as `[!a-c]`."""
+    if part.startswith("[") and part.endswith("]") and len(part) > 2:  # noqa: PLR2004 - brackets that are not empty
         inner = part[1:-1].replace("\\", "\\\\").replace("[", "\\[")
         return f"[{'^' + inner[1:] if inner[0] in '!^' and len(inner) > 1 else inner}]"
     return re.escape(part)

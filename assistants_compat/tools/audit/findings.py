@@ -1,4 +1,4 @@
-"""What an audit finds, and in which order of severity."""
+"""The finding of an audit, and the verdicts in order of severity."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from .parameters_table import Verdict
 
-# From what needs nothing to what needs an edit.
+# From "nothing to do" to "the code has to be edited".
 SEVERITY: tuple[Verdict, ...] = ("works", "differs", "mistake", "unsupported")
 
 Kind = Literal[
@@ -20,9 +20,10 @@ Kind = Literal[
 class Finding:
     """One use of the Assistants API in a file.
 
-    `line` and `column` count from one, in a notebook within `cell` (from one too; None elsewhere).  `what` names the
-    use, `note` says what the library does with it, `native` what native code has instead.  `parameters` are the notes
-    on those that a call names and that differ.  A `context` is no use by itself, only beside others: a client, say.
+    `line` and `column` count from one; in a notebook they count within `cell`, which counts from one too and is None
+    elsewhere. `what` names the use, `note` says what the library does with it, and `native` is what native code uses
+    instead. `parameters` maps the parameters of a call that do not simply work to their notes. A finding with `context`
+    is not a use by itself and is shown only beside others, for example a client. Field names are keys of `--json`.
     """
 
     line: int
@@ -37,12 +38,12 @@ class Finding:
     context: bool = False
     path: str = ""
 
-    def place(self) -> str:
-        """The place as editors read it: `app.py:12`, or `book.ipynb:cell 3:12`."""
-        inner = f"cell {self.cell}:{self.line}" if self.cell is not None else str(self.line)
-        return f"{self.path}:{inner}"
+    def location(self) -> str:
+        """Return the location in a form that editors link: `app.py:12`, or `book.ipynb:cell 3:12`."""
+        line = f"cell {self.cell}:{self.line}" if self.cell is not None else str(self.line)
+        return f"{self.path}:{line}"
 
 
-def worst(verdicts: list[Verdict]) -> Verdict:
-    """The severest of some."""
+def worst_verdict(verdicts: list[Verdict]) -> Verdict:
+    """Return the most severe of these verdicts."""
     return max(verdicts, key=SEVERITY.index)

@@ -1,4 +1,4 @@
-"""Notebooks: the code cells of a `.ipynb` file as Python, line for line, without the magics of IPython."""
+"""Reads the code cells of a `.ipynb` file as Python, line for line, without IPython's magics."""
 
 from __future__ import annotations
 
@@ -6,41 +6,42 @@ import json
 import re
 from collections.abc import Iterator
 
-_ELSEWHERE = re.compile(r"%%(?!time\b|timeit\b|capture\b|prun\b)")  # a cell in another language, or a file of its own
-_MAGIC = re.compile(r"(\s*)(?:%|!|\?|.*\?\s*$)")
-_GIVEN = re.compile(r"(\s*[\w, ]+=\s*)[!%]")
+_OTHER_CELL_MAGIC = re.compile(r"%%(?!time\b|timeit\b|capture\b|prun\b)")  # another language, or a file
+_MAGIC_LINE = re.compile(r"(\s*)(?:%|!|\?|.*\?\s*$)")
+_MAGIC_ASSIGNMENT = re.compile(r"(\s*[\w, ]+=\s*)[!%]")
 
 
-def cells(text: str) -> Iterator[tuple[int, str]]:
-    """The number of each code cell, counted from one over all cells, with its Python.
+def code_cells(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the Python of each code cell with the cell's number, which counts all cells from one.
 
-    Raises `ValueError` for what is no notebook.
+    Raises `ValueError` for text that is not a notebook.
     """
-    book = json.loads(text)
-    sheets = book.get("worksheets", [book]) if isinstance(book, dict) else None  # up to nbformat 3 there were sheets
-    if not isinstance(sheets, list):
-        message = "it is no notebook"
-        raise ValueError(message)  # noqa: TRY004 - for the caller it is a text like any other that is none
-    every = [cell for sheet in sheets for cell in _list(sheet, "cells")]
-    for number, cell in enumerate(every, start=1):
+    notebook = json.loads(text)
+    # Up to nbformat 3, cells were inside worksheets and had an `input` instead of a `source`.
+    worksheets = notebook.get("worksheets", [notebook]) if isinstance(notebook, dict) else None
+    if not isinstance(worksheets, list):
+        message = "not a notebook"
+        raise ValueError(message)  # noqa: TRY004 - callers treat it like text that is not JSON
+    cells = [cell for worksheet in worksheets for cell in _list_value(worksheet, "cells")]
+    for number, cell in enumerate(cells, start=1):
         if isinstance(cell, dict) and cell.get("cell_type") == "code":
-            source = cell.get("source", cell.get("input", ""))
-            written = "".join(map(str, source)) if isinstance(source, list) else str(source)
-            if not _ELSEWHERE.match(written.lstrip()):
-                yield number, "\n".join(_plain(written))
+            lines = cell.get("source", cell.get("input", ""))
+            source = "".join(map(str, lines)) if isinstance(lines, list) else str(lines)
+            if not _OTHER_CELL_MAGIC.match(source.lstrip()):
+                yield number, "\n".join(_without_magics(source))
 
 
-def _list(sheet: object, name: str) -> list[object]:
-    found = sheet.get(name) if isinstance(sheet, dict) else None
-    return found if isinstance(found, list) else []
+def _list_value(worksheet: object, name: str) -> list[object]:
+    value = worksheet.get(name) if isinstance(worksheet, dict) else None
+    return value if isinstance(value, list) else []
 
 
-def _plain(written: str) -> Iterator[str]:
-    """Line by line, so that numbers stay: a magic does nothing, what a shell gives is nothing."""
-    for line in written.splitlines():
-        if given := _GIVEN.match(line):
-            yield f"{given[1]}None"
-        elif (magic := _MAGIC.match(line)) and not line.lstrip().startswith("#"):
+def _without_magics(source: str) -> Iterator[str]:
+    """Replace each magic by a statement without effect, line by line, so that line numbers stay the same."""
+    for line in source.splitlines():
+        if assignment := _MAGIC_ASSIGNMENT.match(line):
+            yield f"{assignment[1]}None"
+        elif (magic := _MAGIC_LINE.match(line)) and not line.lstrip().startswith("#"):
             yield f"{magic[1]}pass"
         else:
             yield line

@@ -1,6 +1,6 @@
-"""What becomes of everything that is no call of the SDK's methods: data alone, as `knowledge`.
+"""What the library does with uses that are not calls of the SDK's methods: data only, like the other tables.
 
-Types, handlers, headers, routes, frameworks, and common mistakes.
+These are types, event handlers, headers, routes, frameworks and common mistakes. `audit` and docs/auditing.md show it.
 """
 
 from __future__ import annotations
@@ -8,137 +8,153 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .parameters_table import Fate, Verdict
+from .parameters_table import Support, Verdict
 
 
 @dataclass(frozen=True)
-class Other:
-    """A verdict, what the library does with it, and what native code has instead."""
+class Advice:
+    """What to know about a use: the verdict, what the library does, and what native code has instead."""
 
     verdict: Verdict
     note: str
     native: str
 
 
-NAMESPACE = Other("works", "calls through it work; they are listed where this file makes them", "client.responses")
-FIRST_VERSION = Other(
+CLIENT_PART = Advice(
+    "works", "calls through it work; the audit lists those that the same file makes", "client.responses"
+)
+V1_METHOD = Advice(
     "unsupported",
-    "no method of the SDK's second version; the first version's `file_ids` are understood in a request (`extra_body`)",
+    "not a method of Assistants API v2; the field `file_ids` of v1 is accepted in a request (`extra_body`)",
     "attachments of a message, or file_ids of a container",
 )
-NO_PARAMETER = Fate("mistake", "the SDK's method has no such parameter and raises TypeError; `extra_body` sends it")
-TYPES = Other("works", "answers are objects of these classes", "openai.types.responses")
-HANDLER = Other("works", "its methods are called in the old order", "for event in responses.create(..., stream=True)")
+UNKNOWN_PARAMETER = Support(
+    "mistake", "the SDK's method has no such parameter and raises TypeError; use `extra_body` to send it"
+)
+SDK_TYPES = Advice("works", "answers are objects of these classes", "openai.types.responses")
+EVENT_HANDLER = Advice(
+    "works", "its methods are called in the old order", "for event in responses.create(..., stream=True)"
+)
 
-OBJECTS: Mapping[tuple[str, ...], Other] = {
-    ("required_action", "submit_tool_outputs"): Other(
-        "works", "served in the old shape", "the items of type function_call in response.output"
+OBJECT_FIELDS: Mapping[tuple[str, ...], Advice] = {
+    ("required_action", "submit_tool_outputs"): Advice(
+        "works", "returned in the old format", "the items of type function_call in response.output"
     ),
-    ("file_path", "file_id"): Other(
+    ("file_path", "file_id"): Advice(
         "works",
-        "an id that files.content takes, also when the container is gone",
+        "an id that files.content accepts, even after the container has expired",
         "container_id and file_id of a container_file_citation",
     ),
-    ("image_file", "file_id"): Other(
+    ("image_file", "file_id"): Advice(
         "works",
-        "an id that files.content takes, also when the container is gone",
+        "an id that files.content accepts, even after the container has expired",
         "a container_file_citation, or the outputs of a code_interpreter_call",
     ),
-    ("file_citation", "file_id"): Other("works", "the file that was searched", "file_id of a file_citation"),
-    ("file_citation", "quote"): Other(
-        "differs", "not served; the SDK's second version has it in deltas only", "the results of a file_search_call"
+    ("file_citation", "file_id"): Advice("works", "the id of the file that was searched", "file_id of a file_citation"),
+    ("file_citation", "quote"): Advice(
+        "differs", "not returned; the SDK's v2 types have it in stream deltas only", "the results of a file_search_call"
     ),
 }
-REPLACED = Other(
+REPLACE_ANNOTATION = Advice(
     "works",
-    "the annotation's text is the very span of the value, markers included",
+    "the annotation's text is exactly the annotated part of the value, markers included",
     "start_index and end_index of a container_file_citation; a file_citation has an index and no text",
 )
 
-HEADER = Other("works", "not needed: the SDK sends it with each call of `beta`", "leave it out")
-HEADER_OF_THE_FIRST = Other(
-    "differs", "answered in the shapes of the second version; `retrieval` and `file_ids` are understood", "leave it out"
-)
-ROUTE_OF_THE_SDK = Other("works", "answered as the SDK's own methods are", "client.responses")
-ROUTE = Other(
+BETA_HEADER = Advice("works", "not needed: the SDK sends it with each `beta` call", "remove it")
+V1_BETA_HEADER = Advice("differs", "answered in the v2 format; `retrieval` and `file_ids` are understood", "remove it")
+CLIENT_ROUTE = Advice("works", "answered like the SDK's own methods", "client.responses")
+OTHER_LIBRARY_ROUTE = Advice(
     "unsupported",
-    "a request of another HTTP library does not pass the wrapped client",
-    "POST /v1/responses, or the SDK's client, wrapped",
+    "a request from another HTTP library does not go through the wrapped client",
+    "POST /v1/responses; or use the SDK with a wrapped client",
 )
 
-CLIENT = Other("works", "wrap it here", "the same client")
-DATED = Other(
+NEW_CLIENT = Advice("works", "wrap this client", "the same client")
+DATED_AZURE_CLIENT = Advice(
     "works",
-    "wrap it here; the dated api_version is not sent to the v1 routes",
+    "wrap this client; the dated api_version is not sent to the v1 routes",
     'OpenAI(base_url=endpoint + "/openai/v1/", api_key=...)',
 )
-DATED_QUERY = Other("mistake", "the v1 routes answer a dated api-version with 404", "leave it out, or `preview`")
-UPLOAD = Other("works", "goes on to the upstream untouched", "the same; purpose `user_data` for what is input alone")
+DATED_DEFAULT_QUERY = Advice(
+    "mistake", "the v1 routes answer 404 to a dated api-version", "remove it, or use `preview`"
+)
+FILE_UPLOAD = Advice(
+    "works",
+    "forwarded to the upstream unchanged",
+    "the same call; use purpose `user_data` for files that are only input",
+)
 
-METADATA_ONLY = Other(
+CONTAINER_FILE_METADATA = Advice(
     "mistake",
-    "containers.files.retrieve gives metadata, no bytes",
+    "containers.files.retrieve returns metadata, not content",
     "containers.files.content.retrieve(file_id, container_id=...)",
 )
-NOT_A_FILE = Other(
+CONTAINER_FILE_ID = Advice(
     "mistake",
-    "the Files API does not know a container's file and answers 404",
+    "the Files API does not know the files of containers and answers 404",
     "containers.files.content.retrieve(file_id, container_id=...)",
 )
-NO_PAUSE = Other(
+BUSY_POLLING = Advice(
     "mistake",
-    "every look at an active run asks the upstream: sleep between two, or use runs.poll",
+    "every retrieve of an active run sends a request to the upstream: sleep between polls, or use runs.poll",
     "responses.retrieve with a pause between two",
 )
-UNPARSED = Other("unsupported", "this file could not be read as Python 3, and was searched as text", "")
+UNPARSED_FILE = Advice("unsupported", "the file is not valid Python 3 and was searched as text", "")
 
 
 @dataclass(frozen=True)
 class Framework:
-    """A framework's class that drives the Assistants API, and the packages that it comes from."""
+    """A framework whose class uses the Assistants API, and the packages that have this class."""
 
     name: str
     packages: tuple[str, ...]
-    other: Other
+    advice: Advice
 
 
-def _takes(argument: str) -> Other:
-    return Other(
+def _framework_advice(argument: str) -> Advice:
+    return Advice(
         "works",
-        f"give it a wrapped client ({argument}), or call `install()` before it makes its own",
-        "an agent of the framework over the Responses API",
+        f"pass it a wrapped client ({argument}), or call `install()` before it creates its own",
+        "an agent of the framework that uses the Responses API",
     )
 
 
 FRAMEWORKS: Mapping[str, Framework] = {
     "OpenAIAssistantRunnable": Framework(
-        "LangChain", ("langchain", "langchain_classic"), _takes("client=, async_client=")
+        "LangChain", ("langchain", "langchain_classic"), _framework_advice("client=, async_client=")
     ),
-    "OpenAIAssistantV2Runnable": Framework("LangChain", ("langchain_community",), _takes("client=, async_client=")),
-    "GPTAssistantAgent": Framework("AutoGen", ("autogen",), _takes("openai_client")),
-    "OpenAIAssistantAgent": Framework("LlamaIndex or AutoGen", ("llama_index", "autogen_ext"), _takes("client=")),
+    "OpenAIAssistantV2Runnable": Framework(
+        "LangChain", ("langchain_community",), _framework_advice("client=, async_client=")
+    ),
+    "GPTAssistantAgent": Framework("AutoGen", ("autogen",), _framework_advice("openai_client")),
+    "OpenAIAssistantAgent": Framework(
+        "LlamaIndex or AutoGen", ("llama_index", "autogen_ext"), _framework_advice("client=")
+    ),
 }
 
-# What the documentation says of each, by what is found.
-SAID: Mapping[str, Other] = {
-    "a part of a client that is passed on, `client.beta.threads`": NAMESPACE,
-    "methods of the first version, `beta.assistants.files`": FIRST_VERSION,
-    "a parameter that a method does not have": Other("mistake", NO_PARAMETER.note, "a parameter of the native call"),
-    "types, `openai.types.beta.threads`": TYPES,
-    "subclasses of `AssistantEventHandler`": HANDLER,
-    **{f"`{'.'.join(pair)}`": other for pair, other in OBJECTS.items()},
-    "`replace(annotation.text, ...)`": REPLACED,
-    "the header `OpenAI-Beta` by hand": HEADER,
-    "the header `OpenAI-Beta: assistants=v1`": HEADER_OF_THE_FIRST,
-    "a route by the client's own methods, `client.post('/threads', cast_to=...)`": ROUTE_OF_THE_SDK,
-    "a route by another HTTP library, `requests.post('.../v1/threads')`": ROUTE,
-    "a client that is made": CLIENT,
-    "an Azure client with a dated `api_version`": DATED,
-    "a dated `api-version` in the `default_query` of `OpenAI`": DATED_QUERY,
-    "`files.create(purpose='assistants')`": UPLOAD,
-    "bytes of `containers.files.retrieve(...)`": METADATA_ONLY,
-    "`files.content` of a container's file": NOT_A_FILE,
-    "a loop over `runs.retrieve` without a pause": NO_PAUSE,
-    "a file that is no Python 3": UNPARSED,
-    **{f"`{name}` of {each.name}": each.other for name, each in FRAMEWORKS.items()},
+# The rows of the table in docs/auditing.md: a description of each use, and its advice.
+DOCUMENTED_USES: Mapping[str, Advice] = {
+    "a part of a client that is passed elsewhere, `client.beta.threads`": CLIENT_PART,
+    "methods of Assistants API v1, `beta.assistants.files`": V1_METHOD,
+    "a parameter that a method does not have": Advice(
+        "mistake", UNKNOWN_PARAMETER.note, "a parameter of the native call"
+    ),
+    "types, `openai.types.beta.threads`": SDK_TYPES,
+    "subclasses of `AssistantEventHandler`": EVENT_HANDLER,
+    **{f"`{'.'.join(pair)}`": other for pair, other in OBJECT_FIELDS.items()},
+    "`replace(annotation.text, ...)`": REPLACE_ANNOTATION,
+    "the header `OpenAI-Beta`, set by hand": BETA_HEADER,
+    "the header `OpenAI-Beta: assistants=v1`": V1_BETA_HEADER,
+    "a route requested with the client's own methods, `client.post('/threads', cast_to=...)`": CLIENT_ROUTE,
+    "a route requested with another HTTP library, `requests.post('.../v1/threads')`": OTHER_LIBRARY_ROUTE,
+    "the creation of a client": NEW_CLIENT,
+    "an Azure client with a dated `api_version`": DATED_AZURE_CLIENT,
+    "a dated `api-version` in the `default_query` of `OpenAI`": DATED_DEFAULT_QUERY,
+    "`files.create(purpose='assistants')`": FILE_UPLOAD,
+    "the result of `containers.files.retrieve(...)` used as content": CONTAINER_FILE_METADATA,
+    "`files.content` with the id of a container's file": CONTAINER_FILE_ID,
+    "a loop over `runs.retrieve` without a pause": BUSY_POLLING,
+    "a file that is not valid Python 3": UNPARSED_FILE,
+    **{f"`{name}` of {framework.name}": framework.advice for name, framework in FRAMEWORKS.items()},
 }

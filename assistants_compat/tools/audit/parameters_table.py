@@ -1,6 +1,6 @@
-"""What becomes of each parameter of the Assistants API: data alone, read by `audit` and by docs/endpoints.md.
+"""What the library does with each parameter of the Assistants API: data only, shown by `audit` and docs/endpoints.md.
 
-A parameter is `works` where a program notices nothing, and `differs` where it may; the words say what is done with it.
+The verdict is `works` if a program notices no difference and `differs` if it may; the note says what the library does.
 """
 
 from __future__ import annotations
@@ -13,160 +13,164 @@ Verdict = Literal["works", "differs", "mistake", "unsupported"]
 
 
 @dataclass(frozen=True)
-class Fate:
-    """What becomes of something: a verdict, and in words what the library does with it."""
+class Support:
+    """How far the library supports a call or parameter: a verdict, and a note that says what it does."""
 
     verdict: Verdict
     note: str
 
 
-Fates = Mapping[str, Fate]
+ParameterSupport = Mapping[str, Support]
 
 
-def works(note: str) -> Fate:
-    """Nothing to notice."""
-    return Fate("works", note)
+def works(note: str) -> Support:
+    """Return the support of what works as before."""
+    return Support("works", note)
 
 
-def differs(note: str) -> Fate:
-    """It is there, and a program may notice that another service answers."""
-    return Fate("differs", note)
+def differs(note: str) -> Support:
+    """Return the support of what works, but in a way that a program may notice."""
+    return Support("differs", note)
 
 
-_METADATA = works("kept here, with the old limits (16 pairs, keys of 64, values of 512 characters)")
-_TEMPERATURE = works("sent only where the assistant or the run sets it; the default is served and not sent")
-_ONLY_SERVED = "kept here and served; it is not sent"
-_WITH_POLL = {"poll_interval_ms": works("the SDK's own: milliseconds between two looks")}
-_HANDLED = {"event_handler": works("the SDK's own: its handler reads our events")}
+_METADATA = works("stored by the library, with the old limits (16 pairs; keys up to 64, values up to 512 characters)")
+_TEMPERATURE = works("sent only if the assistant or the run sets it; the old default is returned but not sent")
+_STORED_AND_RETURNED = "stored and returned; not sent to the model"
+_POLL_INTERVAL = {"poll_interval_ms": works("handled by the SDK: milliseconds between two polls")}
+_EVENT_HANDLER = {"event_handler": works("handled by the SDK: the handler receives the library's events")}
 
-PAGING: Fates = {
-    "limit": works("1 to 100, 20 where none is given"),
-    "order": works("`asc` or `desc` by the time of creation"),
-    "after": works("the id behind which a page begins"),
-    "before": works("the id before which a page ends"),
+PAGING: ParameterSupport = {
+    "limit": works("1 to 100; the default is 20"),
+    "order": works("`asc` or `desc` by creation time"),
+    "after": works("the id after which the page starts"),
+    "before": works("the id before which the page ends"),
 }
 
-_SHARED: Fates = {
-    "instructions": works("sent as `instructions`; a run's go before the assistant's"),
-    "model": works("as named, or what `Settings(models=...)` says for it; the run shows the name that was given"),
+_SHARED: ParameterSupport = {
+    "instructions": works("sent as `instructions`; those of a run replace the assistant's"),
+    "model": works("sent as named, or as `Settings(models=...)` maps it; the run shows the original name"),
     "metadata": _METADATA,
     "tools": differs(
-        "a function is flattened and `strict` always sent; `code_interpreter` gets a container, which dies after 20 "
-        "idle minutes and not after an hour; `file_search` the vector stores, and is not sent where there is none"
+        "functions are flattened and always sent with `strict`; `code_interpreter` gets a container, which expires "
+        "after 20 idle minutes instead of an hour; `file_search` gets the vector stores, and is not sent without one"
     ),
     "temperature": _TEMPERATURE,
     "top_p": _TEMPERATURE,
-    "response_format": works("sent as `text.format`, `json_schema` flattened; `auto` is not sent"),
+    "response_format": works("sent as `text.format`, with `json_schema` flattened; `auto` is not sent"),
 }
 
-_REASONING: Fates = {"reasoning_effort": works("sent as `reasoning.effort`")}
+_REASONING: ParameterSupport = {"reasoning_effort": works("sent as `reasoning.effort`")}
 
-ASSISTANT: Fates = {
+ASSISTANT: ParameterSupport = {
     **_SHARED,
     **_REASONING,
-    "name": works(_ONLY_SERVED),
-    "description": works(_ONLY_SERVED),
+    "name": works(_STORED_AND_RETURNED),
+    "description": works(_STORED_AND_RETURNED),
     "tool_resources": works(
-        "files of the code interpreter, vector stores of the search; stores to be made are made upstream"
+        "files for the code interpreter and vector stores for file search; new vector stores are created upstream"
     ),
 }
 
-THREAD: Fates = {
-    "messages": works("kept in their order"),
+THREAD: ParameterSupport = {
+    "messages": works("stored in order"),
     "metadata": _METADATA,
-    "tool_resources": works("as an assistant's; both are there for a run"),
+    "tool_resources": works("like the assistant's; a run uses both"),
 }
 
-MESSAGE: Fates = {
+MESSAGE: ParameterSupport = {
     "role": works("`user` or `assistant`"),
-    "content": works("kept here; images in an assistant's message are not told to the model"),
+    "content": works("stored by the library; images in an assistant's message are not sent to the model"),
     "attachments": works(
-        "a file for search joins the thread's vector store, one for the code interpreter its container"
+        "files for file search are added to the thread's vector store, files for the code interpreter to its container"
     ),
     "metadata": _METADATA,
 }
 
-_RUN: Fates = {
+_ANY_RUN: ParameterSupport = {
     **_SHARED,
-    "assistant_id": works("an assistant of the store, else the old 404"),
-    "stream": works("the old events; a run goes on when its reader leaves"),
-    "max_prompt_tokens": differs("kept here: the run ends `incomplete` once the input of its rounds was larger in sum"),
-    "max_completion_tokens": differs("sent as `max_output_tokens`, at least 16; in each round what is left of it"),
-    "truncation_strategy": differs(
-        "`auto` sends the whole thread, and drops whole turns from the middle where the upstream finds it too long; "
-        "`last_messages` sends the newest"
+    "assistant_id": works("an assistant in the library's store, otherwise the old 404"),
+    "stream": works("the old events; a run continues if its reader stops early"),
+    "max_prompt_tokens": differs(
+        "enforced by the library: the run ends `incomplete` once the total input of its responses exceeds it"
     ),
-    "tool_choice": differs("as given; a choice that forces a call holds for the first round of a run"),
-    "parallel_tool_calls": works("as given"),
+    "max_completion_tokens": differs(
+        "sent as `max_output_tokens`, at least 16; each further response of the run gets what is left"
+    ),
+    "truncation_strategy": differs(
+        "`auto` sends the whole thread, and drops whole turns from the middle if the upstream finds it too long; "
+        "`last_messages` sends the newest messages"
+    ),
+    "tool_choice": differs("sent as set; a choice that forces a call applies only to the first response of a run"),
+    "parallel_tool_calls": works("sent as set"),
 }
 
-RUN: Fates = {
-    **_RUN,
+RUN: ParameterSupport = {
+    **_ANY_RUN,
     **_REASONING,
-    "include": works("the texts of search results, in the steps of a stream"),
-    "additional_instructions": works("added to `instructions` on a line of their own"),
+    "include": works("adds the texts of search results to the steps of a stream"),
+    "additional_instructions": works("appended to `instructions` on a new line"),
     "additional_messages": works("added to the thread before the run"),
 }
 
-THREAD_AND_RUN: Fates = {
-    **_RUN,
-    "thread": works("made with the run; when the run is refused there is no thread either"),
-    "tool_resources": works("of the new thread"),
+THREAD_AND_RUN: ParameterSupport = {
+    **_ANY_RUN,
+    "thread": works("created with the run; if the run is refused, no thread is created either"),
+    "tool_resources": works("those of the new thread"),
 }
 
-OUTPUTS: Fates = {
-    "tool_outputs": works("sent as `function_call_output`; all waiting calls must be answered"),
-    "stream": _RUN["stream"],
+TOOL_OUTPUTS: ParameterSupport = {
+    "tool_outputs": works("sent as `function_call_output` items; all pending calls must be answered"),
+    "stream": _ANY_RUN["stream"],
 }
 
-UPDATED: Fates = {"metadata": _METADATA}
-STEP: Fates = {"include": works("the texts of search results")}
-STEPS_OF: Fates = {**PAGING, **STEP}
-MESSAGES_OF: Fates = {**PAGING, "run_id": works("only what this run wrote")}
+METADATA: ParameterSupport = {"metadata": _METADATA}
+STEP_RETRIEVE: ParameterSupport = {"include": works("adds the texts of search results")}
+STEP_LIST: ParameterSupport = {**PAGING, **STEP_RETRIEVE}
+MESSAGE_LIST: ParameterSupport = {**PAGING, "run_id": works("only the messages that this run wrote")}
 
-RUN_POLLED: Fates = {**RUN, **_WITH_POLL}
-RUN_STREAMED: Fates = {**RUN, **_HANDLED}
-THREAD_AND_RUN_POLLED: Fates = {**THREAD_AND_RUN, **_WITH_POLL}
-THREAD_AND_RUN_STREAMED: Fates = {**THREAD_AND_RUN, **_HANDLED}
-OUTPUTS_POLLED: Fates = {**OUTPUTS, **_WITH_POLL}
-OUTPUTS_STREAMED: Fates = {**OUTPUTS, **_HANDLED}
-POLLED: Fates = _WITH_POLL
+RUN_CREATE_AND_POLL: ParameterSupport = {**RUN, **_POLL_INTERVAL}
+RUN_STREAM: ParameterSupport = {**RUN, **_EVENT_HANDLER}
+THREAD_AND_RUN_POLL: ParameterSupport = {**THREAD_AND_RUN, **_POLL_INTERVAL}
+THREAD_AND_RUN_STREAM: ParameterSupport = {**THREAD_AND_RUN, **_EVENT_HANDLER}
+TOOL_OUTPUTS_POLL: ParameterSupport = {**TOOL_OUTPUTS, **_POLL_INTERVAL}
+TOOL_OUTPUTS_STREAM: ParameterSupport = {**TOOL_OUTPUTS, **_EVENT_HANDLER}
+RUN_POLL: ParameterSupport = _POLL_INTERVAL
 
-# Vector stores are the upstream's own: nothing is done with these but for the ids of generated files.
-_UPSTREAM = works("the upstream's own")
-_FILE = works("the upstream's own; a generated file is uploaded at its first use")
-
-
-def _passed(*names: str) -> Fates:
-    return dict.fromkeys(names, _UPSTREAM)
+# The upstream handles vector stores. The library only replaces the ids of generated files.
+_FORWARDED = works("handled by the upstream")
+_FORWARDED_FILE = works("handled by the upstream; a generated file is uploaded on first use")
 
 
-_CHUNKED = _passed("chunking_strategy", "attributes")
-_WAITED = _passed("poll_interval_ms", "max_wait_seconds")
-STORE_PAGING: Fates = _passed("after", "before", "limit", "order")
-STORE_FILES: Fates = _passed("after", "before", "filter", "limit", "order")
-STORE: Fates = {
-    **_passed("name", "description", "metadata", "expires_after", "chunking_strategy"),
-    "file_ids": _FILE,
+def _forwarded(*names: str) -> ParameterSupport:
+    return dict.fromkeys(names, _FORWARDED)
+
+
+_STORE_FILE_OPTIONS = _forwarded("chunking_strategy", "attributes")
+_STORE_FILE_POLLING = _forwarded("poll_interval_ms", "max_wait_seconds")
+STORE_PAGING: ParameterSupport = _forwarded("after", "before", "limit", "order")
+STORE_FILE_LIST: ParameterSupport = _forwarded("after", "before", "filter", "limit", "order")
+STORE: ParameterSupport = {
+    **_forwarded("name", "description", "metadata", "expires_after", "chunking_strategy"),
+    "file_ids": _FORWARDED_FILE,
 }
-STORE_UPDATED: Fates = _passed("name", "metadata", "expires_after")
-STORE_SEARCH: Fates = _passed("query", "filters", "max_num_results", "ranking_options", "rewrite_query")
-STORE_FILE: Fates = {**_CHUNKED, "file_id": _FILE}
-STORE_FILE_UPDATED: Fates = _passed("attributes")
-STORE_FILE_POLLED: Fates = {**STORE_FILE, **_WAITED}
-STORE_UPLOAD: Fates = _passed("file", "chunking_strategy")
-STORE_UPLOAD_POLLED: Fates = {**_CHUNKED, **_WAITED, **_passed("file")}
-STORE_WAIT: Fates = _WAITED
-BATCH: Fates = {**_CHUNKED, "file_ids": _FILE, "files": _FILE}
-BATCH_POLLED: Fates = {**BATCH, **_passed("poll_interval_ms")}
-BATCH_UPLOAD: Fates = {
-    **_passed("files", "max_concurrency", "poll_interval_ms", "chunking_strategy"),
-    "file_ids": _FILE,
+STORE_UPDATE: ParameterSupport = _forwarded("name", "metadata", "expires_after")
+STORE_SEARCH: ParameterSupport = _forwarded("query", "filters", "max_num_results", "ranking_options", "rewrite_query")
+STORE_FILE: ParameterSupport = {**_STORE_FILE_OPTIONS, "file_id": _FORWARDED_FILE}
+STORE_FILE_UPDATE: ParameterSupport = _forwarded("attributes")
+STORE_FILE_CREATE_AND_POLL: ParameterSupport = {**STORE_FILE, **_STORE_FILE_POLLING}
+STORE_FILE_UPLOAD: ParameterSupport = _forwarded("file", "chunking_strategy")
+STORE_FILE_UPLOAD_AND_POLL: ParameterSupport = {**_STORE_FILE_OPTIONS, **_STORE_FILE_POLLING, **_forwarded("file")}
+STORE_FILE_POLL: ParameterSupport = _STORE_FILE_POLLING
+BATCH: ParameterSupport = {**_STORE_FILE_OPTIONS, "file_ids": _FORWARDED_FILE, "files": _FORWARDED_FILE}
+BATCH_CREATE_AND_POLL: ParameterSupport = {**BATCH, **_forwarded("poll_interval_ms")}
+BATCH_UPLOAD: ParameterSupport = {
+    **_forwarded("files", "max_concurrency", "poll_interval_ms", "chunking_strategy"),
+    "file_ids": _FORWARDED_FILE,
 }
-BATCH_WAIT: Fates = _passed("poll_interval_ms")
-FILES: Fates = {
-    "purpose": works("holds for generated files (`assistants_output`) and for the upstream's"),
-    "order": works("within each of the two"),
-    "limit": works("as it was"),
-    "after": works("as it was"),
+BATCH_POLL: ParameterSupport = _forwarded("poll_interval_ms")
+FILE_LIST: ParameterSupport = {
+    "purpose": works("filters both the generated files (`assistants_output`) and the upstream's"),
+    "order": works("applies to the generated files and the upstream's separately"),
+    "limit": works("unchanged"),
+    "after": works("unchanged"),
 }

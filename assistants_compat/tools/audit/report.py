@@ -1,4 +1,4 @@
-"""An audit in words: as lines that editors and people read, as Markdown, and as JSON."""
+"""Formats an audit: as lines that people and editors read, as Markdown, and as JSON."""
 
 from __future__ import annotations
 
@@ -11,85 +11,110 @@ from typing import Any
 from . import Audit
 from .findings import SEVERITY, Finding
 
-# Of these each has a name of its own, and the same becomes of all.
-_TOGETHER = {"type": "types of the SDK", "route": "routes by hand", "text": "unparsed files"}
+# Findings of these kinds have different names, but the library treats them alike: the details list them once.
+_GROUP_NAMES = {"type": "types of the SDK", "route": "routes by hand", "text": "unparsed files"}
 
 
 def text(audit: Audit) -> list[str]:
-    """A line for each finding, then once for each kind of use what becomes of it, then the sum."""
-    lines = [_shown(f"{found.place()}: {found.verdict}: {_named(found)}") for found in audit.findings]
+    """Return one line for each finding, then the details of each kind of use, then a summary."""
+    lines = [_printable(f"{finding.location()}: {finding.verdict}: {_use_name(finding)}") for finding in audit.findings]
     if audit.findings:
-        lines += ["", "What becomes of them:"]
-        for named, note, native, parameters in _legend(audit.findings):
-            lines += [_shown(f"  {named}"), f"    here:   {note}"]
-            lines += [f"            {name}: {said}" for name, said in parameters.items()]
-            lines += [f"    native: {native}"] if native else []
+        lines += ["", "What the library does with each use, and what native code calls instead:"]
+        for use, note, native, parameters in _grouped_uses(audit.findings):
+            lines += [_printable(f"  {use}"), f"    library: {note}"]
+            lines += [f"             {name}: {parameter_note}" for name, parameter_note in parameters.items()]
+            lines += [f"    native:  {native}"] if native else []
         lines.append("")
-    return [*lines, *(_shown(f"not read: {path}: {why}") for path, why in audit.unread.items()), _sum(audit)]
+    # Files that were only searched as text are listed here too, because their uses may be incomplete.
+    lines += [_printable(f"not read: {path}: {reason}") for path, reason in audit.unread.items()]
+    return [*lines, _summary(audit)]
 
 
 def markdown(audit: Audit) -> list[str]:
-    """The same as two tables, for a pull request or a page."""
-    lines = ["# Uses of the Assistants API", "", _sum(audit), ""]
+    """Return the same report as two Markdown tables, for example for a pull request."""
+    lines = ["# Uses of the Assistants API", "", _summary(audit), ""]
     if audit.findings:
-        lines += ["| place | what | verdict |", "|---|---|---|"]
-        lines += [f"| {_cell(each.place())} | {_cell(_named(each))} | {each.verdict} |" for each in audit.findings]
-        lines += ["", "| what | what becomes of it | native |", "|---|---|---|"]
-        for named, note, native, parameters in _legend(audit.findings):
-            said = "; ".join([note, *(f"{name}: {each}" for name, each in parameters.items())])
-            lines.append(f"| {_cell(named)} | {_escaped(said)} | {_cell(native) if native else ''} |")
+        lines += ["| location | use | verdict |", "|---|---|---|"]
+        lines += [
+            f"| {_markdown_code(finding.location())} | {_markdown_code(_use_name(finding))} | {finding.verdict} |"
+            for finding in audit.findings
+        ]
+        lines += ["", "| use | what the library does | native call |", "|---|---|---|"]
+        for use, note, native, parameters in _grouped_uses(audit.findings):
+            notes = "; ".join([note, *(f"{name}: {parameter_note}" for name, parameter_note in parameters.items())])
+            native_cell = _markdown_code(native) if native else ""
+            lines.append(f"| {_markdown_code(use)} | {_markdown_text(notes)} | {native_cell} |")
         lines.append("")
     if audit.unread:
-        lines += ["Not read:", "", *(f"- {_cell(path)}: {_escaped(why)}" for path, why in audit.unread.items()), ""]
+        lines += [
+            "Not read:",
+            "",
+            *(f"- {_markdown_code(path)}: {_markdown_text(reason)}" for path, reason in audit.unread.items()),
+            "",
+        ]
     return lines[:-1]
 
 
 def as_json(audit: Audit) -> dict[str, Any]:
-    """The whole audit; `counts` are of uses, the surroundings (`context`) left out."""
+    """Return the whole audit; `counts` leaves out findings that are only context."""
     return {
-        "findings": [dataclasses.asdict(each) for each in audit.findings],
-        "counts": _counts(audit),
+        "findings": [dataclasses.asdict(finding) for finding in audit.findings],
+        "counts": _verdict_counts(audit),
         "files": audit.files,
         "unread": audit.unread,
         "skipped": audit.skipped,
     }
 
 
-def _counts(audit: Audit) -> dict[str, int]:
-    counted = Counter(found.verdict for found in audit.uses)
-    return {verdict: counted[verdict] for verdict in SEVERITY}
+def _verdict_counts(audit: Audit) -> dict[str, int]:
+    counter = Counter(finding.verdict for finding in audit.uses)
+    return {verdict: counter[verdict] for verdict in SEVERITY}
 
 
-def _sum(audit: Audit) -> str:
-    counts = ", ".join(f"{number} {verdict}" for verdict, number in _counts(audit).items())
-    places = len({found.path for found in audit.uses})
-    return f"{len(audit.uses)} uses in {places} of {audit.files} files: {counts}"
+# The verdicts as they are counted: "2 work, 1 differs".
+_PLURALS = {"works": "work", "differs": "differ", "mistake": "mistakes", "unsupported": "unsupported"}
 
 
-def _named(found: Finding) -> str:
-    parameters = f" ({', '.join(found.parameters)})" if found.parameters else ""
-    mistake = f" - {found.note}" if found.verdict == "mistake" and not found.parameters else ""
-    return f"{found.what}{parameters}{mistake}"
+def _summary(audit: Audit) -> str:
+    """Return for example `3 uses in 2 of 5 files: 2 work, 1 differs`."""
+    use_count, files_with_uses = len(audit.uses), len({finding.path for finding in audit.uses})
+    files = f"{audit.files} {'file' if audit.files == 1 else 'files'}"
+    if not use_count:
+        return f"no uses in {files}"
+    counts = ", ".join(
+        f"{count} {verdict if count == 1 else _PLURALS[verdict]}"
+        for verdict, count in _verdict_counts(audit).items()
+        if count
+    )
+    where = files if files_with_uses == audit.files else f"{files_with_uses} of {files}"
+    return f"{use_count} {'use' if use_count == 1 else 'uses'} in {where}: {counts}"
 
 
-def _legend(findings: list[Finding]) -> Iterator[tuple[str, str, str, dict[str, str]]]:
-    """Once for each use: what becomes of it, the native call, and what differs of the parameters that are named."""
-    parameters: dict[tuple[str, str, str], dict[str, str]] = {}
-    for found in findings:
-        what = _TOGETHER.get(found.kind, found.what)
-        parameters.setdefault((what, found.note, found.native), {}).update(found.parameters)
-    for (what, note, native), known in sorted(parameters.items()):
-        yield what, note, native, known
+def _use_name(finding: Finding) -> str:
+    parameters = f" ({', '.join(finding.parameters)})" if finding.parameters else ""
+    mistake = f" - {finding.note}" if finding.verdict == "mistake" and not finding.parameters else ""
+    return f"{finding.what}{parameters}{mistake}"
 
 
-def _shown(line: str) -> str:
-    """Without what a terminal would act upon: names and strings come from files."""
+def _grouped_uses(findings: list[Finding]) -> Iterator[tuple[str, str, str, dict[str, str]]]:
+    """Yield each kind of use once: its name, its note, the native call, and the notes of its parameters."""
+    groups: dict[tuple[str, str, str], dict[str, str]] = {}
+    for finding in findings:
+        use = _GROUP_NAMES.get(finding.kind, finding.what)
+        groups.setdefault((use, finding.note, finding.native), {}).update(finding.parameters)
+    for (use, note, native), parameters in sorted(groups.items()):
+        yield use, note, native, parameters
+
+
+def _printable(line: str) -> str:
+    """Replace control characters: names and strings come from audited files, and could control the terminal."""
     return "".join("?" if unicodedata.category(char) in {"Cc", "Cf", "Cs"} else char for char in line)
 
 
-def _escaped(said: str) -> str:
-    return _shown(said).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+def _markdown_text(content: str) -> str:
+    return _printable(content).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
-def _cell(said: str) -> str:
-    return f"`{_shown(said).replace('`', '').replace('|', '/')}`"
+def _markdown_code(content: str) -> str:
+    # A backtick would end the code, and a bar the cell: code cannot escape either.
+    return f"`{_printable(content).replace('`', '').replace('|', '/')}`"

@@ -1,5 +1,5 @@
-"""Saved data in and out of the store: `import` and `export`.
+"""Imports saved data into the store and exports it again: the commands `import` and `export`.
 
-The rules that turn an object into rows live in `engine/saved`; this room reads files, sorts what they hold and writes
-it in batches.  Start reading at `import_objects.py`.
+The rules that turn an object into a row live in `engine/saved`. This package reads files, sorts the objects in them and
+writes the rows in batches. Start reading at `import_objects.py`.
 """

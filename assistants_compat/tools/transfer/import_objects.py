@@ -1,7 +1,7 @@
-"""Saved objects of the old API into the store: `python -m assistants_compat import`.
+"""Imports saved objects of the old API into the store: `python -m assistants_compat import`.
 
-What was given is gathered first and then written in batches, each one transaction, in one order.  What is there already
-is left as it is, so an import that was interrupted is finished by running it again.
+All input is first collected in a staging file and put in order, then written in batches, one transaction each. Objects
+that the store already has stay unchanged, so running an interrupted import again completes it.
 """
 
 from __future__ import annotations
@@ -13,47 +13,50 @@ from pathlib import Path
 from typing import Any
 
 from ...engine.saved import assistants_file
-from ...engine.saved.assistants_file import Applied
-from ...engine.saved.objects import KeptUpstreamError, NotTakenError, Saved, saved_from_object
+from ...engine.saved.assistants_file import ApplyReport
+from ...engine.saved.objects import RejectedObjectError, SavedRow, UpstreamFileError, saved_row_from_object
 from ...errors import StoreError
 from ...runtime import clock
 from ...settings import Settings
 from ...store import bulk, locations, queries
-from ...store.content import Files, LocalFiles, copy_bytes
+from ...store.content import ContentStore, LocalFiles, copy_bytes
 from ...store.database import Connection, transact
-from ...store.import_staging import Staged, Staging
-from ...store.queries import Found, Noun
+from ...store.import_staging import ImportStaging, StagedRow
+from ...store.queries import Row, TableName
 from ...store.tables import ACTIVE
-from ...translate.thread import attached_files, fields_with_files
-from ...wire.headers import disposition
+from ...translate.thread import attached_file_ids, fields_with_files
+from ...wire.headers import content_disposition
 from ...wire.objects import Json
 from ..progress import progress
 from . import input_files
 
-_BATCH = 500
-_ORDER: tuple[Noun, ...] = ("assistants", "threads", "runs", "steps", "messages", "containers", "files")
-_PARENT: dict[Noun, tuple[Noun, str, str]] = {
+_BATCH_SIZE = 500  # rows in one transaction
+# Parents come before their children, which are refused if their parent is not in the store.
+_WRITE_ORDER: tuple[TableName, ...] = ("assistants", "threads", "runs", "steps", "messages", "containers", "files")
+# For each kind of child: its parent's table, the column with the parent's id, and the parent's name in messages.
+_PARENTS: dict[TableName, tuple[TableName, str, str]] = {
     "runs": ("threads", "thread_id", "thread"),
     "messages": ("threads", "thread_id", "thread"),
     "containers": ("threads", "thread_id", "thread"),
     "steps": ("runs", "run_id", "run"),
 }
-_WORDS = {"steps": "run steps"}
+_DISPLAY_NAMES = {"steps": "run steps"}
 
-Refuse = Callable[[str, str], None]
-"""Is told what could not be taken: where it stands (`file:line`) and why."""
+OnRefused = Callable[[str, str], None]
+"""Called for each object that cannot be imported, with its location (`file:line`) and the reason."""
 
 
 @dataclass
-class Imported:
-    """What an import did, or would do.
+class ImportResult:
+    """What an import did or, with `dry_run`, would do. The names of the fields are the keys of `--json`.
 
-    - `taken`: how many objects were written, by what they are; `there`: how many were there already, as they are given.
-    - `kept`: ids of objects that the store has otherwise; they were left as the store has them.
-    - `made`: ids of threads that were given by their messages or runs only, and were made for them.
-    - `ended`: ids of runs that were unfinished, and are expired (or cancelled) now.
-    - `upstream`: how many files were given that the upstream itself keeps; there is nothing to take.
-    - `refused`: how many could not be taken.
+    - `taken`: the number of objects written, by kind.
+    - `there`: the number of objects that the store already has unchanged.
+    - `kept`: ids of objects that differ in the store; the store's version was kept.
+    - `made`: ids of threads that were created because the input has only their messages or runs.
+    - `ended`: ids of runs that were unfinished and have now expired (or were cancelled).
+    - `upstream`: the number of uploaded files, which the upstream keeps and which need no import.
+    - `refused`: the number of objects that could not be imported.
     """
 
     taken: dict[str, int] = field(default_factory=dict)
@@ -66,255 +69,292 @@ class Imported:
 
 
 def import_objects(
-    settings: Settings, paths: Iterable[Path], refuse: Refuse, *, dry_run: bool = False, oldest_first: bool = False
-) -> Imported:
-    """Take saved objects into the namespace of the settings; with `dry_run` nothing is written.
+    settings: Settings,
+    paths: Iterable[Path],
+    on_refused: OnRefused,
+    *,
+    dry_run: bool = False,
+    oldest_first: bool = False,
+) -> ImportResult:
+    """Import saved objects into the namespace of the settings; with `dry_run`, write nothing.
 
-    Each one that could not be taken is told to `refuse`.  Lists that do not tell by their times which way they go are
-    taken as the old API served them, the newest first, unless `oldest_first` says otherwise.  Raises `StoreError` when
-    the store cannot be used; what was written by then stays, and the same call goes on from there.
+    `on_refused` is called for each object that cannot be imported. The times in a list usually show its direction; if
+    they do not, it is read newest first, as the old API served it. `oldest_first` reverses that default. Raises
+    `StoreError` if the store cannot be used: batches written until then stay, and the same call continues from there.
     """
-    with Staging() as staging:
-        work = _Import(settings, staging, refuse, dry_run=dry_run)
-        work.read(paths)
-        staging.put_in_order(oldest_first=oldest_first)
-        work.write()
-    return work.done
+    with ImportStaging() as staging:
+        importer = _Importer(settings, staging, on_refused, dry_run=dry_run)
+        importer.read(paths)
+        staging.assign_order(oldest_first=oldest_first)
+        importer.write()
+    return importer.result
 
 
-def import_assistants(settings: Settings, path: Path, *, dry_run: bool = False) -> Applied:
-    """Set the assistants of a file as it says, also where somebody changed them here since; `dry_run` only says where.
+def import_assistants(settings: Settings, path: Path, *, dry_run: bool = False) -> ApplyReport:
+    """Apply a file of assistants, overwriting changes made in the store since; with `dry_run`, only report them.
 
-    Raises `SettingsError` for a file that is wrong, `StoreError` when the store cannot be used.
+    Raises `SettingsError` for an invalid file, and `StoreError` if the store cannot be used.
     """
-    given, now = assistants_file.read(path), clock.current().now()
-    work = partial(
-        assistants_file.apply, namespace=settings.namespace, declared=given, now=now, anyway=True, dry_run=dry_run
+    assistants, now = assistants_file.read_assistants_file(path), clock.current().now()
+    apply_file = partial(
+        assistants_file.apply_assistants,
+        namespace=settings.namespace,
+        assistants=assistants,
+        now=now,
+        overwrite=True,
+        dry_run=dry_run,
     )
-    return transact(locations.database_url(settings.store), work, write=not dry_run)
+    return transact(locations.database_url(settings.store), apply_file, write=not dry_run)
 
 
-class _Import:
-    def __init__(self, settings: Settings, staging: Staging, refuse: Refuse, *, dry_run: bool) -> None:
-        self._namespace, self._staging, self._told, self._dry_run = settings.namespace, staging, refuse, dry_run
+class _Importer:
+    """One import: `read` stages the input, `write` writes it to the store."""
+
+    def __init__(self, settings: Settings, staging: ImportStaging, on_refused: OnRefused, *, dry_run: bool) -> None:
+        self._namespace, self._staging, self._dry_run = settings.namespace, staging, dry_run
+        self._on_refused = on_refused
         self._url = locations.database_url(settings.store)
         self._content = locations.content_store(settings.files, self._url)
-        self._ended: set[str] = set()
-        self._latest: dict[str, tuple[int, int]] = {}
-        self.done = Imported()
+        self._ended_run_ids: set[str] = set()
+        # By thread id: the highest ordinal of its staged entries in the store, and the latest time of its other ones.
+        self._last_stored: dict[str, tuple[int, int]] = {}
+        self.result = ImportResult()
 
-    def _refuse(self, place: str, why: str) -> None:
-        self.done.refused += 1
-        self._told(place, why)
+    def _refuse(self, location: str, reason: str) -> None:
+        self.result.refused += 1
+        self._on_refused(location, reason)
 
     # --- reading
 
     def read(self, paths: Iterable[Path]) -> None:
-        """Gather all objects of these files."""
+        """Stage all objects of these files and directories."""
         now = clock.current().now()
-        found = input_files.sources(paths, self._refuse)
-        with progress() as begin:
-            advance = begin("reading", sum(map(_size, found)))
-            for path in found:
-                for each in input_files.objects_of(path, self._refuse, advance):
-                    self._gather(each, now)
+        files = input_files.list_input_files(paths, self._refuse)
+        with progress() as start_bar:
+            advance = start_bar("reading", sum(map(_file_size, files)))
+            for path in files:
+                for input_object in input_files.read_objects(path, self._refuse, advance):
+                    self._stage(input_object, now)
 
-    def _gather(self, found: input_files.Found, now: int) -> None:
+    def _stage(self, input_object: input_files.InputObject, now: int) -> None:
         try:
-            saved = saved_from_object(found.value, now)
-        except KeptUpstreamError:
-            self.done.upstream += 1
+            saved = saved_row_from_object(input_object.value, now)
+        except UpstreamFileError:
+            self.result.upstream += 1
             return
-        except NotTakenError as error:
-            self._refuse(_named(found.place, found.value), str(error))
+        except RejectedObjectError as error:
+            self._refuse(_location_with_id(input_object), str(error))
             return
-        parent = saved.row.get(_PARENT[saved.noun][1]) if saved.noun in _PARENT else None
+        parent = saved.row.get(_PARENTS[saved.table][1]) if saved.table in _PARENTS else None
         try:
-            twice = self._staging.add(
-                saved.noun, saved.row, found.place, found.directory, parent=parent or "", place=saved.place
+            duplicate = self._staging.add(
+                saved.table,
+                saved.row,
+                input_object.location,
+                input_object.directory,
+                parent=parent or "",
+                place=saved.position,
             )
         except ValueError:
-            self._refuse(_named(found.place, found.value), "it is nested too deeply")
+            self._refuse(_location_with_id(input_object), "it is nested too deeply")
             return
-        if twice is None:
-            self._note(saved)
-        elif not twice.same:
-            self._refuse(_named(found.place, found.value), f"it stands otherwise at {twice.origin}, which counts")
+        if duplicate is None:
+            self._note_staged(saved)
+        elif not duplicate.same:
+            reason = f"a different object with this id is at {duplicate.origin}, which is used instead"
+            self._refuse(_location_with_id(input_object), reason)
 
-    def _note(self, saved: Saved) -> None:
-        if saved.ended:
-            self._ended.add(saved.row["id"])
-        if saved.noun == "messages" and saved.row["kind"] == "message":
-            self._staging.attach(saved.row["thread_id"], attached_files(saved.row["body"]))
+    def _note_staged(self, saved: SavedRow) -> None:
+        if saved.previous_status:
+            self._ended_run_ids.add(saved.row["id"])
+        if saved.table == "messages" and saved.row["kind"] == "message":
+            self._staging.add_attachments(saved.row["thread_id"], attached_file_ids(saved.row["body"]))
 
     # --- writing
 
     def write(self) -> None:
-        """Write what was gathered, parents first."""
-        with progress(counts=True) as begin:
-            advance = begin("writing", self._staging.count())
-            for noun in _ORDER:
-                for staged in self._staging.chunks(noun, _BATCH):
-                    self._write(noun, staged)
-                    advance(len(staged))
-                if noun == "threads":
-                    self._make_threads()
+        """Write the staged objects to the store, parents first."""
+        with progress(counts=True) as start_bar:
+            advance = start_bar("writing", self._staging.count())
+            for table in _WRITE_ORDER:
+                for batch in self._staging.batches(table, _BATCH_SIZE):
+                    self._write_batch(table, batch)
+                    advance(len(batch))
+                if table == "threads":
+                    # After the threads of the input and before the runs and messages that need them.
+                    self._create_missing_threads()
 
-    def _make_threads(self) -> None:
-        """Threads that are given by what is in them only; the files that their messages attach are theirs."""
+    def _create_missing_threads(self) -> None:
+        """Create the threads of which the input has only messages or runs, with the files that messages attach."""
         missing = list(self._staging.missing_threads())
-        for start in range(0, len(missing), _BATCH):
-            part = [
-                Staged(origin, "", 0, self._thread(id_, created_at))
-                for id_, created_at, origin in missing[start : start + _BATCH]
+        for start in range(0, len(missing), _BATCH_SIZE):
+            batch = [
+                StagedRow(origin, "", 0, self._thread_row(id_, created_at))
+                for id_, created_at, origin in missing[start : start + _BATCH_SIZE]
             ]
-            made = self._insert("threads", part, check=False)
-            self.done.made += [each.row["id"] for each in made]
+            created = self._insert("threads", batch, count_existing=False)
+            self.result.made += [staged.row["id"] for staged in created]
 
-    def _thread(self, id_: str, created_at: int) -> Json:
-        body = fields_with_files({}, self._staging.attached(id_))
+    def _thread_row(self, id_: str, created_at: int) -> Json:
+        body = fields_with_files({}, self._staging.attached_file_ids(id_))
         return {"id": id_, "created_at": created_at, "deleted": False, "body": body}
 
-    def _write(self, noun: Noun, staged: Sequence[Staged]) -> None:
-        if noun == "files":
-            staged = [each for each in staged if self._has_bytes(each)]
-        for each in self._insert(noun, staged):
-            word = _word(noun, each.row)
-            self.done.taken[word] = self.done.taken.get(word, 0) + 1
-            if each.row["id"] in self._ended:
-                self.done.ended.append(each.row["id"])
+    def _write_batch(self, table: TableName, batch: Sequence[StagedRow]) -> None:
+        if table == "files":
+            # The bytes go first: a row must never claim bytes that the content store does not have.
+            batch = [staged for staged in batch if self._copy_bytes(staged)]
+        for staged in self._insert(table, batch):
+            kind = _display_name(table, staged.row)
+            self.result.taken[kind] = self.result.taken.get(kind, 0) + 1
+            if staged.row["id"] in self._ended_run_ids:
+                self.result.ended.append(staged.row["id"])
 
-    def _insert(self, noun: Noun, staged: Sequence[Staged], *, check: bool = True) -> list[Staged]:
-        """Write a batch; those that are new."""
-        done = transact(self._url, partial(self._sort, noun=noun, staged=staged), write=not self._dry_run)
-        for each, why in done.refused:
-            self._refuse(f"{each.origin}: {each.row['id']}", why)
-        if check:
-            self.done.there += done.there
-            self.done.kept += done.kept
-        return done.new
+    def _insert(self, table: TableName, batch: Sequence[StagedRow], *, count_existing: bool = True) -> list[StagedRow]:
+        """Write one batch in one transaction, report its refusals, and return the rows that are new."""
+        sorted_batch = transact(
+            self._url, partial(self._sort_and_insert, table=table, batch=batch), write=not self._dry_run
+        )
+        # Counted only now that the batch is committed.
+        for staged, reason in sorted_batch.refused:
+            self._refuse(f"{staged.origin}: {staged.row['id']}", reason)
+        if count_existing:
+            self.result.there += sorted_batch.unchanged
+            self.result.kept += sorted_batch.differing_ids
+        return sorted_batch.new
 
-    def _sort(self, db: Connection, *, noun: Noun, staged: Sequence[Staged]) -> _Sorted:
-        """In one transaction: what of a batch is there, what is to be refused, and the rest written."""
-        done = _Sorted()
-        there = bulk.there(db, noun, self._namespace, [each.row["id"] for each in staged])
-        parents = self._parents(db, noun, staged)
-        if noun == "messages":
-            self._look_at_threads(db, staged)
-        holding: set[str] = set()
-        for each in staged:
-            known = there.get(each.row["id"])
-            if known is not None:
-                done.compare(each, known)
+    def _sort_and_insert(self, db: Connection, *, table: TableName, batch: Sequence[StagedRow]) -> _SortedBatch:
+        """Sort a batch into new, existing and refused rows, and insert the new ones."""
+        sorted_batch = _SortedBatch()
+        stored_rows = bulk.rows_by_id(db, table, self._namespace, [staged.row["id"] for staged in batch])
+        parent_ids = self._existing_parent_ids(db, table, batch)
+        if table == "messages":
+            self._load_last_stored(db, batch)
+        busy_thread_ids: set[str] = set()
+        for staged in batch:
+            stored_row = stored_rows.get(staged.row["id"])
+            if stored_row is not None:
+                sorted_batch.add_existing(staged, stored_row)
                 continue
-            why = self._trouble(db, noun, each, parents, holding)
-            if why is None:
-                done.new.append(each)
+            reason = self._refusal_reason(db, table, staged, parent_ids, busy_thread_ids)
+            if reason is None:
+                sorted_batch.new.append(staged)
             else:
-                done.refused.append((each, why))
+                sorted_batch.refused.append((staged, reason))
         if not self._dry_run:
-            bulk.add_all(db, noun, [{**each.row, "namespace": self._namespace} for each in done.new])
-        return done
+            rows = [{**staged.row, "namespace": self._namespace} for staged in sorted_batch.new]
+            bulk.insert_many(db, table, rows)
+        return sorted_batch
 
-    def _parents(self, db: Connection, noun: Noun, staged: Sequence[Staged]) -> set[str]:
-        """The threads or runs of a batch that are there, or would be."""
-        if noun not in _PARENT:
+    def _existing_parent_ids(self, db: Connection, table: TableName, batch: Sequence[StagedRow]) -> set[str]:
+        """Return which threads or runs of a batch the store has or, in a dry run, would have."""
+        if table not in _PARENTS:
             return set()
-        above, column, _ = _PARENT[noun]
-        ids = sorted({each.row[column] for each in staged})
-        rows = bulk.there(db, above, self._namespace, ids)
-        known = {id_ for id_, row in rows.items() if not row["deleted"]}
-        if self._dry_run:
-            given = {id_ for id_ in ids if self._staging.ordinal(above, id_) is not None} | {*self.done.made}
-            known |= given - rows.keys()
-        return known
+        parent_table, column, _ = _PARENTS[table]
+        ids = sorted({staged.row[column] for staged in batch})
+        rows = bulk.rows_by_id(db, parent_table, self._namespace, ids)
+        existing = {id_ for id_, row in rows.items() if not row["deleted"]}
+        if self._dry_run:  # then the parents in the input have not been written
+            staged_ids = {id_ for id_ in ids if self._staging.ordinal(parent_table, id_) is not None}
+            existing |= (staged_ids | {*self.result.made}) - rows.keys()
+        return existing
 
-    def _trouble(self, db: Connection, noun: Noun, each: Staged, parents: set[str], holding: set[str]) -> str | None:
-        if noun in _PARENT:
-            _, column, word = _PARENT[noun]
-            if each.row[column] not in parents:
-                return f"its {word} {each.row[column]} is not given, and not in the store or deleted there"
-        if noun == "messages" and self._is_late(each):
-            return "the store has later ones of its thread: import a thread's messages together, before it goes on"
-        if noun == "runs" and each.row["status"] in ACTIVE:
-            thread_id = each.row["thread_id"]
-            if thread_id in holding or queries.active_run(db, self._namespace, thread_id) is not None:
-                return f"it is {each.row['status']}, and its thread has another active run"
-            holding.add(thread_id)
+    def _refusal_reason(
+        self, db: Connection, table: TableName, staged: StagedRow, parent_ids: set[str], busy_thread_ids: set[str]
+    ) -> str | None:
+        """Return why a row cannot be inserted, or None; note the thread of an active run as busy."""
+        if table in _PARENTS:
+            _, column, parent_name = _PARENTS[table]
+            if staged.row[column] not in parent_ids:
+                return (
+                    f"its {parent_name} {staged.row[column]} is neither in the input nor in the store, or was deleted"
+                )
+        if table == "messages" and self._is_late(staged):
+            return (
+                "the store has later messages of its thread; import a thread's messages together, "
+                "before the thread continues"
+            )
+        if table == "runs" and staged.row["status"] in ACTIVE:
+            thread_id = staged.row["thread_id"]
+            if thread_id in busy_thread_ids or queries.active_run(db, self._namespace, thread_id) is not None:
+                return f"it is {staged.row['status']}, and its thread has another active run"
+            busy_thread_ids.add(thread_id)
         return None
 
-    def _look_at_threads(self, db: Connection, staged: Sequence[Staged]) -> None:
-        """Remember of each thread that is new here what its last entry in the store is: its place, and its time.
+    def _load_last_stored(self, db: Connection, batch: Sequence[StagedRow]) -> None:
+        """Note where each thread of the batch ends in the store, once a thread.
 
-        The place is that in the order of what was given, the time that of what was not given.
+        Entries that an earlier import wrote are staged again; they count by their ordinal, all others by their time.
         """
-        ids = sorted({each.row["thread_id"] for each in staged} - self._latest.keys())
-        self._latest.update((id_, (0, 0)) for id_ in ids)
-        for thread_id, id_, created_at in bulk.entries_of(db, self._namespace, ids) if ids else ():
-            ordinal, latest = self._staging.ordinal("messages", id_), self._latest[thread_id]
+        ids = sorted({staged.row["thread_id"] for staged in batch} - self._last_stored.keys())
+        self._last_stored.update((id_, (0, 0)) for id_ in ids)
+        for thread_id, id_, created_at in bulk.iter_thread_entries(db, self._namespace, ids) if ids else ():
+            ordinal = self._staging.ordinal("messages", id_)
+            last_ordinal, last_time = self._last_stored[thread_id]
             if ordinal is None:
-                self._latest[thread_id] = (latest[0], max(latest[1], created_at))
+                self._last_stored[thread_id] = (last_ordinal, max(last_time, created_at))
             else:
-                self._latest[thread_id] = (max(latest[0], ordinal), latest[1])
+                self._last_stored[thread_id] = (max(last_ordinal, ordinal), last_time)
 
-    def _is_late(self, each: Staged) -> bool:
-        ordinal, created_at = self._latest[each.row["thread_id"]]
-        return each.ordinal < ordinal or each.row["created_at"] < created_at
+    def _is_late(self, staged: StagedRow) -> bool:
+        """Return whether the store already has entries of the thread that belong after this one."""
+        last_ordinal, last_time = self._last_stored[staged.row["thread_id"]]
+        return staged.ordinal < last_ordinal or staged.row["created_at"] < last_time
 
     # --- the bytes of files
 
-    def _has_bytes(self, each: Staged) -> bool:
-        """Copy the bytes that lie beside an export, before the row says that they are here."""
-        row = each.row
+    def _copy_bytes(self, staged: StagedRow) -> bool:
+        """Copy a file's bytes from the export that it came from; return whether its row may be written."""
+        row = staged.row
         if row["deleted"] or not row["stored"]:
-            return True
+            return True  # the row claims no bytes
         size = row["body"]["bytes"]
-        beside: Files = LocalFiles(Path(each.directory, "files"))
+        exported: ContentStore = LocalFiles(Path(staged.directory, "files"))
         if self._content.size(row["id"]) == size:
             return True
-        if beside.size(row["id"]) != size:
-            self._refuse(f"{each.origin}: {row['id']}", "its bytes are not beside it, in files/")
+        if exported.size(row["id"]) != size:
+            self._refuse(f"{staged.origin}: {row['id']}", "its bytes are missing from the directory files/ beside it")
             return False
         try:
             if not self._dry_run:
-                copy_bytes(beside, self._content, row, disposition(row["body"]["filename"]))
+                copy_bytes(exported, self._content, row, content_disposition(row["body"]["filename"]))
         except StoreError as error:
-            self._refuse(f"{each.origin}: {row['id']}", str(error))
+            self._refuse(f"{staged.origin}: {row['id']}", str(error))
             return False
         return True
 
 
 @dataclass
-class _Sorted:
-    """A batch, sorted."""
+class _SortedBatch:
+    """The rows of one batch: new, in the store already (unchanged or different), or refused with the reason."""
 
-    new: list[Staged] = field(default_factory=list)
-    there: int = 0
-    kept: list[str] = field(default_factory=list)
-    refused: list[tuple[Staged, str]] = field(default_factory=list)
+    new: list[StagedRow] = field(default_factory=list)
+    unchanged: int = 0
+    differing_ids: list[str] = field(default_factory=list)
+    refused: list[tuple[StagedRow, str]] = field(default_factory=list)
 
-    def compare(self, each: Staged, known: Found) -> None:
-        """Count one that is there: the same, or one that has changed since, which stays as it is."""
-        if (known["deleted"], known["body"]) == (each.row["deleted"], each.row["body"]):
-            self.there += 1
+    def add_existing(self, staged: StagedRow, stored_row: Row) -> None:
+        """Count a row that the store already has, and which stays as it is."""
+        if (stored_row["deleted"], stored_row["body"]) == (staged.row["deleted"], staged.row["body"]):
+            self.unchanged += 1
         else:
-            self.kept.append(each.row["id"])
+            self.differing_ids.append(staged.row["id"])
 
 
-def _word(noun: Noun, row: Json) -> str:
-    if row["deleted"] or noun == "containers" or row.get("kind") == "item":
-        return "other"  # what the API shows nobody
-    return _WORDS.get(noun, noun)
+def _display_name(table: TableName, row: Json) -> str:
+    if row["deleted"] or table == "containers" or row.get("kind") == "item":
+        return "other"  # the API does not show these
+    return _DISPLAY_NAMES.get(table, table)
 
 
-def _named(place: str, value: Any) -> str:
-    """A place with the id that stands there, if it is one."""
+def _location_with_id(input_object: input_files.InputObject) -> str:
+    """Return the location of an object followed by its id, if the id is safe to print."""
+    value: Any = input_object.value
     id_ = value.get("id") if isinstance(value, dict) else None
-    is_plain = isinstance(id_, str) and id_.isascii() and id_.isprintable() and len(id_) <= 256  # noqa: PLR2004
-    return f"{place}: {id_}" if is_plain else place
+    is_printable = isinstance(id_, str) and id_.isascii() and id_.isprintable() and len(id_) <= 256  # noqa: PLR2004
+    return f"{input_object.location}: {id_}" if is_printable else input_object.location
 
 
-def _size(path: Path) -> int:
+def _file_size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:

@@ -1,4 +1,7 @@
-"""Files of saved objects: JSON lists as the old API served them, JSON lines, single objects, directories of those."""
+"""Reads files of saved objects: JSON lists as the old API served them, JSON Lines, single objects and directories.
+
+It yields JSON values with their location. What a value means, and whether it can be imported, is decided elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -10,124 +13,131 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ...wire.objects import finite, refuse_constant
+from ...wire.objects import parse_finite_float, reject_json_constant
 
-MOST = 256 * 1024 * 1024
-"""Bytes of a line, or of a file that is one JSON document: more is not read into memory."""
+MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
+"""The most bytes of one line, or of a file that is one JSON document, that are read into memory."""
 
-_LINES = (".jsonl", ".ndjson")
-_SUFFIXES = (".json", *_LINES)
+_JSON_LINES_SUFFIXES = (".jsonl", ".ndjson")
+_SUFFIXES = (".json", *_JSON_LINES_SUFFIXES)
 
-Refuse = Callable[[str, str], None]
-"""Is told the place (`file:line`) of what cannot be read, and why."""
+OnRefused = Callable[[str, str], None]
+"""Called with the location (`file:line`) of input that cannot be read, and the reason."""
 Advance = Callable[[int], None]
+"""Called with the number of bytes that were read."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """An object that was read: where it stands, the directory of its file, and its JSON."""
+class InputObject:
+    """A JSON value from the input: its location, the directory of its file, and the value itself."""
 
-    place: str
+    location: str
     directory: Path
     value: Any
 
 
-def sources(paths: Iterable[Path], refuse: Refuse) -> list[Path]:
-    """The files to read: those that are named, and of directories those with a suffix of JSON, in the order of names.
+def list_input_files(paths: Iterable[Path], on_refused: OnRefused) -> list[Path]:
+    """Return the files to read: files that are named, and the JSON files inside directories, sorted by name.
 
-    Links to directories inside of a directory are not followed.
+    Symbolic links to directories inside a directory are not followed.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for path in paths:
         try:
             is_directory = path.is_dir()
-            path.stat()
-        except (OSError, ValueError, RuntimeError) as error:  # a loop of links is a RuntimeError in older Pythons
-            refuse(str(path), f"it cannot be read: {getattr(error, 'strerror', None) or 'it is no path'}")
+            path.stat()  # raises for what `is_dir` only calls "no directory": a missing or unreadable path
+        except (OSError, ValueError, RuntimeError) as error:  # older Pythons raise RuntimeError for a loop of links
+            reason = getattr(error, "strerror", None) or "it is not a valid path"
+            on_refused(str(path), f"it cannot be read: {reason}")
             continue
-        found += _inside(path, refuse) if is_directory else [path]
-    return found
+        files += _files_in_directory(path, on_refused) if is_directory else [path]
+    return files
 
 
-def _inside(directory: Path, refuse: Refuse) -> list[Path]:
-    def failed(error: OSError) -> None:
-        refuse(str(error.filename), f"it cannot be read: {error.strerror}")
+def _files_in_directory(directory: Path, on_refused: OnRefused) -> list[Path]:
+    def refuse_directory(error: OSError) -> None:
+        on_refused(str(error.filename), f"it cannot be read: {error.strerror}")
 
-    found = [
+    files = [
         Path(folder, name)
-        for folder, _, names in os.walk(directory, onerror=failed)
+        for folder, _, names in os.walk(directory, onerror=refuse_directory)
         for name in names
         if Path(name).suffix.lower() in _SUFFIXES
     ]
-    if not found:
-        refuse(str(directory), "it has no .json, .jsonl or .ndjson file")
-    return sorted(found, key=lambda path: _natural(str(path)))
+    if not files:
+        on_refused(str(directory), "it contains no .json, .jsonl or .ndjson file")
+    return sorted(files, key=lambda path: _natural_sort_key(str(path)))
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    """`page-10` behind `page-9`."""
+def _natural_sort_key(name: str) -> list[tuple[int, int, str]]:
+    """Return a sort key that orders numbers by value: `page-10` comes after `page-9`."""
+    # Every second part is a run of digits. The tag before it keeps numbers and text from being compared.
     parts = re.split(r"(\d{1,18})", name)
-    return [(1, int(part), "") if number % 2 else (0, 0, part) for number, part in enumerate(parts)]
+    return [(1, int(part), "") if index % 2 else (0, 0, part) for index, part in enumerate(parts)]
 
 
-def objects_of(path: Path, refuse: Refuse, advance: Advance) -> Iterator[Found]:
-    """Every object of a file, of lists and pages each entry; `advance` is told of the bytes that were read."""
+def read_objects(path: Path, on_refused: OnRefused, advance: Advance) -> Iterator[InputObject]:
+    """Yield every object in a file; lists and pages yield each of their entries."""
     try:
         with path.open("rb") as handle:
-            for line, value in _values(path, handle, refuse, advance):
-                yield from _entries(f"{path}:{line}", path.parent, value)
+            for line_number, value in _json_values(path, handle, on_refused, advance):
+                yield from _flatten_lists(f"{path}:{line_number}", path.parent, value)
     except OSError as error:
-        refuse(str(path), f"it cannot be read: {error.strerror}")
+        on_refused(str(path), f"it cannot be read: {error.strerror}")
 
 
-def _values(path: Path, handle: BinaryIO, refuse: Refuse, advance: Advance) -> Iterator[tuple[int, Any]]:
-    """Each JSON value with the number of its line: one a line, or else the whole file."""
-    by_line = path.suffix.lower() in _LINES
-    for number, line in _lines(handle, advance):
+def _json_values(path: Path, handle: BinaryIO, on_refused: OnRefused, advance: Advance) -> Iterator[tuple[int, Any]]:
+    """Yield each JSON value with its line number: one value a line, or else the whole file as one value.
+
+    A file is read as JSON Lines if its suffix says so, or if its first line is a complete JSON value.
+    """
+    is_json_lines = path.suffix.lower() in _JSON_LINES_SUFFIXES
+    for number, line in _bounded_lines(handle, advance):
         if line is None:
-            refuse(f"{path}:{number}", f"the line is longer than {MOST} bytes")
+            on_refused(f"{path}:{number}", f"the line is longer than {MAX_DOCUMENT_BYTES} bytes")
             continue
         if not line.strip():
             continue
         try:
-            value = parsed(line)
+            value = parse_json(line)
         except ValueError as error:
-            if by_line:
-                refuse(f"{path}:{number}", str(error))
+            if is_json_lines:
+                on_refused(f"{path}:{number}", str(error))
                 continue
-            rest = handle.read(MOST - len(line) + 1)
-            advance(len(rest))
-            if len(line) + len(rest) > MOST:
-                refuse(str(path), f"it is one JSON document of more than {MOST} bytes: write it as JSON lines")
+            remainder = handle.read(MAX_DOCUMENT_BYTES - len(line) + 1)
+            advance(len(remainder))
+            if len(line) + len(remainder) > MAX_DOCUMENT_BYTES:
+                reason = f"it is one JSON document of more than {MAX_DOCUMENT_BYTES} bytes; convert it to JSON Lines"
+                on_refused(str(path), reason)
                 return
             try:
-                value = parsed(line + rest)
-            except ValueError as whole:
-                refuse(f"{path}:{number}", str(whole))
+                value = parse_json(line + remainder)
+            except ValueError as document_error:
+                on_refused(f"{path}:{number}", str(document_error))
                 return
             yield number, value
             return
-        by_line = True  # its first line was whole: so are the others
+        is_json_lines = True
         yield number, value
 
 
-def _lines(handle: BinaryIO, advance: Advance) -> Iterator[tuple[int, bytes | None]]:
-    """The lines with their numbers; None for one that is too long."""
+def _bounded_lines(handle: BinaryIO, advance: Advance) -> Iterator[tuple[int, bytes | None]]:
+    """Yield the lines with their numbers; None stands for a line that is too long."""
     number = 0
-    while line := handle.readline(MOST + 1):
+    while line := handle.readline(MAX_DOCUMENT_BYTES + 1):  # one byte more shows that the line is too long
         number += 1
         advance(len(line))
-        if len(line) <= MOST:
+        if len(line) <= MAX_DOCUMENT_BYTES:
             yield number, line
             continue
-        while line and not line.endswith(b"\n"):
-            line = handle.readline(MOST)
+        while line and not line.endswith(b"\n"):  # skip the rest of the line without keeping it in memory
+            line = handle.readline(MAX_DOCUMENT_BYTES)
             advance(len(line))
         yield number, None
 
 
-def parsed(text: bytes) -> Any:
-    """The JSON in some bytes; raises `ValueError` that says what is wrong, in words without what the bytes say."""
+def parse_json(text: bytes) -> Any:
+    """Parse JSON; raise `ValueError` with a reason that quotes nothing from the input, which may be private."""
     try:
         return _DECODER.decode(text.decode("utf-8-sig"))
     except UnicodeDecodeError:
@@ -137,19 +147,20 @@ def parsed(text: bytes) -> Any:
     except RecursionError:
         message = "it is nested too deeply"
     except ValueError:
-        message = "it holds a number that cannot be kept"
+        message = "it contains a number that cannot be stored"
     raise ValueError(message)
 
 
-_DECODER = json.JSONDecoder(parse_constant=refuse_constant, parse_float=finite)
+# Refuses NaN, Infinity and numbers such as 1e999, which a database's JSON column could not store.
+_DECODER = json.JSONDecoder(parse_constant=reject_json_constant, parse_float=parse_finite_float)
 
 
-def _entries(place: str, directory: Path, value: Any) -> Iterator[Found]:
-    """A value, or the entries of a list or page, in their order."""
+def _flatten_lists(location: str, directory: Path, value: Any) -> Iterator[InputObject]:
+    """Yield a value, or the entries of a list or of a page of the API, in order."""
     if isinstance(value, dict) and value.get("object") == "list" and isinstance(value.get("data"), list):
         value = value["data"]
     if not isinstance(value, list):
-        yield Found(place, directory, value)
+        yield InputObject(location, directory, value)
         return
-    for number, entry in enumerate(value):
-        yield from _entries(f"{place}[{number}]", directory, entry)
+    for index, entry in enumerate(value):
+        yield from _flatten_lists(f"{location}[{index}]", directory, entry)

@@ -1,4 +1,4 @@
-"""Many callers of one store: threads, tasks and processes at the same time."""
+"""Threads, tasks and processes that use one store at the same time write everything once and lose nothing."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from assistants_compat import Settings
 from assistants_compat.engine import containers
 from assistants_compat.testing import Fault, StandIn, Turn
 from kit.doors import KEY, Door
-from kit.legacy_code import CODE, CSV, LINK, asked, dump, make_assistant, make_thread, start_run
+from kit.legacy_code import CODE, CSV, LINK, dump_store, make_assistant, make_thread, start_run, upstream_calls
 
 CONTENT = "GET /containers/*/files/*/content"
 PNG = b"\x89PNG\r\n\x1a\n-a-picture"
 
 
-def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
-    """Do something in `count` threads that start together; what each gave or raised, in their order."""
+def run_in_threads(count: int, work: Callable[[int], Any]) -> list[Any]:
+    """Call `work` in `count` threads that start together; return the results or exceptions in order."""
     results: list[Any] = [None] * count
     start = threading.Barrier(count)
 
@@ -32,7 +32,7 @@ def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
         start.wait(60)
         try:
             results[number] = work(number)
-        except Exception as error:  # noqa: BLE001 - the caller looks at it
+        except Exception as error:  # noqa: BLE001 - the caller checks it
             results[number] = error
 
     threads = [threading.Thread(target=body, args=(number,)) for number in range(count)]
@@ -43,8 +43,8 @@ def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
     return results
 
 
-def tasks_at_once(door: Door, count: int, work: Callable[[int], Any]) -> list[Any]:
-    """The same as tasks of one loop."""
+def run_in_tasks(door: Door, count: int, work: Callable[[int], Any]) -> list[Any]:
+    """Call `work` in `count` tasks of one loop; return the results or exceptions in order."""
 
     async def gather() -> list[Any]:
         return list(await asyncio.gather(*map(work, range(count)), return_exceptions=True))
@@ -52,9 +52,9 @@ def tasks_at_once(door: Door, count: int, work: Callable[[int], Any]) -> list[An
     return list(door(gather()))
 
 
-def many(door: Door, count: int, work: Callable[[int], Any]) -> list[Any]:
-    """At once in the way of the door."""
-    return at_once(count, work) if door.kind == "sync" else tasks_at_once(door, count, work)
+def run_concurrently(door: Door, count: int, work: Callable[[int], Any]) -> list[Any]:
+    """Call `work` in threads or tasks, as suits the door."""
+    return run_in_threads(count, work) if door.kind == "sync" else run_in_tasks(door, count, work)
 
 
 POLLER = """
@@ -86,18 +86,18 @@ print(ended)
 
 
 def test_fifty_pollers_in_two_processes_write_a_run_once(upstream: StandIn, settings: Settings) -> None:
-    """Two processes of 25 threads poll one finished run: each message, step and file is there once, copied once."""
+    """Fifty threads in two processes poll two finished runs: every row is written once, and the file is copied once."""
     door = Door("sync")
     client = door.client(upstream, settings)
     upstream.script(
         Turn(text=LINK, files={"sales.csv": CSV}, images=[PNG], code="1", polls=0),
         Turn(text="Done.", polls=0),
     )
-    # A slow container: every poller comes while one of them copies.
+    # The container is slow, so that every poller arrives while one of them copies.
     upstream.fault(Fault("GET /containers/*/content", stall=0.3))
     runs = [start_run(door, client, assistant={"tools": CODE}) for _ in range(2)]
-    named = [part for run in runs for part in (run.id, run.thread_id)]
-    arguments = [settings.store, settings.files, settings.namespace, upstream.base_url, KEY, *named]
+    run_ids = [part for run in runs for part in (run.id, run.thread_id)]
+    arguments = [settings.store, settings.files, settings.namespace, upstream.base_url, KEY, *run_ids]
     command = [sys.executable, "-c", POLLER, *map(str, arguments)]
     pipe = subprocess.PIPE
     processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
@@ -111,32 +111,32 @@ def test_fifty_pollers_in_two_processes_write_a_run_once(upstream: StandIn, sett
     for process in processes:
         output, errors = process.communicate()
         assert (process.returncode, output) == (0, f"{[1] * 50}\n"), errors
-    rows = dump(settings)
+    rows = dump_store(settings)
     written = [(row["run_id"], row["kind"]) for row in rows["messages"] if row["run_id"]]
-    # Before its message, the first run's code is kept for later runs: that too is written once.
+    # The item before the first message is the code interpreter call, kept for later runs.
     assert written == [(runs[0].id, "item"), (runs[0].id, "message"), (runs[1].id, "message")]
     assert [row["run_id"] for row in rows["steps"]] == [runs[0].id, runs[0].id, runs[1].id]
-    # The shown image came inside the output; the linked file alone is fetched.
-    assert asked(upstream, CONTENT) == [CONTENT]
+    # The image's bytes are in the output, so only the linked file is fetched.
+    assert upstream_calls(upstream, CONTENT) == [CONTENT]
     assert sorted(client.files.content(row["id"]).read() for row in rows["files"]) == sorted([CSV, PNG])
     door.close()
 
 
-def test_tasks_of_one_loop_write_a_run_once(door: Door, client: Any, upstream: StandIn, settings: Settings) -> None:
-    """The same within one process, in threads and as tasks; whoever comes too late sees the run as it was."""
+def test_concurrent_pollers_write_a_run_once(door: Door, client: Any, upstream: StandIn, settings: Settings) -> None:
+    """Twenty threads or tasks that poll one run write it once; those that come early see its old status."""
     upstream.script(Turn(text=LINK, files={"sales.csv": CSV}, polls=0))
     upstream.fault(Fault("GET /containers/*/content", stall=0.2))
     run = start_run(door, client, assistant={"tools": CODE})
-    seen = many(door, 20, lambda _: client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id))
-    assert {each.status for each in seen} <= {"queued", "completed"}
+    polled = run_concurrently(door, 20, lambda _: client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id))
+    assert {polled_run.status for polled_run in polled} <= {"queued", "completed"}
     assert door(client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)).status == "completed"
-    rows = dump(settings)
+    rows = dump_store(settings)
     assert [len(rows[noun]) for noun in ("messages", "steps", "files")] == [3, 2, 1]
-    assert asked(upstream, CONTENT) == [CONTENT]
+    assert upstream_calls(upstream, CONTENT) == [CONTENT]
 
 
 def test_messages_of_fifty_threads_have_one_order(door: Door, client: Any) -> None:
-    """Fifty writers at once: every message is listed once, and each writer's own stay in their order."""
+    """Messages of fifty concurrent writers are all listed once, each writer's own in order."""
     thread = door(client.beta.threads.create())
     messages = client.beta.threads.messages
 
@@ -145,14 +145,14 @@ def test_messages_of_fifty_threads_have_one_order(door: Door, client: Any) -> No
         if door.kind == "sync":
             return messages.create(thread.id, role="user", content=f"{number} 1")
 
-        async def both() -> Any:
+        async def write_both() -> Any:
             await first
             return await messages.create(thread.id, role="user", content=f"{number} 1")
 
-        return both()
+        return write_both()
 
-    written = many(door, 50, write)
-    assert [each for each in written if isinstance(each, Exception)] == []
+    written = run_concurrently(door, 50, write)
+    assert [result for result in written if isinstance(result, Exception)] == []
     listed = door.all(messages.list(thread.id, order="asc", limit=7))
     texts = [message.content[0].text.value for message in listed]
     assert sorted(texts) == sorted(f"{number} {part}" for number in range(50) for part in (0, 1))
@@ -164,61 +164,61 @@ def test_messages_of_fifty_threads_have_one_order(door: Door, client: Any) -> No
 
 
 @pytest.mark.parametrize("count", [2, 8])
-def test_of_simultaneous_runs_one_wins(
+def test_one_of_several_simultaneous_runs_is_accepted(
     door: Door, client: Any, upstream: StandIn, settings: Settings, count: int
 ) -> None:
-    """Runs created at once on one thread: one is asked for upstream, the others get the 400 that names it."""
+    """Of runs created at once on one thread one is sent upstream; the others get the 400 that names it."""
     assistant, thread = make_assistant(door, client), make_thread(door, client)
     upstream.script(Turn(text="Slow.", polls=50))
     upstream.fault(Fault("POST /responses", stall=0.3, times=count))
     runs = client.beta.threads.runs
     more = [{"role": "user", "content": "More."}]
-    made = many(
+    results = run_concurrently(
         door,
         count,
         lambda _: runs.create(thread.id, assistant_id=assistant.id, additional_messages=more),
     )
-    [winner] = [each for each in made if not isinstance(each, Exception)]
-    losers: list[Any] = [each for each in made if isinstance(each, Exception)]
+    [winner] = [result for result in results if not isinstance(result, Exception)]
+    losers: list[Any] = [result for result in results if isinstance(result, Exception)]
     assert {type(loser) for loser in losers} == {openai.BadRequestError}
     text = f"Thread {thread.id} already has an active run {winner.id}."
     assert {loser.body["message"] for loser in losers} == {text}
-    assert asked(upstream, "POST /responses") == ["POST /responses"]
-    rows = dump(settings)
+    assert upstream_calls(upstream, "POST /responses") == ["POST /responses"]
+    rows = dump_store(settings)
     assert [len(rows[noun]) for noun in ("runs", "messages")] == [1, 2]
 
 
-def test_two_threads_that_are_told_of_one_container_at_once(
+def test_two_threads_that_report_one_container_at_once_both_complete(
     sync: Door, upstream: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both runs end, and the container is the first one's."""
+    """Two runs that report the same container at once both complete, and one thread gets the container."""
     client, second = (sync.client(upstream, settings) for _ in range(2))
     call = {"type": "code_interpreter_call", "code": "1", "outputs": [], "container_id": "cntr_1"}
     upstream.script(*[Turn(output=[call])] * 2)
     runs = [start_run(sync, client, tools=CODE) for _ in range(2)]
-    add, both = containers._add, threading.Barrier(2)
+    insert_container, barrier = containers._insert_container, threading.Barrier(2)
 
-    def together(*arguments: Any) -> None:
+    def insert_together(*arguments: Any) -> None:
         with contextlib.suppress(threading.BrokenBarrierError):  # SQLite lets one write after the other
-            both.wait(1)
-        add(*arguments)
+            barrier.wait(1)
+        insert_container(*arguments)
 
-    monkeypatch.setattr(containers, "_add", together)
-    ended = at_once(2, lambda number: finished(sync, (client, second)[number], runs[number]))
+    monkeypatch.setattr(containers, "_insert_container", insert_together)
+    ended = run_in_threads(2, lambda number: poll_to_end(sync, (client, second)[number], runs[number]))
     assert [run.status for run in ended] == ["completed"] * 2
-    [container] = dump(settings)["containers"]
+    [container] = dump_store(settings)["containers"]
     assert container["thread_id"] in {run.thread_id for run in runs}
 
 
-def finished(door: Door, client: Any, run: Any) -> Any:
-    """The run at its end."""
+def poll_to_end(door: Door, client: Any, run: Any) -> Any:
+    """Poll a run to its end."""
     return door(client.beta.threads.runs.poll(run.id, thread_id=run.thread_id))
 
 
 def test_a_message_and_a_run_at_once_exclude_each_other(
     door: Door, client: Any, upstream: StandIn, settings: Settings
 ) -> None:
-    """A message that comes while the run is being created is in its input or refused, never lost between them."""
+    """A message created during a run's creation is either in the run's input or refused."""
     assistant, thread = make_assistant(door, client), make_thread(door, client)
     upstream.script(Turn(text="Slow.", polls=50))
     upstream.fault(Fault("POST /responses", stall=0.2))
@@ -229,17 +229,17 @@ def test_a_message_and_a_run_at_once_exclude_each_other(
             return threads.runs.create(thread.id, assistant_id=assistant.id)
         return threads.messages.create(thread.id, role="user", content=str(number))
 
-    run, *written = many(door, 6, work)
-    refused: list[Any] = [each for each in written if isinstance(each, Exception)]
+    run, *results = run_concurrently(door, 6, work)
+    refused: list[Any] = [result for result in results if isinstance(result, Exception)]
     text = f"Can't add messages to {thread.id} while a run {run.id} is active."
-    assert {each.body["message"] for each in refused} <= {text}
-    [request] = [each for each in upstream.requests if each.method == "POST"]
-    assert len(request.json["input"]) == 1 + len(written) - len(refused)
-    assert len(dump(settings)["messages"]) == len(request.json["input"])
+    assert {result.body["message"] for result in refused} <= {text}
+    [request] = [result for result in upstream.requests if result.method == "POST"]
+    assert len(request.json["input"]) == 1 + len(results) - len(refused)
+    assert len(dump_store(settings)["messages"]) == len(request.json["input"])
 
 
-def test_updates_of_one_object_do_not_lose_each_other(door: Door, client: Any, settings: Settings) -> None:
-    """Fields of one assistant and one thread, changed by many at once, are all changed."""
+def test_concurrent_updates_of_one_object_are_all_kept(door: Door, client: Any, settings: Settings) -> None:
+    """Concurrent updates of different fields of one assistant or thread are all kept."""
     assistant, thread = make_assistant(door, client, name="0"), door(client.beta.threads.create())
     fields: list[dict[str, Any]] = [
         {"name": "n"},
@@ -249,7 +249,7 @@ def test_updates_of_one_object_do_not_lose_each_other(door: Door, client: Any, s
         {"top_p": 0.5},
         {"metadata": {"m": "1"}},
     ]
-    many(door, 6, lambda number: client.beta.assistants.update(assistant.id, **fields[number]))
+    run_concurrently(door, 6, lambda number: client.beta.assistants.update(assistant.id, **fields[number]))
     served = door(client.beta.assistants.retrieve(assistant.id)).to_dict()
     for field in fields:
         assert {key: served[key] for key in field} == field
@@ -258,13 +258,13 @@ def test_updates_of_one_object_do_not_lose_each_other(door: Door, client: Any, s
         attachment = {"file_id": f"file-{number}", "tools": CODE}
         return client.beta.threads.messages.create(thread.id, role="user", content="x", attachments=[attachment])
 
-    many(door, 10, attach)
+    run_concurrently(door, 10, attach)
     resources = door(client.beta.threads.retrieve(thread.id)).tool_resources.code_interpreter
     assert sorted(resources.file_ids) == sorted(f"file-{number}" for number in range(10))
 
 
 @pytest.mark.parametrize(("polls", "status"), [(0, "completed"), (1, "in_progress")])
-def test_metadata_given_during_a_look_is_kept(
+def test_metadata_set_during_a_poll_is_kept(
     door: Door,
     client: Any,
     upstream: StandIn,
@@ -273,58 +273,58 @@ def test_metadata_given_during_a_look_is_kept(
     polls: int,
     status: str,
 ) -> None:
-    """A run that is changed while somebody waits for the upstream's answer has both: the change and the move."""
+    """Metadata set while a poll waits for the upstream is kept together with the polled status."""
     upstream.script(Turn(text="Done.", polls=polls))
     run = start_run(door, client)
     runs = client.beta.threads.runs
-    waiting = threading.Event()
+    is_polling = threading.Event()
     fault_for = upstream.fault_for
 
-    def noticed(request: Any) -> Any:
+    def announced_fault_for(request: Any) -> Any:
         fault = fault_for(request)
-        waiting.set()
+        is_polling.set()
         return fault
 
-    monkeypatch.setattr(upstream, "fault_for", noticed)
+    monkeypatch.setattr(upstream, "fault_for", announced_fault_for)
     upstream.fault(Fault("GET /responses/*", stall=0.4))
-    upstream.fault(Fault("GET /responses/*", status=500))  # the update's own look, which is quicker
+    upstream.fault(Fault("GET /responses/*", status=500))  # for the update's own poll, which is quicker
 
     def work(number: int) -> Any:
         if number == 0:
             return runs.retrieve(run.id, thread_id=run.thread_id)
         if door.kind == "sync":
-            waiting.wait(10)
+            is_polling.wait(10)
             return runs.update(run.id, thread_id=run.thread_id, metadata={"given": "meanwhile"})
 
         async def later() -> Any:
-            await asyncio.get_running_loop().run_in_executor(None, waiting.wait, 10)
+            await asyncio.get_running_loop().run_in_executor(None, is_polling.wait, 10)
             return await runs.update(run.id, thread_id=run.thread_id, metadata={"given": "meanwhile"})
 
         return later()
 
-    looked, updated = many(door, 2, work)
+    polled, updated = run_concurrently(door, 2, work)
     assert updated.status == "queued"
-    assert (looked.status, looked.metadata) == (status, {"given": "meanwhile"})
-    [row] = dump(settings)["runs"]
+    assert (polled.status, polled.metadata) == (status, {"given": "meanwhile"})
+    [row] = dump_store(settings)["runs"]
     assert (row["status"], row["body"]["status"]) == (status, status)
 
 
-def test_a_thread_deleted_during_a_look_stays_deleted(
+def test_a_thread_deleted_during_a_poll_stays_deleted(
     door: Door, client: Any, upstream: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run whose thread goes away while its end is being fetched leaves neither messages nor an error of ours."""
+    """A thread deleted while a poll copies its run's files keeps no rows, and the poll gets at most a 404."""
     upstream.script(Turn(text=LINK, files={"sales.csv": CSV}, polls=0))
     run = start_run(door, client, assistant={"tools": CODE})
     copying = threading.Event()
     fault_for = upstream.fault_for
 
-    def noticed(request: Any) -> Any:
+    def announced_fault_for(request: Any) -> Any:
         fault = fault_for(request)
         if request.path.endswith("/content"):
             copying.set()
         return fault
 
-    monkeypatch.setattr(upstream, "fault_for", noticed)
+    monkeypatch.setattr(upstream, "fault_for", announced_fault_for)
     upstream.fault(Fault("GET /containers/*/content", stall=0.4))
 
     def work(number: int) -> Any:
@@ -340,9 +340,9 @@ def test_a_thread_deleted_during_a_look_stays_deleted(
 
         return later()
 
-    looked, deleted = many(door, 2, work)
+    polled, deleted = run_concurrently(door, 2, work)
     assert deleted.deleted is True
-    assert not isinstance(looked, openai.APIError) or looked.status_code == 404  # type: ignore[attr-defined]
-    rows = dump(settings)
+    assert not isinstance(polled, openai.APIError) or polled.status_code == 404  # type: ignore[attr-defined]
+    rows = dump_store(settings)
     assert [len(rows[noun]) for noun in ("messages", "runs", "steps", "files")] == [0] * 4
-    assert [row["deleted"] for row in rows["threads"]] == [True]  # only its id stays
+    assert [row["deleted"] for row in rows["threads"]] == [True]  # the id remains, so that it is never used again

@@ -1,4 +1,4 @@
-"""An upstream that is down, slow, broken or unwilling: the SDK's own exception, and a store that is as it was."""
+"""A failing upstream raises the SDK's own exception and leaves the store unchanged."""
 
 from __future__ import annotations
 
@@ -12,12 +12,22 @@ from assistants_compat import Settings
 from assistants_compat.engine import generated_files
 from assistants_compat.testing import Fault, StandIn, Turn
 from kit.doors import Door
-from kit.legacy_code import CODE, CSV, LINK, asked, dump, finish_run, make_assistant, make_thread, start_run
+from kit.legacy_code import (
+    CODE,
+    CSV,
+    LINK,
+    dump_store,
+    finish_run,
+    make_assistant,
+    make_thread,
+    start_run,
+    upstream_calls,
+)
 
 POST, GET, CONTENT = "POST /responses", "GET /responses/*", "GET /containers/*/content"
 ERROR = {"message": "No.", "type": "some_type", "param": "p", "code": "some_code"}
 
-# What the server does, and the exception that the SDK makes of it.
+# Each fault with the exception that the SDK raises for it.
 FAULTS: dict[str, tuple[dict[str, Any], type[openai.OpenAIError]]] = {
     "dropped": ({"drop": True}, openai.APIConnectionError),
     "half a body": ({"truncate": True}, openai.APIConnectionError),
@@ -39,12 +49,12 @@ FAULTS: dict[str, tuple[dict[str, Any], type[openai.OpenAIError]]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_leaves_the_store_as_it_was(door: Door, upstream: StandIn, settings: Settings, name: str) -> None:
-    """Creating a run, creating it with its thread, and looking at one: the right exception, one request, no trace."""
+    """Creating and polling runs raise the right exception after one request and leave the store unchanged."""
     client = door.client(upstream, settings, timeout=60)
-    trouble, exception = FAULTS[name]
-    run = start_run(door, client)  # another thread's, to be looked at
+    fault, exception = FAULTS[name]
+    run = start_run(door, client)  # on another thread, to be polled
     assistant, thread = make_assistant(door, client), make_thread(door, client)
-    # Only what meets the fault is in a hurry: a loaded machine takes its time for the rest.
+    # Only the requests that meet the fault have a short timeout: a loaded machine is slow with the others.
     threads = (client.with_options(timeout=0.3) if name == "slow" else client).beta.threads
     message = {"role": "user", "content": "More."}
     calls = {
@@ -54,25 +64,25 @@ def test_a_fault_leaves_the_store_as_it_was(door: Door, upstream: StandIn, setti
         ],
         GET: [lambda: threads.runs.retrieve(run.id, thread_id=run.thread_id)],
     }
-    before = dump(settings)
-    for match, each in calls.items():
-        for call in each:
+    before = dump_store(settings)
+    for match, functions in calls.items():
+        for call in functions:
             upstream.requests.clear()
-            upstream.fault(Fault(match, **trouble))
+            upstream.fault(Fault(match, **fault))
             with pytest.raises(openai.OpenAIError) as caught:
                 door(call())
             assert type(caught.value) is exception
-            assert dump(settings) == before
+            assert dump_store(settings) == before
             assert len(upstream.requests) == 1
-    # Nothing is locked either: the same calls work once the trouble is over.
+    # Nothing stays locked: the same calls work once the fault is over.
     threads = client.beta.threads
-    again = door(threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id))
-    assert again.status == "completed"
+    later_run = door(threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id))
+    assert later_run.status == "completed"
     assert door(threads.runs.poll(run.id, thread_id=run.thread_id)).status == "completed"
 
 
-def test_the_upstreams_answer_is_passed_on_as_it_was(door: Door, client: Any, upstream: StandIn) -> None:
-    """Status, body, `retry-after` and the request id of an upstream error are the caller's."""
+def test_an_upstream_error_reaches_the_caller_unchanged(door: Door, client: Any, upstream: StandIn) -> None:
+    """Status, body, `retry-after` and request id of an upstream error reach the caller unchanged."""
     assistant, thread = make_assistant(door, client), make_thread(door, client)
     headers = {"retry-after": "77", "x-should-retry": "false", "x-request-id": "req_theirs"}
     upstream.fault(Fault(POST, status=429, body={"error": ERROR, "more": 1}, headers=headers))
@@ -84,8 +94,8 @@ def test_the_upstreams_answer_is_passed_on_as_it_was(door: Door, client: Any, up
     assert caught.value.request_id == "req_theirs"
 
 
-def test_a_page_of_a_gateway_is_passed_on_as_it_was(door: Door, client: Any, upstream: StandIn) -> None:
-    """An HTML error keeps its text and its type; one that came as a success is a 502 that names the call."""
+def test_a_gateways_html_page_reaches_the_caller(door: Door, client: Any, upstream: StandIn) -> None:
+    """An HTML error keeps its text and type; an HTML success is a 502 that names the call."""
     assistant, thread = make_assistant(door, client), make_thread(door, client)
     upstream.fault(Fault(POST, html=True, status=504))
     with pytest.raises(openai.InternalServerError) as caught:
@@ -99,12 +109,14 @@ def test_a_page_of_a_gateway_is_passed_on_as_it_was(door: Door, client: Any, ups
     assert (caught.value.status_code, caught.value.code) == (502, "bad_upstream")
 
 
-def test_an_upstream_that_is_down(door: Door, client: Any, upstream: StandIn, settings: Settings) -> None:
-    """No connection is the SDK's connection error, with the cause that the HTTP library gave; the rest still works."""
+def test_an_unreachable_upstream_is_a_connection_error(
+    door: Door, client: Any, upstream: StandIn, settings: Settings
+) -> None:
+    """An unreachable upstream raises the SDK's connection error, and calls that need no upstream still work."""
     run = start_run(door, client)
     assistant, thread = make_assistant(door, client), make_thread(door, client)
     upstream.close()
-    before = dump(settings)
+    before = dump_store(settings)
     threads = client.beta.threads
     for call in (
         lambda: threads.runs.create(thread.id, assistant_id=assistant.id),
@@ -114,45 +126,45 @@ def test_an_upstream_that_is_down(door: Door, client: Any, upstream: StandIn, se
             door(call())
         assert type(caught.value) is openai.APIConnectionError
         assert type(caught.value.__cause__).__module__.startswith("httpx")
-    assert dump(settings) == before
-    # What needs no upstream goes on, and a look on the way to something else is no reason to fail.
+    assert dump_store(settings) == before
+    # Calls that need no upstream work, and lists ignore that they could not refresh a run.
     assert [message.role for message in door.all(threads.messages.list(run.thread_id))] == ["user"]
-    assert [each.status for each in door.all(threads.runs.list(run.thread_id))] == ["queued"]
+    assert [served.status for served in door.all(threads.runs.list(run.thread_id))] == ["queued"]
     assert door.all(threads.runs.steps.list(run.id, thread_id=run.thread_id)) == []
     assert door(client.beta.assistants.retrieve(assistant.id)) == assistant
     assert door(threads.messages.create(thread.id, role="user", content="x")).role == "user"
-    assert dump(settings)["runs"] == before["runs"]
+    assert dump_store(settings)["runs"] == before["runs"]
 
 
-@pytest.mark.parametrize("trouble", [{"status": 500}, {"drop": True}, {"truncate": True}, {"status": 429}])
-def test_a_file_is_fetched_again_after_a_passing_trouble(
-    door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, trouble: dict[str, Any]
+@pytest.mark.parametrize("fault", [{"status": 500}, {"drop": True}, {"truncate": True}, {"status": 429}])
+def test_a_failed_copy_is_retried(
+    door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
 ) -> None:
-    """Copies are ours to try again: two troubles and a good answer are three requests and a whole file."""
-    monkeypatch.setattr(generated_files, "_FIRST_PAUSE", 0.001)
+    """A file copy that fails twice is retried and gets the whole file."""
+    monkeypatch.setattr(generated_files, "_FIRST_RETRY_DELAY", 0.001)
     upstream.script(Turn(text=LINK, files={"sales.csv": CSV}))
-    upstream.fault(Fault(CONTENT, times=2, **trouble))
+    upstream.fault(Fault(CONTENT, times=2, **fault))
     run = finish_run(door, client, assistant={"tools": CODE})
     [message] = door.all(client.beta.threads.messages.list(run.thread_id, run_id=run.id))
     file_id = message.content[0].text.annotations[0].file_path.file_id
     assert door(client.files.content(file_id)).read() == CSV
-    assert asked(upstream, "GET /containers/*/files/*/content") == ["GET /containers/*/files/*/content"] * 3
+    assert upstream_calls(upstream, "GET /containers/*/files/*/content") == ["GET /containers/*/files/*/content"] * 3
 
 
-@pytest.mark.parametrize("trouble", [{"status": 500}, {"drop": True}, {"truncate": True}, {"status": 404}])
-def test_a_file_that_cannot_be_had_does_not_fail_the_run(
-    door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, trouble: dict[str, Any]
+@pytest.mark.parametrize("fault", [{"status": 500}, {"drop": True}, {"truncate": True}, {"status": 404}])
+def test_a_file_that_cannot_be_copied_does_not_fail_the_run(
+    door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
 ) -> None:
-    """The run completes, the file says why it is not here, half of it is never kept, and bounds hold."""
-    monkeypatch.setattr(generated_files, "_FIRST_PAUSE", 0.001)
+    """If a file cannot be copied the run completes, and the file has the reason and no bytes."""
+    monkeypatch.setattr(generated_files, "_FIRST_RETRY_DELAY", 0.001)
     upstream.script(Turn(text=LINK, files={"sales.csv": CSV}))
-    upstream.fault(Fault(CONTENT, times=99, **trouble))
+    upstream.fault(Fault(CONTENT, times=99, **fault))
     run = finish_run(door, client, assistant={"tools": CODE})
     assert run.status == "completed"
     [message] = door.all(client.beta.threads.messages.list(run.thread_id, run_id=run.id))
     file_id = message.content[0].text.annotations[0].file_path.file_id
-    copies = len(asked(upstream, "GET /containers/*/files/*/content"))
-    assert copies == (1 if trouble.get("status") == 404 else 3)
+    copies = len(upstream_calls(upstream, "GET /containers/*/files/*/content"))
+    assert copies == (1 if fault.get("status") == 404 else 3)
     described = door(client.files.retrieve(file_id))
     assert (described.status, described.bytes) == ("error", 0)
     assert described.status_details
@@ -160,24 +172,24 @@ def test_a_file_that_cannot_be_had_does_not_fail_the_run(
         door(client.files.content(file_id))
 
 
-def test_a_look_that_is_cut_off_while_copying_can_be_made_again(
+def test_a_poll_that_was_interrupted_while_copying_can_be_repeated(
     door: Door, client: Any, upstream: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A poller that dies between copying and writing leaves no message, no file and no lock behind."""
+    """A poll interrupted between copy and write leaves no message, file or lock."""
     upstream.script(Turn(text=LINK, files={"sales.csv": CSV}, polls=0))
     run = start_run(door, client, assistant={"tools": CODE})
-    before = dump(settings)
-    keep = generated_files.keep
+    before = dump_store(settings)
+    copy_file = generated_files.copy_file
 
-    async def dying(*arguments: Any) -> Any:
-        await keep(*arguments)
+    async def interrupted_copy_file(*arguments: Any) -> Any:
+        await copy_file(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(generated_files, "keep", dying)
+    monkeypatch.setattr(generated_files, "copy_file", interrupted_copy_file)
     with pytest.raises(KeyboardInterrupt):
         door(client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id))
-    assert dump(settings) == before
+    assert dump_store(settings) == before
     assert list(Path(str(settings.files)).iterdir()) == []
-    monkeypatch.setattr(generated_files, "keep", keep)
+    monkeypatch.setattr(generated_files, "copy_file", copy_file)
     assert door(client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)).status == "completed"
-    assert len(dump(settings)["files"]) == 1
+    assert len(dump_store(settings)["files"]) == 1

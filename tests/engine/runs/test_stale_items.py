@@ -1,4 +1,4 @@
-"""Threads whose earlier runs the upstream no longer takes: nothing that a run did makes a thread unusable."""
+"""A thread stays usable when the upstream no longer accepts items of its earlier runs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,22 @@ from assistants_compat.store.database import Connection, transact
 from assistants_compat.store.locations import database_url
 from assistants_compat.testing import Fault, StandIn, Turn
 from kit.doors import Door
-from kit.legacy_code import FUNCTION, asked, calling, dump, finish_run, look_at, run_again, submit, waiting_run
-from kit.upstream_requests import bodies
+from kit.legacy_code import (
+    FUNCTION,
+    dump_store,
+    finish_run,
+    function_call_turn,
+    retrieve_run,
+    run_again,
+    submit_outputs,
+    upstream_calls,
+    waiting_run,
+)
+from kit.upstream_requests import request_bodies
 
-PAIRED = "Item 'fc_1' of type 'function_call' was provided without its required 'reasoning' item: 'rs_1'."
-STALE = [
-    PAIRED,
+UNPAIRED_CALL = "Item 'fc_1' of type 'function_call' was provided without its required 'reasoning' item: 'rs_1'."
+STALE_ITEM_ERRORS = [
+    UNPAIRED_CALL,
     "Item 'rs_1' of type 'reasoning' was provided without its required following item.",
     "No tool output found for function call call_1.",
     "Container is expired.",
@@ -27,114 +37,112 @@ STALE = [
 
 
 def refusal(message: str) -> dict[str, Any]:
-    """A 400 of the upstream."""
+    """Return the body of an upstream 400."""
     return {"error": {"message": message, "type": "invalid_request_error", "param": "input", "code": None}}
 
 
-def late(message: str) -> Turn:
-    """A background response that is refused when it has been taken already."""
+def failed_turn(message: str) -> Turn:
+    """Return a background response that is accepted and then fails with this message."""
     return Turn(status="failed", error={"code": "invalid_prompt", "message": message})
 
 
-def kinds(body: Any) -> list[str]:
-    """The items of a request's input: the roles of messages and the types of the others."""
+def input_kinds(body: Any) -> list[str]:
+    """Return the items of a request's input: roles of messages, and types of the others."""
     return [item.get("type") or item["role"] for item in body["input"]]
 
 
 def answered_run(door: Door, client: Any, upstream: StandIn, **options: Any) -> Any:
-    """A completed run that called a function."""
+    """Return a completed run that called a function."""
     run = waiting_run(door, client, upstream, **options)
     upstream.script(Turn(text="Found.", polls=0))
-    submit(door, client, run)
-    assert look_at(door, client, run).status == "completed"
+    submit_outputs(door, client, run)
+    assert retrieve_run(door, client, run).status == "completed"
     return run
 
 
-@pytest.mark.parametrize("message", STALE)
-def test_items_that_no_longer_fit_are_left_out(door: Door, client: Any, upstream: StandIn, message: str) -> None:
-    """What was said is asked for once more, and later runs do not try the refused items again."""
+@pytest.mark.parametrize("message", STALE_ITEM_ERRORS)
+def test_refused_items_are_left_out(door: Door, client: Any, upstream: StandIn, message: str) -> None:
+    """After a 400 for stale items only messages are sent again, and later runs leave those items out."""
     run = answered_run(door, client, upstream)
     upstream.fault(Fault("POST /responses", status=400, body=refusal(message)))
     assert run_again(door, client, run, "And?").status == "completed"
-    first, second = bodies(upstream)[-2:]
-    assert kinds(first) == ["user", "function_call", "function_call_output", "assistant", "user"]
-    assert kinds(second) == ["user", "assistant", "user"]
+    first, second = request_bodies(upstream)[-2:]
+    assert input_kinds(first) == ["user", "function_call", "function_call_output", "assistant", "user"]
+    assert input_kinds(second) == ["user", "assistant", "user"]
     assert run_again(door, client, run).status == "completed"
-    assert kinds(bodies(upstream)[-1]) == ["user", "assistant", "user", "assistant"]
-    assert len(bodies(upstream)) == 5
+    assert input_kinds(request_bodies(upstream)[-1]) == ["user", "assistant", "user", "assistant"]
+    assert len(request_bodies(upstream)) == 5
 
 
-@pytest.mark.parametrize("message", STALE)
-def test_items_that_are_found_stale_only_later_are_left_out_too(
-    door: Door, client: Any, upstream: StandIn, message: str
-) -> None:
-    """A background response says so when it has failed: the same run goes on, and later runs are not refused."""
+@pytest.mark.parametrize("message", STALE_ITEM_ERRORS)
+def test_items_of_a_failed_response_are_left_out(door: Door, client: Any, upstream: StandIn, message: str) -> None:
+    """A background response that fails for stale items is retried without them within the same run."""
     run = answered_run(door, client, upstream)
-    upstream.script(late(message))
-    again = run_again(door, client, run, "And?")
-    assert (again.status, again.last_error) == ("completed", None)
-    assert kinds(bodies(upstream)[-1]) == ["user", "assistant", "user"]
+    upstream.script(failed_turn(message))
+    later_run = run_again(door, client, run, "And?")
+    assert (later_run.status, later_run.last_error) == ("completed", None)
+    assert input_kinds(request_bodies(upstream)[-1]) == ["user", "assistant", "user"]
     assert run_again(door, client, run).status == "completed"
-    assert kinds(bodies(upstream)[-1]) == ["user", "assistant", "user", "assistant"]
-    assert len(bodies(upstream)) == 5
+    assert input_kinds(request_bodies(upstream)[-1]) == ["user", "assistant", "user", "assistant"]
+    assert len(request_bodies(upstream)) == 5
 
 
-def test_what_is_late_refused_twice_fails_the_run(door: Door, client: Any, upstream: StandIn) -> None:
-    """Once the items are left out, or where there were none, the upstream's words are the run's."""
+def test_a_second_failure_fails_the_run(door: Door, client: Any, upstream: StandIn) -> None:
+    """A run whose response fails for stale items a second time, or without any, fails with the upstream's message."""
     run = answered_run(door, client, upstream)
-    upstream.script(late(PAIRED), late(PAIRED))
-    again = run_again(door, client, run, "And?")
-    assert (again.status, again.last_error.message) == ("failed", PAIRED)
-    assert len(bodies(upstream)) == 4
-    upstream.script(late(PAIRED))
+    upstream.script(failed_turn(UNPAIRED_CALL), failed_turn(UNPAIRED_CALL))
+    later_run = run_again(door, client, run, "And?")
+    assert (later_run.status, later_run.last_error.message) == ("failed", UNPAIRED_CALL)
+    assert len(request_bodies(upstream)) == 4
+    upstream.script(failed_turn(UNPAIRED_CALL))
     assert run_again(door, client, run, "And?").status == "failed"
-    assert len(bodies(upstream)) == 5
+    assert len(request_bodies(upstream)) == 5
 
 
-def test_a_run_that_is_refused_late_for_two_reasons_gives_up_both(door: Door, client: Any, upstream: StandIn) -> None:
-    """Too long first and stale then: what was left out for the one stays out for the other."""
+def test_a_run_that_fails_for_two_reasons_leaves_out_both(door: Door, client: Any, upstream: StandIn) -> None:
+    """A run that fails first as too long and then for stale items leaves out both in its third request."""
     run = answered_run(door, client, upstream)
     for text in ("two", "three"):
         run_again(door, client, run, text)
     too_long = Turn(status="failed", error={"code": "context_length_exceeded", "message": "Too long."})
-    upstream.script(too_long, late(PAIRED))
+    upstream.script(too_long, failed_turn(UNPAIRED_CALL))
     assert run_again(door, client, run, "four").status == "completed"
-    assert [kinds(body) for body in bodies(upstream)[-2:]] == [
+    assert [input_kinds(body) for body in request_bodies(upstream)[-2:]] == [
         ["user", "function_call", "function_call_output", "assistant", "user"],
         ["user", "assistant", "user"],
     ]
 
 
-def test_a_stream_that_nobody_reads_is_asked_for_again_as_a_background_run(
+def test_a_failed_stream_without_a_reader_is_retried_in_background(
     door: Door, client: Any, upstream: StandIn, settings: Settings
 ) -> None:
-    """Its reader died, and a look finds that it was refused: what is asked then is looked at, and not streamed."""
+    """If a stream's reader died, a poll retries the failed response in the background, and not as a stream."""
     run = answered_run(door, client, upstream)
-    upstream.script(late(PAIRED), Turn(text="Again."))
-    again = door(client.beta.threads.runs.create(run.thread_id, assistant_id=run.assistant_id))
-    request = {**dump(settings)["runs"][-1]["request"], "stream": True}
+    upstream.script(failed_turn(UNPAIRED_CALL), Turn(text="Again."))
+    streamed = door(client.beta.threads.runs.create(run.thread_id, assistant_id=run.assistant_id))
+    request = {**dump_store(settings)["runs"][-1]["request"], "stream": True}
 
-    def work(db: Connection) -> None:
-        queries.change(db, "runs", settings.namespace, again.id, request=request, lease_until=0)
+    def write(db: Connection) -> None:
+        queries.update_row(db, "runs", settings.namespace, streamed.id, request=request, lease_until=0)
 
-    transact(database_url(settings.store), work, write=True)
-    done = door(client.beta.threads.runs.poll(again.id, thread_id=run.thread_id))
-    assert done.status == "completed"
-    assert "stream" not in bodies(upstream)[-1]
+    transact(database_url(settings.store), write, write=True)
+    polled = door(client.beta.threads.runs.poll(streamed.id, thread_id=run.thread_id))
+    assert polled.status == "completed"
+    assert "stream" not in request_bodies(upstream)[-1]
 
 
-def test_a_late_refusal_of_a_cancelled_run_is_its_end(door: Door, client: Any, upstream: StandIn) -> None:
-    """Nobody waits for it any more, so nothing is asked for again."""
+def test_a_failed_response_of_a_cancelled_run_is_not_retried(door: Door, client: Any, upstream: StandIn) -> None:
+    """A failed response of a cancelling run is not retried, because nobody waits for it."""
     run = answered_run(door, client, upstream)
-    upstream.script(late(PAIRED))
-    again = door(client.beta.threads.runs.create(run.thread_id, assistant_id=run.assistant_id))
+    upstream.script(failed_turn(UNPAIRED_CALL))
+    cancelled_run = door(client.beta.threads.runs.create(run.thread_id, assistant_id=run.assistant_id))
     upstream.fault(Fault("POST /responses/*/cancel", status=500))
-    door(client.beta.threads.runs.cancel(again.id, thread_id=run.thread_id))
-    assert look_at(door, client, again).status == "failed"
-    assert len(bodies(upstream)) == 3
+    door(client.beta.threads.runs.cancel(cancelled_run.id, thread_id=run.thread_id))
+    assert retrieve_run(door, client, cancelled_run).status == "failed"
+    assert len(request_bodies(upstream)) == 3
 
 
-LOST = {
+UNKNOWN_RESPONSE = {
     "error": {
         "message": "Previous response with id 'resp_1' not found.",
         "type": "invalid_request_error",
@@ -144,98 +152,101 @@ LOST = {
 }
 
 
-@pytest.mark.parametrize("body", [*map(refusal, STALE), LOST])
-def test_outputs_go_with_the_transcript_where_the_response_no_longer_fits(
+@pytest.mark.parametrize("body", [*map(refusal, STALE_ITEM_ERRORS), UNKNOWN_RESPONSE])
+def test_outputs_are_sent_with_the_transcript_if_the_response_is_refused(
     door: Door, client: Any, upstream: StandIn, body: Any
 ) -> None:
-    """Instead of `previous_response_id` go the messages and this run's own calls, of all its rounds."""
+    """If `previous_response_id` is refused, outputs are sent with the messages and all calls of this run."""
     run = answered_run(door, client, upstream)
-    upstream.script(calling("call_2"), calling("call_3"), Turn(text="Done.", polls=0))
-    waits = run_again(door, client, run, "And?", tools=[FUNCTION])
-    submit(door, client, waits, "call_2")
-    look_at(door, client, waits)
+    upstream.script(function_call_turn("call_2"), function_call_turn("call_3"), Turn(text="Done.", polls=0))
+    waiting = run_again(door, client, run, "And?", tools=[FUNCTION])
+    submit_outputs(door, client, waiting, "call_2")
+    retrieve_run(door, client, waiting)
     upstream.fault(Fault("POST /responses", status=400, body=body))
-    submit(door, client, waits, "call_3")
-    assert look_at(door, client, waits).status == "completed"
-    refused, taken = bodies(upstream)[-2:]
-    assert (kinds(refused), "previous_response_id" in refused) == (["function_call_output"], True)
-    assert "previous_response_id" not in taken
-    assert kinds(taken) == ["user", "assistant", "user", *["function_call", "function_call_output"] * 2]
-    assert [item["call_id"] for item in taken["input"] if "call_id" in item] == ["call_2"] * 2 + ["call_3"] * 2
+    submit_outputs(door, client, waiting, "call_3")
+    assert retrieve_run(door, client, waiting).status == "completed"
+    refused, accepted = request_bodies(upstream)[-2:]
+    assert (input_kinds(refused), "previous_response_id" in refused) == (["function_call_output"], True)
+    assert "previous_response_id" not in accepted
+    assert input_kinds(accepted) == ["user", "assistant", "user", *["function_call", "function_call_output"] * 2]
+    assert [item["call_id"] for item in accepted["input"] if "call_id" in item] == ["call_2"] * 2 + ["call_3"] * 2
     run_again(door, client, run)
-    assert kinds(bodies(upstream)[-1]) == [*kinds(taken), "assistant"], "the first run's calls are forgotten"
+    assert input_kinds(request_bodies(upstream)[-1]) == [*input_kinds(accepted), "assistant"], (
+        "the first run's calls were sent"
+    )
 
 
-def test_outputs_that_are_refused_late_go_with_the_transcript(door: Door, client: Any, upstream: StandIn) -> None:
-    """The background response of a later round may fail so as well, and then the run goes on."""
+def test_outputs_are_sent_with_the_transcript_if_the_response_fails(door: Door, client: Any, upstream: StandIn) -> None:
+    """If the background response of a later round fails, outputs are sent again with the transcript."""
     run = waiting_run(door, client, upstream)
-    upstream.script(late("Container is expired."), Turn(text="Done."))
-    submit(door, client, run)
-    done = door(client.beta.threads.runs.poll(run.id, thread_id=run.thread_id))
-    assert done.status == "completed"
-    assert kinds(bodies(upstream)[-1]) == ["user", "function_call", "function_call_output"]
-    assert "previous_response_id" not in bodies(upstream)[-1]
+    upstream.script(failed_turn("Container is expired."), Turn(text="Done."))
+    submit_outputs(door, client, run)
+    ended = door(client.beta.threads.runs.poll(run.id, thread_id=run.thread_id))
+    assert ended.status == "completed"
+    assert input_kinds(request_bodies(upstream)[-1]) == ["user", "function_call", "function_call_output"]
+    assert "previous_response_id" not in request_bodies(upstream)[-1]
 
 
-def test_a_chosen_number_of_messages_does_not_count_what_the_run_said(
-    door: Door, client: Any, upstream: StandIn
-) -> None:
-    """`last_messages` was counted when the run began: its question is still there when the transcript goes."""
+def test_last_messages_does_not_count_the_runs_own_messages(door: Door, client: Any, upstream: StandIn) -> None:
+    """`last_messages` is counted at the run's start, so a transcript that is sent later still has the question."""
     run = finish_run(door, client)
     strategy = {"type": "last_messages", "last_messages": 1}
-    upstream.script(calling("call_1", text="Let me look."), Turn(text="Done."))
-    waits = run_again(door, client, run, "And?", tools=[FUNCTION], truncation_strategy=strategy)
-    upstream.fault(Fault("POST /responses", status=400, body=LOST))
-    submit(door, client, waits)
-    assert kinds(bodies(upstream)[-1]) == ["user", "assistant", "function_call", "function_call_output"]
+    upstream.script(function_call_turn("call_1", text="Let me look."), Turn(text="Done."))
+    waiting = run_again(door, client, run, "And?", tools=[FUNCTION], truncation_strategy=strategy)
+    upstream.fault(Fault("POST /responses", status=400, body=UNKNOWN_RESPONSE))
+    submit_outputs(door, client, waiting)
+    assert input_kinds(request_bodies(upstream)[-1]) == ["user", "assistant", "function_call", "function_call_output"]
 
 
-def test_outputs_without_a_store_upstream_go_with_the_transcript_too(
+def test_without_stored_responses_refused_reasoning_is_left_out(
     door: Door, upstream: StandIn, settings: Settings
 ) -> None:
-    """Where everything is sent again, reasoning too, only what fits goes the second time and from then on."""
+    """With `store_responses=False` a refused round is sent again without reasoning, and so are later rounds."""
     client = door.client(upstream, replace(settings, store_responses=False))
     reasoning = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
     call = {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": "{}", "status": "completed"}
-    upstream.script(Turn(output=[reasoning, call]), calling("call_2"), Turn(text="Done."))
+    upstream.script(Turn(output=[reasoning, call]), function_call_turn("call_2"), Turn(text="Done."))
     run = finish_run(door, client, tools=[FUNCTION])
-    upstream.fault(Fault("POST /responses", status=400, body=refusal(PAIRED)))
-    submit(door, client, run)
+    upstream.fault(Fault("POST /responses", status=400, body=refusal(UNPAIRED_CALL)))
+    submit_outputs(door, client, run)
     pair = ["function_call", "function_call_output"]
-    assert [kinds(body) for body in bodies(upstream)[1:]] == [["user", "reasoning", *pair], ["user", *pair]]
-    assert submit(door, client, run, "call_2").status == "completed"
-    assert kinds(bodies(upstream)[-1]) == ["user", *pair, *pair]
-    assert asked(upstream) == ["POST /responses"] * 4
+    assert [input_kinds(body) for body in request_bodies(upstream)[1:]] == [
+        ["user", "reasoning", *pair],
+        ["user", *pair],
+    ]
+    assert submit_outputs(door, client, run, "call_2").status == "completed"
+    assert input_kinds(request_bodies(upstream)[-1]) == ["user", *pair, *pair]
+    assert upstream_calls(upstream) == ["POST /responses"] * 4
 
 
-def test_a_refusal_that_has_no_second_way_is_the_callers(
+def test_a_refusal_that_cannot_be_retried_reaches_the_caller(
     door: Door, client: Any, upstream: StandIn, settings: Settings
 ) -> None:
-    """Nothing can be left out of plain messages; at a submit the transcript is tried once, and the run waits on."""
+    """A refusal that no shorter input avoids reaches the caller, and a run that waits keeps waiting."""
     body = refusal("No tool output found for function call call_1.")
     upstream.fault(Fault("POST /responses", status=400, body=body))
     with pytest.raises(openai.BadRequestError, match="No tool output found"):
         finish_run(door, client)
-    assert len(bodies(upstream)) == 1
+    assert len(request_bodies(upstream)) == 1
     run = waiting_run(door, client, upstream)
-    before = dump(settings)
+    before = dump_store(settings)
     upstream.fault(Fault("POST /responses", status=400, body=body, times=9))
     with pytest.raises(openai.BadRequestError, match="No tool output found"):
-        submit(door, client, run)
-    assert len(bodies(upstream)) == 4
-    assert dump(settings) == before
-    assert look_at(door, client, run).status == "requires_action"
+        submit_outputs(door, client, run)
+    assert len(request_bodies(upstream)) == 4
+    assert dump_store(settings) == before
+    assert retrieve_run(door, client, run).status == "requires_action"
 
 
-def test_a_streamed_run_whose_items_are_found_stale_goes_on(door: Door, client: Any, upstream: StandIn) -> None:
-    """A stream that fails so is asked for again, and its reader hears only of the answer."""
+def test_a_stream_that_fails_for_stale_items_is_retried(door: Door, client: Any, upstream: StandIn) -> None:
+    """A stream that fails for stale items is retried, and its reader gets only the events of the answer."""
     run = answered_run(door, client, upstream)
-    upstream.script(late(PAIRED), Turn(text="Again."))
+    upstream.script(failed_turn(UNPAIRED_CALL), Turn(text="Again."))
     runs = client.beta.threads.runs
     stream = door(runs.create(run.thread_id, assistant_id=run.assistant_id, stream=True))
     events = [event.event for event in door.all(stream)]
     assert ("thread.run.completed" in events, "thread.run.failed" in events) == (True, False)
-    assert kinds(bodies(upstream)[-1]) == ["user", "assistant"]
+    assert input_kinds(request_bodies(upstream)[-1]) == ["user", "assistant"]
     run_again(door, client, run)
-    assert kinds(bodies(upstream)[-1]) == ["user", "assistant", "assistant"]
-    assert len(bodies(upstream)) == 5
+    assert input_kinds(request_bodies(upstream)[-1]) == ["user", "assistant", "assistant"]
+    assert len(request_bodies(upstream)) == 5

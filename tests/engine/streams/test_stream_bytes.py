@@ -1,4 +1,4 @@
-"""Streams as bytes: raw answers of the SDK, the upstream's bytes in any split, and what nobody knows yet."""
+"""Streams are correct as bytes: raw answers, any split of the upstream's bytes, and unknown events."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import pytest
 from assistants_compat import Settings
 from assistants_compat.testing import StandIn
 from kit.doors import Door
-from kit.legacy_code import FUNCTION, asked, make_assistant, make_thread
+from kit.legacy_code import FUNCTION, make_assistant, make_thread, upstream_calls
 from kit.streams import (
     END,
-    PLAIN,
-    ByHand,
-    begin,
+    PLAIN_EVENT_NAMES,
+    ManualUpstream,
+    event_names,
     events,
     frame,
     function,
     message,
-    names,
-    once,
-    rest,
-    said,
+    read_rest,
+    start_stream,
+    stored_messages,
     text_of,
+    without_repeats,
 )
 
 POST = "POST /responses"
@@ -33,7 +33,7 @@ POST = "POST /responses"
 
 @pytest.fixture
 def settings(sqlite_settings: Settings) -> Settings:
-    """SQLite; one test below names the other store."""
+    """SQLite, because the database plays no part."""
     return sqlite_settings
 
 
@@ -41,7 +41,7 @@ def settings(sqlite_settings: Settings) -> Settings:
 
 
 def test_with_streaming_response_gives_the_bytes(door: Door, client: Any) -> None:
-    """`read`, `iter_lines` and `iter_bytes` see the service's own frames, from the run to `[DONE]`."""
+    """`read`, `iter_lines` and `iter_bytes` give the service's frames, from the run to `[DONE]`."""
     assistant = make_assistant(door, client)
     create = client.beta.threads.runs.with_streaming_response.create
 
@@ -66,8 +66,8 @@ def test_with_streaming_response_gives_the_bytes(door: Door, client: Any) -> Non
             return b"".join([piece async for piece in answer.iter_bytes(7)])
 
     for way in ("read", "iter_lines", "iter_bytes"):
-        got = blocking(way) if door.kind == "sync" else door(asynchronous(way))
-        frames = [each.split(b"\n") for each in got.strip(b"\n").split(b"\n\n")]
+        content = blocking(way) if door.kind == "sync" else door(asynchronous(way))
+        frames = [raw_frame.split(b"\n") for raw_frame in content.strip(b"\n").split(b"\n\n")]
         assert all(len(lines) == 2 and lines[0].startswith(b"event: ") for lines in frames)
         assert frames[0][0] == b"event: thread.run.created"
         assert frames[-1] == [b"event: done", b"data: [DONE]"]
@@ -85,11 +85,11 @@ def test_with_raw_response_parses_to_the_stream(door: Door, client: Any) -> None
     stream = answer.parse()
     if inspect.isawaitable(stream):
         stream = door(stream)
-    assert once(names(rest(door, stream))) == PLAIN
+    assert without_repeats(event_names(read_rest(door, stream))) == PLAIN_EVENT_NAMES
 
 
-def test_a_stream_that_the_sdk_does_not_stream_is_read_whole(door: Door, client: Any) -> None:
-    """A caller who asks for `stream` in the body alone gets all of it at once."""
+def test_a_stream_requested_in_the_body_alone_is_one_answer(door: Door, client: Any) -> None:
+    """A caller who sets `stream` only in the body gets the whole stream as one answer."""
     assistant, thread = make_assistant(door, client), make_thread(door, client)
     body = {"assistant_id": assistant.id, "stream": True}
     text = door(client.post(f"/threads/{thread.id}/runs", body=body, cast_to=str))
@@ -102,42 +102,44 @@ def test_a_stream_that_the_sdk_does_not_stream_is_read_whole(door: Door, client:
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_the_upstreams_bytes_may_be_split_anyhow(door: Door, hand: ByHand, settings: Settings, size: int) -> None:
-    """Over real HTTP chunks, with a raw U+2028, an emoji and CRLF: the text arrives whole, in compact ASCII frames."""
-    words = "Zeile\u2028eins\u2029 😀 \u2013 zwei\r\n\x85drei"
-    data = b"".join(frame(event) for event in events(message(words))).replace(b"\n", b"\r\n")
+def test_the_upstreams_bytes_may_be_split_anyhow(
+    door: Door, hand: ManualUpstream, settings: Settings, size: int
+) -> None:
+    """The text arrives complete however the upstream's bytes are split, with U+2028, an emoji and CRLF in it."""
+    text = "Zeile\u2028eins\u2029 😀 \u2013 zwei\r\n\x85drei"
+    data = b"".join(frame(event) for event in events(message(text))).replace(b"\n", b"\r\n")
     data = b": a comment\r\n\r\n" + data + b"data: [DONE]\r\n\r\n"
     hand.plan(*(data[start : start + size] for start in range(0, len(data), size)), END)
     client = door.client(hand, settings)
-    seen = rest(door, begin(door, client))
-    assert text_of(seen) == words
+    seen = read_rest(door, start_stream(door, client))
+    assert text_of(seen) == text
     run = seen[-1].data
-    assert said(settings, run.id) == [("completed", words)]
+    assert stored_messages(settings, run.id) == [("completed", text)]
 
 
 def test_reading_on_after_the_end_starts_nothing(door: Door, client: Any, upstream: StandIn) -> None:
-    """The response's stream is one iterator: after `[DONE]` there is nothing, and no second run begins."""
-    stream = begin(door, client)
-    first = rest(door, stream)
+    """Reading the stream or its response after `[DONE]` gives nothing and starts no second run."""
+    stream = start_stream(door, client)
+    first = read_rest(door, stream)
     assert first[-1].event == "thread.run.completed"
-    assert rest(door, stream) == []
+    assert read_rest(door, stream) == []
 
-    async def again() -> list[bytes]:
+    async def read_again() -> list[bytes]:
         return [piece async for piece in stream.response.stream]
 
     if door.kind == "sync":
         assert list(stream.response.stream) == []
     else:
-        assert door(again()) == []
-    assert asked(upstream) == [POST]
+        assert door(read_again()) == []
+    assert upstream_calls(upstream) == [POST]
 
 
-# --- what nobody knows yet
+# --- unknown events and parallel items
 
 
-def test_unknown_events_and_items_pass(door: Door, hand: ByHand, settings: Settings) -> None:
-    """Events, items, annotations and parts of next year are passed over; what is known arrives whole, in order."""
-    strange: list[Any] = [
+def test_unknown_events_and_items_are_skipped(door: Door, hand: ManualUpstream, settings: Settings) -> None:
+    """Unknown events, items, annotations and parts are skipped, and known ones arrive completely and in order."""
+    unknown: list[Any] = [
         {"type": "response.telepathy.delta", "delta": "..", "output_index": 0, "sequence_number": 2},
         {"type": "response.output_item.added", "item": {"type": "mcp_list_tools", "id": "m"}, "output_index": 0},
         {"type": "response.mcp_call_arguments.delta", "delta": "{", "output_index": 0},
@@ -151,29 +153,29 @@ def test_unknown_events_and_items_pass(door: Door, hand: ByHand, settings: Setti
     ]
     item = message("Still here.")
     item["content"][0]["annotations"] = [{"type": "url_citation", "url": "u", "start_index": 0, "end_index": 5}]
-    first, second, *others = events({"type": "reasoning", "id": "rs", "summary": []}, item)
+    first, second, *rest = events({"type": "reasoning", "id": "rs", "summary": []}, item)
     item["content"].append({"type": "hologram", "data": "x"})
-    hand.plan(first, second, *strange, *others, END)
+    hand.plan(first, second, *unknown, *rest, END)
     client = door.client(hand, settings)
-    seen = rest(door, begin(door, client))
-    assert once(names(seen)) == PLAIN
-    assert said(settings, seen[-1].data.id) == [("completed", "Still here.")]
+    seen = read_rest(door, start_stream(door, client))
+    assert without_repeats(event_names(seen)) == PLAIN_EVENT_NAMES
+    assert stored_messages(settings, seen[-1].data.id) == [("completed", "Still here.")]
 
 
-def test_function_calls_beside_each_other(door: Door, hand: ByHand, settings: Settings) -> None:
-    """A text and two calls in one response: the run waits for both, and the message is stored."""
+def test_a_text_and_two_calls_in_one_response(door: Door, hand: ManualUpstream, settings: Settings) -> None:
+    """A response with a text and two calls stores the message, and the run waits for both outputs."""
     hand.plan(*events(message("Wait."), function("call_1"), function("call_2")), END)
     hand.plan(*events(message("Done."), id="resp_2"), END)
     client = door.client(hand, settings)
-    seen = rest(door, begin(door, client, tools=[FUNCTION]))
+    seen = read_rest(door, start_stream(door, client, tools=[FUNCTION]))
     run = seen[-1].data
     assert [call.id for call in run.required_action.submit_tool_outputs.tool_calls] == ["call_1", "call_2"]
-    assert said(settings, run.id) == [("completed", "Wait.")]
+    assert stored_messages(settings, run.id) == [("completed", "Wait.")]
     outputs = [{"tool_call_id": f"call_{number}", "output": str(number)} for number in (1, 2)]
     runs = client.beta.threads.runs
-    seen = rest(
+    seen = read_rest(
         door, door(runs.submit_tool_outputs(run.id, thread_id=run.thread_id, tool_outputs=outputs, stream=True))
     )
     assert seen[-1].data.status == "completed"
-    assert said(settings, run.id) == [("completed", "Wait."), ("completed", "Done.")]
-    assert [each["json"].get("previous_response_id") for each in hand.requests] == [None, "resp_1"]
+    assert stored_messages(settings, run.id) == [("completed", "Wait."), ("completed", "Done.")]
+    assert [request["json"].get("previous_response_id") for request in hand.requests] == [None, "resp_1"]

@@ -1,4 +1,4 @@
-"""Files of a run that others end while it is streamed: what is told can be downloaded, and no copy is left alone."""
+"""Files of a run that ends elsewhere during its stream can be downloaded, and no copy is left without a row."""
 
 from __future__ import annotations
 
@@ -13,86 +13,86 @@ from assistants_compat import Settings
 from assistants_compat.engine import generated_files
 from assistants_compat.engine.io import IO
 from assistants_compat.testing import StandIn, Turn
-from kit.container_runs import new_thread, run
+from kit.container_runs import make_thread_and_assistant, run_to_end
 from kit.doors import Door
-from kit.files import PNG, contents
-from kit.legacy_code import dump
+from kit.files import PNG, directory_contents
+from kit.legacy_code import dump_store
 
 SHOWN = {"type": "image", "url": f"data:image/png;base64,{base64.b64encode(PNG).decode()}"}
 CALL = {"type": "code_interpreter_call", "code": "plot()", "outputs": [SHOWN]}
-LINKED = {
+LINK_MESSAGE = {
     "type": "message",
     "role": "assistant",
     "content": [{"type": "output_text", "text": "[a](sandbox:/mnt/data/a)"}],
 }
-by_time = pytest.mark.parametrize(
-    "output", [[CALL, LINKED], [LINKED, {**CALL, "outputs": []}]], ids=["in the middle", "at the end"]
+each_copy_time = pytest.mark.parametrize(
+    "output", [[CALL, LINK_MESSAGE], [LINK_MESSAGE, {**CALL, "outputs": []}]], ids=["in the middle", "at the end"]
 )
 
 
 @pytest.fixture
-def copied(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What is done once, when files of the run have been copied and before that is written down."""
-    keep_all = generated_files.keep_all
-    acts: list[Any] = []
+def after_copy(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Callbacks that run once, after files of the run were copied and before the rows are written."""
+    copy_files = generated_files.copy_files
+    callbacks: list[Any] = []
 
-    async def overtaken(io: IO, files: Sequence[Any], run: Any) -> Any:
-        rows = await keep_all(io, files, run)
-        while files and acts:
-            acts.pop()(run)
+    async def copy_files_then_call(io: IO, files: Sequence[Any], run: Any) -> Any:
+        rows = await copy_files(io, files, run)
+        while files and callbacks:
+            callbacks.pop()(run)
         return rows
 
-    monkeypatch.setattr(generated_files, "keep_all", overtaken)
-    return acts
+    monkeypatch.setattr(generated_files, "copy_files", copy_files_then_call)
+    return callbacks
 
 
-def kept(settings: Settings) -> set[str]:
-    """The names of the copies in the content store."""
-    return set(contents(Path(str(settings.files))))
+def kept_files(settings: Settings) -> set[str]:
+    """Return the names of the copies in the content store."""
+    return set(directory_contents(Path(str(settings.files))))
 
 
-@by_time
-def test_files_of_a_run_that_was_cancelled_meanwhile_are_there(
-    door: Door, client: Any, sync: Door, upstream: StandIn, settings: Settings, copied: list[Any], output: Any
+@each_copy_time
+def test_files_of_a_run_cancelled_while_copying_can_be_downloaded(
+    door: Door, client: Any, sync: Door, upstream: StandIn, settings: Settings, after_copy: list[Any], output: Any
 ) -> None:
-    """Every file that its messages and steps name downloads, and there is no other copy."""
-    ids, runs = new_thread(door, client), sync.client(upstream, settings).beta.threads.runs
+    """If the run is cancelled during the copy, every file that it names downloads, and no other copy is left."""
+    ids, runs = make_thread_and_assistant(door, client), sync.client(upstream, settings).beta.threads.runs
 
     def cancel(run: Any) -> None:
         runs.cancel(run["id"], thread_id=run["thread_id"])
         runs.retrieve(run["id"], thread_id=run["thread_id"])
 
-    copied.append(cancel)
+    after_copy.append(cancel)
     upstream.script(Turn(output=output, files={"a": b"1"}))
-    done = run(door, client, *ids, stream=True)
-    assert done.status == "cancelled"
-    named = set(_named([door.all(client.beta.threads.messages.list(done.thread_id))]))
-    named |= set(_named([door.all(client.beta.threads.runs.steps.list(done.id, thread_id=done.thread_id))]))
+    ended = run_to_end(door, client, *ids, stream=True)
+    assert ended.status == "cancelled"
+    named = set(_named_files([door.all(client.beta.threads.messages.list(ended.thread_id))]))
+    named |= set(_named_files([door.all(client.beta.threads.runs.steps.list(ended.id, thread_id=ended.thread_id))]))
     assert named
     assert {door(client.files.content(file_id)).read() for file_id in named} <= {PNG, b"1"}
-    assert kept(settings) == {row["id"] for row in dump(settings)["files"]} >= named
+    assert kept_files(settings) == {row["id"] for row in dump_store(settings)["files"]} >= named
 
 
-@by_time
-def test_copies_of_a_run_whose_thread_was_deleted_meanwhile_are_not_left(
-    door: Door, client: Any, sync: Door, upstream: StandIn, settings: Settings, copied: list[Any], output: Any
+@each_copy_time
+def test_copies_of_a_thread_deleted_while_copying_are_removed(
+    door: Door, client: Any, sync: Door, upstream: StandIn, settings: Settings, after_copy: list[Any], output: Any
 ) -> None:
-    """No row speaks of them, so nobody could ever remove them."""
-    ids, threads = new_thread(door, client), sync.client(upstream, settings).beta.threads
-    copied.append(lambda run: threads.delete(run["thread_id"]))
+    """If the thread is deleted during the copy, the copies are removed, because no row refers to them."""
+    ids, threads = make_thread_and_assistant(door, client), sync.client(upstream, settings).beta.threads
+    after_copy.append(lambda run: threads.delete(run["thread_id"]))
     upstream.script(Turn(output=output, files={"a": b"1"}))
-    run(door, client, *ids, stream=True)
-    assert dump(settings)["files"] == []
-    assert kept(settings) == set()
+    run_to_end(door, client, *ids, stream=True)
+    assert dump_store(settings)["files"] == []
+    assert kept_files(settings) == set()
 
 
-def _named(node: Any) -> list[str]:
-    """Every file id in objects of the SDK."""
+def _named_files(node: Any) -> list[str]:
+    """Return every file id in objects of the SDK."""
     if isinstance(node, list):
-        return [file_id for each in node for file_id in _named(each)]
+        return [file_id for child in node for file_id in _named_files(child)]
     if hasattr(node, "model_dump"):
-        return _named(node.model_dump())
+        return _named_files(node.model_dump())
     if isinstance(node, dict):
         own = [node["file_id"]] if isinstance(node.get("file_id"), str) else []
-        return [*own, *_named(list(node.values()))]
+        return [*own, *_named_files(list(node.values()))]
     return []

@@ -1,4 +1,4 @@
-"""Processes that die, end or fork in the middle of a stream, and what another process sees of the run."""
+"""A process that is killed, ends or forks during a stream loses no run and no text."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ import pytest
 
 from assistants_compat import Settings
 from kit.doors import KEY, Door
-from kit.legacy_code import dump, look_at
+from kit.legacy_code import dump_store, retrieve_run
 from kit.streams import (
     CUT,
     END,
     EVENTS,
     TEXT,
-    ByHand,
-    begin,
-    ended,
+    ManualUpstream,
     events,
     eventually,
-    lapse,
+    expire_lease,
     message,
-    rest,
-    said,
+    read_rest,
+    read_until,
+    start_stream,
     step_statuses,
-    stored,
-    until,
+    stored_messages,
+    stored_run,
+    wait_until_ended,
 )
 
 POST = "POST /responses"
 
-# A process of its own: it is killed, or forks.
+# The start of every program that is killed, ends or forks.
 PRELUDE = """
 import asyncio, gc, os, sys, warnings
 import openai
 import assistants_compat
-from assistants_compat import streaming
+from assistants_compat.engine.runs import stream as streaming
 store, files, namespace, base_url, key = sys.argv[1:]
-streaming._SAVED_EVERY = 0.0
+streaming._SAVE_INTERVAL_SECONDS = 0.0
 settings = assistants_compat.Settings(store=store, files=files, namespace=namespace)
 warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads, which is the point here
 
-def told(event):
+def print_ids(event):
     if event.event in ("thread.run.created", "thread.message.created"):
         print(event.data.id, event.data.thread_id, flush=True)
     return event.event == "thread.message.delta" and event.data.delta.content[0].text.value == " two"
@@ -66,33 +66,33 @@ async def begin_async():
 def read():
     stream = begin()
     for event in stream:
-        if told(event):
+        if print_ids(event):
             return stream
 
 async def read_async():
     stream = await begin_async()
     async for event in stream:
-        if told(event):
+        if print_ids(event):
             return stream
 """
-READING = {
+KILLED_PROGRAMS = {
     "sync": """
 import threading
 first = threading.Thread(target=read)
 first.start(); first.join()
-for event in begin(): told(event)
+for event in begin(): print_ids(event)
 """,
     "async": """
 async def main():
     stream = await read_async()
-    async for event in await begin_async(): told(event)
+    async for event in await begin_async(): print_ids(event)
 asyncio.run(main())
 """,
 }
 
 
-class Told:
-    """What a program was told: the ids of a run, its thread and its message."""
+class StreamedIds:
+    """The ids of a run, its thread and its message, as a program printed them."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -100,73 +100,75 @@ class Told:
         self.message_id, _ = process.stdout.readline().split()
 
 
-class Program(Told):
-    """A program in a process of its own, and what it was told first."""
+class Program(StreamedIds):
+    """A program in a process of its own, and the first ids that it printed."""
 
-    def __init__(self, program: str, hand: ByHand, settings: Settings) -> None:
+    def __init__(self, program: str, hand: ManualUpstream, settings: Settings) -> None:
         arguments = [settings.store, settings.files, settings.namespace, hand.base_url, KEY]
         command: list[Any] = [sys.executable, "-c", PRELUDE + program, *arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         super().__init__(self.process)
 
     def end(self) -> tuple[str, str]:
-        """Wait for its end; what it wrote."""
+        """Wait for the program's end and return its output and errors."""
         return self.process.communicate(timeout=30)
 
     def kill(self) -> None:
-        """End it as the kernel does."""
+        """Kill the program as the kernel does."""
         self.process.send_signal(signal.SIGKILL)
         self.end()
 
 
 @pytest.fixture
 def settings(sqlite_settings: Settings) -> Settings:
-    """SQLite: the database sees no difference between these programs."""
+    """SQLite, because the database makes no difference between these programs."""
     return sqlite_settings
 
 
 @pytest.fixture
-def client(hand: ByHand, settings: Settings) -> Any:
-    """A client in another process than the program."""
+def client(hand: ManualUpstream, settings: Settings) -> Any:
+    """A client in another process than the program's."""
     door = Door("sync")
     yield door.client(hand, settings)
     door.close()
 
 
-def look(client: Any, program: Told) -> Any:
-    """The run as this process sees it."""
+def poll(client: Any, program: StreamedIds) -> Any:
+    """Poll the program's run from this process."""
     return client.beta.threads.runs.retrieve(program.run_id, thread_id=program.thread_id)
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_a_process_that_is_killed(hand: ByHand, postgresql_server: str, sqlite_settings: Settings, kind: str) -> None:
-    """Nothing happens while its lease lasts; then the next look ends each run as the upstream says, with told ids."""
+def test_polls_end_the_runs_of_a_killed_process(
+    hand: ManualUpstream, postgresql_server: str, sqlite_settings: Settings, kind: str
+) -> None:
+    """Once the lease of a killed process expires, a poll ends each run as the upstream says, under the streamed ids."""
     url = postgresql_server if kind == "async" else sqlite_settings.store
     settings = replace(sqlite_settings, store=url, namespace=uuid.uuid4().hex)
     door = Door("sync")
     client = door.client(hand, settings)
-    whole = [events(message(TEXT), id=f"resp_{number}") for number in (1, 2)]
-    for each in whole:
-        hand.plan(*each[:CUT])
-    program = Program(READING[kind], hand, settings)
-    other = Told(program.process)
+    responses = [events(message(TEXT), id=f"resp_{number}") for number in (1, 2)]
+    for response_events in responses:
+        hand.plan(*response_events[:CUT])
+    program = Program(KILLED_PROGRAMS[kind], hand, settings)
+    other = StreamedIds(program.process)
     expected = [[("in_progress", "One two")]] * 2
-    eventually(lambda: [said(settings, told.run_id) for told in (program, other)] == expected)
+    eventually(lambda: [stored_messages(settings, ids.run_id) for ids in (program, other)] == expected)
     program.kill()
-    assert look(client, program).status == "in_progress"
-    assert hand.asked() == [POST] * 2
-    for told in (program, other):
-        lapse(settings, told.run_id)
-    for told in (program, other):
-        response_id = stored(settings, told.run_id)["response_id"]
-        if told is program:
-            hand.known[response_id] = whole[int(response_id[-1]) - 1][-1]["response"]
-        run = look(client, told)
-        assert hand.asked()[-1] == f"GET /responses/{response_id}"
-        [answer] = client.beta.threads.messages.list(told.thread_id)
-        [step] = client.beta.threads.runs.steps.list(told.run_id, thread_id=told.thread_id)
-        assert answer.id == told.message_id == step.step_details.message_creation.message_id
-        if told is program:
+    assert poll(client, program).status == "in_progress"
+    assert hand.calls() == [POST] * 2
+    for ids in (program, other):
+        expire_lease(settings, ids.run_id)
+    for ids in (program, other):
+        response_id = stored_run(settings, ids.run_id)["response_id"]
+        if ids is program:
+            hand.known[response_id] = responses[int(response_id[-1]) - 1][-1]["response"]
+        run = poll(client, ids)
+        assert hand.calls()[-1] == f"GET /responses/{response_id}"
+        [answer] = client.beta.threads.messages.list(ids.thread_id)
+        [step] = client.beta.threads.runs.steps.list(ids.run_id, thread_id=ids.thread_id)
+        assert answer.id == ids.message_id == step.step_details.message_creation.message_id
+        if ids is program:
             assert (run.status, answer.status, step.status) == ("completed", "completed", "completed")
             assert answer.content[0].text.value == TEXT
             assert (run.usage.total_tokens, step.usage.total_tokens) == (7, 7)
@@ -175,57 +177,59 @@ def test_a_process_that_is_killed(hand: ByHand, postgresql_server: str, sqlite_s
             assert answer.content[0].text.value == "One two"
             assert answer.incomplete_details.reason == "run_failed"
             assert run.last_error.code == "server_error"
-        client.beta.threads.messages.create(told.thread_id, role="user", content="More.")
-    assert len(hand.asked()) == 4
+        client.beta.threads.messages.create(ids.thread_id, role="user", content="More.")
+    assert len(hand.calls()) == 4
     door.close()
 
 
-def test_a_process_that_dies_before_the_first_word(door: Door, hand: ByHand, settings: Settings) -> None:
-    """Nobody knows the response of a silent upstream: once the lease has lapsed the run has failed, without a GET."""
+def test_a_process_that_dies_before_the_first_event_fails_the_run(
+    door: Door, hand: ManualUpstream, settings: Settings
+) -> None:
+    """If no response id was received, the run fails once its lease expires, without a GET."""
     client = door.client(hand, settings)
-    stream = begin(door, client)
-    run = until(door, stream, "thread.run.queued")[-1].data
-    lapse(settings, run.id)
-    assert look_at(door, client, run).status == "failed"
-    assert hand.asked() == [POST]
-    hand.wire().send(*EVENTS, END)  # a process that was only asleep hears of it
-    assert rest(door, stream)[-1].event == "thread.run.failed"
-    assert stored(settings, run.id)["status"] == "failed"
+    stream = start_stream(door, client)
+    run = read_until(door, stream, "thread.run.queued")[-1].data
+    expire_lease(settings, run.id)
+    assert retrieve_run(door, client, run).status == "failed"
+    assert hand.calls() == [POST]
+    hand.stream().send(*EVENTS, END)  # a process that was only suspended gets the run's end
+    assert read_rest(door, stream)[-1].event == "thread.run.failed"
+    assert stored_run(settings, run.id)["status"] == "failed"
 
 
-def test_a_program_that_ends_waits_for_its_runs(hand: ByHand, client: Any, settings: Settings) -> None:
-    """Broken loops, kept, forgotten and unread streams, `sys.exit` in a loop: all are read before the program ends."""
+def test_a_program_that_ends_waits_for_its_runs(hand: ManualUpstream, client: Any, settings: Settings) -> None:
+    """A program that ends reads all its left, kept and unread streams to their ends first."""
     for number in range(5):
         hand.plan(*events(message(TEXT), id=f"resp_{number}")[:CUT])
     program = Program(
         """
 for event in begin():
-    if told(event): break
+    if print_ids(event): break
 kept = read()
 def forget(): read()
 forget()
 unread = begin()
 for event in begin():
-    if told(event): sys.exit(0)
+    if print_ids(event): sys.exit(0)
 """,
         hand,
         settings,
     )
-    hand.wire(4)
-    time.sleep(0.2)  # it has come to its last line
+    hand.stream(4)
+    time.sleep(0.2)  # so that the program has reached its last line
     assert program.process.poll() is None
     for number in range(5):
-        hand.wire(number).send(*events(message(TEXT), id=f"resp_{number}")[CUT:], END)
+        hand.stream(number).send(*events(message(TEXT), id=f"resp_{number}")[CUT:], END)
     _, err = program.end()
     assert (program.process.returncode, err) == (0, "")
-    rows = dump(settings)["runs"]
+    rows = dump_store(settings)["runs"]
     assert [row["status"] for row in rows] == ["completed"] * 5
-    assert [said(settings, row["id"]) for row in rows] == [[("completed", TEXT)]] * 5
-    assert hand.asked() == [POST] * 5
+    assert [stored_messages(settings, row["id"]) for row in rows] == [[("completed", TEXT)]] * 5
+    assert hand.calls() == [POST] * 5
 
 
-def test_a_program_that_ends_where_no_thread_can_be_started(hand: ByHand, client: Any, settings: Settings) -> None:
-    """Since Python 3.12 an ending program starts no threads: what reads already reads the rest, of two streams too."""
+def test_a_program_that_ends_starts_no_thread(hand: ManualUpstream, client: Any, settings: Settings) -> None:
+    """A program reads its streams at its end without starting threads, which Python 3.12 and later forbid there."""
     hand.plan(*EVENTS, END)
     hand.plan(*EVENTS[:CUT])
     program = Program(
@@ -238,15 +242,15 @@ threading.Thread.start = no_thread
         hand,
         settings,
     )
-    hand.wire(1).send(*EVENTS[CUT:], END)
+    hand.stream(1).send(*EVENTS[CUT:], END)
     _, err = program.end()
     assert (program.process.returncode, err) == (0, "")
-    ended(settings, program.run_id)
-    assert said(settings, program.run_id) == [("completed", TEXT)]
+    wait_until_ended(settings, program.run_id)
+    assert stored_messages(settings, program.run_id) == [("completed", TEXT)]
 
 
-def test_a_loop_that_ends_after_its_client_was_closed(hand: ByHand, client: Any, settings: Settings) -> None:
-    """`async with client` around a loop that is left: the run has completed when the program ends."""
+def test_closing_an_async_client_completes_its_runs(hand: ManualUpstream, client: Any, settings: Settings) -> None:
+    """`async with client` completes a run whose loop was left before the program ends."""
     hand.plan(*EVENTS[:CUT])
     program = Program(
         """
@@ -255,20 +259,20 @@ async def main():
     async with client:
         assistant = await client.beta.assistants.create(model="gpt-4o", instructions="Help.")
         async for event in await client.beta.threads.create_and_run(assistant_id=assistant.id, stream=True):
-            if told(event): break
+            if print_ids(event): break
 asyncio.run(main())
 """,
         hand,
         settings,
     )
-    hand.wire().send(*EVENTS[CUT:], END)
+    hand.stream().send(*EVENTS[CUT:], END)
     out, err = program.end()
     assert (program.process.returncode, out, err) == (0, "", "")
-    ended(settings, program.run_id)
-    assert said(settings, program.run_id) == [("completed", TEXT)]
+    wait_until_ended(settings, program.run_id)
+    assert stored_messages(settings, program.run_id) == [("completed", TEXT)]
 
 
-FORKS = {
+CHILDREN = {
     "a child that ends at once": "os._exit(0)",
     "a child that ends well": "sys.exit(0)",
     "a child that collects": "stream = None; gc.collect(); sys.exit(0)",
@@ -278,8 +282,8 @@ FORKS = {
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_a_fork_in_the_middle(hand: ByHand, client: Any, settings: Settings) -> None:
-    """Whatever the child does with the stream that it inherits, the parent's goes on, and completes its run."""
+def test_a_forked_child_does_not_disturb_the_stream(hand: ManualUpstream, client: Any, settings: Settings) -> None:
+    """Whatever forked children do with the stream, the parent reads it to its end and completes the run."""
     hand.plan(*EVENTS[:CUT])
     children = "".join(
         f"""
@@ -288,7 +292,7 @@ if not child:
     {child}
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, {name!r}
 """
-        for name, child in FORKS.items()
+        for name, child in CHILDREN.items()
     )
     end = """
 print("forked", flush=True)
@@ -299,11 +303,11 @@ print(event.event, flush=True)
     program = Program(f"stream = read()\n{children}{end}", hand, settings)
     assert program.process.stdout is not None
     assert program.process.stdout.readline() == "forked\n"
-    assert stored(settings, program.run_id)["status"] == "in_progress"
-    hand.wire().send(*EVENTS[CUT:], END)
+    assert stored_run(settings, program.run_id)["status"] == "in_progress"
+    hand.stream().send(*EVENTS[CUT:], END)
     out, err = program.end()
     assert (program.process.returncode, err) == (0, "")
     assert out.splitlines()[-2:] == ["thread.message.delta", "thread.run.completed"]
-    ended(settings, program.run_id)
-    assert said(settings, program.run_id) == [("completed", TEXT)]
+    wait_until_ended(settings, program.run_id)
+    assert stored_messages(settings, program.run_id) == [("completed", TEXT)]
     assert step_statuses(settings, program.run_id) == ["completed"]

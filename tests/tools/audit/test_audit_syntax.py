@@ -1,4 +1,4 @@
-"""What an audit finds in a source, with its line and its verdict, and what it leaves alone."""
+"""An audit finds each use in a source with its line and verdict, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from assistants_compat.tools.audit import of_source
+from assistants_compat.tools.audit import findings_in_source
 from assistants_compat.tools.audit.findings import Finding
 
 
 def found_in(source: str) -> list[Finding]:
-    """The findings in a source that can be parsed."""
-    findings, trouble = of_source(textwrap.dedent(source).encode())
-    assert trouble is None
+    """Return the findings in a source that can be parsed."""
+    findings, problem = findings_in_source(textwrap.dedent(source).encode())
+    assert problem is None
     return findings
 
 
-def said(source: str) -> list[tuple[int, str, str]]:
-    """Line, name and verdict of each."""
-    return [(each.line, each.what, each.verdict) for each in found_in(source)]
+def summaries(source: str) -> list[tuple[int, str, str]]:
+    """Return line, name and verdict of each finding."""
+    return [(finding.line, finding.what, finding.verdict) for finding in found_in(source)]
 
 
 CALLS = [
@@ -47,9 +47,9 @@ CALLS = [
 
 @pytest.mark.parametrize(("source", "what"), CALLS)
 def test_a_call_is_found_whatever_the_client_is_called(source: str, what: str) -> None:
-    """The attributes tell, through calls, subscripts, and the ways of an answer."""
+    """A call is found by its attributes, whatever the client's name and form."""
     wrapped = f"async def f():\n    {source}" if source.startswith("await") else source
-    assert what in [each.what for each in found_in(wrapped) if not each.context]
+    assert what in [finding.what for finding in found_in(wrapped) if not finding.context]
 
 
 ALIASES = [
@@ -69,8 +69,8 @@ ALIASES = [
 
 @pytest.mark.parametrize("source", ALIASES)
 def test_a_call_is_found_by_another_name(source: str) -> None:
-    """A part of a client that was given a name, to an instance too, is followed."""
-    assert "beta.threads.create" in [each.what for each in found_in(source)]
+    """A call through another name for a part of the client is found."""
+    assert "beta.threads.create" in [finding.what for finding in found_in(source)]
 
 
 LEFT_ALONE = [
@@ -94,13 +94,13 @@ LEFT_ALONE = [
 
 
 @pytest.mark.parametrize("source", LEFT_ALONE)
-def test_what_is_no_use_is_left_alone(source: str) -> None:
-    """Other betas, other people's threads, comments and docstrings are nothing."""
-    assert [each for each in found_in(source) if not each.context] == []
+def test_unrelated_code_has_no_findings(source: str) -> None:
+    """Other betas, unrelated threads, comments and docstrings have no findings."""
+    assert [finding for finding in found_in(source) if not finding.context] == []
 
 
-def test_a_name_that_was_given_away_is_forgotten() -> None:
-    """A name that stands for something else now, or an argument of that name, is not followed."""
+def test_a_reassigned_name_is_not_followed() -> None:
+    """A name that was reassigned, or is an argument, is not followed."""
     source = """
         threads = client.beta.threads
         threads = Pool()
@@ -109,28 +109,28 @@ def test_a_name_that_was_given_away_is_forgotten() -> None:
         def f(api):
             api.create()
     """
-    assert [each.what for each in found_in(source) if each.kind == "call"] == []
+    assert [finding.what for finding in found_in(source) if finding.kind == "call"] == []
 
 
-def test_parameters_that_differ_and_that_nobody_has_are_said() -> None:
-    """A call's verdict is that of its worst parameter, with the note of each."""
-    [found] = found_in("c.beta.threads.runs.create(thread_id=t, assistant_id=a, tool_choice='required', **more)")
-    assert (found.verdict, list(found.parameters)) == ("differs", ["tool_choice"])
-    [found] = found_in("c.beta.threads.messages.create(t, role='user', content='c', file_ids=[f], extra_headers={})")
-    assert (found.verdict, list(found.parameters)) == ("mistake", ["file_ids"])
-    assert "TypeError" in found.parameters["file_ids"]
-    [found] = found_in("c.beta.threads.runs.create(thread_id=t, assistant_id=a, model='m', extra_body={})")
-    assert (found.verdict, found.parameters) == ("works", {})
+def test_a_call_has_the_verdict_of_its_worst_parameter() -> None:
+    """A call has the verdict of its worst parameter, and the note of each parameter that differs."""
+    [finding] = found_in("c.beta.threads.runs.create(thread_id=t, assistant_id=a, tool_choice='required', **more)")
+    assert (finding.verdict, list(finding.parameters)) == ("differs", ["tool_choice"])
+    [finding] = found_in("c.beta.threads.messages.create(t, role='user', content='c', file_ids=[f], extra_headers={})")
+    assert (finding.verdict, list(finding.parameters)) == ("mistake", ["file_ids"])
+    assert "TypeError" in finding.parameters["file_ids"]
+    [finding] = found_in("c.beta.threads.runs.create(thread_id=t, assistant_id=a, model='m', extra_body={})")
+    assert (finding.verdict, finding.parameters) == ("works", {})
 
 
 def test_methods_of_the_first_version_are_unsupported() -> None:
-    """What the SDK dropped with the API's first version is said."""
+    """A method that the SDK dropped with the API's first version is unsupported."""
     source = "c.beta.assistants.files.create(assistant_id=a, file_id=f)"
-    assert said(source) == [(1, "beta.assistants.files.create", "unsupported")]
+    assert summaries(source) == [(1, "beta.assistants.files.create", "unsupported")]
 
 
 def test_types_handlers_and_frameworks_are_found() -> None:
-    """Imports of the SDK's types, subclasses of its handlers, and frameworks that drive the API."""
+    """Imports of the SDK's types, subclasses of its handlers and framework classes are found."""
     source = """
         from openai.types.beta.threads import Message, Run
         from openai import AssistantEventHandler
@@ -146,24 +146,24 @@ def test_types_handlers_and_frameworks_are_found() -> None:
         class Other(openai.AsyncAssistantEventHandler):
             pass
     """
-    kinds = [(each.line, each.kind) for each in found_in(source)]
+    kinds = [(finding.line, finding.kind) for finding in found_in(source)]
     expected = ["type", "handler", "type", *["framework"] * 5]
     assert kinds == [*enumerate(expected, start=2), (11, "handler"), (13, "handler")]
 
 
-def test_headers_by_hand_are_found() -> None:
-    """A header of the second version is not needed; one of the first gets the second's shapes."""
+def test_hand_written_headers_are_found() -> None:
+    """A hand-written header of version 2 works, and one of version 1 differs."""
     source = """
         c = OpenAI(default_headers={"OpenAI-Beta": "assistants=v2"})
         headers["openai-beta"] = "assistants=v1"
         {"OpenAI-Beta": value}
     """
-    uses = [each for each in found_in(source) if not each.context]
-    assert [(each.line, each.verdict) for each in uses] == [(2, "works"), (3, "differs"), (4, "works")]
+    uses = [finding for finding in found_in(source) if not finding.context]
+    assert [(finding.line, finding.verdict) for finding in uses] == [(2, "works"), (3, "differs"), (4, "works")]
 
 
-def test_routes_by_hand_are_found() -> None:
-    """By another library they are not seen by a wrapped client; by the client's own methods they are answered."""
+def test_hand_written_routes_are_found() -> None:
+    """A route requested with another library is unsupported, and one requested with the client works."""
     source = """
         BASE = "https://api.openai.com/v1"
         requests.post("https://api.openai.com/v1/threads", json={})
@@ -173,9 +173,9 @@ def test_routes_by_hand_are_found() -> None:
         client.post("/threads", cast_to=object)
         client.get(f"/threads/{thread}/messages", cast_to=object)
     """
-    verdicts = {each.line: each.verdict for each in found_in(source) if each.kind == "route"}
+    verdicts = {finding.line: finding.verdict for finding in found_in(source) if finding.kind == "route"}
     assert verdicts == {**dict.fromkeys((3, 4, 5, 6), "unsupported"), 7: "works", 8: "works"}
-    assert len([each for each in found_in(source) if each.kind == "route"]) == 6
+    assert len([finding for finding in found_in(source) if finding.kind == "route"]) == 6
 
 
 MISTAKES = [
@@ -193,12 +193,12 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("source", MISTAKES)
-def test_a_common_mistake_is_said_once(source: str) -> None:
-    """What looks right and does not work."""
-    assert [each.verdict for each in found_in(source)].count("mistake") == 1
+def test_a_common_mistake_is_found_once(source: str) -> None:
+    """Code that looks right and does not work is one mistake."""
+    assert [finding.verdict for finding in found_in(source)].count("mistake") == 1
 
 
-RIGHT = [
+CORRECT_CALLS = [
     "b = c.containers.files.content.retrieve('f', container_id='c').content",
     "f = c.containers.files.retrieve('f', container_id='c')\nprint(f.path, f.bytes)",
     "c.files.content(a.file_path.file_id)\nprint(b.container_id)",
@@ -210,14 +210,14 @@ RIGHT = [
 ]
 
 
-@pytest.mark.parametrize("source", RIGHT)
-def test_what_is_right_is_no_mistake(source: str) -> None:
-    """The right call beside each mistake."""
-    assert "mistake" not in [each.verdict for each in found_in(source)]
+@pytest.mark.parametrize("source", CORRECT_CALLS)
+def test_the_correct_call_is_no_mistake(source: str) -> None:
+    """The correct call beside each mistake is not reported as one."""
+    assert "mistake" not in [finding.verdict for finding in found_in(source)]
 
 
-def test_objects_and_clients_are_the_surroundings_of_uses() -> None:
-    """They are said where there are uses and are none themselves."""
+def test_objects_and_clients_are_context() -> None:
+    """Uses of objects and clients are context, not uses."""
     source = """
         client = AsyncAzureOpenAI(api_version="2024-05-01-preview")
         for annotation in text.annotations:
@@ -227,34 +227,34 @@ def test_objects_and_clients_are_the_surroundings_of_uses() -> None:
     """
     found = found_in(source)
     names = ["AsyncAzureOpenAI", "replace(annotation.text)", "files.content", "file_path.file_id"]
-    assert [each.what for each in found] == [*names, "required_action.submit_tool_outputs"]
-    assert [each.what for each in found if not each.context] == ["files.content"]
+    assert [finding.what for finding in found] == [*names, "required_action.submit_tool_outputs"]
+    assert [finding.what for finding in found if not finding.context] == ["files.content"]
 
 
-def test_python_2_and_broken_files_are_said_and_searched_as_text() -> None:
-    """No crash and nothing lost: the line is found, and the reason said."""
-    found, trouble = of_source(b"print 'x'\nclient.beta.threads.create()\n")
-    assert trouble is not None
-    assert trouble.startswith("no Python 3: ")
-    assert [(each.line, each.kind, each.verdict) for each in found] == [(2, "text", "unsupported")]
-    assert of_source(b"def f(:\n") == ([], "no Python 3: invalid syntax (line 1)")
+def test_files_that_cannot_be_parsed_are_searched_as_text() -> None:
+    """A file that is not valid Python 3 is reported and searched as text."""
+    found, problem = findings_in_source(b"print 'x'\nclient.beta.threads.create()\n")
+    assert problem is not None
+    assert problem.startswith("not valid Python 3: ")
+    assert [(finding.line, finding.kind, finding.verdict) for finding in found] == [(2, "text", "unsupported")]
+    assert findings_in_source(b"def f(:\n") == ([], "not valid Python 3: invalid syntax (line 1)")
 
 
 @pytest.mark.parametrize(
     "source", ["(" * 5000, "x" + ".y" * 50_000, "-" * 30_000 + "1", "a = " + "[" * 150 + "]" * 150]
 )
-def test_deep_sources_end_in_a_word(source: str) -> None:
-    """What nests too deeply for the parser or for us is said."""
-    found, trouble = of_source(source.encode())
+def test_deeply_nested_sources_are_reported(source: str) -> None:
+    """A source that is nested too deeply has findings or a reason."""
+    found, problem = findings_in_source(source.encode())
     assert found == []
-    assert trouble is None or trouble
+    assert problem is None or problem
 
 
-WORDS = (
+SOURCE_TOKENS = (
     "client . beta threads runs create ( ) [ ] { } , : = def class f self return await async while if 'x' f'{' } "
     "'/v1/threads' lambda * ** import from openai as for in 1 @ := with"
 )
-TOKENS = st.sampled_from([*WORDS.split(), "\n", "\n    "])
+TOKENS = st.sampled_from([*SOURCE_TOKENS.split(), "\n", "\n    "])
 
 
 @settings(max_examples=300, deadline=None)
@@ -262,7 +262,7 @@ TOKENS = st.sampled_from([*WORDS.split(), "\n", "\n    "])
 @example(b"\xff\xfe")
 @example(b"# coding: no-such\n")
 @example(b"# coding: utf-7\n+AAA-")
-def test_no_source_breaks_it(source: bytes) -> None:
-    """Whatever is in a file, there are findings with a place, or a reason."""
-    found, _ = of_source(source)
-    assert all(each.line >= 1 and each.column >= 1 for each in found)
+def test_any_source_gives_findings_or_a_reason(source: bytes) -> None:
+    """For any source the audit gives findings with a location, or a reason."""
+    found, _ = findings_in_source(source)
+    assert all(finding.line >= 1 and finding.column >= 1 for finding in found)

@@ -1,4 +1,4 @@
-"""Saved objects as the old API served them, and what tests of import and export do with them."""
+"""Saved objects as the old API served them, and helpers for tests of import and export."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from assistants_compat import Settings
 from assistants_compat.tools.transfer.export_objects import export
-from assistants_compat.tools.transfer.import_objects import Imported, import_objects
-from kit.files import contents
-from kit.legacy_code import dump
+from assistants_compat.tools.transfer.import_objects import ImportResult, import_objects
+from kit.files import directory_contents
+from kit.legacy_code import dump_store
 
 ASSISTANT = {
     "id": "asst_old", "object": "assistant", "created_at": 1_700_000_000, "name": "Old", "description": None,
@@ -45,13 +45,13 @@ STEP = {
 
 
 def message(number: int, **more: Any) -> dict[str, Any]:
-    """A saved message of the thread `thread_old`; even ones are the assistant's."""
-    told = {"value": f"Text {number}.", "annotations": []}
+    """Return a saved message of the thread `thread_old`; even numbers are the assistant's."""
+    text = {"value": f"Text {number}.", "annotations": []}
     return {
         "id": f"msg_{number}", "object": "thread.message", "created_at": 1_700_000_002 + number,
         "assistant_id": None, "thread_id": "thread_old", "run_id": None, "status": "completed",
         "incomplete_details": None, "incomplete_at": None, "completed_at": None,
-        "role": "user" if number % 2 else "assistant", "content": [{"type": "text", "text": told}],
+        "role": "user" if number % 2 else "assistant", "content": [{"type": "text", "text": text}],
         "attachments": [], "metadata": {}, **more,
     }  # fmt: skip
 
@@ -61,31 +61,36 @@ ALL = [ASSISTANT, THREAD, *MESSAGES, RUN, STEP]
 
 
 def page(objects: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """A page as the old API served it, of objects that are newest first."""
+    """Return a page as the old API served it, of objects that are newest first."""
     data = list(objects)
     return {"object": "list", "data": data, "first_id": data[0]["id"], "last_id": data[-1]["id"], "has_more": False}
 
 
-def lines(path: Path, objects: Iterable[Any]) -> Path:
-    """A file of JSON lines."""
-    path.write_text("".join(json.dumps(each) + "\n" for each in objects), encoding="utf-8")
+def write_lines(path: Path, objects: Iterable[Any]) -> Path:
+    """Write a file of JSON lines and return its path."""
+    path.write_text("".join(json.dumps(saved_object) + "\n" for saved_object in objects), encoding="utf-8")
     return path
 
 
-def take(settings: Settings, *paths: Path, **options: Any) -> tuple[Imported, list[str]]:
-    """What an import did, and the lines about what it could not take."""
-    told: list[str] = []
-    done = import_objects(settings, paths, lambda place, why: told.append(f"{Path(place).name}: {why}"), **options)
-    return done, told
+def import_paths(settings: Settings, *paths: Path, **options: Any) -> tuple[ImportResult, list[str]]:
+    """Import paths; return the result, and the lines about objects that could not be imported."""
+    problems: list[str] = []
+    result = import_objects(
+        settings, paths, lambda place, why: problems.append(f"{Path(place).name}: {why}"), **options
+    )
+    return result, problems
 
 
-def rows(settings: Settings) -> dict[str, list[dict[str, Any]]]:
-    """What the store holds, in its order, without the numbers of that order."""
-    return {name: [{**row, "seq": 0, "namespace": ""} for row in rows] for name, rows in dump(settings).items()}
+def stored_rows(settings: Settings) -> dict[str, list[dict[str, Any]]]:
+    """Return all stored rows in order, without the numbers of that order."""
+    return {
+        name: [{**row, "seq": 0, "namespace": ""} for row in stored_rows]
+        for name, stored_rows in dump_store(settings).items()
+    }
 
 
-def exported(settings: Settings, directory: Path) -> dict[str, bytes]:
-    """An export, file by file, the bytes of generated files too."""
+def export_files(settings: Settings, directory: Path) -> dict[str, bytes]:
+    """Export a store and return all files of the export by name, those of generated files included."""
     export(settings, directory)
     files = {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
-    return {**files, **contents(directory / "files")}
+    return {**files, **directory_contents(directory / "files")}

@@ -1,4 +1,4 @@
-"""An import of a hundred thousand messages, interrupted twice, ends as one that was not."""
+"""An import of a hundred thousand messages that is interrupted ends with the same rows as one that was not."""
 
 from __future__ import annotations
 
@@ -14,93 +14,96 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from saved import ASSISTANT, THREAD, lines, rows, take
+from saved import ASSISTANT, THREAD, import_paths, stored_rows, write_lines
 
 from assistants_compat import Settings
 from assistants_compat.store import bulk
-from assistants_compat.store.import_staging import Staging
+from assistants_compat.store.import_staging import ImportStaging
 
-MESSAGES, THREADS = 100_000, 1000
+MESSAGE_COUNT, THREAD_COUNT = 100_000, 1000
 
 
-def _dump() -> Iterator[dict[str, Any]]:
-    """Threads whose messages are saved newest first, of which several have the same second; short, for their number."""
+def _saved_objects() -> Iterator[dict[str, Any]]:
+    """Yield threads, then short messages newest first, several of which have the same second."""
     yield ASSISTANT
-    for number in range(THREADS):
+    for number in range(THREAD_COUNT):
         yield {**THREAD, "id": f"thread_{number}"}
-    for number in reversed(range(MESSAGES)):
+    for number in reversed(range(MESSAGE_COUNT)):
         yield {
-            "id": f"msg_{number}", "object": "thread.message", "created_at": 1_700_000_000 + number // THREADS // 3,
-            "thread_id": f"thread_{number % THREADS}", "role": "user", "content": [],
+            "id": f"msg_{number}", "object": "thread.message",
+            "created_at": 1_700_000_000 + number // THREAD_COUNT // 3, "thread_id": f"thread_{number % THREAD_COUNT}",
+            "role": "user", "content": [],
         }  # fmt: skip
 
 
 class InterruptedHereError(Exception):
-    """What stops an import in its middle."""
+    """Stops an import in its middle."""
 
 
-def _failing(function: Callable[..., Any], after: int) -> Callable[..., Any]:
-    """The function, which does its work and then fails when it was called so often."""
-    left = iter(range(after))
+def _interrupting(function: Callable[..., Any], after: int) -> Callable[..., Any]:
+    """Return the function, which raises after its work once it was called `after` times."""
+    calls_left = iter(range(after))
 
-    def call(*given: Any, **options: Any) -> Any:
-        done = function(*given, **options)
-        if next(left, None) is None:
+    def call(*arguments: Any, **options: Any) -> Any:
+        result = function(*arguments, **options)
+        if next(calls_left, None) is None:
             raise InterruptedHereError
-        return done
+        return result
 
     return call
 
 
 @pytest.mark.timeout(600)
-def test_an_import_that_was_interrupted_twice_ends_as_once(
+def test_an_import_that_was_interrupted_twice_has_the_same_rows(
     sqlite_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same rows in the same order: nothing twice, nothing missing."""
-    path = lines(tmp_path / "dump.jsonl", _dump())
+    """After two interruptions an import has the same rows in the same order, none twice and none missing."""
+    path = write_lines(tmp_path / "dump.jsonl", _saved_objects())
     with monkeypatch.context() as patch:
-        patch.setattr(Staging, "add", _failing(Staging.add, 5000))  # while it reads
+        patch.setattr(ImportStaging, "add", _interrupting(ImportStaging.add, 5000))  # during reading
         with pytest.raises(InterruptedHereError):
-            take(sqlite_settings, path)
+            import_paths(sqlite_settings, path)
     with monkeypatch.context() as patch:
-        patch.setattr(bulk, "add_all", _failing(bulk.add_all, 20))  # before a transaction is committed
+        patch.setattr(bulk, "insert_many", _interrupting(bulk.insert_many, 20))  # before a commit
         with pytest.raises(InterruptedHereError):
-            take(sqlite_settings, path)
-    done, told = take(sqlite_settings, path)
-    assert (told, done.kept) == ([], [])
-    assert 0 < done.taken["messages"] < MESSAGES
+            import_paths(sqlite_settings, path)
+    result, problems = import_paths(sqlite_settings, path)
+    assert (problems, result.kept) == ([], [])
+    assert 0 < result.taken["messages"] < MESSAGE_COUNT
     with contextlib.closing(sqlite3.connect(str(sqlite_settings.store))) as db:
-        found = db.execute("SELECT thread_id, id, created_at, json_extract(body, '$.id') FROM messages ORDER BY seq")
-        places = found.fetchall()
+        cursor = db.execute("SELECT thread_id, id, created_at, json_extract(body, '$.id') FROM messages ORDER BY seq")
+        stored = cursor.fetchall()
     expected = sorted(
-        (f"thread_{number % THREADS}", number, 1_700_000_000 + number // THREADS // 3) for number in range(MESSAGES)
+        (f"thread_{number % THREAD_COUNT}", number, 1_700_000_000 + number // THREAD_COUNT // 3)
+        for number in range(MESSAGE_COUNT)
     )
-    assert places == [(thread_id, f"msg_{number}", at, f"msg_{number}") for thread_id, number, at in expected]
+    assert stored == [(thread_id, f"msg_{number}", at, f"msg_{number}") for thread_id, number, at in expected]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_an_import_that_was_killed_goes_on(sqlite_settings: Settings, tmp_path: Path) -> None:
-    """One that is killed in its middle leaves whole batches; the next goes on from there, to the same rows as once."""
-    path = lines(tmp_path / "dump.jsonl", itertools.islice(_dump(), 6000, 9000))
+def test_an_import_that_was_killed_can_be_repeated(sqlite_settings: Settings, tmp_path: Path) -> None:
+    """A killed import leaves complete batches, and repeating it gives the same rows as one import."""
+    path = write_lines(tmp_path / "dump.jsonl", itertools.islice(_saved_objects(), 6000, 9000))
     script = (
         "import os, signal, sys, pathlib\n"
-        "from assistants_compat import Settings, importing\n"
-        "from assistants_compat.store import copying\n"
-        "add_all, calls = copying.add_all, []\n"
+        "from assistants_compat import Settings\n"
+        "from assistants_compat.store import bulk\n"
+        "from assistants_compat.tools.transfer import import_objects\n"
+        "insert_many, calls = bulk.insert_many, []\n"
         "def add(*given):\n"
-        "    add_all(*given)\n"
+        "    insert_many(*given)\n"
         "    calls.append(1)\n"
         "    len(calls) < 4 or os.kill(os.getpid(), signal.SIGKILL)\n"
-        "copying.add_all = add\n"
-        "importing.import_objects(Settings(store=sys.argv[1]), [pathlib.Path(sys.argv[2])], print)\n"
+        "bulk.insert_many = add\n"
+        "import_objects.import_objects(Settings(store=sys.argv[1]), [pathlib.Path(sys.argv[2])], print)\n"
     )
-    killed = Settings(store=str(tmp_path / "killed.db"))
-    line = [sys.executable, "-c", script, str(killed.store), str(path)]
+    killed_settings = Settings(store=str(tmp_path / "killed.db"))
+    command = [sys.executable, "-c", script, str(killed_settings.store), str(path)]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=100, env=environment)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    left = rows(killed)
-    assert 0 < len(left["messages"]) < 3000
-    take(killed, path)
-    take(sqlite_settings, path)
-    assert rows(killed) == rows(sqlite_settings)
+    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100, env=environment)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    rows_before = stored_rows(killed_settings)
+    assert 0 < len(rows_before["messages"]) < 3000
+    import_paths(killed_settings, path)
+    import_paths(sqlite_settings, path)
+    assert stored_rows(killed_settings) == stored_rows(sqlite_settings)

@@ -1,4 +1,4 @@
-"""What these tests of streams share: an upstream that is driven by hand, over SQLite."""
+"""Proves how a streamed run ends, on an upstream whose events the test sends one by one."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import pytest
 
 from assistants_compat import Settings
 from kit.doors import Door
-from kit.streams import ByHand
+from kit.streams import ManualUpstream
 
 
 @pytest.fixture
 def settings(sqlite_settings: Settings) -> Settings:
-    """SQLite, where nothing is said about the database."""
+    """SQLite, because the database plays no part."""
     return sqlite_settings
 
 
 @pytest.fixture
-def client(door: Door, hand: ByHand, settings: Settings) -> Any:
+def client(door: Door, hand: ManualUpstream, settings: Settings) -> Any:
     """A wrapped client of the door's kind."""
     return door.client(hand, settings)

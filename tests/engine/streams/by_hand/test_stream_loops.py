@@ -1,4 +1,4 @@
-"""Streams and event loops: cancelled tasks, loops that end, a synchronous client inside a running loop, trio."""
+"""Streams work with cancelled tasks, ending event loops, synchronous clients inside a loop, and trio."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from kit.streams import (
     END,
     EVENTS,
     TEXT,
-    ByHand,
-    begin,
-    begun,
-    breaks,
-    ended,
+    ManualUpstream,
+    assert_run_continues,
+    break_out,
+    event_names,
     eventually,
-    goes_on,
-    names,
-    rest,
-    said,
+    read_rest,
+    start_partial_stream,
+    start_stream,
     step_statuses,
-    stored,
+    stored_messages,
+    stored_run,
+    wait_until_ended,
 )
 
 
-async def by_cancel(reading: Any) -> None:
-    """Cancel the reading task in the middle."""
+async def cancel_reading(reading: Any) -> None:
+    """Cancel the reading task while it waits."""
     task = asyncio.ensure_future(reading)
     await asyncio.sleep(0.1)
     task.cancel()
@@ -43,16 +43,18 @@ async def by_cancel(reading: Any) -> None:
         await task
 
 
-async def by_timeout(reading: Any) -> None:
-    """Wait for so long and no longer."""
+async def time_out_reading(reading: Any) -> None:
+    """Read for a limited time."""
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(reading, 0.1)
 
 
-@pytest.mark.parametrize("way", [by_cancel, by_timeout])
+@pytest.mark.parametrize("way", [cancel_reading, time_out_reading])
 @pytest.mark.parametrize("helper", [False, True])
-def test_a_cancelled_reader(loop_door: Door, hand: ByHand, settings: Settings, way: Any, *, helper: bool) -> None:
-    """Cancelled while it waits for the next words, and still holding the stream: the run completes behind it."""
+def test_a_run_completes_after_its_reader_is_cancelled(
+    loop_door: Door, hand: ManualUpstream, settings: Settings, way: Any, *, helper: bool
+) -> None:
+    """A run completes after the task that reads its stream is cancelled."""
     door, client = loop_door, loop_door.client(hand, settings)
     hand.plan(*EVENTS[:CUT])
     assistant, thread = make_assistant(door, client), make_thread(door, client)
@@ -60,28 +62,30 @@ def test_a_cancelled_reader(loop_door: Door, hand: ByHand, settings: Settings, w
     seen: list[Any] = []
 
     async def read() -> None:
-        async def take(stream: Any) -> None:
+        async def collect(stream: Any) -> None:
             async for event in stream:
-                seen.append(event)  # noqa: PERF401 - it is not read to its end
+                seen.append(event)  # noqa: PERF401 - the loop does not reach its end
 
         if helper:
             async with runs.stream(thread_id=thread.id, assistant_id=assistant.id) as stream:
-                await take(stream)
+                await collect(stream)
         else:
-            await take(await runs.create(thread.id, assistant_id=assistant.id, stream=True))
+            await collect(await runs.create(thread.id, assistant_id=assistant.id, stream=True))
 
     door(way(read()))
-    assert names(seen)[-1] == "message.delta"
-    goes_on(door, client, hand, settings, seen[0].data.id, thread.id)
+    assert event_names(seen)[-1] == "message.delta"
+    assert_run_continues(door, client, hand, settings, seen[0].data.id, thread.id)
 
 
-def test_a_cancelled_creation_of_a_stream(loop_door: Door, hand: ByHand, settings: Settings) -> None:
-    """Cancelled before the upstream answers: no run, no lock, and the upstream's connection is closed."""
+def test_a_stream_cancelled_during_its_creation_leaves_no_run(
+    loop_door: Door, hand: ManualUpstream, settings: Settings
+) -> None:
+    """A stream that is cancelled before the upstream answers leaves no run and no lock."""
     door, client = loop_door, loop_door.client(hand, settings)
     assistant, thread = make_assistant(door, client), make_thread(door, client)
-    hand.answers.append((200, "text/plain", b""))  # never mind what: it comes too late
+    hand.answers.append((200, "text/plain", b""))  # any answer, because it comes too late
 
-    async def wait() -> None:
+    async def create_and_cancel() -> None:
         gate = asyncio.Event()
 
         async def hold(_: Any) -> None:
@@ -94,15 +98,15 @@ def test_a_cancelled_creation_of_a_stream(loop_door: Door, hand: ByHand, setting
             )
         client._client.__wrapped__.event_hooks = {"request": [], "response": []}
 
-    door(wait())
+    door(create_and_cancel())
     assert door.all(client.beta.threads.runs.list(thread.id)) == []
     hand.plan(*EVENTS, END)
-    seen = rest(door, door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id, stream=True)))
+    seen = read_rest(door, door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id, stream=True)))
     assert seen[-1].event == "thread.run.completed"
 
 
-def test_a_loop_that_ends_ends_the_run(hand: ByHand, settings: Settings) -> None:
-    """`asyncio.run` cancels what it leaves behind: the run has failed then, at once and without a word too little."""
+def test_the_end_of_the_event_loop_fails_the_run(hand: ManualUpstream, settings: Settings) -> None:
+    """When `asyncio.run` ends, a run that is still streamed fails at once, with its text so far."""
     door = Door("async")
     ids: list[str] = []
 
@@ -118,63 +122,63 @@ def test_a_loop_that_ends_ends_the_run(hand: ByHand, settings: Settings) -> None
                 break
 
     asyncio.run(main())
-    row = ended(settings, ids[0], status="failed")
+    row = wait_until_ended(settings, ids[0], status="failed")
     assert row["body"]["last_error"]["code"] == "server_error"
-    assert said(settings, ids[0]) == [("incomplete", "One two")]
+    assert stored_messages(settings, ids[0]) == [("incomplete", "One two")]
     assert step_statuses(settings, ids[0]) == ["failed"]
-    eventually(hand.wire().gone.is_set)
+    eventually(hand.stream().gone.is_set)
     sync = Door("sync")
     client = sync.client(hand, settings)
     sync(client.beta.threads.messages.create(row["thread_id"], role="user", content="More."))
     sync.close()
 
 
-def test_a_loop_that_is_closed_with_its_tasks(hand: ByHand, settings: Settings) -> None:
-    """A loop that was closed without ending its tasks renews no lease: the run does not wait for ten minutes."""
+def test_a_closed_loop_renews_no_lease(hand: ManualUpstream, settings: Settings) -> None:
+    """A loop that was closed without ending its tasks renews no lease, so its run expires soon."""
     loop = asyncio.new_event_loop()
     door = Door("async", loop)
     client = door.client(hand, settings)
-    stream, run_id, _ = begun(door, client, hand)
-    [carrier] = stream_readers._keeper.of(client._client.__wrapped__)
+    stream, run_id, _ = start_partial_stream(door, client, hand)
+    [carrier] = stream_readers._registry.owned_by(client._client.__wrapped__)
     loop.close()
-    before = stored(settings, run_id)["lease_until"]
+    before = stored_run(settings, run_id)["lease_until"]
     carrier.renew()
     carrier.renew()
-    assert stored(settings, run_id)["lease_until"] == before
-    assert stream_readers._keeper.of(client._client.__wrapped__) == []
+    assert stored_run(settings, run_id)["lease_until"] == before
+    assert stream_readers._registry.owned_by(client._client.__wrapped__) == []
     del stream, carrier
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # asyncio's own words about what the loop's owner left
+        warnings.simplefilter("ignore")  # asyncio warns of the tasks that the test left
         gc.collect()
 
 
-def test_a_synchronous_client_inside_a_running_loop(sync: Door, hand: ByHand, settings: Settings) -> None:
-    """As in a notebook: streams are read inside a coroutine, the loop's hooks stay as they were, nothing is adopted."""
+def test_a_synchronous_client_inside_a_running_loop(sync: Door, hand: ManualUpstream, settings: Settings) -> None:
+    """A synchronous client streams inside a running loop, as in a notebook, and changes neither hooks nor tasks."""
     client = sync.client(hand, settings)
     ids: list[str] = []
 
     async def main() -> None:
         hooks = sys.get_asyncgen_hooks()
         hand.plan(*EVENTS, END)
-        assert rest(sync, begin(sync, client))[-1].event == "thread.run.completed"
-        stream, run_id, _ = begun(sync, client, hand)
+        assert read_rest(sync, start_stream(sync, client))[-1].event == "thread.run.completed"
+        stream, run_id, _ = start_partial_stream(sync, client, hand)
         ids.append(run_id)
         assert sys.get_asyncgen_hooks() == hooks
         assert hooks.firstiter is not None
-        breaks(sync, stream)
+        break_out(sync, stream)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(main())
     gc.collect()
-    hand.wire(1).send(*EVENTS[CUT:], END)
-    ended(settings, ids[0])
-    assert said(settings, ids[0]) == [("completed", TEXT)]
+    hand.stream(1).send(*EVENTS[CUT:], END)
+    wait_until_ended(settings, ids[0])
+    assert stored_messages(settings, ids[0]) == [("completed", TEXT)]
 
 
 # trio warns of the generators that the SDK itself leaves open after a break.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_trio(hand: ByHand, settings: Settings) -> None:
-    """A stream is read to its end; one that is left ends its run, because under trio no task outlives its nursery."""
+def test_a_stream_under_trio_ends_with_its_reader(hand: ManualUpstream, settings: Settings) -> None:
+    """Under trio a stream is read to its end, and closing it early fails the run."""
     trio = pytest.importorskip("trio", reason="trio is not installed")
     ids: list[str] = []
     door = Door("async")
@@ -198,5 +202,5 @@ def test_trio(hand: ByHand, settings: Settings) -> None:
 
     trio.run(main)
     door.clients.clear()
-    ended(settings, ids[0], status="failed")
-    assert said(settings, ids[0])[0][0] == "incomplete"
+    wait_until_ended(settings, ids[0], status="failed")
+    assert stored_messages(settings, ids[0])[0][0] == "incomplete"

@@ -1,4 +1,4 @@
-"""A stream says that something begins before it is stored: nobody who asks may notice."""
+"""An object that a stream announces before it is stored is served to everybody in the process."""
 
 from __future__ import annotations
 
@@ -18,73 +18,81 @@ from kit.streams import (
     END,
     EVENTS,
     TEXT,
-    ByHand,
-    begin,
-    ended,
+    ManualUpstream,
     eventually,
-    following,
+    next_event,
     pause,
-    rest,
-    said,
+    read_rest,
+    read_until,
+    start_stream,
     step_statuses,
+    stored_messages,
     text_of,
-    until,
+    wait_until_ended,
 )
 
-LATER = 5.0  # seconds
+DEFERRED_WRITE_DELAY = 5.0  # seconds
 
 
 @pytest.fixture
-def told(door: Door, hand: ByHand, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Any]:
-    """A client, its stream, and the message of which the stream says that it begins; nobody has stored it yet."""
-    monkeypatch.setattr(io, "_DELAY", LATER)
+def announced(
+    door: Door, hand: ManualUpstream, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Any, Any, Any]:
+    """A client, its stream, and a message that the stream has announced and nobody has stored yet."""
+    monkeypatch.setattr(io, "_DEFERRED_WRITE_DELAY", DEFERRED_WRITE_DELAY)
     client = door.client(hand, settings)
     hand.plan(*EVENTS[:CUT])
-    stream = begin(door, client)
-    found = until(door, stream, "thread.message.created")[-1].data
-    assert len(database._promises) == 1
-    return client, stream, found
+    stream = start_stream(door, client)
+    message = read_until(door, stream, "thread.message.created")[-1].data
+    assert len(database._deferred_writes) == 1
+    return client, stream, message
 
 
-def test_a_handler_may_ask_for_what_it_was_told(door: Door, told: tuple[Any, Any, Any]) -> None:
-    """The message and its step are there for the client that reads the stream."""
-    client, _stream, message = told
+def test_the_streaming_client_can_retrieve_an_announced_message(door: Door, announced: tuple[Any, Any, Any]) -> None:
+    """The client that reads the stream can retrieve the announced message and its step."""
+    client, _stream, message = announced
     assert door(client.beta.threads.messages.retrieve(message.id, thread_id=message.thread_id)).id == message.id
     [step] = door.all(client.beta.threads.runs.steps.list(message.run_id, thread_id=message.thread_id))
     assert step.step_details.message_creation.message_id == message.id
-    assert not database._promises
+    assert not database._deferred_writes
 
 
-def test_so_may_anybody_else_in_this_process(told: tuple[Any, Any, Any], other: Any) -> None:
-    """Another client finds it, although nobody reads the stream and its event loop stands still."""
-    _client, _stream, message = told
-    listed = list(other.beta.threads.messages.list(message.thread_id, run_id=message.run_id))
-    assert [each.id for each in listed] == [message.id]
-
-
-def test_it_is_stored_when_more_comes_to_be_stored(
-    door: Door, hand: ByHand, settings: Settings, told: tuple[Any, Any, Any]
+def test_another_client_of_the_process_can_list_an_announced_message(
+    announced: tuple[Any, Any, Any], other: Any
 ) -> None:
-    """The end finds the beginning stored, and everything is there once."""
-    _client, stream, message = told
-    hand.wire().send(*EVENTS[CUT:], END)
-    assert rest(door, stream)[-1].event == "thread.run.completed"
-    ended(settings, message.run_id, door)
-    assert said(settings, message.run_id) == [("completed", TEXT)]
+    """Another client of the process lists the announced message, although nobody reads the stream."""
+    _client, _stream, message = announced
+    listed = list(other.beta.threads.messages.list(message.thread_id, run_id=message.run_id))
+    assert [listed_message.id for listed_message in listed] == [message.id]
 
 
-def test_a_reader_that_leaves_then(door: Door, hand: ByHand, settings: Settings, told: tuple[Any, Any, Any]) -> None:
-    """The run goes on behind, as always."""
-    _client, stream, message = told
+def test_the_end_of_a_run_stores_an_announced_message_once(
+    door: Door, hand: ManualUpstream, settings: Settings, announced: tuple[Any, Any, Any]
+) -> None:
+    """The run's end stores the announced message once, as completed."""
+    _client, stream, message = announced
+    hand.stream().send(*EVENTS[CUT:], END)
+    assert read_rest(door, stream)[-1].event == "thread.run.completed"
+    wait_until_ended(settings, message.run_id, door)
+    assert stored_messages(settings, message.run_id) == [("completed", TEXT)]
+
+
+def test_a_run_completes_if_its_reader_closes_after_an_announcement(
+    door: Door, hand: ManualUpstream, settings: Settings, announced: tuple[Any, Any, Any]
+) -> None:
+    """The run completes if its reader closes the stream right after the announcement."""
+    _client, stream, message = announced
     door(stream.close())
-    hand.wire().send(*EVENTS[CUT:], END)
-    ended(settings, message.run_id, door)
-    assert said(settings, message.run_id) == [("completed", TEXT)]
+    hand.stream().send(*EVENTS[CUT:], END)
+    wait_until_ended(settings, message.run_id, door)
+    assert stored_messages(settings, message.run_id) == [("completed", TEXT)]
 
 
-def test_a_loop_that_ends_then(hand: ByHand, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was told is stored with the run's end."""
-    monkeypatch.setattr(io, "_DELAY", LATER)
+def test_a_loop_that_ends_after_an_announcement_stores_the_message(
+    hand: ManualUpstream, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the event loop ends right after the announcement, the failed run still has the message."""
+    monkeypatch.setattr(io, "_DEFERRED_WRITE_DELAY", DEFERRED_WRITE_DELAY)
     hand.plan(*EVENTS[:CUT])
 
     async def program() -> str:
@@ -99,78 +107,89 @@ def test_a_loop_that_ends_then(hand: ByHand, settings: Settings, monkeypatch: py
         raise AssertionError
 
     run_id = asyncio.run(program())
-    ended(settings, run_id, status="failed")
-    [(status, text)] = said(settings, run_id)
+    wait_until_ended(settings, run_id, status="failed")
+    [(status, text)] = stored_messages(settings, run_id)
     assert status == "incomplete"
     assert TEXT.startswith(text)
 
 
 @pytest.mark.parametrize("door", ["sync"], indirect=True)
-def test_an_interrupt_when_it_has_just_been_stored(
-    door: Door, hand: ByHand, settings: Settings, told: tuple[Any, Any, Any], monkeypatch: pytest.MonkeyPatch
+def test_an_interrupt_during_a_deferred_write_stores_each_row_once(
+    door: Door,
+    hand: ManualUpstream,
+    settings: Settings,
+    announced: tuple[Any, Any, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nobody knows then what is there: the run's end writes each message and step once, wherever they were."""
-    _client, stream, message = told
+    """After an interrupt during the write, the run's end stores each message and step once."""
+    _client, stream, message = announced
 
-    def interrupted(promise: database.Promise[Any], _timeout: float | None = None) -> None:
-        promise.keep()
+    def execute_then_interrupt(deferred_write: database.DeferredWrite[Any], _timeout: float | None = None) -> None:
+        deferred_write.execute()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(database.Promise, "result", interrupted)
-    hand.wire().send(*EVENTS[CUT:], END)
+    monkeypatch.setattr(database.DeferredWrite, "result", execute_then_interrupt)
+    hand.stream().send(*EVENTS[CUT:], END)
     with pytest.raises(KeyboardInterrupt):
-        rest(door, stream)
-    ended(settings, message.run_id, status="failed")
-    assert said(settings, message.run_id) == [("completed", TEXT)]  # it had ended just before
+        read_rest(door, stream)
+    wait_until_ended(settings, message.run_id, status="failed")
+    assert stored_messages(settings, message.run_id) == [
+        ("completed", TEXT)
+    ]  # the message had ended before the interrupt
     assert len(step_statuses(settings, message.run_id)) == 1
 
 
 @pytest.fixture
-def locked(door: Door, hand: ByHand, sqlite_settings: Settings) -> Iterator[tuple[Any, Any, sqlite3.Connection]]:
-    """A stream that says its first words while another program has the database; its run, and that program's hold."""
+def stream_with_locked_store(
+    door: Door, hand: ManualUpstream, sqlite_settings: Settings
+) -> Iterator[tuple[Any, Any, sqlite3.Connection]]:
+    """A stream that announces a message while another program locks the database, its run, and that lock."""
     client = door.client(hand, sqlite_settings)
     hand.plan(*EVENTS[:2])
-    stream = begin(door, client)
-    run = until(door, stream, "thread.run.in_progress")[-1].data
-    pause(door, 0.1)  # the run's own beginning is stored
-    elsewhere = sqlite3.connect(str(sqlite_settings.store), isolation_level=None)
+    stream = start_stream(door, client)
+    run = read_until(door, stream, "thread.run.in_progress")[-1].data
+    pause(door, 0.1)  # so that the run's first events are stored
+    locking_connection = sqlite3.connect(str(sqlite_settings.store), isolation_level=None)
     try:
-        elsewhere.execute("BEGIN IMMEDIATE")
-        hand.wire().send(*EVENTS[2 : CUT + 1])
-        assert text_of(until(door, stream, "thread.message.delta")) != ""
-        yield stream, run, elsewhere
+        locking_connection.execute("BEGIN IMMEDIATE")
+        hand.stream().send(*EVENTS[2 : CUT + 1])
+        assert text_of(read_until(door, stream, "thread.message.delta")) != ""
+        yield stream, run, locking_connection
     finally:
-        elsewhere.close()
+        locking_connection.close()
 
 
-@pytest.mark.parametrize("door", ["async"], indirect=True)  # in one thread something has to wait
-def test_words_do_not_wait_for_a_store_that_is_busy(
-    door: Door, hand: ByHand, sqlite_settings: Settings, locked: tuple[Any, Any, sqlite3.Connection]
+@pytest.mark.parametrize("door", ["async"], indirect=True)  # the blocking client has to wait for the store
+def test_deltas_do_not_wait_for_a_locked_store(
+    door: Door,
+    hand: ManualUpstream,
+    sqlite_settings: Settings,
+    stream_with_locked_store: tuple[Any, Any, sqlite3.Connection],
 ) -> None:
-    """While another program has the database the first words are said; what began is stored when it is free again."""
-    stream, run, backup = locked
-    assert backup.execute("SELECT count(*) FROM messages WHERE run_id = ?", (run.id,)).fetchone() == (0,)
-    backup.execute("ROLLBACK")
-    eventually(lambda: said(sqlite_settings, run.id), door)
-    hand.wire().send(*EVENTS[CUT + 1 :], END)
-    assert rest(door, stream)[-1].event == "thread.run.completed"
-    ended(sqlite_settings, run.id, door)
-    assert said(sqlite_settings, run.id) == [("completed", TEXT)]
+    """While another program locks the database the first deltas arrive, and the message is stored afterwards."""
+    stream, run, locking_connection = stream_with_locked_store
+    assert locking_connection.execute("SELECT count(*) FROM messages WHERE run_id = ?", (run.id,)).fetchone() == (0,)
+    locking_connection.execute("ROLLBACK")
+    eventually(lambda: stored_messages(sqlite_settings, run.id), door)
+    hand.stream().send(*EVENTS[CUT + 1 :], END)
+    assert read_rest(door, stream)[-1].event == "thread.run.completed"
+    wait_until_ended(sqlite_settings, run.id, door)
+    assert stored_messages(sqlite_settings, run.id) == [("completed", TEXT)]
 
 
 @pytest.mark.parametrize("door", ["async"], indirect=True)
-def test_a_run_that_another_process_ends_then(
-    door: Door, hand: ByHand, locked: tuple[Any, Any, sqlite3.Connection]
+def test_a_stream_notices_a_run_that_another_process_cancelled(
+    door: Door, hand: ManualUpstream, stream_with_locked_store: tuple[Any, Any, sqlite3.Connection]
 ) -> None:
-    """What comes next finds that it was cancelled meanwhile, and says so."""
-    stream, run, elsewhere = locked
-    set_ = "status = 'cancelled', body = json_set(body, '$.status', 'cancelled')"
-    elsewhere.execute(f"UPDATE runs SET {set_} WHERE id = ?", (run.id,))  # noqa: S608 - words of this test
-    elsewhere.execute("COMMIT")
-    eventually(lambda: not database._promises, door)
-    hand.wire().send(EVENTS[CUT + 1])
-    last: list[Any] = []
-    while (event := following(door, stream)) is not None:
-        last.append(event.event)
-    assert last[-1] == "thread.run.cancelled"
-    assert hand.wire().gone.wait(10)
+    """If another process cancels the run while it locks the store, the stream ends as cancelled."""
+    stream, run, locking_connection = stream_with_locked_store
+    assignments = "status = 'cancelled', body = json_set(body, '$.status', 'cancelled')"
+    locking_connection.execute(f"UPDATE runs SET {assignments} WHERE id = ?", (run.id,))  # noqa: S608 - constants of this test
+    locking_connection.execute("COMMIT")
+    eventually(lambda: not database._deferred_writes, door)
+    hand.stream().send(EVENTS[CUT + 1])
+    names: list[Any] = []
+    while (event := next_event(door, stream)) is not None:
+        names.append(event.event)
+    assert names[-1] == "thread.run.cancelled"
+    assert hand.stream().gone.wait(10)

@@ -1,4 +1,4 @@
-"""Readers of one stream: who closes, who is away, and who comes back, tells and is told everything."""
+"""Several readers of one stream, or a reader that comes back, get the whole stream."""
 
 from __future__ import annotations
 
@@ -21,82 +21,88 @@ from kit.streams import (
     END,
     EVENTS,
     TEXT,
-    ByHand,
-    begin,
-    begun,
-    ended,
+    ManualUpstream,
     events,
     eventually,
+    expire_lease,
     function,
-    lapse,
     message,
     pause,
-    rest,
-    said,
-    stored,
+    read_rest,
+    read_until,
+    start_partial_stream,
+    start_stream,
+    stored_messages,
+    stored_run,
     text_of,
-    until,
+    wait_until_ended,
 )
 
 
-def test_a_client_that_is_closed_while_another_thread_reads(hand: ByHand, settings: Settings) -> None:
-    """The reader is told everything to the end: what was left was read before the client closed."""
+def test_closing_a_client_while_another_thread_reads_completes_the_stream(
+    hand: ManualUpstream, settings: Settings
+) -> None:
+    """Closing a client waits until the thread that reads its stream has got everything."""
     door = Door("sync")
     client = door.client(hand, settings)
-    stream, run_id, _ = begun(door, client, hand)
+    stream, run_id, _ = start_partial_stream(door, client, hand)
     seen: list[Any] = []
     reader = threading.Thread(target=lambda: seen.extend(stream))
     reader.start()
-    pause(door, 0.05)  # it waits for the upstream now
+    pause(door, 0.05)  # so that the reader waits for the upstream
     closer = threading.Thread(target=client.close)
     closer.start()
     pause(door, 0.05)
-    hand.wire().send(*EVENTS[CUT:], END)
+    hand.stream().send(*EVENTS[CUT:], END)
     closer.join(10)
     reader.join(10)
     assert not closer.is_alive()
     assert not reader.is_alive()
     assert seen[-1].event == "thread.run.completed"
     assert text_of(seen) == TEXT.removeprefix("One")
-    ended(settings, run_id)
+    wait_until_ended(settings, run_id)
 
 
-def test_a_client_that_is_closed_while_another_task_reads(hand: ByHand, settings: Settings) -> None:
-    """The same in one event loop."""
+def test_closing_a_client_while_another_task_reads_completes_the_stream(
+    hand: ManualUpstream, settings: Settings
+) -> None:
+    """Closing an asynchronous client waits until the task that reads its stream has got everything."""
     door = Door("async", asyncio.new_event_loop())
     client = door.client(hand, settings)
-    stream, run_id, _ = begun(door, client, hand)
+    stream, run_id, _ = start_partial_stream(door, client, hand)
 
-    async def both() -> list[Any]:
+    async def read_and_close() -> list[Any]:
         async def read() -> list[Any]:
             return [event async for event in stream]
 
         reader = asyncio.create_task(read())
         closer = asyncio.create_task(client.close())
         await asyncio.sleep(0.05)
-        hand.wire().send(*EVENTS[CUT:], END)
+        hand.stream().send(*EVENTS[CUT:], END)
         await asyncio.wait_for(closer, 10)
         return await asyncio.wait_for(reader, 10)
 
-    seen = door(both())
+    seen = door(read_and_close())
     assert seen[-1].event == "thread.run.completed"
     assert text_of(seen) == TEXT.removeprefix("One")
-    ended(settings, run_id)
+    wait_until_ended(settings, run_id)
     door.close()
 
 
-def test_a_failure_while_it_was_read_ahead(hand: ByHand, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A consumer that comes back is told of a transport's failure that met who read for it, and not of an early end."""
-    monkeypatch.setattr(stream_readers, "_IDLE", 0.05)
+def test_a_failure_during_reading_ahead_reaches_the_consumer(
+    hand: ManualUpstream, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A consumer that comes back gets the transport's exception that occurred while its stream was read ahead."""
+    monkeypatch.setattr(stream_readers, "_IDLE_SECONDS", 0.05)
     door = Door("sync")
     client = door.client(hand, settings)
-    stream, _, _ = begun(door, client, hand)
+    stream, _, _ = start_partial_stream(door, client, hand)
 
     class OutOfOrderError(Exception):
-        """A transport of the caller's own, whose wire was cut."""
+        """A failure of the caller's own transport."""
 
     carrier = next(
-        carrier for carrier in stream_readers._keeper.all_sync() if carrier.owner is client._client.__wrapped__
+        carrier for carrier in stream_readers._registry.sync_readers() if carrier.owner is client._client.__wrapped__
     )
 
     class Failing:
@@ -109,72 +115,76 @@ def test_a_failure_while_it_was_read_ahead(hand: ByHand, settings: Settings, mon
     carrier.chunks = Failing()
     eventually(carrier.ended.is_set)
     with pytest.raises(OutOfOrderError):
-        rest(door, stream)
+        read_rest(door, stream)
     door.close()
 
 
 @pytest.mark.parametrize("ended_as", ["completed", "incomplete"])
-def test_a_run_that_somebody_else_has_finished(
+def test_a_reader_of_a_run_that_a_poll_has_finished_gets_the_stored_end(
     door: Door,
     client: Any,
     other: Any,
-    hand: ByHand,
+    hand: ManualUpstream,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     ended_as: str,
 ) -> None:
-    """A machine slept past its lease and another finished the run: its reader is told the whole end, as stored."""
-    monkeypatch.setattr(streaming, "_SAVED_EVERY", 0.0)
+    """A reader that slept past its lease gets the whole end of a run that a poll finished, as stored."""
+    monkeypatch.setattr(streaming, "_SAVE_INTERVAL_SECONDS", 0.0)
     more: dict[str, Any] = {"incomplete_details": {"reason": "max_output_tokens"}} if ended_as == "incomplete" else {}
-    of = events(message(TEXT, status=ended_as), status=ended_as, **more)
-    hand.plan(*of[:CUT])
-    stream = begin(door, client)
-    run = until(door, stream, "thread.run.in_progress")[-1].data
-    seen = until(door, stream, "thread.message.delta")
-    pause(door, 0.2)  # what has come is read and saved
-    hand.known["resp_1"] = of[-1]["response"]
+    upstream_events = events(message(TEXT, status=ended_as), status=ended_as, **more)
+    hand.plan(*upstream_events[:CUT])
+    stream = start_stream(door, client)
+    run = read_until(door, stream, "thread.run.in_progress")[-1].data
+    seen = read_until(door, stream, "thread.message.delta")
+    pause(door, 0.2)  # so that what was sent is read and saved
+    hand.known["resp_1"] = upstream_events[-1]["response"]
 
-    def finished() -> bool:
-        lapse(settings, run.id)
+    def is_finished() -> bool:
+        expire_lease(settings, run.id)
         return bool(other.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id).status == ended_as)
 
-    eventually(finished, door)
-    hand.wire().send(of[CUT])
-    seen += rest(door, stream)
+    eventually(is_finished, door)
+    hand.stream().send(upstream_events[CUT])
+    seen += read_rest(door, stream)
     assert text_of(seen) == TEXT
     assert [event.event for event in seen[-3:]] == [
         f"thread.message.{ended_as}",
         "thread.run.step.completed",
         f"thread.run.{ended_as}",
     ]
-    assert said(settings, run.id) == [(ended_as, TEXT)]
-    (listed,) = [each for each in other.beta.threads.messages.list(run.thread_id) if each.role == "assistant"]
+    assert stored_messages(settings, run.id) == [(ended_as, TEXT)]
+    (listed,) = [
+        listed_message
+        for listed_message in other.beta.threads.messages.list(run.thread_id)
+        if listed_message.role == "assistant"
+    ]
     assert seen[-3].data.id == listed.id
 
 
-def test_a_reader_of_an_earlier_round_leaves_the_lease_alone(
-    door: Door, client: Any, other: Any, hand: ByHand, settings: Settings
+def test_a_reader_of_an_earlier_round_keeps_the_lease_of_a_later_one(
+    door: Door, client: Any, other: Any, hand: ManualUpstream, settings: Settings
 ) -> None:
-    """What it gives up is its own round's: the reader of the next keeps its hold on the run."""
+    """Releasing the lease of an earlier round does not release the lease of the current round."""
     calls = events(function())
     hand.plan(*calls, END)
-    stream = begin(door, client, tools=[FUNCTION])
-    run = rest(door, stream)[-1].data
-    before = stored(settings, run.id)
+    stream = start_stream(door, client, tools=[FUNCTION])
+    run = read_rest(door, stream)[-1].data
+    before = stored_run(settings, run.id)
     hand.plan(*events(message(TEXT), id="resp_2")[:CUT])
     outputs = [{"tool_call_id": "call_1", "output": "x"}]
-    later = other.beta.threads.runs.submit_tool_outputs(
+    later_stream = other.beta.threads.runs.submit_tool_outputs(
         run.id, thread_id=run.thread_id, tool_outputs=outputs, stream=True
     )
-    until(Door("sync"), later, "thread.message.delta")
-    held = stored(settings, run.id)["lease_until"]
-    assert held > 0
+    read_until(Door("sync"), later_stream, "thread.message.delta")
+    lease_until = stored_run(settings, run.id)["lease_until"]
+    assert lease_until > 0
 
-    class Nowhere:
+    class UnusedTransport:
         name = "nowhere"
 
-    io = BlockingIO(settings, Nowhere(), set())  # type: ignore[arg-type]  # it is not asked
-    stepped(finish.end_lease(io, before))
-    assert stored(settings, run.id)["lease_until"] == held
-    hand.wire(1).send(*events(message(TEXT), id="resp_2")[CUT:], END)
-    rest(Door("sync"), later)
+    io = BlockingIO(settings, UnusedTransport(), set())  # type: ignore[arg-type]  # it sends nothing
+    stepped(finish.release_lease(io, before))
+    assert stored_run(settings, run.id)["lease_until"] == lease_until
+    hand.stream(1).send(*events(message(TEXT), id="resp_2")[CUT:], END)
+    read_rest(Door("sync"), later_stream)

@@ -1,4 +1,4 @@
-"""docs/going_in.md: its code and commands run as they stand, given where the service is."""
+"""docs/adopt.md: its code and commands run as they stand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import assistants_compat
 from assistants_compat.runtime import switch
 from assistants_compat.testing import StandIn
 
-PAGE = Page("docs/going_in.md")
+PAGE = Page("docs/adopt.md")
 BLOCKS = PAGE.blocks()
 COMMANDS = PAGE.lines()
 PROGRAM = """
@@ -34,82 +34,82 @@ openai.OpenAI().post("/threads", body={}, cast_to=object)
 
 
 @pytest.fixture(autouse=True)
-def _surroundings(upstream: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Where the service and the store are, a directory to write into, and no client left covered."""
+def _environment(upstream: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Set the address of the service and of the store, use an empty directory, and uninstall afterwards."""
     monkeypatch.setenv("OPENAI_BASE_URL", upstream.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk")
     monkeypatch.setenv("ASSISTANTS_COMPAT_STORE", str(tmp_path / "store.db"))
-    monkeypatch.setattr(switch, "_said", [])
+    monkeypatch.setattr(switch, "_logged", [])
     monkeypatch.chdir(tmp_path)
     yield
     assistants_compat.uninstall()
 
 
-def block(words: str) -> str:
-    """The one code block with these words."""
-    [found] = [each for each in BLOCKS if words in each]
-    return found
+def block(text: str) -> str:
+    """Return the only code block that contains this text."""
+    [match] = [candidate for candidate in BLOCKS if text in candidate]
+    return match
 
 
 def test_install_and_uninstall_run_as_shown() -> None:
-    """The block answers a call, and the second one takes it back."""
+    """After the first block the library answers calls, and the second one removes the proxy."""
     names = PAGE.execute_and_close(block("assistants_compat.install()"))
     assert names["thread"].object == "thread"
     client = names["client"]
-    covered = client._client
+    proxy = client._client
     PAGE.execute(block("uninstall()"), names)
-    assert client._client is covered.__wrapped__
+    assert client._client is proxy.__wrapped__
 
 
 @pytest.mark.skipif(not hasattr(openai.OpenAI, "responses"), reason="this SDK has no Responses API")
 def test_both_apis_run_as_shown(upstream: StandIn) -> None:
-    """A legacy call is answered here, and a native one goes to the service."""
+    """The library answers the legacy call, and the native call goes to the service."""
     names = PAGE.execute_and_close(block("responses.create"))
     assert (names["thread"].object, names["response"].status) == ("thread", "completed")
-    assert [(each.method, each.path) for each in upstream.requests] == [("POST", "/responses")]
+    assert [(request.method, request.path) for request in upstream.requests] == [("POST", "/responses")]
 
 
 def test_the_report_runs_as_shown() -> None:
-    """The function hears of a call."""
+    """The callback of the page is called with the legacy call."""
     [call] = PAGE.execute_and_close(block("calls.append"))["calls"]
     assert call == assistants_compat.LegacyCall("POST", "/threads", "here")
 
 
 def test_the_rule_runs_as_shown() -> None:
-    """The client has the rule."""
+    """The client of the page has the rule `only`."""
     assert PAGE.execute_and_close(block("only="))["settings"].only == {"asst_abc"}
 
 
 def test_every_block_is_run_by_a_test_here() -> None:
-    """The sums are run with the command that writes the report."""
+    """The page has six code blocks, and each is run by a test in this file."""
     assert len(BLOCKS) == 6
 
 
 def test_the_report_of_a_command_adds_up_as_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """The line in the page is one that is written, and its code sums up the lines."""
-    [command] = [each for each in COMMANDS if "REPORT" in each]
+    """A command writes the report line that the page shows, and the page's code counts such lines."""
+    [command] = [candidate for candidate in COMMANDS if "REPORT" in candidate]
     Path("app.py").write_text(LEGACY, encoding="utf-8")
     assert shell(command) == ""
-    [shown] = PAGE.blocks("json")
-    [line] = Path("legacy_calls.jsonl").read_text(encoding="utf-8").splitlines()
-    written, shown = json.loads(line), json.loads(shown)
-    written["counted"][0]["calls"] = 3
-    assert {**written, "process": 4711, "at": 1790000000} == shown
-    Path("legacy_calls.jsonl").write_text(f"{line}\n{line}\n", encoding="utf-8")
+    [expected] = PAGE.blocks("json")
+    [line] = Path("calls.jsonl").read_text(encoding="utf-8").splitlines()
+    actual, expected = json.loads(line), json.loads(expected)
+    actual["counted"][0]["calls"] = 3
+    assert {**actual, "process": 4711, "at": 1790000000} == expected
+    Path("calls.jsonl").write_text(f"{line}\n{line}\n", encoding="utf-8")
     PAGE.execute_and_close(block("most_common"))
     assert capsys.readouterr().out == "     2 POST /threads (here)\n"
 
 
-@pytest.mark.parametrize("command", [each for each in COMMANDS if "REPORT" not in each])
+@pytest.mark.parametrize("command", [line for line in COMMANDS if "REPORT" not in line])
 def test_each_command_runs(command: str) -> None:
-    """The program has its arguments and options and is covered, unless that is switched off."""
+    """Each command starts the program covered, with its arguments and options, unless the switch is off."""
     Path("myapp").mkdir()
     for path in ("app.py", "myapp/worker.py"):
         Path(path).write_text(PROGRAM, encoding="utf-8")
-    complained = shell(command)
+    stderr = shell(command)
     arguments, covered, dev = re.fullmatch(r"(\[.*\]) (\w+) (\w+)\n", Path("said").read_text(encoding="utf-8")).groups()  # type: ignore[union-attr]
     off = "ASSISTANTS_COMPAT=off" in command
-    assert (covered, complained.startswith("ASSISTANTS_COMPAT=off: ")) == (str(not off), off)
+    assert (covered, stderr.startswith("ASSISTANTS_COMPAT=off: ")) == (str(not off), off)
     assert dev == str("-X dev" in command)
     assert all(
         repr(word) in arguments for word in shlex.split(command.partition(" run ")[2])[1:] if word.startswith("--")
@@ -117,16 +117,18 @@ def test_each_command_runs(command: str) -> None:
 
 
 def shell(command: str) -> str:
-    """Run a command of the page with this Python; what it wrote to stderr."""
+    """Run a command of the page with this Python, and return its stderr."""
     words = shlex.split(command)
     start = words.index("python")
-    more = dict(word.split("=", 1) for word in words[:start])
+    variables = dict(word.split("=", 1) for word in words[:start])
     line = [sys.executable, *words[start + 1 :]]
-    done = subprocess.run(line, capture_output=True, text=True, env={**os.environ, **more}, check=False, timeout=200)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    return done.stderr
+    result = subprocess.run(
+        line, capture_output=True, text=True, env={**os.environ, **variables}, check=False, timeout=200
+    )
+    assert (result.returncode, result.stdout) == (0, ""), result.stderr
+    return result.stderr
 
 
 def test_the_page_is_linked_from_the_readme() -> None:
-    """Who looks for it finds it."""
+    """The README links to the page."""
     assert PAGE.is_linked_from_the_readme()

@@ -1,0 +1,36 @@
+"""Warns once about each assistant or thread id that was never stored: the answer is a 404, and the log says why."""
+
+from __future__ import annotations
+
+from .. import errors
+from ..engine.io import IO
+from ..runtime import logs
+from ..store import queries
+from ..wire.ids import looks_like_assistant_id, looks_like_thread_id
+
+_MAX_REMEMBERED = 1000  # ids; beyond that no further id is logged
+_warned: set[str] = set()
+
+
+async def warn_if_never_stored(io: IO, error: errors.NotFoundError) -> None:
+    """Log an id of the old service and the three ways to add it; nothing for an object that was deleted here."""
+    id_ = error.id
+    # Anything else in the place of an id may be a text, and does not belong in the log.
+    is_id = looks_like_assistant_id(id_) if error.noun == "assistant" else looks_like_thread_id(id_)
+    if error.noun not in {"assistant", "thread"} or not is_id or id_ in _warned or len(_warned) >= _MAX_REMEMBERED:
+        return
+    table: queries.TableName = "assistants" if error.noun == "assistant" else "threads"
+    try:
+        if await io.read(lambda db: queries.cursor_exists(db, table, io.settings.namespace, id_)):
+            return
+    except errors.StoreError:  # the 404 is the answer all the same
+        return
+    _warned.add(id_)
+    logs.library.warning(
+        "The %s %s was never stored here, so calls that use it answer 404. To add it: list assistants with their old "
+        "ids in a file (ASSISTANTS_COMPAT_ASSISTANTS=assistants.toml), import objects that you exported from the old "
+        "service (python -m assistants_compat import), or let unknown threads start empty "
+        "(ASSISTANTS_COMPAT_UNKNOWN_THREADS=create). See docs/moving_data.md.",
+        error.noun,
+        id_,
+    )

@@ -1,0 +1,3 @@
+"""The name of the plugin's marker, for every module of the room."""
+
+MARKER = "assistants_compat"

@@ -1,0 +1,1 @@
+"""Proves what each command prints, where it prints it and how it exits."""

@@ -1,0 +1,1 @@
+"""Proves that wrapped clients pass calls and answers on unchanged: credentials, other HTTP traffic, cancellation."""

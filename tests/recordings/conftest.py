@@ -1,0 +1,1 @@
+"""Proves that cassettes are read, scrubbed, checked and converted without losing or leaking anything."""

@@ -1,0 +1,1 @@
+"""Proves that the SDK's own tests and examples pass over a wrapped client."""

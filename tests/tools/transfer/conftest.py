@@ -1,0 +1,1 @@
+"""Proves that import and export reproduce all objects exactly, also after an interruption."""

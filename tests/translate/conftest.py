@@ -1,0 +1,1 @@
+"""Proves the pure translators for any input, by properties."""

@@ -1,0 +1,1 @@
+"""Proves request checks, headers and file names for any input, by properties."""
