@@ -8,10 +8,10 @@ JOBS ?= auto
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV MAKEFLAGS
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Where nox looks for it too.
+# nox reads UV too.
 export UV := $(CURDIR)/.venv/uv/bin/uv
 export UV_PYTHON_DOWNLOADS := never
-# As pip does: what only compiling warns of (of other people's code, where warnings are errors) fails no test.
+# Compile on install, as pip does. Otherwise SyntaxWarnings of other packages would appear in tests and fail them.
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
@@ -30,7 +30,7 @@ LOCK := locks/py$(PY).txt
 venv = rm -rf .venv/$(1) && "$(UV)" venv -q -p .venv/uv/bin/python .venv/$(1)
 # $(call install,NAME): what follows, into .venv/NAME
 install = "$(UV)" pip install -q -p .venv/$(1)
-# Folders too, so that a deleted file makes a new wheel.
+# Include folders, so that deleting a file rebuilds the wheel.
 SOURCES := $(shell find assistants_compat -name __pycache__ -prune -o -print) pyproject.toml $(wildcard README.md LICENSE)
 # The name carries the Python: another PYTHON makes the environment anew.
 READY := ready-$(PY)
@@ -38,17 +38,17 @@ READY := ready-$(PY)
 help:
 	@echo 'make demo     run examples/data_analyst.py over a recording      ARGS=--live for the real service'
 	@echo 'make test     run the tests against the built wheel              ARGS="-k name", JOBS=0 for one process, COV=1'
-	@echo 'make record   make the recordings in cassettes/ anew                RECORD_LIVE=1 with OPENAI_API_KEY for the real service'
-	@echo 'make chart    draw the chart of the demo anew; then make record'
-	@echo 'make check    lint, format, types, layers'
+	@echo 'make record   record cassettes/ again                             RECORD_LIVE=1 with OPENAI_API_KEY for the real service'
+	@echo 'make chart    redraw the demo'\''s chart; run make record afterwards'
+	@echo 'make check    lint, format, imports, types'
 	@echo 'make rooms    print the figures of the layout that docs/architecture.md describes'
 	@echo 'make pages    write the parts of the documentation that come from the code'
-	@echo 'make docs     build the documentation into site/, strictly: a link that leads nowhere fails'
+	@echo 'make docs     build the documentation into site/; a broken link fails'
 	@echo 'make ogx      the same runs on OGX, an independent Responses server (needs ../shared and Python 3.12)'
 	@echo 'make matrix   the contract tests on pinned pairs of Python and openai SDK'
 	@echo 'make clients  LangChain, LlamaIndex and AutoGen run their own agents over wrapped clients'
-	@echo 'make lock     write locks/ anew                                  UPGRADE=1 for the newest versions'
-	@echo 'make clean    remove everything that these made'
+	@echo 'make lock     update locks/                                      UPGRADE=1 for the newest versions'
+	@echo 'make clean    remove all generated files'
 
 # --- uv, which makes every other environment in seconds where pip takes a minute
 
@@ -154,7 +154,7 @@ pages: .venv/test/wheel-$(PY)
 
 docs: .venv/docs/$(READY)
 	@.venv/docs/bin/zensical build --strict --clean
-	@! grep -rnE '(src|<link[^>]*href)="(https?:)?//' site --include="*.html" || { echo "docs: a page asks another host for something"; exit 1; }
+	@! grep -rnE '(src|<link[^>]*href)="(https?:)?//' site --include="*.html" || { echo "docs: a page loads a resource from another host"; exit 1; }
 
 # --- lock: a file for each Python, the same with the tools of `check`, one for each pair of `matrix`, and one for each
 # framework of `clients`, and one for the documentation
@@ -177,7 +177,7 @@ lock: $(UV_READY)
 	  $(COMPILE) --python-version 3.11 -o $${pin%.in}.txt pyproject.toml $$pin || exit 1; \
 	done
 	$(COMPILE_ALONE) --python-version 3.10 --group docs -o locks/docs.txt
-	@! grep -nE '://|^-|^/' locks/*.txt || { echo 'locks: a place of this machine got in'; exit 1; }
+	@! grep -nE '://|^-|^/' locks/*.txt || { echo 'locks: a lock file contains a local path or URL'; exit 1; }
 
 clean:
 	rm -rf .venv dist downloads site .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 
-_LATER = {
+_MODULES_BY_NAME = {
     "Moved": "tools.conversations",
     "Settled": "tools.settle",
     "download_files": "tools.downloads",
@@ -67,12 +67,12 @@ def __getattr__(name: str) -> Any:
     """Load a function when it is first asked for: wrapt alone would triple the time of this import."""
     if name == "azure":
         return import_module(".azure", __name__)
-    if name in _LATER:
-        return getattr(import_module(f".{_LATER[name]}", __name__), name)
+    if name in _MODULES_BY_NAME:
+        return getattr(import_module(f".{_MODULES_BY_NAME[name]}", __name__), name)
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)
 
 
 def __dir__() -> list[str]:
     """Return the public names alone: the rooms of the package are importable, but not meant for users."""
-    return __all__
+    return sorted([*__all__, "azure"])

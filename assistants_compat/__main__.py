@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import metadata
 from pathlib import Path
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C
@@ -18,16 +19,21 @@ def main() -> None:
 
 
 def _run_command() -> None:
-    """Run one command; exit with 2 if the packages of the extra `cli` are missing. `run` does not need them."""
+    """Run one command; exit with 2 if the packages of the extra `cli` are missing and the command needs them."""
     if sys.argv[1:2] == ["run"]:
         from .doors.run_program import run  # noqa: PLC0415 - the other commands do not need it
 
         run(sys.argv[2:])
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"assistants_compat {metadata.version('assistants_compat')}\n")
+        return
     try:
         import rich  # noqa: F401, PLC0415 - imported here so that an ImportError of our own is not taken for its absence
         import typer  # noqa: F401, PLC0415 - as above
     except ImportError:
-        sys.stderr.write("The command line needs the packages typer and rich: pip install typer rich\n")
+        sys.stderr.write(
+            "This command needs the packages typer and rich: pip install typer rich. `run` works without them.\n"
+        )
         sys.exit(2)
     from .cli import app  # noqa: PLC0415 - needs the packages above
 

@@ -260,7 +260,7 @@ class Settings:
     - `store_responses` (`ASSISTANTS_COMPAT_STORE_RESPONSES`): False if the upstream must keep nothing. Runs are then
       created inline, and each round resends the run's history with encrypted reasoning.
     - `memory_limit` (`ASSISTANTS_COMPAT_MEMORY_LIMIT`): the memory of Code Interpreter containers: `1g`, `4g`, `16g`
-      or `64g`. Containers are billed by it. Default: not sent, so the upstream's default (1g) applies.
+      or `64g`. It affects the price of a container. Default: not sent, so the upstream's default (1g) applies.
     - `network_policy` (`ASSISTANTS_COMPAT_NETWORK_POLICY`, as `disabled`, or as domains, `example.org,example.com`):
       which hosts code in a container may reach: `{"type": "disabled"}` or
       `{"type": "allowlist", "allowed_domains": [...]}`, as in the API. Default: not sent, so the upstream's default

@@ -116,6 +116,7 @@ async def answer(matched: RouteMatch, call: Call, io: IO) -> Reply | None:
     except errors.UpstreamError as error:
         reply = _reply_from_upstream_error(error)
     except errors.UnreachableError:
+        _log_call(matched, call, io, started, "no answer from the upstream")
         raise
     except errors.NotFoundError as error:
         await unknown_ids.warn_if_never_stored(io, error)
@@ -124,11 +125,15 @@ async def answer(matched: RouteMatch, call: Call, io: IO) -> Reply | None:
         reply = _reply_from_exception(error)
     if reply is not None:
         _add_recorded_headers(reply, io, started)
-        if logs.calls.isEnabledFor(logging.DEBUG):
-            path = logs.loggable_path(matched.route.format_map(call.path_params))
-            milliseconds = round((io.monotonic() - started) * 1000)
-            logs.calls.debug("%s %s -> %s in %s ms", call.method, path, reply.status, milliseconds)
+    _log_call(matched, call, io, started, "passed upstream" if reply is None else reply.status)
     return reply
+
+
+def _log_call(matched: RouteMatch, call: Call, io: IO, started: float, outcome: int | str) -> None:
+    if logs.calls.isEnabledFor(logging.DEBUG):
+        path = logs.loggable_path(matched.route.format_map(call.path_params))
+        milliseconds = round((io.monotonic() - started) * 1000)
+        logs.calls.debug("%s %s -> %s in %s ms", call.method, path, outcome, milliseconds)
 
 
 async def _dispatch(matched: RouteMatch, call: Call, io: IO) -> Reply | None:

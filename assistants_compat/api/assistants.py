@@ -47,6 +47,7 @@ async def update(io: IO, call: Call) -> Reply:
         def update_row(db: Connection) -> Row:
             # Read again under a lock: another request may have changed the assistant meanwhile.
             row = get_or_404(db, io.settings.namespace, "assistant", id_, lock=True)
+            # Metadata is replaced as any other key: no recording shows whether the service merged it.
             row["body"] = {**row["body"], **fields}
             queries.update_row(db, "assistants", io.settings.namespace, id_, body=row["body"])
             return row
@@ -57,6 +58,8 @@ async def update(io: IO, call: Call) -> Reply:
 async def delete(io: IO, call: Call) -> Reply:
     """Delete an assistant: DELETE /assistants/{assistant_id}."""
     id_ = call.path_params["assistant_id"]
+    # The row stays, marked: with `Settings(only=...)`, assistants that the store never held are copied from the
+    # upstream, and a deleted one must not come back.
     if not await io.write(lambda db: queries.mark_deleted(db, "assistants", io.settings.namespace, id_)):
         raise errors.not_found("assistant", id_)
     return json_reply({"id": id_, "object": "assistant.deleted", "deleted": True})

@@ -36,6 +36,7 @@ async def list_(io: IO, call: Call) -> Reply | None:
     A cursor that names a generated file is answered from the store, and after the last one with the upstream's first
     page. So the last page of generated files says `has_more`, although only the upstream knows.
     """
+    # Generated files are the only ones with this purpose, which no upload may have (platform.md section 7).
     if call.query_value("purpose") not in (None, "", _PURPOSE):
         return None
     cursor = call.query_value("after") or ""

@@ -22,6 +22,8 @@ _UPDATE_REFUSED = frozenset({"in_progress", "cancelling"})  # statuses in which 
 
 def _run_reply(io: IO, run: Run) -> Reply:
     """Return a run with the header that tells the SDK's pollers how long to sleep, in milliseconds."""
+    # The SDK sleeps for the value in the first answer, else for a second. No recorded answer of the old service has the
+    # header (platform.md section 2).
     return json_reply(run, openai_poll_after_ms=str(io.settings.poll_after_ms))
 
 
@@ -61,6 +63,7 @@ async def update(io: IO, call: Call) -> Reply:
     Refused with the recorded text while the run is in progress. The run is refreshed first, since it may have ended.
     """
     params = call.json(request_schemas.RUN_UPDATE)
+    # Metadata is ours alone, so an upstream that cannot be reached does not refuse its update.
     await refresh.refresh_run_if_reachable(io, await _read_row(io, call))
 
     def update_metadata(db: Connection) -> Run:

@@ -18,6 +18,7 @@ from .paging import list_reply, page_from_call
 async def retrieve(io: IO, call: Call) -> Reply:
     """Retrieve a step: GET .../steps/{step_id}. Refreshes an active run first."""
     call.check_query_list("include", request_schemas.INCLUDE)
+    # Polling is what advances a run: without it, the step of a run that has expired would stay in progress.
     await refresh.refresh_active_run(io, call.path_params["thread_id"])
 
     def read_step(db: Connection) -> Row:

@@ -51,6 +51,7 @@ async def is_answered_here(io: IO, call: Call, route: str) -> bool:
         return is_stored and await _has_named_run(io, call)
     assistant_id = _assistant_id_in_body(call)
     if assistant_id is None or not _is_selected(io, assistant_id):
+        # The thread is here and the assistant is upstream, so neither side has both.
         if is_stored and assistant_id is not None:
             raise _unservable_run_error(thread_id, assistant_id)
         return is_stored
@@ -111,9 +112,11 @@ async def _copy_thread(io: IO, thread_id: str) -> bool:
     if legacy_object is None:
         return False
     await _require_idle_thread(io, thread_id, path)
+    # Oldest first, so that the last id is the cursor for messages that are added during the copy.
     messages = await _upstream_message_rows(io, path, None)
     thread = _row_from_upstream(io, "thread", legacy_object)
 
+    # One transaction: from its commit on, calls find the thread here, and they must find its messages too.
     def insert_thread(db: Connection) -> bool:
         is_new = queries.insert_if_absent(db, "threads", thread)  # a concurrent call may have copied it first
         if is_new:
@@ -130,6 +133,7 @@ async def _copy_thread(io: IO, thread_id: str) -> bool:
 
 async def _require_idle_thread(io: IO, thread_id: str, path: str) -> None:
     """Raise the recorded error if a run of the thread is active upstream: it would add messages after the copy."""
+    # One page, newest first, is enough: a thread has one active run at most.
     runs = await _get_upstream(io, f"{path}/runs", ("limit", "100"))
     for run in (runs or {}).get("data", ()):
         if run.get("status") in ACTIVE:

@@ -8,8 +8,8 @@ from ..runtime import logs
 from ..store import queries
 from ..wire.ids import looks_like_assistant_id, looks_like_thread_id
 
-_MAX_REMEMBERED = 1000  # ids; beyond that no further id is logged
-_warned: set[str] = set()
+_MAX_REMEMBERED = 1000  # ids; beyond that no further id is looked up or logged
+_checked_ids: set[str] = set()
 
 
 async def warn_if_never_stored(io: IO, error: errors.NotFoundError) -> None:
@@ -17,20 +17,22 @@ async def warn_if_never_stored(io: IO, error: errors.NotFoundError) -> None:
     id_ = error.id
     # Anything else in the place of an id may be a text, and does not belong in the log.
     is_id = looks_like_assistant_id(id_) if error.noun == "assistant" else looks_like_thread_id(id_)
-    if error.noun not in {"assistant", "thread"} or not is_id or id_ in _warned or len(_warned) >= _MAX_REMEMBERED:
+    if error.noun not in {"assistant", "thread"} or not is_id:
+        return
+    if id_ in _checked_ids or len(_checked_ids) >= _MAX_REMEMBERED:
         return
     table: queries.TableName = "assistants" if error.noun == "assistant" else "threads"
+    _checked_ids.add(id_)
     try:
         if await io.read(lambda db: queries.cursor_exists(db, table, io.settings.namespace, id_)):
             return
     except errors.StoreError:  # the 404 is the answer all the same
         return
-    _warned.add(id_)
     logs.library.warning(
-        "The %s %s was never stored here, so calls that use it answer 404. To add it: list assistants with their old "
-        "ids in a file (ASSISTANTS_COMPAT_ASSISTANTS=assistants.toml), import objects that you exported from the old "
-        "service (python -m assistants_compat import), or let unknown threads start empty "
-        "(ASSISTANTS_COMPAT_UNKNOWN_THREADS=create). See docs/moving_data.md.",
+        "The %s %s is not in the store and never was, so calls that use it answer 404. To add an assistant, list it "
+        "in a file under its id (ASSISTANTS_COMPAT_ASSISTANTS=assistants.toml). To add a thread, let unknown threads "
+        "start empty (ASSISTANTS_COMPAT_UNKNOWN_THREADS=create). To add either with its data, import what you exported "
+        "from the old service (python -m assistants_compat import).",
         error.noun,
         id_,
     )

@@ -38,6 +38,7 @@ async def file(io: IO, call: Call) -> Reply | None:
     """
     file_id = call.path_params["file_id"]
     row = await io.read(lambda db: queries.get(db, "files", io.settings.namespace, file_id))
+    # Only copies of this purpose join vector stores; one for `vision` is an image that a message shows.
     copy = None if row is None else upstream_copies(row).get("assistants")
     if copy is None:
         return None
@@ -64,6 +65,7 @@ def _body_of(call: Call) -> Json:
 async def _add_files(io: IO, call: Call, path: str) -> Reply | None:
     body = _body_of(call)
     copies = await ensure_uploaded(io, _file_ids(body))
+    # Without a generated file the request goes upstream as the caller sent it, byte for byte.
     return await _forward(io, Request("POST", path, _with_upstream_ids(body, copies)), copies) if copies else None
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..tools import audit as audits
+from ..tools.audit import audit as audit_paths
 from ..tools.audit import report
 from ..tools.audit.findings import SEVERITY
 from .terminal import (
@@ -22,6 +22,7 @@ from .terminal import (
 )
 
 commands = typer.Typer(rich_markup_mode=None)
+# `SEVERITY` goes from harmless to worst, so each threshold is a slice of it.
 _FAILING_VERDICTS = {"any": SEVERITY, "differs": SEVERITY[1:], "unsupported": SEVERITY[-1:], "never": ()}
 
 
@@ -55,7 +56,8 @@ def audit(
     for path in paths:
         if not path.exists():
             exit_with_error(f"{path} does not exist", EXIT_USAGE)
-    result = audits.audit(paths, include_ignored=read_all)
+    result = audit_paths(paths, include_ignored=read_all)
+    # On stderr, so that a report that is piped into a file holds only the report.
     if result.skipped:
         print_to_stderr(f"assistants_compat: skipped {quantity(len(result.skipped), 'path')} (--all reads everything)")
     if as_json or output_format == "json":

@@ -81,6 +81,7 @@ def convert(
         failed = failed or not is_complete
         if is_complete or partly:
             _write(target, vcr_yaml.dump(conversion.document))
+            # A key recurs in every request of a recording; one line for it is enough.
             for leak in dict.fromkeys(check.leaks_in_document(conversion.document, ())):
                 print_to_stderr(f"{path}: copied from the old recording, check it: {leak}")
         for line in _difference_lines(conversion):
@@ -101,6 +102,7 @@ def _target_paths(paths: list[Path], to: Path, *, force: bool) -> dict[Path, Pat
     if not recordings:
         exit_with_error(no_recordings_message(paths), EXIT_USAGE)
     targets = {path: to / name for path, name in recordings.items()}
+    # Paths are relative to the directory that was named, so two directories may hold the same one.
     for target, count in Counter(targets.values()).items():
         if count > 1:
             exit_with_error(
@@ -198,4 +200,4 @@ def read_recording(path: Path) -> list[vcr_yaml.Exchange]:
 
 def _error_message(path: Path, error: vcr_yaml.CassetteError | OSError) -> str:
     message = str(error) if isinstance(error, vcr_yaml.CassetteError) else str(error.strerror)
-    return message if str(path) in message else f"{path}: {message}"
+    return message if str(path) in message else f"{path}: {message}"  # some errors name the file already

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ..recordings import check as checking
 from ..recordings import vcr_yaml
+from ..recordings.check import has_legacy_requests, leaks_in_document, request_lines, unplayed_requests, yaml_files
 from .terminal import (
     EXIT_FAILURE,
     EXIT_USAGE,
@@ -58,7 +58,7 @@ def check(
     unplayed_by_path = None if played is None else _read_unplayed(played)
     lines: list[str] = []
     recordings = with_legacy_calls = 0
-    for path in checking.yaml_files(paths):
+    for path in yaml_files(paths):
         try:
             document = vcr_yaml.load(path)
         except OSError as error:
@@ -68,11 +68,12 @@ def check(
                 exit_with_error(str(error), EXIT_USAGE)
             continue  # a directory of tests may contain other YAML
         try:
-            problems = [f"{path}: {leak}" for leak in checking.leaks_in_document(document, harmless_patterns)]
+            problems = [f"{path}: {leak}" for leak in leaks_in_document(document, harmless_patterns)]
+            # An empty mapping counts: a suite that opened no recording has played none of these.
             if unplayed_by_path is not None:
-                requests = checking.request_lines(document)
+                requests = request_lines(document)
                 problems += [f"{path}: {line}" for line in _unplayed_lines(requests, path, unplayed_by_path)]
-            with_legacy_calls += checking.has_legacy_requests(document)
+            with_legacy_calls += has_legacy_requests(document)
         except vcr_yaml.CassetteError as error:  # it was not checked, so it must not look clean
             problems = [f"{path}: {error}"]
         recordings += 1
@@ -87,6 +88,7 @@ def check(
 
 
 def _unplayed_lines(requests: list[str], path: Path, unplayed_by_path: dict[str, list[int]]) -> list[str]:
+    # The plugin writes resolved paths, and this command may run in another directory.
     unplayed = unplayed_by_path.get(str(path.resolve()))
     if unplayed is None:
         return ["no test opens this recording"]
@@ -103,7 +105,7 @@ def _compile_patterns(expressions: list[str]) -> list[re.Pattern[str]]:
 
 def _read_unplayed(file: Path) -> dict[str, list[int]]:
     try:
-        return checking.unplayed_requests(file)
+        return unplayed_requests(file)
     except OSError as error:
         exit_with_error(f"{file}: {error.strerror}", EXIT_USAGE)
     except ValueError as error:

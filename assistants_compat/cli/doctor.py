@@ -18,6 +18,7 @@ from .terminal import EXIT_FAILURE, JsonOption, examples, print_result
 
 commands = typer.Typer(rich_markup_mode=None)
 
+_SHORTEST_SECRET = 8  # characters
 _SECRET_VARIABLES = ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "AZURE_CLIENT_SECRET")
 
 
@@ -75,7 +76,8 @@ def _run_check(name: str, check: Check, context: CheckContext) -> list[Finding]:
 
 def _without_secrets(finding: Finding) -> Finding:
     """Replace every key and password in a finding, because error messages may quote them."""
-    secrets = [value for name in _SECRET_VARIABLES if (value := os.environ.get(name))]
+    # Local servers take keys such as "any": hiding those would garble the text, and they are no secret.
+    secrets = [value for name in _SECRET_VARIABLES if len(value := os.environ.get(name, "")) >= _SHORTEST_SECRET]
     with contextlib.suppress(ValueError):
         if password := urlsplit(os.environ.get("ASSISTANTS_COMPAT_STORE", "")).password:
             secrets.append(password)

@@ -139,6 +139,11 @@ def _check_settings(context: CheckContext) -> Iterator[Finding]:
         except SettingsError as error:  # noqa: PERF203 - each is a finding of its own
             is_invalid = True
             yield Finding("settings", "failed", str(error), f"correct or unset {variable}")
+    try:
+        logs.level_from_environment()
+    except SettingsError as error:
+        is_invalid = True
+        yield Finding("settings", "failed", str(error), f"correct or unset {logs.LOG_VARIABLE}")
     for name in sorted(os.environ):
         similar = difflib.get_close_matches(name, fields, 1, 0.85)
         if name not in (*fields, SWITCH_VARIABLE, logs.LOG_VARIABLE) and (name.startswith(_PREFIX) or similar):

@@ -57,12 +57,14 @@ def download(  # noqa: PLR0913 - one for each option
     with report_errors(), client_from_environment() as client:
         source: Any = source_id
         if run is not None:
+            # Retrieved, because the routes of a run or message need its thread's id, which only the object has.
             source = client.beta.threads.runs.retrieve(run, thread_id=source_id)
         elif message is not None:
             source = client.beta.threads.messages.retrieve(message, thread_id=source_id)
         try:
             paths = download_files(client, source, to)
         except DownloadError as error:
+            # The other files were saved, so their paths are printed as usual before the failures.
             paths, failed = error.paths, error.failed
     saved = [str(path) for path in paths]
     print_result(saved, {"files": saved, "failed": dict(failed)} if as_json else None)

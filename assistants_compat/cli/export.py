@@ -39,6 +39,7 @@ def export(
         with report_errors():
             result = export_objects.export(Settings(), to)
     except export_objects.DirectoryNotEmptyError:
+        # A wrong argument, so the exit code is not that of an export that failed.
         exit_with_error(f"{to} is not an empty directory: choose a new or empty one", EXIT_USAGE)
     counts = [quantity(number, name.removesuffix("s").replace("_", " ")) for name, number in result.written.items()]
     print_result(

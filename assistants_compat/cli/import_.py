@@ -61,6 +61,7 @@ def import_(
     with report_errors():
         settings = Settings()
         applied = [(path, import_assistants(settings, path, dry_run=dry_run)) for path in assistants_files]
+        # Also called without saved files, so that --json always has the same keys.
         result = import_objects(settings, saved_paths, _print_refusal, dry_run=dry_run, oldest_first=oldest_first)
     lines = [line for path, report in applied for line in _assistants_file_lines(path, report, dry_run=dry_run)]
     json_object = {

@@ -12,7 +12,8 @@ from typing import Annotated, NoReturn
 import openai
 import typer
 
-from ..tools import settle as settling
+from ..tools.settle import Settled
+from ..tools.settle import settle as settle_runs
 from ..tools.upstream import REQUEST_ERRORS, describe_error
 from .terminal import (
     JsonOption,
@@ -43,13 +44,14 @@ def settle(
     """
     if not watch:
         with report_errors(), client_from_environment() as client:
-            settled = settling.settle(client)
+            settled = settle_runs(client)
         print_result([_summary(settled)], dataclasses.asdict(settled) if as_json else None)
         report_failures(settled.failed)
         return
     signal.signal(signal.SIGTERM, _interrupt)
     with report_errors(), client_from_environment() as client:
         try:
+            # An error of a pass is reported by the pass; only a wrong setting or a missing key ends the command.
             while True:
                 _settle_and_report(client, as_json=as_json)
                 time.sleep(every)
@@ -65,10 +67,11 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 def _settle_and_report(client: openai.OpenAI, *, as_json: bool) -> None:
     """Make one pass of `--watch`: print only results and failures, and continue after an error."""
     try:
-        settled = settling.settle(client)
+        settled = settle_runs(client)
     except (*REQUEST_ERRORS, OSError) as error:
         print_to_stderr(f"assistants_compat: {describe_error(error)}")
         return
+    # A pass that changed nothing prints nothing: as a service this would fill the log.
     if settled.finished or settled.recovered:
         print_result([_summary(settled)], dataclasses.asdict(settled) if as_json else None)
         sys.stdout.flush()  # a log file should show it at once
@@ -76,7 +79,7 @@ def _settle_and_report(client: openai.OpenAI, *, as_json: bool) -> None:
         print_to_stderr(f"{id_}: {reason}")
 
 
-def _summary(settled: settling.Settled) -> str:
+def _summary(settled: Settled) -> str:
     finished = f"{quantity(len(settled.finished), 'run')} finished"
     recovered = f"{quantity(len(settled.recovered), 'file')} recovered"
     return f"{finished}, {len(settled.active)} still active, {recovered}, {len(settled.failed)} failed"

@@ -15,6 +15,7 @@ from .terminal import JsonOption, examples, print_result, quantity, report_error
 
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Maintain the store.")
 
+# ASCII, because `\d` and `int` take the digits of every script.
 _AGE_PATTERN = re.compile(r"(\d{1,6})([hdw])\Z", re.ASCII)
 _SECONDS_PER_UNIT = {"h": 3600, "d": 86_400, "w": 604_800}
 

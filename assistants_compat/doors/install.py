@@ -42,9 +42,9 @@ def install(settings: Settings | None = None) -> None:
         client = openai.OpenAI()
         thread = client.beta.threads.create()
     """
-    logs.set_up_from_environment()
     if is_off():
         return
+    logs.set_up_from_environment()
     with _lock:
         if not _installations:
             _installations.append(_Installation(settings))

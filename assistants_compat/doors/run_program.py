@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..errors import SettingsError
+from ..runtime import logs
 from ..runtime.switch import is_off
 
 USAGE = """\
@@ -53,6 +54,8 @@ def run(arguments: Sequence[str]) -> NoReturn:
         sys.exit(_USAGE_ERROR)
     try:
         is_switched_off = is_off()
+        if not is_switched_off:
+            logs.level_from_environment()
     except SettingsError as error:
         _exit_with_error(str(error))
     if not is_switched_off:
@@ -86,12 +89,14 @@ def _python_path() -> list[str]:
 
 
 def _python_options() -> list[str]:
-    """Return Python's own options: what stands before `-m assistants_compat` in the command line.
+    """Return Python's own options: what stands before `-m assistants_compat` or the console command.
 
     `-m` may be joined to the module's name or to other options (`-massistants_compat`, `-Bm assistants_compat`).
     """
     options = list(sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1])
     last = options.pop() if options else ""
+    if not last.endswith(_PACKAGE):  # the path of the console command, `assistants-compat`
+        return options
     if last == _PACKAGE and options:
         last = options.pop()
     last = last.removesuffix(_PACKAGE).removesuffix("m")

@@ -1,4 +1,4 @@
-"""`wrap`: puts a transparent proxy in the place of an OpenAI client's HTTP client, `client._client`.
+"""`wrap`: replaces an OpenAI client's HTTP client, `client._client`, with a transparent proxy.
 
 Every call of the SDK, in every version, ends in `self._client.send(request, ...)`. The proxy answers the requests that
 the service no longer answers and passes every other one on, untouched. `install.py` does the same for every client of
@@ -28,13 +28,20 @@ log = logging.getLogger("assistants_compat")
 
 Client = TypeVar("Client", bound="openai.OpenAI | openai.AsyncOpenAI")
 
+# The slash before `.+` excludes a resource whose name only begins alike.
 _ASSISTANTS_PATH = re.compile(r"/(?:assistants|threads)(?:/.+)?\Z")
 # Greedy, so that the route starts at the last match: a base may itself contain /threads.
 _ASSISTANTS_PATH_UNDER_BASE = re.compile(rf"(?P<base>.*)(?P<route>{_ASSISTANTS_PATH.pattern})")
+# Only the routes of one file that exists already: an upload (`POST /files`) always goes upstream.
 _FILE_PATH = re.compile(r"/files/(?P<id>[^/]+)(?:/content)?\Z")
 _FILES_ROUTE = "/files"
+# Only requests whose body may name a generated file: one that creates a store, or adds a file or a batch to it. A store
+# itself, its search, and a batch that exists (`/file_batches/{id}`) name none.
 _VECTOR_STORES_PATH = re.compile(r"/vector_stores(?:/[^/]+/(?:files|file_batches))?\Z")
+# Here the path names the file, so the upstream must get its copy's id instead.
 _VECTOR_STORE_FILE_PATH = re.compile(r"/vector_stores/[^/]+/files/(?P<id>[^/]+)(?:/content)?\Z")
+# Below these, `/files/{id}` is a resource of the upstream, never one of our store. `environments` belong to the beta
+# Agents API of openai 3.
 _PARENT_WITH_OWN_FILES = re.compile(r"/(?:vector_stores|containers|environments)/[^/]+\Z")
 
 
@@ -60,9 +67,10 @@ def wrap(client: Client, settings: Settings | None = None) -> Client:
         type_name = type(sdk_client).__name__
         message = f"wrap() expects an OpenAI or AsyncOpenAI client, or the openai module, not {type_name}."
         raise TypeError(message)
-    logs.set_up_from_environment()
     if is_off():
         return client
+    logs.set_up_from_environment()
+    # After the switch: `off` must leave the SDK's own classes unchanged too.
     patch_sdk()
     inner: Any = sdk_client._client  # noqa: SLF001 - the one place where every version keeps it
     if isinstance(inner, _ClientProxy):
@@ -140,6 +148,7 @@ class RequestRouter:
         settings = overrides.effective_settings(self.settings)
         if settings is None:
             return None
+        # Not decoded: an encoded slash within an id must not make another route of it.
         path = request.url.raw_path.partition(b"?")[0].decode("ascii")
         base_and_route = _match_legacy_path(path, self.base, request.headers.get("openai-beta"))
         if base_and_route is None:
@@ -226,7 +235,7 @@ class _ClientProxy(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic in w
 
 
 class SyncClientProxy(_ClientProxy):
-    """The proxy of a sync client, in the place of its `httpx.Client`."""
+    """The proxy of a sync client, which replaces its `httpx.Client`."""
 
     def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
         """Answer the request, or send it with the HTTP client inside."""
@@ -245,7 +254,7 @@ class SyncClientProxy(_ClientProxy):
 
 
 class AsyncClientProxy(_ClientProxy):
-    """The proxy of an async client, in the place of its `httpx.AsyncClient`."""
+    """The proxy of an async client, which replaces its `httpx.AsyncClient`."""
 
     async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
         """Answer the request, or send it with the HTTP client inside."""

@@ -29,6 +29,7 @@ _MAX_PAGES = 50  # of 100 files each
 _MAX_ATTEMPTS = 3
 _FIRST_RETRY_DELAY = 0.5  # seconds; doubled after each attempt
 _HTTP_OK, _HTTP_SERVER_ERROR = 200, 500
+# With 5xx, these are the statuses that the SDK retries (platform.md section 2).
 _TRANSIENT_STATUSES = frozenset({408, 409, 429})
 _MAX_ERROR_BYTES = 64 * 1024  # larger than any error body of the service
 
@@ -72,7 +73,7 @@ async def earlier_files(io: IO, run: Run, items: Sequence[Json]) -> list[Json]:
             "id": row["container_file_id"],
             "container_id": row["container_id"],
             "path": row["body"]["filename"],
-            "ours": row["id"],
+            "generated_file_id": row["id"],
         }
         for row in rows
     ]
@@ -188,6 +189,7 @@ async def _copy_content(io: IO, row: Row, data: bytes | None, expected: int | No
 async def _download(io: IO, row: Row, request: Request, expected: int | None) -> tuple[int, str]:
     try:
         async with aclosing(await io.upstream.open(request)) as response:
+            # Before any byte is stored: an error body must not become the file.
             if response.status != _HTTP_OK:
                 raise await _refusal_error(response)
             return await _save_checked(io, row, response, expected)
@@ -218,6 +220,7 @@ async def _save_checked(io: IO, row: Row, response: StreamedResponse, expected: 
     """
     size, sha256 = await io.save_content(row["id"], response.chunks(), content_disposition(row["body"]["filename"]))
     announced = await _size_in_container(io, row) if expected is None else expected
+    # A proxy was reported to answer 200 with an error as the content (BerriAI/litellm#37737).
     expected = expected_size(response.headers, size, announced)
     if expected is not None and expected != size:
         await io.delete_content(row["id"])

@@ -110,7 +110,7 @@ class StreamedResponse(Protocol):
 
 
 class Upstream(Protocol):
-    """Sends upstream requests with the origin, credentials and timeout of the legacy request (DESIGN.md)."""
+    """Sends upstream requests with the origin, credentials and timeout of the legacy request (decision 0005)."""
 
     @property
     def name(self) -> str:

@@ -22,6 +22,7 @@ from . import generated_files
 from .containers import delete_upstream
 from .io import IO, Request, Upload
 
+# Two purposes, because it is unknown whether `vision` takes anything but images (platform.md section 14).
 Purpose = Literal["assistants", "vision"]
 FileUse = tuple[str, Purpose]
 """One of our file ids and the purpose that the file is used for."""

@@ -75,6 +75,7 @@ async def _create_store(io: IO, store: Json, created: CreatedObjects) -> str:
     id_ = response.get("id")
     if not isinstance(id_, str):
         raise errors.bad_upstream("a vector store without an id")
+    # At once, before anything else can fail: `delete_on_failure` deletes only what is listed here.
     created.upstream.append((store_path(id_), id_))
     return id_
 

@@ -34,7 +34,7 @@ class OpenCassette:
         self.cassette = cassette
         self.path = str(Path(cassette._path).resolve())  # noqa: SLF001 - older versions have no public name for it
         self.recorded = [(str(request.method), str(request.uri)) for request in cassette.requests]
-        # A cassette that is recorded anew does not replay the Assistants API, whatever it holds now.
+        # A cassette that is recorded again does not replay the Assistants API, whatever it holds now.
         self.is_legacy = cassette.record_mode != RecordMode.ALL and any(is_legacy_url(url) for _, url in self.recorded)
         self.only_plays = bool(cassette.write_protected)
         self.leaks: list[Leak] = []
@@ -42,7 +42,7 @@ class OpenCassette:
 
     @property
     def unplayed(self) -> list[int]:
-        """The indices of the recorded requests that no test made; none for a cassette that is recorded anew."""
+        """The indices of the recorded requests that no test made; none for a cassette that is recorded again."""
         if self.cassette.record_mode == RecordMode.ALL:
             return []
         return [index for index in range(len(self.recorded)) if not self.cassette.play_counts[index]]

@@ -32,7 +32,7 @@ class Leak:
         return f"{self.location}: {self.kind} ({self.excerpt})"
 
 
-# A token starts and ends where none of its characters stands beside it. One that continues a longer word (an id, a
+# A token must not be part of a longer word. One that continues a longer word (an id, a
 # hash before a file's name) is not a key of its own.
 _TOKEN_START, _TOKEN_END = r"(?<![0-9A-Za-z_+/=.-])", r"(?![0-9A-Za-z_+/=-])"
 

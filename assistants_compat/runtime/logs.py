@@ -24,21 +24,27 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 _ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
+def level_from_environment() -> int | None:
+    """Return the level that `ASSISTANTS_COMPAT_LOG` names, or None; raises `SettingsError` for an invalid one."""
+    level = os.environ.get(LOG_VARIABLE, "").strip().lower()
+    if level and level not in _LEVELS:
+        message = f"{LOG_VARIABLE}={level!r} is not valid; expected debug, info or warning."
+        raise SettingsError(message)
+    return _LEVELS.get(level)
+
+
 def set_up_from_environment() -> None:
-    """Print the library's log to stderr if `ASSISTANTS_COMPAT_LOG` names a level; raises `SettingsError` for others.
+    """Print the library's log to stderr at the level of `ASSISTANTS_COMPAT_LOG`; without it, change nothing.
 
     Like the SDK, this leaves handlers that the program has set up as they are.
     """
-    level = os.environ.get(LOG_VARIABLE, "").strip().lower()
-    if not level:
+    level = level_from_environment()
+    if level is None:
         return
-    if level not in _LEVELS:
-        message = f"{LOG_VARIABLE}={level!r} is not valid; expected debug, info or warning."
-        raise SettingsError(message)
     logging.basicConfig(
         format="[%(asctime)s - %(name)s:%(lineno)d - %(levelname)s] %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
     )
-    library.setLevel(_LEVELS[level])
+    library.setLevel(level)
 
 
 def loggable_path(path: str) -> str:

@@ -75,7 +75,7 @@ def run_in_background_thread(work: Callable[[], object]) -> None:
 
 @cache
 def _background_executor() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, "assistants-compat-behind")
+    return ThreadPoolExecutor(1, "assistants-compat-background")
 
 
 def stop_background_thread() -> None:

@@ -1,6 +1,6 @@
 """Opens the store and runs transactions: one engine for each database, with each dialect's settings, safe over a fork.
 
-Prototypes showed (DESIGN.md, "State"): with a deferred BEGIN 263 of 300 transactions failed as "database is locked",
+Prototypes showed (decision 0019): with a deferred BEGIN 263 of 300 transactions failed as "database is locked",
 with BEGIN IMMEDIATE none. A StaticPool shared by threads crashed the interpreter, so the memory store uses a pool of
 one connection.
 """

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _TABLES = """
-CREATE TABLE given (
+CREATE TABLE staged (
     number INTEGER PRIMARY KEY,  -- the order of reading
     noun TEXT NOT NULL, id TEXT NOT NULL,
     parent TEXT NOT NULL,  -- the id of the thread or run that lists the object
-    created_at INTEGER NOT NULL, place INTEGER, origin TEXT NOT NULL, directory TEXT NOT NULL, row BLOB NOT NULL,
+    created_at INTEGER NOT NULL, position INTEGER, origin TEXT NOT NULL, directory TEXT NOT NULL, row BLOB NOT NULL,
     ordinal INTEGER,
     UNIQUE (noun, id)
 );
@@ -31,25 +31,27 @@ CREATE TABLE attached (parent TEXT NOT NULL, file_id TEXT NOT NULL);
 
 # A list may have been saved newest first, as the service lists by default, or oldest first. Its creation times show
 # which: those of the thread's own list, else those of all lists of this table. If both are equal, `:default` decides.
-# `way` is 1 for oldest first and -1 for newest first.
+# `direction` is 1 for oldest first and -1 for newest first.
 _ORDER = """
 INSERT INTO ordered (number, ordinal) WITH neighbours AS (
     SELECT noun, parent, created_at - LAG(created_at) OVER (PARTITION BY noun, parent ORDER BY number) AS later
-    FROM given WHERE place IS NULL
-), ways AS (
-    SELECT noun, parent, SUM(later > 0) - SUM(later < 0) AS way FROM neighbours GROUP BY noun, parent
-), all_ways AS (
-    SELECT noun, SUM(SIGN_OF(way)) AS way FROM ways GROUP BY noun
+    FROM staged WHERE position IS NULL
+), list_directions AS (
+    SELECT noun, parent, SUM(later > 0) - SUM(later < 0) AS direction FROM neighbours GROUP BY noun, parent
+), table_directions AS (
+    SELECT noun, SUM(SIGN_OF(direction)) AS direction FROM list_directions GROUP BY noun
 )
-SELECT given.number, ROW_NUMBER() OVER (
-    ORDER BY place IS NULL, place, given.parent, created_at,
-        given.number * SIGN_OF(COALESCE(NULLIF(ways.way, 0), NULLIF(all_ways.way, 0), :default))
+SELECT staged.number, ROW_NUMBER() OVER (
+    ORDER BY position IS NULL, position, staged.parent, created_at,
+        staged.number * SIGN_OF(
+            COALESCE(NULLIF(list_directions.direction, 0), NULLIF(table_directions.direction, 0), :default)
+        )
 )
-FROM given
-    LEFT JOIN ways ON ways.noun = given.noun AND ways.parent = given.parent
-    LEFT JOIN all_ways ON all_ways.noun = given.noun
+FROM staged
+    LEFT JOIN list_directions ON list_directions.noun = staged.noun AND list_directions.parent = staged.parent
+    LEFT JOIN table_directions ON table_directions.noun = staged.noun
 """
-_NUMBER = "UPDATE given SET ordinal = (SELECT ordinal FROM ordered WHERE ordered.number = given.number)"
+_ASSIGN_ORDINALS = "UPDATE staged SET ordinal = (SELECT ordinal FROM ordered WHERE ordered.number = staged.number)"
 
 
 class StagedRow(NamedTuple):
@@ -74,7 +76,7 @@ class ImportStaging:
     def __init__(self) -> None:
         """Create an empty file that only its owner can read."""
         self._directory = tempfile.TemporaryDirectory(prefix="assistants_compat-import-")
-        self._db = sqlite3.connect(Path(self._directory.name) / "given.db", isolation_level=None)
+        self._db = sqlite3.connect(Path(self._directory.name) / "staging.db", isolation_level=None)
         self._db.create_function("SIGN_OF", 1, _sign, deterministic=True)
         for statement in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", *_TABLES.split(";")):
             self._db.execute(statement)
@@ -91,21 +93,29 @@ class ImportStaging:
         self._directory.cleanup()
 
     def add(  # noqa: PLR0913 - a row, its location in the input and its place in the store
-        self, table_name: str, row: Mapping[str, Any], origin: str, directory: Path, *, parent: str, place: int | None
+        self,
+        table_name: str,
+        row: Mapping[str, Any],
+        origin: str,
+        directory: Path,
+        *,
+        parent: str,
+        position: int | None,
     ) -> DuplicateId | None:
         """Stage a row, unless its id was staged before; then return the duplicate.
 
-        Rows with a `place` come first, in that order. Raises `ValueError` for a row with about 2000 levels of nesting.
+        Rows with a `position` come first, in that order. Raises `ValueError` for a row that is nested about 2000 levels
+        deep.
         """
         serialized = marshal.dumps(dict(row))  # several times as fast as JSON; only this process reads it
-        values = (table_name, row["id"], parent, row["created_at"], place, origin, str(directory), serialized)
+        values = (table_name, row["id"], parent, row["created_at"], position, origin, str(directory), serialized)
         statement = (
-            "INSERT OR IGNORE INTO given (noun, id, parent, created_at, place, origin, directory, row) "
+            "INSERT OR IGNORE INTO staged (noun, id, parent, created_at, position, origin, directory, row) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         )
         if self._db.execute(statement, values).rowcount == 1:
             return None
-        cursor = self._db.execute("SELECT origin, row FROM given WHERE noun = ? AND id = ?", (table_name, row["id"]))
+        cursor = self._db.execute("SELECT origin, row FROM staged WHERE noun = ? AND id = ?", (table_name, row["id"]))
         first_origin, first_row = cursor.fetchone()
         return DuplicateId(str(first_origin), same=marshal.loads(first_row) == row)  # noqa: S302 - written above
 
@@ -122,8 +132,8 @@ class ImportStaging:
         """Assign the order of all rows; `oldest_first` decides where creation times do not."""
         self._db.execute("CREATE INDEX attached_to ON attached (parent)")
         self._db.execute(_ORDER, {"default": 1 if oldest_first else -1})
-        self._db.execute(_NUMBER)
-        self._db.execute("CREATE INDEX in_order ON given (noun, ordinal)")
+        self._db.execute(_ASSIGN_ORDINALS)
+        self._db.execute("CREATE INDEX in_order ON staged (noun, ordinal)")
 
     def missing_threads(self) -> Iterator[tuple[str, int, str]]:
         """The threads that imported messages or runs name but that were not imported.
@@ -132,24 +142,24 @@ class ImportStaging:
         not count.
         """
         query = """
-            SELECT parent AS thread_id, MIN(created_at), origin FROM given
+            SELECT parent AS thread_id, MIN(created_at), origin FROM staged
             WHERE noun IN ('messages', 'runs')
             GROUP BY thread_id
-            HAVING thread_id NOT IN (SELECT id FROM given WHERE noun = 'threads')
+            HAVING thread_id NOT IN (SELECT id FROM staged WHERE noun = 'threads')
             ORDER BY MIN(created_at), MIN(number)
         """
         return iter(self._db.execute(query).fetchall())
 
     def count(self) -> int:
         """The number of staged rows."""
-        return int(self._db.execute("SELECT COUNT(*) FROM given").fetchone()[0])
+        return int(self._db.execute("SELECT COUNT(*) FROM staged").fetchone()[0])
 
     def batches(self, table_name: str, size: int) -> Iterator[list[StagedRow]]:
         """Yield the rows of a table in their order, `size` at a time."""
         last_ordinal = 0
         while True:
             query = (
-                "SELECT origin, directory, ordinal, row FROM given WHERE noun = ? AND ordinal > ? "
+                "SELECT origin, directory, ordinal, row FROM staged WHERE noun = ? AND ordinal > ? "
                 "ORDER BY ordinal LIMIT ?"
             )
             rows = self._db.execute(query, (table_name, last_ordinal, size)).fetchall()
@@ -163,7 +173,7 @@ class ImportStaging:
 
     def ordinal(self, table_name: str, id_: str) -> int | None:
         """The place of a row in the order, or None if it is not staged."""
-        row = self._db.execute("SELECT ordinal FROM given WHERE noun = ? AND id = ?", (table_name, id_)).fetchone()
+        row = self._db.execute("SELECT ordinal FROM staged WHERE noun = ? AND id = ?", (table_name, id_)).fetchone()
         return None if row is None else int(row[0])
 
 

@@ -20,7 +20,7 @@ _NO_KEY_MESSAGE = (
     "API from your browser and are prompted for a username and password. You can obtain an API key from "
     "https://platform.openai.com/account/api-keys."
 )
-_VISIBLE_PREFIX, _VISIBLE_SUFFIX = 8, 4
+_VISIBLE_PREFIX, _VISIBLE_SUFFIX = 8, 4  # as recorded (response_error.yaml)
 
 
 class KeyCheck:
@@ -46,7 +46,7 @@ class KeyCheck:
     def _sent_keys(self, request: Request, *, is_azure: bool) -> list[str]:
         """Return the keys of a request: OpenAI accepts a bearer token, and Azure also the header `api-key`.
 
-        Azure clients of openai 1.40 send both (DESIGN.md).
+        Azure clients of openai 1.40 send both (decision 0005).
         """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         bearer = [token.strip()] if scheme.lower() == "bearer" and token.strip() else []

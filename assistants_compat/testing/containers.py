@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .exchange import Request
     from .state import Json, State
 
+# Recorded (CanCreateContainer.json).
 _DEFAULT_EXPIRY = {"anchor": "last_active_at", "minutes": 20}
 _CONTENT_TYPES = {".txt": "text/plain; charset=utf-8", ".csv": "text/csv; charset=utf-8", ".png": "image/png"}
 
@@ -50,6 +51,7 @@ def add_container(
 
 def add_user_file(state: State, container: Container, path: str, content: bytes) -> ContainerFile:
     """Add a file of the user (Source: CanUploadGetAndDeleteContainerFile.json, key order included)."""
+    # Changed afterwards, so that `source` keeps its recorded place among the keys.
     stored = add_generated_file(state, container, path, content)
     stored.wire["source"] = "user"
     return stored
@@ -89,6 +91,7 @@ def expire_if_idle(state: State, container: Container) -> bool:
     wire = container.wire
     if state.now() - wire["last_active_at"] > wire["expires_after"]["minutes"] * 60:
         wire["status"] = "expired"
+        # The data is gone for good; only the container's own object stays readable (platform.md section 6).
         container.files.clear()
     return bool(wire["status"] == "expired")
 
@@ -127,6 +130,7 @@ def list_containers(state: State, request: Request) -> Answer:
     Source: CanEnumerateContainers.json.
     """
     name = request.value("name")
+    # No request may have touched some of them since they expired.
     for container in state.containers.values():
         expire_if_idle(state, container)
     wires = [container.wire for container in state.containers.values()]
@@ -147,6 +151,7 @@ def retrieve(state: State, _request: Request, container_id: str) -> Answer:
 def delete(state: State, _request: Request, container_id: str) -> Answer:
     """Delete a container: `{id, object, deleted}` (Source: CanCreateContainer.json)."""
     find(state, container_id)
+    # An expired container can be deleted too: it stays in the list until then (recorded).
     del state.containers[container_id]
     return Answer.with_json({"id": container_id, "object": "container.deleted", "deleted": True})
 
@@ -160,7 +165,7 @@ def create_file(state: State, request: Request, container_id: str) -> Answer:
     container = use(state, container_id)
     if request.headers.get("content-type", "").startswith("multipart/"):
         form = read_form(request)
-        if "file_id" in form:
+        if "file_id" in form:  # the form of openai 1.x
             return Answer.with_json(copy_uploaded_file(state, container, form["file_id"].content.decode()).wire)
         if "file" not in form:
             raise Refusal(400, "Missing required parameter: 'file'.", param="file", code="missing_required_parameter")

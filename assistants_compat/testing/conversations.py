@@ -47,6 +47,7 @@ def update(state: State, request: Request, conversation_id: str) -> Answer:
 def delete(state: State, _request: Request, conversation_id: str) -> Answer:
     """Delete a conversation: `{id, object, deleted}` (recorded)."""
     find(state, conversation_id)
+    # The spec lets the items outlive their conversation, but every route to an item goes through it.
     del state.conversations[conversation_id]
     return Answer.with_json({"id": conversation_id, "object": "conversation.deleted", "deleted": True})
 
@@ -56,7 +57,7 @@ def add_items(state: State, request: Request, conversation_id: str) -> Answer:
     conversation = find(state, conversation_id)
     added = [listed_item(state, item) for item in request.json_object()["items"]]
     conversation.items += added
-    ids = [item["id"] for item in added] or [None]
+    ids = [item["id"] for item in added] or [None]  # null ids for an empty list, as in every list
     listed = {"object": "list", "data": added, "first_id": ids[0], "has_more": False, "last_id": ids[-1]}
     return Answer.with_json(listed)
 

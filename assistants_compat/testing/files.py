@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from .exchange import Request
     from .state import Json, State
 
+# In the order in which the recorded refusal lists them (UploadFileCanParseServiceError.json).
 _UPLOAD_PURPOSES = ["fine-tune", "assistants", "batch", "user_data", "vision", "evals"]
-_NOT_DOWNLOADABLE = {"assistants", "user_data"}
+_NOT_DOWNLOADABLE = {"assistants", "user_data"}  # platform.md section 7
 _PAGE_LIMIT = 10_000
 
 
@@ -54,6 +55,7 @@ def create(state: State, request: Request) -> Answer:
     if purpose not in _UPLOAD_PURPOSES:
         message = f"'{purpose}' is not one of {_UPLOAD_PURPOSES} - 'purpose'"
         raise Refusal(400, message, param="purpose", extra={"detail": {"message": message, "code": None}})
+    # A form has no nested values: the SDK puts the inner key in brackets.
     seconds = form.get("expires_after[seconds]")
     expires_at = None if seconds is None else state.now() + int(seconds.content)
     upload = form["file"]

@@ -35,5 +35,6 @@ def _content(item: Json) -> list[Json]:
     if not isinstance(content, str):
         return list(content)
     if item["role"] == "assistant":
+        # In an assistant's message the service knows no `input_text` (reported).
         return [{"type": "output_text", "annotations": [], "logprobs": [], "text": content}]
     return [{"type": "input_text", "text": content}]

@@ -24,6 +24,7 @@ class Part:
 
 def read_form(request: Request) -> dict[str, Part]:
     """Return the fields of the form by name, or refuse a body that is not multipart/form-data."""
+    # The boundary may be in quotes (RFC 2046, section 5.1.1).
     boundary = re.search(r'boundary="?([^";]+)"?', request.headers.get("content-type", ""))
     if boundary is None:
         message = "Invalid content type. Expected multipart/form-data."
@@ -36,6 +37,7 @@ def read_form(request: Request) -> dict[str, Part]:
 
 
 def _read_part(piece: bytes) -> Part:
+    # Only the first blank line ends the head; a file may contain more of them.
     head, _, content = piece.partition(b"\r\n\r\n")
     disposition = next(
         (line for line in head.decode().split("\r\n") if line.lower().startswith("content-disposition:")),

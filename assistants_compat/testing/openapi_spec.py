@@ -50,6 +50,7 @@ def _validator(path: str, name: str, *, is_closed: bool) -> Any:
         "components": _components(path),
     }
     if is_closed:
+        # `additionalProperties` would also refuse the keys that the `allOf` brings in.
         schema["unevaluatedProperties"] = False
     return importlib.import_module(_JSONSCHEMA).Draft202012Validator(schema)
 

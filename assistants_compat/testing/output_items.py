@@ -43,6 +43,7 @@ def items_from_turn(state: State, turn: Turn, container: Container | None, param
     if container is not None and turn.uses_code:
         annotations = _add_shown_images(state, turn, container)
         _add_generated_files(state, turn, container)
+        # The call before the message: its images are cited in the next message (recordings.md section 1).
         items.append(_code_call(state, turn, container))
     if (text := _message_text(turn, params)) is not None:
         if container is not None:
@@ -81,6 +82,7 @@ def _with_missing_ids(state: State, raw: Mapping[str, Any], container: Container
         return item
     if item["type"] == "code_interpreter_call":
         item.setdefault("container_id", container.wire["id"])
+    # A citation names only the base name (recordings.md section 1).
     ids = {posixpath.basename(file.wire["path"]): file.wire["id"] for file in container.files.values()}
     for citation in _container_citations(item):
         citation.setdefault("container_id", container.wire["id"])
@@ -125,6 +127,7 @@ def _link_citations(text: str, container: Container) -> list[Json]:
 
 def _citation(container: Container, file_id: str, filename: str, start: int, end: int) -> Json:
     return {
+        # The keys in the recorded order (recordings.md section 1).
         "type": "container_file_citation",
         "container_id": container.wire["id"],
         "end_index": end,
@@ -186,9 +189,10 @@ def create_cited_files(state: State, turn: Turn, output: list[Json]) -> None:
         for annotation in _container_citations(item):
             container = _find_or_create_container(state, annotation["container_id"])
             name, file_id = annotation["filename"], annotation["file_id"]
-            if file_id in container.files:
+            if file_id in container.files:  # cited before, in this or an earlier response
                 continue
-            is_shown = annotation["end_index"] == 0
+            is_shown = annotation["end_index"] == 0  # case B of recordings.md section 1
+            # Images are cited in the order in which the calls showed them, and no citation names its output.
             content = turn.files.get(name) or (inline.pop(0) if is_shown and inline else sample_bytes(name))
             containers.add_generated_file(state, container, f"/mnt/data/{name}", content, file_id)
 

@@ -79,6 +79,7 @@ def response_body(params: Json, *, response_id: str, created_at: int, status: st
 
 def _param_or_default(params: Json, name: str, *, default: Any) -> Any:
     value = params.get(name)
+    # Null is as good as absent for nearly every field of the request (measured on the service).
     return default if value is None else value
 
 

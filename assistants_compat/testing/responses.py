@@ -76,7 +76,7 @@ def _respond(
 def _final_response(state: State, params: Json, turn: Turn, container: Container | None) -> Json:
     recorded = turn.response if turn.events is None else _recorded_response(turn)
     if recorded is not None:
-        final = json.loads(json.dumps(recorded))
+        final = json.loads(json.dumps(recorded))  # a deep copy: the script belongs to the test
         output_items.create_cited_files(state, turn, final["output"])
         if params.get("background"):
             final["background"] = True
@@ -130,7 +130,7 @@ def _choose_container(state: State, params: Json, history: list[Json], *, is_rec
         return containers.use(state, tool["container"])
     request_input = params.get("input")
     context = history + (request_input if isinstance(request_input, list) else [])
-    for item in reversed(context):
+    for item in reversed(context):  # the newest call decides
         if item.get("type") == "code_interpreter_call" and item.get("container_id") in state.containers:
             return containers.use(state, item["container_id"])
     # A recorded response cites its own container, which `create_cited_files` creates.
@@ -179,8 +179,10 @@ def cancel(state: State, _request: Request, response_id: str) -> Answer:
         raise Refusal(400, "Cannot cancel a synchronous response.")
     if not stored.finished:
         stored.final = response_objects.unfinished_response(stored.final, "cancelled")
+        # A response that continues this one must not see output that was never served.
         stored.context = list(stored.input_items)
         stored.finished = True
+    # This endpoint has no `include` (spec).
     return Answer.with_json(response_objects.visible_response(stored.final, frozenset()))
 
 

@@ -87,7 +87,7 @@ class Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+    disable_nagle_algorithm = True  # a small chunk of a stream must not wait for an acknowledgement
     wbufsize = -1  # buffered, so that headers and body leave in one write
     server: Server
 
@@ -145,6 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_header("content-length", str(len(answer.body)))
         self.end_headers()
+        # The announced length is that of the whole body, so the client can tell that it broke off.
         self.wfile.write(answer.body[: len(answer.body) // 2] if truncate else answer.body)
         self.wfile.flush()
         self.close_connection = self.close_connection or truncate
@@ -152,12 +153,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_chunks(self, answer: Answer, *, truncate: bool) -> None:
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
+        # All chunks are made even if only half are sent, because the request takes its full effect (`Fault.truncate`).
         chunks = list(answer.chunks or ()) if truncate else answer.chunks or ()
         if isinstance(chunks, list):
             chunks = _first_half(chunks)
         for chunk in chunks:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
             self.wfile.flush()
+        # Without the last, empty chunk the client sees a broken body, not the end of a short one.
         self.wfile.write(b"" if truncate else b"0\r\n\r\n")
         self.wfile.flush()
         self.close_connection = self.close_connection or truncate

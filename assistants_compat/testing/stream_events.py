@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .state import Json
 
+# Every character is in some piece, so the deltas add up to the text.
 _PIECES = re.compile(r"\s*\S+|\s+")
 # `obfuscation` pads each delta to a multiple of this length (Source: every delta of StreamingResponses.json).
 _OBFUSCATION_BLOCK = 16
@@ -164,6 +165,7 @@ def _function_call_events(item: Json) -> Iterator[Json]:
 
 
 def _started_file_search(item: Json, _include: frozenset[str]) -> Json:
+    # The queries come only with `output_item.done` (recordings.md section 4).
     return {**item, "status": "in_progress", "queries": [], "results": None}
 
 

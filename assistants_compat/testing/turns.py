@@ -37,7 +37,7 @@ class Turn:
     output: Sequence[Mapping[str, Any]] | None = None
     response: Mapping[str, Any] | None = None
     events: Sequence[Mapping[str, Any]] | None = None
-    polls: int = 1
+    polls: int = 1  # as recorded: queued, in_progress once, completed (test_background_mode_vcr.yaml)
     files: Mapping[str, bytes] = field(default_factory=dict)
     images: Sequence[bytes] = ()
     code: str | None = None
@@ -86,4 +86,5 @@ class Fault:
 
     def fits(self, method: str, path: str) -> bool:
         """Whether this fault applies to a request."""
+        # Not `fnmatch`, which ignores case and changes slashes on Windows.
         return fnmatchcase(f"{method} {path}", self.match)

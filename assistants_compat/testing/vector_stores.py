@@ -120,6 +120,7 @@ def update(state: State, request: Request, store_id: str) -> Answer:
     """Update `name`, `metadata` and `expires_after`; keys that the request lacks do not change."""
     wire = find_indexed(state, store_id).wire
     wire.update({key: value for key, value in request.json_object().items() if key in wire})
+    # The anchor is the last use, not the update (`last_active_at`, the only anchor in the spec).
     wire["expires_at"] = _expires_at(wire["last_active_at"], wire["expires_after"])
     return Answer.with_json(wire)
 
@@ -133,6 +134,7 @@ def delete(state: State, _request: Request, store_id: str) -> Answer:
 
 def create_file(state: State, request: Request, store_id: str) -> Answer:
     """Add one file to a store."""
+    # Not `find_indexed`: adding a file must not finish the indexing of those that were added before.
     return Answer.with_json(_add_file(state, _find_store(state, store_id), request.json_object()))
 
 
@@ -211,6 +213,7 @@ def _find_batch(store: VectorStore, batch_id: str) -> Json:
 
 
 def _batch_files(store: VectorStore, batch: Json) -> list[Json]:
+    # A file may have been removed from the store since.
     return [store.files[file_id] for file_id in batch["ids"] if file_id in store.files]
 
 
@@ -231,6 +234,7 @@ def cancel_batch(state: State, _request: Request, store_id: str, batch_id: str) 
     """Cancel the files of a batch that are not indexed yet."""
     store = _find_store(state, store_id)
     batch = _find_batch(store, batch_id)
+    # The store was not read by `find_indexed`, which would have completed the files that are to be cancelled.
     for file in _batch_files(store, batch):
         if file["status"] == "in_progress":
             file["status"] = batch["status"] = "cancelled"
@@ -254,7 +258,7 @@ def search(state: State, request: Request, store_id: str) -> Answer:
         {
             "object": "vector_store.search_results.page",
             "search_query": queries,
-            "data": hits[: body.get("max_num_results") or 10],
+            "data": hits[: body.get("max_num_results") or 10],  # the default in the spec
             "has_more": False,
             "next_page": None,
         },
@@ -274,4 +278,5 @@ def _search_hit(state: State, file: Json, words: set[str]) -> Json:
 
 
 def _file_text(state: State, file_id: str) -> str:
+    # A file may have been deleted from the Files API since; its entry in the store stays.
     return state.files[file_id].content.decode("utf-8", "replace") if file_id in state.files else ""

@@ -36,6 +36,7 @@ def assistant_from_fields(id_: str, created_at: int, fields: Mapping[str, Any]) 
 
 
 def _or_default(value: Any, default: Any) -> Any:
+    # `value or default` would turn a temperature of 0 into 1.
     return default if value is None else value
 
 
@@ -105,4 +106,5 @@ def vector_stores_to_create(resources: Mapping[str, Any] | None) -> list[Json]:
 
 def with_created_vector_stores(resources: Mapping[str, Any], created_ids: list[str]) -> Json:
     """Return tool resources in which the created vector stores are named by their ids (recorded)."""
+    # Without `vector_stores`: the service served only ids.
     return {**resources, "file_search": {"vector_store_ids": [*vector_store_ids(resources), *created_ids]}}

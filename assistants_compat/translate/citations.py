@@ -64,6 +64,7 @@ def span_of_citation(text: str, annotation: Mapping[str, Any], used_spans: Itera
 
 
 def _is_link(piece: str, name: str) -> bool:
+    # A citation names only the last part of the path (recordings.md section 1).
     return piece.startswith(_LINK_SCHEME) and piece.endswith(f"/{name}")
 
 
@@ -94,6 +95,7 @@ def find_link(text: str, name: str, used_spans: Collection[Span]) -> Span | None
 
 def marker_from_citation(number: int, annotation: Mapping[str, Any]) -> str:
     """Return the marker of the citation with this number in its message (FileSearchStreamingWorks.json)."""
+    # The recorded first number is 4; no source says what it counts.
     return f"【4:{number}†{annotation.get('filename') or annotation.get('file_id')}】"
 
 
@@ -104,6 +106,7 @@ def file_citation_from_annotation(annotation: Mapping[str, Any], text: str, star
         "text": text,
         "start_index": start,
         "end_index": start + len(text),
+        # Without `quote`, which only a delta has (recorded).
         "file_citation": {"file_id": str(annotation.get("file_id"))},
     }
 

@@ -85,6 +85,7 @@ def _item_from_message(message: Mapping[str, Any], upstream_ids: Mapping[FileUse
         text = "\n\n".join(
             filter(None, [*(_text_from_block(block, upstream_ids) for block in message["content"]), *file_lines])
         )
+        # A plain string: an item with parts has no assistant role (platform.md section 3).
         return {"role": "assistant", "content": text} if text else None
     parts = [_with_upstream_id(part, upstream_ids) for part in input_parts_from_message(message)]
     parts += [{"type": "input_text", "text": line} for line in file_lines]
@@ -203,6 +204,7 @@ def _message_from_item(item: Json, omission_reasons: dict[str, str], remaining_f
             attachments.append({"file_id": part["file_id"], "tools": tools})
         else:
             omission_reasons[str(item.get("id"))] = f"a message cannot hold a {part_type}"
+    # The legacy API requires a part (spec), and a message may hold nothing but files.
     content = content or [{"type": "text", "text": ""}]
     return {"role": item["role"], "content": content, "attachments": attachments}
 

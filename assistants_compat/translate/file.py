@@ -14,6 +14,7 @@ def file_from_row(row: Mapping[str, Any]) -> File:
         "object": "file",
         "id": row["id"],
         "purpose": "assistants_output",
+        # Of a linked file the full path in the container, as on the service (platform.md section 7).
         "filename": row["body"]["filename"],
         "bytes": row["body"]["bytes"],
         "created_at": row["created_at"],

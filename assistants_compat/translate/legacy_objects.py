@@ -94,9 +94,11 @@ def _block_with_detail(block: Json) -> Json:
     block_type = block["type"]
     if block_type not in ("image_file", "image_url"):
         return block
+    # The default that was served (ThreadWithInitialMessagesWorks.json).
     return {**block, block_type: {"detail": "auto", **block[block_type]}}
 
 
+# Runs that were saved in 2024 lack the keys that the API got later, such as `reasoning_effort` (recorded).
 _RUN_DEFAULTS: Json = {
     **dict.fromkeys(("id", "object", "created_at", "assistant_id", "thread_id", "status")),
     **dict.fromkeys(("started_at", "expires_at", "cancelled_at", "failed_at", "completed_at")),
@@ -117,6 +119,7 @@ _RUN_DEFAULTS: Json = {
     "parallel_tool_calls": True,
 }
 
+# The spec requires `expired_at` and `metadata`, which no recorded step has.
 _STEP_DEFAULTS: Json = {
     **dict.fromkeys(("id", "object", "created_at", "run_id", "assistant_id", "thread_id", "type", "status")),
     **dict.fromkeys(("cancelled_at", "completed_at", "expires_at", "failed_at", "last_error", "step_details")),

@@ -31,6 +31,7 @@ from .uncited_files import (
 )
 
 _CONTAINER_LIFETIME = 19 * 60  # seconds: a container expires after 20 idle minutes, less a margin
+# A data URL may have more parameters between its type and `base64`.
 _DATA_URL = re.compile(r"data:image/([a-z0-9.+-]+)(?:;[^,;]+)*;base64,(.*)\Z", re.DOTALL)
 ZERO_USAGE: Usage = {
     "prompt_tokens": 0,
@@ -145,6 +146,7 @@ class OutputReader:
             return {"input": "", "outputs": []}
         search: Json = next((tool["file_search"] for tool in self.run["tools"] if tool["type"] == "file_search"), {})
         ranking = {key: value for key, value in search.get("ranking_options", {}).items() if key != "hybrid_search"}
+        # The ranking options of a step lack `hybrid_search`, which those of the tool have (recorded).
         return {"ranking_options": ranking, "results": []}
 
     def end_call(self, draft: ItemDraft, item: Mapping[str, Any], now: int) -> None:
@@ -157,6 +159,7 @@ class OutputReader:
                 "input": str(item.get("code") or ""),
                 "outputs": [output for output in outputs if output is not None],
             }
+            # A call without both cannot be sent again: the schema of an input item requires them (spec).
             if isinstance(item.get("id"), str) and isinstance(item.get("container_id"), str):
                 self.outcome.entries.append({"id": self.new_id("msg"), **_replay_entry(item, details, now)})
         else:
@@ -170,6 +173,7 @@ class OutputReader:
 
     def _convert_output(self, output: Mapping[str, Any]) -> Json | None:
         if output.get("type") == "logs":
+            # The last recordings have no logs at all, but the documentation promised them (recordings.md section 2).
             return {"type": "logs", "logs": str(output.get("logs") or "")}
         image = _image_from_data_url(output.get("url")) if output.get("type") == "image" else None
         if image is None:
@@ -187,6 +191,7 @@ class OutputReader:
         if self.function_step is None:
             self.function_step = self._add_step("tool_calls", {"type": "tool_calls", "tool_calls": []}, now)
         calls = self.function_step["step_details"]["tool_calls"]
+        # A call begins with empty arguments, also in its first delta (recorded).
         calls.append(function_call_from_item({**item, "arguments": ""}, output=None))
         return self.function_step, len(calls) - 1
 
@@ -263,7 +268,7 @@ class OutputReader:
 
         def file_id_of(annotation: Json) -> str | None:
             if not is_shown_image(annotation):
-                id_ = str(annotation.get("ours") or self._file_for_citation(annotation).id)
+                id_ = str(annotation.get("generated_file_id") or self._file_for_citation(annotation).id)
                 linked_file_ids[id_] = None
                 return id_
             # Images are cited in the order in which calls showed them, and the bytes of these came with the calls.

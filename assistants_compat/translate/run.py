@@ -46,6 +46,7 @@ STATUS_OF_RESPONSE = {
 }
 """The status of a run by the status of its response; any other response status is a failure."""
 
+# A run has no `incomplete_at` and no `expired_at` (29 recorded keys).
 _TIMESTAMP_KEYS = {
     "completed": "completed_at",
     "failed": "failed_at",
@@ -109,6 +110,7 @@ def run_from_request(  # noqa: PLR0913 - the ids and times of the run, its reque
         "usage": None,
         "response_format": "auto" if settings.get("response_format") is None else settings["response_format"],
         "tool_choice": "auto" if params.get("tool_choice") is None else params["tool_choice"],
+        # Null counts as absent, and the recorded default is true.
         "parallel_tool_calls": params.get("parallel_tool_calls") is not False,
     }
 
@@ -171,6 +173,7 @@ def transition_from_response(run: Run, response: Mapping[str, Any], usage: Usage
     calls = function_calls_from_response(response) if status == "completed" else []
     if status == "completed" and (reason := _exceeded_budget(run, usage, calls_functions=bool(calls))):
         return "incomplete", {**changes, "incomplete_details": {"reason": reason}}
+    # A run that is being cancelled takes no outputs, so it would wait for them in vain.
     if calls and run["status"] == "cancelling":
         return "cancelled", changes
     if calls:
@@ -218,6 +221,7 @@ def function_calls_from_response(response: Mapping[str, Any]) -> list[Json]:
 def function_call_from_item(item: Mapping[str, Any], **extra_fields: None) -> Json:
     """Return a function call in legacy shape; in a step it also has `output`, null until the caller submits it."""
     function = {"name": str(item.get("name")), "arguments": str(item.get("arguments") or ""), **extra_fields}
+    # Not the item's own `fc_` id: the upstream matches an output by `call_id` (platform.md section 10).
     return {"id": str(item.get("call_id")), "type": "function", "function": function}
 
 

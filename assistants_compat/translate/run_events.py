@@ -12,7 +12,7 @@ from typing import Any
 
 from ..wire.ids import IdFactory
 from ..wire.objects import Json, Message, Run, RunStep, Thread, Usage, as_object, as_object_list
-from . import run as runs
+from . import run as run_status
 from .citations import file_citation_from_annotation, is_file_citation, marker_from_citation
 from .message_parts import OpenItem, OpenPart, call_delta, delta_annotation, final_text, finished_parts, message_delta
 from .output import INCOMPLETE_REASONS, ZERO_USAGE, ItemDraft, OutputReader, incomplete_reason, is_hosted_tool_call
@@ -84,7 +84,7 @@ class RunEvents:
         self._held_step = None
         if run is None:
             changes = {"usage": self.earlier_usage, **({"last_error": error} if error else {})}
-            run = runs.run_with_status(self.run, status, now, **changes)
+            run = run_status.run_with_status(self.run, status, now, **changes)
         self.run = run
         return [*events, (f"thread.run.{status}", self._streamed_run()), DONE]
 
@@ -109,7 +109,7 @@ class RunEvents:
     def _mark_in_progress(self, _event: Mapping[str, Any], now: int) -> list[Event]:
         if self.run["status"] != "queued":
             return []
-        self.run = runs.run_with_status(self.run, "in_progress", now)
+        self.run = run_status.run_with_status(self.run, "in_progress", now)
         return [("thread.run.in_progress", self._streamed_run())]
 
     def _handle_error(self, event: Mapping[str, Any], _now: int) -> list[Event]:
@@ -122,7 +122,7 @@ class RunEvents:
     @property
     def error(self) -> Json | None:
         """The upstream's `error` event as the run's `last_error`; None if there was none."""
-        return runs.last_error_from_upstream(self._upstream_error) if self._upstream_error else None
+        return run_status.last_error_from_upstream(self._upstream_error) if self._upstream_error else None
 
     def containers_to_list(self, event: Mapping[str, Any]) -> list[str]:
         """Return the ids of the containers to list (into `reader.container_files`) before this event is fed.
@@ -376,17 +376,17 @@ class RunEvents:
             response = {**response, "output": [self._ended_items[index] for index in sorted(self._ended_items)]}
         if response.get("status") == "failed" and not as_object(response.get("error")).get("message"):
             response = {**response, "error": self._upstream_error}
-        usage = runs.usage_from_response(response)
-        total = runs.sum_usage(self.earlier_usage, usage)
-        status, changes = runs.transition_from_response(self.run, response, total)
-        function_status = runs.function_step_status(status)
+        usage = run_status.usage_from_response(response)
+        total = run_status.sum_usage(self.earlier_usage, usage)
+        status, changes = run_status.transition_from_response(self.run, response, total)
+        function_status = run_status.function_step_status(status)
         self.reader.end(usage, function_status, now)
         events += self._release_held_step()
         step = self.reader.function_step
         if step is not None and function_status != "in_progress":
             events.append((f"thread.run.step.{function_status}", self._streamed_step(step)))
         self.response, self.usage, self.items_changed = response, usage, True
-        self.run = runs.run_with_status(self.run, status, now, **changes)
+        self.run = run_status.run_with_status(self.run, status, now, **changes)
         return [*begin_events, *events, (f"thread.run.{status}", self._streamed_run()), DONE]
 
     def _close_open_items(self, reason: str, now: int, *, step_status: str) -> list[Event]:

@@ -51,5 +51,6 @@ def set_step_status(step: RunStep, status: str, now: int) -> None:
     """Set the status of a step and the timestamp that belongs to it."""
     step["status"] = status
     if status != "in_progress":
+        # Over REST; a stream shows the time of expiry to the end (recorded).
         step["expires_at"] = None
         step[f"{status}_at"] = now  # type: ignore[literal-required]  # completed, failed, cancelled or expired

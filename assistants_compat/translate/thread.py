@@ -51,6 +51,7 @@ def message_from_request(id_: str, thread_id: str, created_at: int, params: Mapp
         "completed_at": None,
         "role": params["role"],
         "content": _content_blocks(params["content"]),
+        # Not merged: one file for two tools stays two entries (FileOnMessageWorksAsync.json).
         "attachments": list(params.get("attachments") or []),
         "metadata": params.get("metadata") or {},
     }
@@ -90,6 +91,7 @@ def attached_file_ids(params: Mapping[str, Any], tool: str = "code_interpreter")
     ]
 
 
+# The name must stay: rows of existing stores have it.
 CREATED_STORES_KEY = "made_stores"
 """The key of a thread's fields under which the ids of the vector stores created for it are kept; never served."""
 

@@ -90,6 +90,8 @@ def drop_middle_turns(turns: Turns) -> Turns | None:
     """Return about half of the turns, the first and the last ones, or None if there is only one."""
     if len(turns) <= 1:
         return None
+    # The legacy `auto` truncation dropped from the middle (platform.md section 10). Whole turns go, because a call
+    # without its output, or an item without its reasoning, is refused (section 4).
     tail = max(1, len(turns) // 4)
     head = tail if len(turns) > 2 else 0  # noqa: PLR2004 - of two turns only the last stays, which the model is to answer
     return turns[:head] + turns[-tail:]
@@ -145,6 +147,7 @@ def _item_from_message(message: Mapping[str, Any]) -> Json | None:
     """
     if message["role"] == "assistant":
         text = "\n\n".join(filter(None, (_text_from_block(block) for block in message["content"])))
+        # A message that has only images is left out: the Responses API takes no images of an assistant.
         return {"role": "assistant", "content": text} if text else None
     return {"role": "user", "content": input_parts_from_message(message)}
 

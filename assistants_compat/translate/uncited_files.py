@@ -36,6 +36,7 @@ def files_made_by_model(files: Iterable[Mapping[str, Any]]) -> list[Json]:
 
     `files` is the container's list of `{"id", "container_id", "path", "bytes", "source"}` (spec).
     """
+    # The user's files are in the container too, with the source `user` (recordings.md section 8).
     return [dict(file) for file in files if file.get("source") == "assistant" and isinstance(file.get("path"), str)]
 
 
@@ -59,6 +60,7 @@ def citation_from_file(file: Mapping[str, Any], span: Span | None = None) -> Jso
     A file of an earlier run keeps the id that this library gave it then, under the key `ours`.
     """
     container_id, file_id = location_of_file(file)
+    # Not 0/0, which would mean an image that was shown (recordings.md section 1, case B).
     start, end = span or (None, None)
     return {
         "type": "container_file_citation",
@@ -67,7 +69,7 @@ def citation_from_file(file: Mapping[str, Any], span: Span | None = None) -> Jso
         "filename": _linked_name(file),
         "start_index": start,
         "end_index": end,
-        **({"ours": file["ours"]} if "ours" in file else {}),
+        **({"generated_file_id": file["generated_file_id"]} if "generated_file_id" in file else {}),
     }
 
 
@@ -92,6 +94,7 @@ def _part_with_link_citations(part: Json, files: list[Json]) -> Json:
         while (span := find_link(text, _linked_name(file), used_spans)) is not None:
             used_spans.append(span)
             new_citations.append(citation_from_file(file, span))
+    # The service's own citations are in the order of the text.
     return {**part, "annotations": [*annotations, *sorted(new_citations, key=lambda citation: citation["start_index"])]}
 
 
@@ -131,6 +134,7 @@ def unknown_files(
 
 
 def _is_copy(file: Json, shown_sizes: Collection[int]) -> bool:
+    # By size, because an image in the output of a call has no file id (recordings.md section 2).
     return _is_image(str(file["path"])) and file.get("bytes") in shown_sizes
 
 

@@ -30,6 +30,7 @@ def v2_request_from_v1(params: Mapping[str, Any], tools: Sequence[Json] = ()) ->
             body[key] = [v2_request_from_v1(message) for message in body[key]]
     if body.get("thread"):
         body["thread"] = v2_request_from_v1(body["thread"])
+    # Only a message has a role; its `file_ids` are attachments, those of an assistant tool resources.
     if "role" in body:
         return _message_with_attachments(body)
     file_ids = body.pop("file_ids", None)
@@ -54,5 +55,6 @@ def _with_tool_resources(body: Json, file_ids: list[str], tools: Sequence[Json])
     if "code_interpreter" in tool_types or "file_search" not in tool_types:
         resources["code_interpreter"] = {"file_ids": file_ids}
     if "file_search" in tool_types:
+        # An update with an empty list takes the files away; it needs no new store.
         resources["file_search"] = {"vector_stores": [{"file_ids": file_ids}]} if file_ids else {"vector_store_ids": []}
     return {**body, "tool_resources": {**resources, **(body.get("tool_resources") or {})}}

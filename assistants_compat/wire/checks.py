@@ -94,6 +94,7 @@ def boolean(value: Any, path: str) -> None:
 def choice(*options: str) -> Check:
     """Accept one of these strings."""
     quoted = [f"'{option}'" for option in options]
+    # The comma before "and" is the service's: `'low', 'medium', and 'high'` (reported, as is the form for two).
     supported = quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])}, and {quoted[-1]}"
     if len(quoted) == 2:  # noqa: PLR2004 - "a and b" takes no comma
         supported = " and ".join(quoted)
@@ -212,4 +213,5 @@ def metadata(value: Any, path: str) -> None:
                 f"but got a name with length {len(key)} instead."
             )
             raise _invalid(path, text, "string_above_max_length")
+        # The recorded `param` names the key as well: `metadata.modified` (recordings.md section 5).
         _METADATA_VALUE(entry, f"{path}.{key}")

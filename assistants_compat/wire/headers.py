@@ -58,6 +58,7 @@ def expected_size(headers: Mapping[str, str], size: int, known: int | None) -> i
 def content_disposition(filename: str) -> str:
     """An `attachment` Content-Disposition with the base name, and an RFC 5987 `filename*` if it is not plain ASCII."""
     name = PurePosixPath(filename).name or "file"
+    # A quote or backslash would end the quoted string early, and a line break would begin another header.
     plain = "".join(char if char.isascii() and char.isprintable() and char not in '"\\' else "_" for char in name)
     encoded = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
     return f'attachment; filename="{plain}"{encoded}'
@@ -66,4 +67,5 @@ def content_disposition(filename: str) -> str:
 def form_filename(path: str) -> str:
     """The base name of a model-chosen path, as the file name of a multipart upload; never used as a local path."""
     name = PurePosixPath(path.replace("\\", "/")).name.replace("\0", "")
+    # Cut at the front: the upstream accepts a file by its suffix (openai/openai-dotnet#270).
     return name[-_MAX_NAME_LENGTH:] or "file"

@@ -88,11 +88,11 @@ class Message(TypedDict):
     run_id: str | None
     status: str
     incomplete_details: Json | None
-    incomplete_at: int | None
+    incomplete_at: int | None  # only messages have it: the end of an incomplete run is its `completed_at`
     completed_at: int | None
     role: str
     content: list[Json]
-    attachments: list[Json]
+    attachments: list[Json]  # never `file_ids`, which an update still answered with (recorded)
     metadata: Json
 
 
@@ -127,7 +127,7 @@ class Run(TypedDict):
     usage: Usage | None
     response_format: Any
     tool_choice: Any
-    parallel_tool_calls: bool
+    parallel_tool_calls: bool  # added during 2024: recordings from before lack it
 
 
 class RunStep(TypedDict):
@@ -148,7 +148,7 @@ class RunStep(TypedDict):
     last_error: Json | None
     step_details: Json
     usage: Usage | None
-    expired_at: int | None
+    expired_at: int | None  # required by the spec, next to the recorded `expires_at`
     metadata: Json
 
 
@@ -158,7 +158,7 @@ class File(TypedDict):
     object: str  # before the id (recorded)
     id: str
     purpose: str
-    filename: str
+    filename: str  # of a linked file the full path in the container, as on the service (platform.md section 7)
     bytes: int
     created_at: int
     expires_at: int | None

@@ -38,6 +38,7 @@ _function = record(
     required=("name",),
 )
 _retrieval = {"retrieval": record(_type)}  # v1's name for file_search
+# The service added `hybrid_search` to what it served (recorded), so a tool that was read and sent back has it.
 _ranking = record(
     {"ranker": string(), "score_threshold": number(minimum=0, maximum=1), "hybrid_search": anything},
 )
@@ -56,6 +57,7 @@ _tool = tagged(
     },
     _retrieval,
 )
+# The spec says 128 for an assistant and 20 for a run. The wider limit holds for both.
 _tools = array(_tool, max_items=128)
 
 _json_schema = record(
@@ -105,6 +107,7 @@ _truncation = nullable(
     )
 )
 
+# 20 files, one vector store to search, one to create: the limits of an assistant and of a thread (spec).
 _file_ids = array(_id, max_items=20)
 _code_resource = nullable(record({"file_ids": _file_ids}))
 _new_store = record(
@@ -115,6 +118,7 @@ _search_resource = nullable(
 )
 _resources = nullable(record({"code_interpreter": _code_resource, "file_search": _search_resource}))
 
+# From older versions of the spec; the limit in the last one is unknown (platform.md section 12).
 _text_limit = 256_000
 _part = tagged(
     {
@@ -143,6 +147,7 @@ _attachment = record(
 )
 _message = record(
     {
+        # Callers may add messages of the assistant too (spec).
         "role": choice("user", "assistant"),
         "content": string_or(string(min_length=1, max_length=_text_limit), array(_part, min_items=1)),
         "attachments": nullable(array(_attachment)),
@@ -202,11 +207,15 @@ MESSAGE_CREATE = _message
 MESSAGE_UPDATE = _metadata_only
 RUN_CREATE = record({**_run, **_more}, required=("assistant_id",))
 THREAD_AND_RUN_CREATE = record(
-    {**_run, "thread": nullable(record(_thread)), "tool_resources": _resources}, required=("assistant_id",)
+    # The thread's tool resources: a run cannot have its own (platform.md section 12).
+    {**_run, "thread": nullable(record(_thread)), "tool_resources": _resources},
+    required=("assistant_id",),
 )
 RUN_UPDATE = _metadata_only
 TOOL_OUTPUTS = record(
     {
+        # The id is optional (spec; the SDK's own tests leave it out). The limit is that of an output in the Responses
+        # API (platform.md section 10).
         "tool_outputs": array(record({"tool_call_id": _id, "output": nullable(string(max_length=10_485_760))})),
         "stream": nullable(boolean),
     },

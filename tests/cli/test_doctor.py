@@ -426,3 +426,15 @@ def test_doctor_prints_plain_lines_without_a_terminal(set_variables: Any) -> Non
 def test_wrong_use_of_doctor_is_exit_code_2() -> None:
     """An invalid timeout exits with 2."""
     assert CliRunner().invoke(app, ["doctor", "--timeout", "0"]).exit_code == 2
+
+
+def test_an_invalid_log_level_is_a_failed_setting(
+    set_variables: Callable[..., None], run_doctor: Callable[..., dict[str, Any]]
+) -> None:
+    """A wrong `ASSISTANTS_COMPAT_LOG` fails the check of settings, and a valid one is no unknown variable."""
+    set_variables(ASSISTANTS_COMPAT_LOG="loud")
+    [finding] = run_doctor()["settings"]
+    assert (finding["state"], finding["do"]) == ("failed", "correct or unset ASSISTANTS_COMPAT_LOG")
+    set_variables(ASSISTANTS_COMPAT_LOG="info")
+    assert [finding["state"] for finding in run_doctor()["settings"]] == ["ok"]
+    set_variables(ASSISTANTS_COMPAT_LOG=None)

@@ -48,7 +48,7 @@ def test_a_missing_extra_is_named(
     output = capsys.readouterr()
     assert (output.out, output.err) == (
         "",
-        "The command line needs the packages typer and rich: pip install typer rich\n",
+        "This command needs the packages typer and rich: pip install typer rich. `run` works without them.\n",
     )
 
 
@@ -92,6 +92,17 @@ def test_an_unwritable_stdout_is_reported(
     assert capsys.readouterr().err == ("" if number == errno.EPIPE else line)
 
 
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_the_version_needs_no_extra(
+    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--version` works after `pip install .`, without the extra `cli`."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setattr(sys, "argv", ["assistants_compat", "--version"])
+    __main__.main()
+    assert capsys.readouterr().out == f"assistants_compat {assistants_compat.__version__}\n"
+
+
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help_has_a_short_option_everywhere(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both options print help, with or without a command."""
@@ -105,7 +116,7 @@ def test_version_prints_the_installed_version(
 ) -> None:
     """`--version` prints one line with the version that the package declares."""
     monkeypatch.setattr(sys, "argv", ["assistants_compat", "--version"])
-    assert exit_code() == 0
+    __main__.main()
     assert capsys.readouterr().out == f"assistants_compat {assistants_compat.__version__}\n"
 
 

@@ -58,6 +58,25 @@ def test_a_program_runs_as_under_python(end: str, tmp_path: Path) -> None:
     assert "typed" in plain[1]
 
 
+@pytest.mark.parametrize("options", [(), ("-u", "-OW", "error")])
+def test_the_console_command_runs_a_program_too(options: tuple[str, ...], tmp_path: Path) -> None:
+    """`assistants-compat run app.py` does what `python -m assistants_compat run app.py` does."""
+    (tmp_path / "app.py").write_text(PROGRAM.format(end="sys.exit(7)"))
+    command = Path(sys.executable).with_name("assistants-compat")
+    common: dict[str, Any] = {"stdin": "typed", "cwd": tmp_path, "options": options}
+    plain = python("app.py", "--help", "-m", **common)
+    assert python(str(command), "run", "app.py", "--help", "-m", **common) == plain
+    assert plain[0] == 7
+
+
+def test_an_invalid_log_level_ends_the_command(tmp_path: Path) -> None:
+    """A wrong `ASSISTANTS_COMPAT_LOG` ends `run` with one line and 2, before the program starts."""
+    (tmp_path / "app.py").write_text("print('started')")
+    code, out, err = python(*RUN, "app.py", cwd=tmp_path, ASSISTANTS_COMPAT_LOG="loud")
+    assert (code, out) == (2, "")
+    assert err == "assistants_compat: ASSISTANTS_COMPAT_LOG='loud' is not valid; expected debug, info or warning.\n"
+
+
 @pytest.mark.parametrize("arguments", [("-m", "package.app", "-x"), ("-", "a")])
 def test_modules_and_stdin_run_too(arguments: tuple[str, ...], tmp_path: Path) -> None:
     """`run` also accepts `-m module` and `-`, as Python does."""

@@ -106,7 +106,7 @@ def command_paths(group: Any, *parents: str) -> Iterator[tuple[str, ...]]:
 _STYLE = 'font-family="monospace" font-size="14" fill="#333"'
 
 
-def moves() -> str:
+def run_statuses() -> str:
     """Return the picture of the status table: active statuses left, final ones right, an arrow for each transition."""
     ends = sorted(set(TRANSITIONS) - set(ACTIVE))
     left = {status: 40 + 100 * number for number, status in enumerate(ACTIVE)}
@@ -133,7 +133,7 @@ def moves() -> str:
     return "\n".join([*lines, "</svg>", ""])
 
 
-PICTURES: dict[str, Callable[[], str]] = {"moves.svg": moves, "rooms.svg": rooms.picture}
+PICTURES: dict[str, Callable[[], str]] = {"run_statuses.svg": run_statuses, "rooms.svg": rooms.picture}
 
 PARTS: dict[tuple[str, str], Callable[[], Iterator[str]]] = {
     ("endpoints.md", "calls"): lambda: calls(calls_table.BETA_ROWS),

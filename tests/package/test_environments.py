@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.util
 import json
 import logging
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -329,3 +333,19 @@ def test_the_log_holds_no_secret_and_no_text(
     logged = [record for record in caplog.records if record.name.startswith("assistants_compat")]
     assert len(logged) >= 4  # the file, the poll, the fallback, the bug
     assert all(secret not in logging.Formatter().format(record) for record in logged)
+
+
+def test_the_tests_import_the_installed_wheel_and_not_the_checkout(tmp_path: Path) -> None:
+    """The package under test lies in site-packages, here and in a child process."""
+    installed = metadata.distribution("assistants_compat").locate_file("assistants_compat/__init__.py")
+    command = [sys.executable, "-m", "inspect", "--details", "assistants_compat"]
+    child = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    for file in (assistants_compat.__file__, re.findall(r"Origin: (.*)", child.stdout)[0]):
+        assert Path(file).resolve() == Path(str(installed)).resolve()
+        assert "site-packages" in Path(file).parts
+
+
+def test_dir_shows_the_public_names_alone() -> None:
+    """`dir()` and tab completion give `__all__` and the Azure module, also after other modules are loaded."""
+    importlib.import_module("assistants_compat.tools.downloads")
+    assert dir(assistants_compat) == sorted([*assistants_compat.__all__, "azure"])

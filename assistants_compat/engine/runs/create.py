@@ -18,7 +18,7 @@ from ...store import queries
 from ...store.database import Connection
 from ...store.lookup import get_or_404
 from ...store.queries import Row
-from ...translate import run as runs
+from ...translate import run as run_status
 from ...translate.assistant import file_ids, vector_store_ids
 from ...translate.request import container_of_request, request_from_run, vector_store_ids_of_request
 from ...translate.thread import attached_file_ids, fields_with_vector_store
@@ -110,7 +110,7 @@ async def create_run(io: IO, params: Json, *, thread_id: str, thread: Json | Non
     `UnreachableError` if it does not answer. After an error neither the run nor its messages nor its new thread exist.
     """
     row, upstream_request, _ = await begin_run(io, params, thread_id=thread_id, thread=thread)
-    if row["status"] not in runs.TERMINAL:
+    if row["status"] not in run_status.TERMINAL:
         row = await advance_logging_errors(io, row, upstream_request.response)
     run: Run = row["body"]
     return run
@@ -136,7 +136,7 @@ async def begin_run(  # noqa: PLR0913 - a request, its thread, and how the answe
 
         reservation = await _reserve_with_retries(io, reserve, thread_id)
         row, upstream_request = await _request_reserved_run(io, reservation, stream=stream)
-        if row["status"] not in runs.TERMINAL:
+        if row["status"] not in run_status.TERMINAL:
             log_run_start(row)
         return AcceptedRun(row, upstream_request, reservation.created_thread)
 
@@ -293,11 +293,13 @@ def _reserve(  # noqa: PLR0913, PLR0917 - a request, its thread, and how the ans
     message_ids = insert_messages(io, db, row, additional_messages, now)
     message_file_ids = [file_id for entry in additional_messages for file_id in attached_file_ids(entry)]
     transcript = queries.transcript(db, namespace, thread_id)
-    run = runs.run_from_request(io.new_id("run"), thread_id, now, params, assistant["body"], ttl=io.settings.run_ttl)
+    run = run_status.run_from_request(
+        io.new_id("run"), thread_id, now, params, assistant["body"], ttl=io.settings.run_ttl
+    )
     if not run["instructions"] and not any(entry.get("role") == "user" for entry in transcript):
         message = "Run creation requires a Thread with a user message or an assistant with instructions."
         raise errors.ApiError(400, message, code="invalid_thread")
-    turns = turns_from_entries(transcript, now, last_messages=runs.last_messages(run))
+    turns = turns_from_entries(transcript, now, last_messages=run_status.last_messages(run))
     fields = with_code_files(row["body"], message_file_ids)
     if store_update is not None:
         fields = fields_with_vector_store(fields, store_update.new_store_id)
@@ -306,7 +308,7 @@ def _reserve(  # noqa: PLR0913, PLR0917 - a request, its thread, and how the ans
     ids_by_use = upstream_ids(db, namespace, _file_uses(run, code_file_ids, turns))
     request = request_from_run(
         run,
-        runs.with_assistant_defaults(params, assistant["body"]),
+        run_status.with_assistant_defaults(params, assistant["body"]),
         [ids_by_use.get((id_, "assistants"), id_) for id_ in code_file_ids],
         store_ids=list(dict.fromkeys(id_ for resources in tool_resources for id_ in vector_store_ids(resources))),
         store=io.settings.store_responses,

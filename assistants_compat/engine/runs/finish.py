@@ -16,7 +16,7 @@ from ... import errors
 from ...store import queries
 from ...store.database import Connection
 from ...store.queries import Row
-from ...translate import run as runs
+from ...translate import run as run_status
 from ...translate.file_references import files_of_message, files_of_step
 from ...translate.output import GeneratedFile, Outcome, code_interpreter_attachment, outcome_from_response
 from ...translate.run import function_step_status, sum_usage, transition_from_response, usage_from_response
@@ -75,7 +75,7 @@ async def finish_round(
         outcome = streamed_outcome
     state = {**row["state"], "usage": total_usage, "step_usage": usage, "sent": _items_to_resend(row, response)}
     state.pop("minted", None)
-    state = runs.with_response_id(state, row["response_id"])
+    state = run_status.with_response_id(state, row["response_id"])
     if outcome.files and streamed_outcome is None and not await take_lease(io, row):
         return await reload_run(io, row)
     finished_row: Row | None = None
@@ -89,7 +89,7 @@ async def finish_round(
             queries.lock_thread(db, namespace, run["thread_id"])
             current = queries.get(db, "runs", namespace, run_id, lock=True)
             # Another poller may have finished the run first.
-            if current is None or current["status"] in runs.TERMINAL:
+            if current is None or current["status"] in run_status.TERMINAL:
                 return None
             # The run waits for another response by now. A stream compares the round only: its response id may not be
             # stored yet.
@@ -101,7 +101,7 @@ async def finish_round(
             was_cancelled = (status, current["status"]) == ("requires_action", "cancelling")
             if current["status"] == "requires_action" or was_cancelled:
                 return None
-            next_run = runs.run_with_status(current["body"], status, now, **changes)
+            next_run = run_status.run_with_status(current["body"], status, now, **changes)
             columns = {"response_id": row["response_id"], "state": state, "lease_until": 0}
             queries.update_row(db, "runs", namespace, run_id, status=next_run["status"], body=next_run, **columns)
             # Objects that a dead stream stored are unknown here: None makes `write_objects` look for each of them.

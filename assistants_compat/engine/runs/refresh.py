@@ -14,7 +14,7 @@ from ... import errors
 from ...store import queries
 from ...store.database import Connection
 from ...store.queries import Row
-from ...translate import run as runs
+from ...translate import run as run_status
 from ...translate.output import INCOMPLETE_REASONS, set_message_end
 from ...translate.step import stopped_step
 from ...wire.objects import Json, Message
@@ -72,7 +72,7 @@ async def refresh_run(io: IO, row: Row) -> Row:
     An upstream failure is raised and changes nothing, except as `_status_without_response` says. Past its time (600 s)
     a run expires if the upstream has not finished it or if it waits for tool outputs.
     """
-    if row["status"] in runs.TERMINAL:
+    if row["status"] in run_status.TERMINAL:
         return row
     is_late = io.now() >= row["expires_at"]
     if row["status"] != "requires_action" and row["lease_until"] > io.now() and row["request"].get("stream"):
@@ -96,7 +96,7 @@ async def _refresh_from_response(io: IO, row: Row, *, is_late: bool) -> Row:
         raise
     row = await advance_run(io, row, response)
     # A response that has ended is not late, even while another poller still copies its files.
-    if status_of_response(response) in runs.TERMINAL:
+    if status_of_response(response) in run_status.TERMINAL:
         # Function calls that were found too late do expire: their outputs are no longer accepted.
         return await end_run(io, row, "expired") if is_late and row["status"] == "requires_action" else row
     if is_late or row["status"] == "cancelling":  # an earlier cancel did not reach the upstream
@@ -161,7 +161,7 @@ async def advance_run(io: IO, row: Row, response: Mapping[str, Any]) -> Row:
     may_retry = row["status"] != "cancelling" and io.now() < row["expires_at"]
     if status == "failed" and may_retry and can_retry_with_less_input(error):
         return await _retry_failed_response(io, row, error) or await finish_round(io, row, response)
-    if status in runs.TERMINAL:
+    if status in run_status.TERMINAL:
         return await finish_round(io, row, response)
     if status == "in_progress" and row["status"] == "queued":
         return await change_status(io, row, "in_progress")
@@ -200,7 +200,7 @@ def _accept_retry(io: IO, db: Connection, row: Row, upstream_request: UpstreamRe
     current = queries.get(db, "runs", namespace, run_id, lock=True)
     if current is None:
         return None
-    if current["status"] in runs.TERMINAL or current["status"] == "cancelling":
+    if current["status"] in run_status.TERMINAL or current["status"] == "cancelling":
         remember_response(db, current, upstream_request)
         return current
     columns = accepted_columns(db, current, upstream_request, io.now())
@@ -242,9 +242,9 @@ def _change_status(io: IO, db: Connection, row: Row, status: str, **changes: obj
     current = queries.get(db, "runs", row["namespace"], row["id"], lock=True)
     if current is None or current["status"] != row["status"]:
         return current or row
-    if status in runs.TERMINAL:
+    if status in run_status.TERMINAL:
         changes["usage"] = row["state"]["usage"]  # of the rounds that are finished
-    columns: Row = {"status": status, "body": runs.run_with_status(current["body"], status, io.now(), **changes)}
+    columns: Row = {"status": status, "body": run_status.run_with_status(current["body"], status, io.now(), **changes)}
     if row["status"] == "requires_action":
         columns["response_id"] = None  # that response was read to its end and is not read again
     queries.update_row(db, "runs", row["namespace"], row["id"], **columns)

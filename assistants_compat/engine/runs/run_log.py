@@ -15,7 +15,7 @@ from ..io import IO
 def log_run_start(row: Row) -> None:
     """Log a run that the upstream has accepted; a streamed one has no response id yet."""
     response_id = row["response_id"] or "not known yet"
-    logs.runs.info("run %s started: response %s, model %s", row["id"], response_id, row["request"]["model"])
+    logs.runs.info("run %s started: response %s, model %s", row["id"], response_id, row["request"].get("model"))
 
 
 async def log_if_ended(io: IO, row: Row) -> None:
@@ -32,7 +32,7 @@ async def log_if_ended(io: IO, row: Row) -> None:
         run_id,
         row["status"],
         row["response_id"] or "none",
-        row["request"]["model"],
+        row["request"].get("model"),
         io.now() - row["created_at"],
         files,
     )

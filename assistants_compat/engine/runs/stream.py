@@ -18,7 +18,7 @@ from ... import errors
 from ...store import queries
 from ...store.database import Connection, DeferredWrite
 from ...store.queries import Row
-from ...translate import run as runs
+from ...translate import run as run_status
 from ...translate.output import INCOMPLETE_REASONS
 from ...translate.run_events import LIST_FILES_BEFORE, RunEvents
 from ...translate.sse import DONE, Decoder, Event, encode_events
@@ -104,7 +104,7 @@ class _RunStream:
         """Yield the stream up to `[DONE]`. Our own failures become its last event. Closing it early ends the run."""
         try:
             yield encode_events(first_events)
-            if self.row["status"] in runs.TERMINAL:  # it ended while the request was under way
+            if self.row["status"] in run_status.TERMINAL:  # it ended while the request was under way
                 yield encode_events(await self._final_events(self.row))
             while not self.is_over:
                 body = self.body
@@ -213,7 +213,7 @@ class _RunStream:
                 raise
             log.warning("run %s was not saved, the next save retries: %s", self.row["id"], type(error).__name__)
             return []
-        if current is not None and current["status"] not in runs.TERMINAL:
+        if current is not None and current["status"] not in run_status.TERMINAL:
             await generated_files.report_stored(io, files)
         return await self._events_after_save(current)
 
@@ -237,7 +237,7 @@ class _RunStream:
 
     async def _events_after_save(self, current: Row | None) -> list[Event]:
         """Return the run's last events if it has been ended elsewhere, is being cancelled or is late; else none."""
-        if current is None or current["status"] in runs.TERMINAL:
+        if current is None or current["status"] in run_status.TERMINAL:
             return await self._final_events(current)
         self.row = current
         if current["status"] == "cancelling":
@@ -256,7 +256,7 @@ class _RunStream:
             queries.insert_rows(db, "files", files)
             columns: Json = {
                 "response_id": response_id,
-                "state": runs.with_response_id({**current["state"], "minted": assigned_ids}, response_id),
+                "state": run_status.with_response_id({**current["state"], "minted": assigned_ids}, response_id),
                 "lease_until": lease_until,
             }
             if (current["status"], run["status"]) == ("queued", "in_progress"):
@@ -283,7 +283,7 @@ class _RunStream:
             namespace, run_id = row["namespace"], row["id"]
             queries.lock_thread(db, namespace, row["thread_id"])  # before the run, as in every transaction
             current = queries.get(db, "runs", namespace, run_id, lock=True)
-            if current is None or current["status"] in runs.TERMINAL:
+            if current is None or current["status"] in run_status.TERMINAL:
                 return current, stored_hashes
             if current["status"] == "requires_action" or finish.round_number(current) != finish.round_number(row):
                 raise _TakenOverError
@@ -311,7 +311,7 @@ class _RunStream:
             return new_events
         last_names = (f"thread.run.{self.events.run['status']}", "done")
         other_events = [event for event in new_events if event[0] not in last_names]
-        if current["status"] in runs.TERMINAL:
+        if current["status"] in run_status.TERMINAL:
             return [*other_events, *await self._final_events(current)]
         if current is self.row:  # `finish_round` found no row: the run was deleted
             return await self._final_events(None)
@@ -334,7 +334,7 @@ class _RunStream:
         accepted = upstream_request
 
         def work(db: Connection) -> Json:
-            state = runs.with_response_id(self.row["state"], self.events.response_id)
+            state = run_status.with_response_id(self.row["state"], self.events.response_id)
             columns = ask_upstream.accepted_columns(db, {**self.row, "state": state}, accepted, self.io.now())
             queries.update_row(db, "runs", self.row["namespace"], self.row["id"], **columns)
             return columns
@@ -353,7 +353,7 @@ class _RunStream:
         changes = {"usage": self.row["state"]["usage"], **({"last_error": error} if error else {})}
 
         def columns_of(_db: Connection, current: Row) -> Json:
-            run = runs.run_with_status(current["body"], status, now, **changes)
+            run = run_status.run_with_status(current["body"], status, now, **changes)
             return {"status": status, "body": run, "lease_until": 0}
 
         current = await self._write(columns_of)
@@ -465,7 +465,9 @@ class _RunStream:
             response = await self.io.ask(ask_upstream.response_request(self.row))
         except errors.UPSTREAM_FAILURES:
             return None
-        return response if runs.STATUS_OF_RESPONSE.get(str(response.get("status"))) in runs.TERMINAL else None
+        return (
+            response if run_status.STATUS_OF_RESPONSE.get(str(response.get("status"))) in run_status.TERMINAL else None
+        )
 
     async def _leave_run_to_pollers(self) -> list[Event]:
         """Stop streaming a background run that cannot be reached; the next poll picks up its result."""

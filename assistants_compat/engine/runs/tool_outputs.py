@@ -14,7 +14,7 @@ from ... import errors
 from ...store import queries
 from ...store.database import Connection
 from ...store.queries import Row
-from ...translate import run as runs
+from ...translate import run as run_status
 from ...translate.request import continuation_request
 from ...translate.step import step_with_outputs
 from ...translate.transcript import RunInput, function_output_item, items_from_answered_calls
@@ -52,16 +52,20 @@ async def begin_next_round(
 
     Returns the run's row, the request, and the step that the outputs complete. Raises as `submit_tool_outputs` does.
     """
+    # The run may have expired since it was read; it then refuses outputs (reported).
     row = await refresh_run(io, row)
     calls = _awaited_calls(row)
     outputs = _outputs_by_call(calls, tool_outputs)
+    # Before the upstream is asked, so that of two concurrent submissions only one sends a request.
     reserved_row = await io.write(lambda db: _reserve(io, db, row))
     upstream_request = None
     try:
         upstream_request = await _request_next_round(io, reserved_row, calls, outputs, stream=stream)
-        accepted_request = upstream_request
+        accepted_request = upstream_request  # mypy does not narrow a variable within a lambda
         accepted_row, step = await io.write(lambda db: _accept(io, db, reserved_row, calls, outputs, accepted_request))
+    # Also when the caller's task is cancelled: the run would stay `queued`, with no response to poll, until it expires.
     except BaseException:
+        # The undo comes first: whatever the upstream answers next, the run waits for outputs again.
         await io.write(lambda db: _undo_reservation(db, row))
         if upstream_request is not None:
             await abandon_response(io, row["id"], upstream_request)
@@ -91,8 +95,10 @@ def _outputs_by_call(calls: Sequence[Json], tool_outputs: Sequence[Json]) -> _Ou
     awaited = [call["id"] for call in calls]
     default_id = awaited[0] if len(awaited) == 1 else None
     submitted: list[Any] = [output.get("tool_call_id", default_id) for output in tool_outputs]
+    # A Counter, not a set: two outputs for one call are refused, instead of one being dropped in silence.
     if Counter(awaited) != Counter(submitted):
         raise errors.ApiError(400, f"Expected tool outputs for call_ids {awaited}, got {submitted}")
+    # The legacy output is optional, but that of a `function_call_output` is required (spec).
     return {call_id: output.get("output") or "" for call_id, output in zip(submitted, tool_outputs, strict=True)}
 
 
@@ -104,8 +110,9 @@ def _reserve(io: IO, db: Connection, row: Row) -> Row:
     current = queries.get(db, "runs", row["namespace"], row["id"], lock=True)
     if current is None:
         raise errors.not_found("run", row["id"])
+    # Checked again under the lock: another submission may have been first.
     _awaited_calls(current)
-    run = runs.run_with_status(current["body"], "queued", io.now(), required_action=None)
+    run = run_status.run_with_status(current["body"], "queued", io.now(), required_action=None)
     # The new round number keeps a delayed reader of the last round from writing into this one.
     state = {**current["state"], "round": round_number(current) + 1}
     columns = {"status": "queued", "body": run, "state": state}
@@ -172,11 +179,13 @@ def _accept(  # noqa: PLR0913, PLR0917 - the run, its calls and outputs, and the
     Returns the run's row, None if the thread was deleted, and the completed step, if there is one.
     """
     namespace, run_id = reserved_row["namespace"], reserved_row["id"]
+    # The thread before the run, as in every transaction: another order could deadlock.
     queries.lock_thread(db, namespace, reserved_row["thread_id"])
     current = queries.get(db, "runs", namespace, run_id, lock=True)
     if current is None:
         return None, None
-    if current["status"] in runs.TERMINAL:
+    if current["status"] in run_status.TERMINAL:
+        # A run that was stopped meanwhile stays so. Its response is recorded only to be deleted with the thread.
         remember_response(db, current, upstream_request)
         return current, None
     queries.update_row(db, "runs", namespace, run_id, **accepted_columns(db, reserved_row, upstream_request, io.now()))

@@ -174,7 +174,7 @@ def _import_first(*names: str) -> Any:
     for name in names:
         try:
             return import_module(name)
-        except ImportError:  # noqa: PERF203 - one or two
+        except ImportError:  # noqa: PERF203 - at most two names
             continue
     package = {"yaml": "pyyaml"}.get(names[-1], names[-1])
     message = f"Reading this assistants file needs the package {package}: pip install {package}."

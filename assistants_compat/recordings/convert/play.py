@@ -22,10 +22,10 @@ from ...wire import ids
 from ...wire.objects import Json, as_object
 from ..replay import DEFAULT_START_TIME, REPLAY_KEY, numbered_id
 from ..vcr_yaml import document_from_interactions, exchanges_from_document, interaction_from_exchange
-from . import seed as seeding
 from .compare import FieldComparison, compare_values, summarize_events
 from .evidence import Evidence, RecordedCall, parse_events
 from .recorded_run import IdPlan
+from .seed import created_thread_id, find_seed, insert_seed, nested_message_ids
 from .upstream import RecordedUpstream, round_started_by
 
 _SERVER_ERRORS = frozenset({408, 409, 429, *range(500, 600)})
@@ -140,17 +140,17 @@ class _Converter:
         self.evidence, self.interactions = evidence, interactions
         self.clock_and_ids = PlannedClockAndIds(evidence)
         self.upstream = RecordedUpstream(evidence, self.clock_and_ids.plan_ids)
-        self.nested_message_ids = seeding.nested_message_ids(evidence)
+        self.nested_message_ids = nested_message_ids(evidence)
         self.outcomes: list[Outcome] = []
         self.new_interactions: list[Json] = []
 
     def convert(self) -> Conversion:
-        seed, warnings = seeding.find_seed(self.evidence)
+        seed, warnings = find_seed(self.evidence)
         settings = Settings(store="sqlite://", files=None, namespace=f"conversion-{uuid.uuid4().hex}")
         # In a test, the pytest plugin would replace this store by the test's own.
         no_override = overrides.override_settings(lambda settings: settings)
         with clock.replace_current(self.clock_and_ids), no_override, _client_proxy(settings, self.upstream) as proxy:
-            seeding.insert_seed(settings, seed)
+            insert_seed(settings, seed)
             for call in self.evidence.calls:
                 self._convert_call(call, proxy)
         for run in self.upstream.runs.values():
@@ -225,7 +225,7 @@ class _Converter:
         """Return the ids of the objects that the call itself creates."""
         nested_ids = self.nested_message_ids.get(call.number, [])
         plan: IdPlan = {"msg": list(nested_ids)}
-        thread_id, created_id = seeding.created_thread_id(call), call.created_id
+        thread_id, created_id = created_thread_id(call), call.created_id
         if thread_id is not None:
             plan["thread"] = [thread_id]
         noun = str(call.route).rpartition("/")[2]

@@ -153,7 +153,7 @@ class _Importer:
                 input_object.location,
                 input_object.directory,
                 parent=parent or "",
-                place=saved.position,
+                position=saved.position,
             )
         except ValueError:
             self._refuse(_location_with_id(input_object), "it is nested too deeply")

@@ -17,7 +17,7 @@ import assistants_compat
 from assistants_compat import Settings, SettingsError
 from assistants_compat.api import unknown_ids
 from assistants_compat.runtime import logs
-from assistants_compat.testing import StandIn, Turn
+from assistants_compat.testing import Fault, StandIn, Turn
 from kit.doors import KEY, Door
 from kit.legacy_code import CODE, CSV, LINK, finish_run, make_assistant, make_thread, waiting_run
 
@@ -27,7 +27,7 @@ FILE = Turn(text=LINK, files={"sales.csv": CSV})
 @pytest.fixture(autouse=True)
 def _loggers_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give each test a process that has warned of nothing, and take back the level that a variable has set."""
-    monkeypatch.setattr(unknown_ids, "_warned", set())
+    monkeypatch.setattr(unknown_ids, "_checked_ids", set())
     yield
     logs.library.setLevel(logging.NOTSET)
 
@@ -139,8 +139,8 @@ def test_an_id_that_was_never_stored_is_explained_once(
         with pytest.raises(openai.NotFoundError):
             door(client.beta.threads.messages.list("thread_ofold"))
     assistant, thread = lines(caplog, logs.library)
-    assert assistant.startswith("The assistant asst_ofold was never stored here")
-    assert thread.startswith("The thread thread_ofold was never stored here")
+    assert assistant.startswith("The assistant asst_ofold is not in the store and never was")
+    assert thread.startswith("The thread thread_ofold is not in the store and never was")
     for way in ("ASSISTANTS_COMPAT_ASSISTANTS", "import", "ASSISTANTS_COMPAT_UNKNOWN_THREADS"):
         assert way in assistant
 
@@ -192,3 +192,26 @@ def test_a_level_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch)
         pytest.raises(SettingsError, match="ASSISTANTS_COMPAT_LOG='loud' is not valid; expected debug, info or w"),
     ):
         assistants_compat.wrap(client)
+
+
+def test_an_invalid_level_leaves_a_program_alone_that_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under `ASSISTANTS_COMPAT=off` the client stays as it is, whatever the variable says."""
+    monkeypatch.setenv(logs.LOG_VARIABLE, "loud")
+    monkeypatch.setenv("ASSISTANTS_COMPAT", "off")
+    with openai.OpenAI(api_key=KEY) as client:
+        inner = client._client
+        assert assistants_compat.wrap(client)._client is inner
+
+
+def test_a_call_that_loses_its_upstream_is_a_line_too(
+    door: Door, upstream: StandIn, sqlite_settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A dropped connection is logged for the request and for the call that caused it."""
+    caplog.set_level(logging.DEBUG, logger="assistants_compat")
+    client = door.client(upstream, sqlite_settings)
+    assistant, thread = make_assistant(door, client), make_thread(door, client)
+    upstream.fault(Fault("POST /responses", drop=True))
+    with pytest.raises(openai.APIConnectionError):
+        door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id))
+    assert "no answer from the upstream" in lines(caplog, logs.calls)[-1]
+    assert re.search(r"POST /responses -> \w+Error in \d+ ms", lines(caplog, logs.requests)[-1])
