@@ -102,7 +102,8 @@ def test_a_thread_deleted_during_a_stream_leaves_no_response(door: Door, client:
     seen += read_rest(door, stream)
     assert "thread.run.completed" not in [event.event for event in seen]
     [response] = upstream.responses.values()  # retrievable only once it is finished
-    assert (deletions(upstream), response.finished) == ([f"/responses/{response.final['id']}"], False)
+    # A slow machine stores the response's id before the thread is deleted; then that deletes the response as well.
+    assert (set(deletions(upstream)), response.finished) == ({f"/responses/{response.final['id']}"}, False)
 
 
 def test_nothing_is_deleted_where_nothing_was_stored(door: Door, upstream: StandIn, settings: Settings) -> None:
