@@ -6,6 +6,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import assistants_compat
@@ -26,7 +27,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Version": ("__version__",),
 }
-_TOO_LONG = {"Settings"}  # the page of settings lists its arguments
+_TOO_LONG = {"Settings"}  # the page of settings describes its arguments
 _WIDTH = 80
 
 
@@ -52,10 +53,11 @@ def signature(name: str) -> list[str]:
         return [f"{shown}: str"]
     if isinstance(thing, type) and issubclass(thing, Exception):
         bases = ", ".join(base.__name__ for base in thing.__bases__)
-        fields = [parameter.name for parameter in _parameters(thing)] if "__init__" in vars(thing) else []
-        return [f"class {shown}({bases})", *(f"    .{field}" for field in fields)]
+        names = [parameter.name for parameter in _parameters(thing)] if "__init__" in vars(thing) else []
+        return [f"class {shown}({bases})", *(f"    .{attribute}" for attribute in names)]
     if name in _TOO_LONG:
-        return [f"{shown}(*, setting=value, ...)"]
+        settings = [f"    {field.name}: {field.type} = {getattr(thing(), field.name)!r}," for field in fields(thing)]
+        return [f"{shown}(", *settings, ")"]
     arguments = [_argument(parameter) for parameter in _parameters(thing)]
     if any(parameter.kind is parameter.KEYWORD_ONLY for parameter in _parameters(thing)):
         first = next(n for n, parameter in enumerate(_parameters(thing)) if parameter.kind is parameter.KEYWORD_ONLY)
@@ -91,7 +93,7 @@ def described(name: str) -> list[str]:
         return ["The installed version of the package."]
     text, _, example = inspect.cleandoc(thing.__doc__).partition("\nExample::\n")
     if name in _TOO_LONG:  # its list of settings has a page of its own
-        text = text.partition("\n- ")[0].rstrip() + "\n\n[Settings](settings.md) lists them all."
+        text = text.partition("\n- ")[0].rstrip() + "\n\n[Settings](settings.md) describes them all."
     paragraphs = re.sub(r"(?<!\n)\n(?!\n)", " ", text.strip()).split("\n")
     lines = [line for paragraph in paragraphs for line in _wrapped(paragraph)]
     return [*lines, "", "```python", inspect.cleandoc(example), "```"] if example else lines
