@@ -1,4 +1,4 @@
-"""Checks request bodies: against the SDK's types, then against rules that no type states, then the OpenAPI file."""
+"""Checks request bodies: against their types, then against rules that no type states, then the OpenAPI file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .exchange import Refusal
 from .openapi_spec import Spec
-from .sdk_schema import find_problem, sdk_type
+from .sdk_schema import find_problem
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -15,70 +15,21 @@ if TYPE_CHECKING:
     from .exchange import Request
     from .state import Json
 
-_RESPONSE_PARAMS = "openai.types.responses.response_create_params:ResponseCreateParams"
-# By route: the SDK's parameter types (newest module first), the component schema, and the required keys.
-_BODIES: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
-    "POST /responses": ((f"{_RESPONSE_PARAMS}NonStreaming",), "CreateResponse", ()),
-    "POST /conversations": (
-        ("openai.types.conversations.conversation_create_params:ConversationCreateParams",),
-        "CreateConversationBody",
-        (),
-    ),
-    "POST /conversations/{}": (
-        ("openai.types.conversations.conversation_update_params:ConversationUpdateParams",),
-        "UpdateConversationBody",
-        (),
-    ),
+# By route: the body's type in `request_types.json`, its component in the spec, and the keys that it must have.
+_BODIES: dict[str, tuple[str | None, str, tuple[str, ...]]] = {
+    "POST /responses": ("ResponseCreateParamsNonStreaming", "CreateResponse", ()),
+    "POST /conversations": ("ConversationCreateParams", "CreateConversationBody", ()),
+    "POST /conversations/{}": ("ConversationUpdateParams", "UpdateConversationBody", ()),
     # The spec has no component for this body; its items are the same as those of a new conversation.
-    "POST /conversations/{}/items": (
-        ("openai.types.conversations.item_create_params:ItemCreateParams",),
-        "CreateConversationBody",
-        ("items",),
-    ),
-    "POST /containers": (
-        ("openai.types.container_create_params:ContainerCreateParams",),
-        "CreateContainerBody",
-        ("name",),
-    ),
-    "POST /containers/{}/files": ((), "CreateContainerFileBody", ("file_id",)),
-    "POST /vector_stores": (
-        (
-            "openai.types.vector_store_create_params:VectorStoreCreateParams",
-            "openai.types.beta.vector_store_create_params:VectorStoreCreateParams",
-        ),
-        "CreateVectorStoreRequest",
-        (),
-    ),
-    "POST /vector_stores/{}": (
-        (
-            "openai.types.vector_store_update_params:VectorStoreUpdateParams",
-            "openai.types.beta.vector_store_update_params:VectorStoreUpdateParams",
-        ),
-        "UpdateVectorStoreRequest",
-        (),
-    ),
-    "POST /vector_stores/{}/files": (
-        (
-            "openai.types.vector_stores.file_create_params:FileCreateParams",
-            "openai.types.beta.vector_stores.file_create_params:FileCreateParams",
-        ),
-        "CreateVectorStoreFileRequest",
-        ("file_id",),
-    ),
-    "POST /vector_stores/{}/files/{}": ((), "UpdateVectorStoreFileAttributesRequest", ("attributes",)),
-    "POST /vector_stores/{}/file_batches": (
-        (
-            "openai.types.vector_stores.file_batch_create_params:FileBatchCreateParams",
-            "openai.types.beta.vector_stores.file_batch_create_params:FileBatchCreateParams",
-        ),
-        "CreateVectorStoreFileBatchRequest",
-        (),
-    ),
-    "POST /vector_stores/{}/search": (
-        ("openai.types.vector_store_search_params:VectorStoreSearchParams",),
-        "VectorStoreSearchRequest",
-        ("query",),
-    ),
+    "POST /conversations/{}/items": ("ItemCreateParams", "CreateConversationBody", ("items",)),
+    "POST /containers": ("ContainerCreateParams", "CreateContainerBody", ("name",)),
+    "POST /containers/{}/files": (None, "CreateContainerFileBody", ("file_id",)),
+    "POST /vector_stores": ("VectorStoreCreateParams", "CreateVectorStoreRequest", ()),
+    "POST /vector_stores/{}": ("VectorStoreUpdateParams", "UpdateVectorStoreRequest", ()),
+    "POST /vector_stores/{}/files": ("FileCreateParams", "CreateVectorStoreFileRequest", ("file_id",)),
+    "POST /vector_stores/{}/files/{}": (None, "UpdateVectorStoreFileAttributesRequest", ("attributes",)),
+    "POST /vector_stores/{}/file_batches": ("FileBatchCreateParams", "CreateVectorStoreFileBatchRequest", ()),
+    "POST /vector_stores/{}/search": ("VectorStoreSearchParams", "VectorStoreSearchRequest", ("query",)),
 }
 # Source: platform.md section 3 (metadata, max_output_tokens); the spec's minima and maxima for the other two.
 _MAX_METADATA_PAIRS, _MAX_METADATA_KEY, _MAX_METADATA_VALUE = 16, 64, 512
@@ -101,11 +52,10 @@ class RequestRules:
         if name not in _BODIES or request.headers.get("content-type", "").startswith("multipart/"):
             return
         body = request.json_object()
-        sdk_types, component, required = _BODIES[name]
-        if name == "POST /responses" and body.get("stream"):
-            sdk_types = (f"{_RESPONSE_PARAMS}Streaming",)
-        annotation = sdk_type(*sdk_types)
-        problem = None if annotation is None else find_problem(body, annotation)
+        body_type, component, required = _BODIES[name]
+        if body_type == "ResponseCreateParamsNonStreaming" and body.get("stream"):
+            body_type = "ResponseCreateParamsStreaming"
+        problem = None if body_type is None else find_problem(body, body_type)
         if problem is not None:
             raise problem.refusal()
         for key in required:
@@ -189,7 +139,7 @@ def _check_metadata(metadata: Any) -> None:
         raise Refusal(400, message, param="metadata", code="object_above_max_properties")
     for key, value in metadata.items():
         if not isinstance(value, str):
-            problem = find_problem(value, str, ("metadata", key))
+            problem = find_problem(value, "string", ("metadata", key))
             raise problem.refusal() if problem else AssertionError  # `find_problem` always finds one here
         _check_length(key, _MAX_METADATA_KEY, "metadata")
         _check_length(value, _MAX_METADATA_VALUE, f"metadata.{key}")

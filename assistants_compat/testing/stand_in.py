@@ -51,8 +51,8 @@ class StandIn:
     - `seed`: the same seed gives the same ids in every test run.
     - `background_refused`: refuse background responses, as servers without them do.
 
-    It checks request bodies against the parameter types of the installed SDK. openai 1.40 has no types for Responses,
-    so there only `spec` checks them. Later 1.x versions know fewer keys and values than the service.
+    It checks request bodies against the service's request types, which it brings along: `request_types.json` says from
+    which SDK they were read, and when. The installed SDK plays no part.
 
     The stand-in does only what a recording or the OpenAPI description shows. Where neither does, the code names its
     assumption.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistants_compat.testing import StandIn, Turn
-from assistants_compat.testing.sdk_schema import sdk_type
+from assistants_compat.testing import StandIn, Turn, request_rules
 from kit.paths import SPEC
 
 PLAIN = {"model": "gpt-4o", "input": "Hello"}
@@ -63,16 +62,11 @@ AGAINST_RULES = [
     ({"tools": [{"type": "code_interpreter", "container": "cntr_x"}]}, 404, None, None),
     ({"tools": [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file-x"]}}]}, 404, None, "id"),
 ]
-needs_types = pytest.mark.skipif(
-    sdk_type("openai.types.responses.response_create_params:ResponseCreateParamsBase") is None,
-    reason="this SDK has no types for Responses, so the stand-in cannot check against them",
-)
 
 
-@needs_types
 @pytest.mark.parametrize(("wrong", "code", "param"), OUTSIDE_SCHEMA, ids=lambda value: str(value)[:60])
 def test_a_body_outside_the_schema_is_refused(wrong, code, param, upstream, call) -> None:
-    """A body that the SDK's types do not allow is a 400 that names the field, and creates nothing."""
+    """A body that its type does not allow is a 400 that names the field, and creates nothing."""
     reply = call("POST /responses", {**PLAIN, **wrong})
     error = reply.json["error"]
     assert reply.status == 400
@@ -84,11 +78,11 @@ def test_a_body_outside_the_schema_is_refused(wrong, code, param, upstream, call
 
 @pytest.mark.parametrize(("wrong", "code", "param"), OUTSIDE_SCHEMA, ids=lambda value: str(value)[:60])
 def test_the_description_refuses_the_same_bodies(wrong, code, param, caller, monkeypatch) -> None:
-    """The OpenAPI description alone refuses what the SDK's types refuse."""
+    """The OpenAPI description alone refuses what the request types refuse."""
     pytest.importorskip("jsonschema", reason="checking against the description needs jsonschema")
     if not SPEC.exists():
         pytest.skip("the OpenAPI description (../shared) is not there")
-    monkeypatch.setattr("assistants_compat.testing.request_rules.sdk_type", lambda *_: None)
+    monkeypatch.setitem(request_rules._BODIES, "POST /responses", (None, "CreateResponse", ()))
     with StandIn(spec=SPEC) as upstream:
         assert caller(upstream)("POST /responses", {**PLAIN, **wrong}).status == 400
         assert caller(upstream)("POST /responses", PLAIN).status == 200
@@ -178,7 +172,6 @@ def test_a_missing_container_file_is_not_found(call) -> None:
     ],
     ids=str,
 )
-@needs_types
 def test_containers_and_vector_stores_check_their_bodies_too(path, wrong, call) -> None:
     """Bodies of requests to containers and vector stores are checked in the same way."""
     store = call("POST /vector_stores", {}).json["id"]
