@@ -26,6 +26,7 @@ from ..api import app
 from ..engine.io import AsyncIO, BlockingIO, BufferedResponse, Request, Upload, iterate, run
 from ..errors import CallerCodeError, UnreachableError
 from ..runtime import clock, logs
+from ..runtime.workers import raise_pending_cancellation
 from ..settings import LegacyCall, Settings
 from ..wire.exchange import REQUEST_HEADERS, Call, Reply
 from . import call_report, redirects, sdk_internals
@@ -119,6 +120,7 @@ class LegacyRequest:
         response = _http_response(self.request, reply, body, asynchronous=True)
         if not stream:
             await response.aread()
+        await raise_pending_cancellation()
         return response
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
@@ -63,6 +64,22 @@ async def run_in_thread(work: Callable[[], T]) -> T:
         finally:
             del thread, answer  # an exception's traceback keeps this frame alive
     raise AssertionError  # pragma: no cover - a shielded scope swallows no exception, but its type allows that
+
+
+async def raise_pending_cancellation() -> None:
+    """Suspend the caller once if it was cancelled while a thread worked, so that the cancellation is raised here.
+
+    From Python 3.12 on, `wait_for` and `timeout` run a call in the caller's own task. A call that returned without
+    another suspension would raise no `TimeoutError`, and the caller's next await would be cancelled instead.
+    """
+    await anyio.lowlevel.checkpoint_if_cancelled()  # by a cancel scope
+    try:
+        caller = asyncio.current_task()
+    except RuntimeError:  # trio, which has no other cancellation
+        return
+    # Python 3.10 does not tell.
+    if caller is not None and (sys.version_info < (3, 11) or caller.cancelling()):
+        await asyncio.sleep(0)
 
 
 def run_in_background_thread(work: Callable[[], object]) -> None:

@@ -21,6 +21,7 @@ from ..doors.transport import azure_v1_base
 from ..doors.wrap import is_wrapped, resolve_client, settings_of, upstreams_without_background
 from ..engine.io import IO, AsyncIO, BlockingIO, BufferedResponse, Request, Upload, run
 from ..errors import ApiError, CompatError, UnreachableError
+from ..runtime.workers import raise_pending_cancellation
 from ..settings import Settings
 from ..wire.objects import Json, as_object_list
 
@@ -65,7 +66,13 @@ def run_with_client(
         upstream = _SyncSdkUpstream(sdk_client, settings.azure_api_version)
         return run(work(BlockingIO(settings, upstream, without_background)))
     async_upstream = _AsyncSdkUpstream(sdk_client, settings.azure_api_version)
-    return work(AsyncIO(settings, async_upstream, without_background))
+    return _run_async(work, AsyncIO(settings, async_upstream, without_background))
+
+
+async def _run_async(work: Callable[[IO], Coroutine[Any, Any, T]], io: IO) -> T:
+    result = await work(io)
+    await raise_pending_cancellation()
+    return result
 
 
 async def list_all(io: IO, path: str, *query: tuple[str, str]) -> list[Json]:
