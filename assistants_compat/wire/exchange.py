@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import ApiError
 from .checks import Check
-from .objects import Json, parse_finite_float, reject_json_constant
+from .objects import Json, check_nesting, parse_finite_float, reject_json_constant
 
 # The only request headers that a handler sees, in lower case. None of them carries a credential.
 REQUEST_HEADERS = ("range", "if-range")
@@ -52,29 +52,11 @@ class Call:
         else:
             try:
                 body = json.loads(self.body, parse_constant=reject_json_constant, parse_float=parse_finite_float)
+                check_nesting(body)
             except (ValueError, RecursionError):  # deep nesting raises RecursionError
                 raise ApiError(400, _NOT_JSON_MESSAGE) from None
-            # Counting brackets is cheap, and hardly any body has so many.
-            if self.body.count(b"{") + self.body.count(b"[") > _MAX_DEPTH and _is_deeper_than(body, _MAX_DEPTH):
-                raise ApiError(400, _NOT_JSON_MESSAGE)
         check(body, "")
         return dict(body)
-
-
-# Levels of nesting. Python 3.12 reads deeper JSON than earlier versions, but writing it with indentation takes one
-# frame of Python for each level, of 1000 by default: the object would be stored and the answer would be a 500.
-_MAX_DEPTH = 910
-
-
-def _is_deeper_than(value: Any, limit: int) -> bool:
-    """Whether JSON has more than `limit` levels, found without recursion."""
-    level = [value]
-    for _ in range(limit):
-        containers = [item for item in level if isinstance(item, (dict, list))]
-        level = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
-        if not level:
-            return False
-    return True
 
 
 # The platform's own text on every endpoint that takes JSON.

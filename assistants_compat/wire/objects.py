@@ -25,6 +25,28 @@ def parse_finite_float(text: str) -> float:
     return value
 
 
+_MAX_NESTING = 500  # Python 3.10 to 3.12 write less than 1000 levels, minus the caller's own stack
+
+
+def check_nesting(value: object) -> None:
+    """Raise `RecursionError` for JSON that is nested deeper than every Python can write it again.
+
+    Python 3.12 parses 1500 levels but writes fewer than 1000 with an indent: an object would be stored, and each answer
+    that shows it would fail.
+    """
+    level = [value]
+    for _ in range(_MAX_NESTING):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, (dict, list))
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+        if not level:
+            return
+    raise RecursionError
+
+
 def as_object(value: object) -> Json:
     """The value if it is an object, else an empty object."""
     return value if isinstance(value, dict) else {}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ...wire.objects import parse_finite_float, reject_json_constant
+from ...wire.objects import check_nesting, parse_finite_float, reject_json_constant
 
 MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
 """The most bytes of one line, or of a file that is one JSON document, that are read into memory."""
@@ -139,7 +139,8 @@ def _bounded_lines(handle: BinaryIO, advance: Advance) -> Iterator[tuple[int, by
 def parse_json(text: bytes) -> Any:
     """Parse JSON; raise `ValueError` with a reason that quotes nothing from the input, which may be private."""
     try:
-        return _DECODER.decode(text.decode("utf-8-sig"))
+        value = _DECODER.decode(text.decode("utf-8-sig"))
+        check_nesting(value)
     except UnicodeDecodeError:
         message = "it is not UTF-8"
     except json.JSONDecodeError as error:
@@ -148,6 +149,8 @@ def parse_json(text: bytes) -> Any:
         message = "it is nested too deeply"
     except ValueError:
         message = "it contains a number that cannot be stored"
+    else:
+        return value
     raise ValueError(message)
 
 
