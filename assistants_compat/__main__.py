@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -35,12 +36,22 @@ def _run_command() -> None:
             "This command needs the packages typer and rich: pip install typer rich. `run` works without them.\n"
         )
         sys.exit(2)
+    _escape_unprintable()
     from .cli import app  # noqa: PLC0415 - needs the packages above
 
     # Shells complete the name of a command, which `python -m assistants_compat` is not.
     completes = sys.argv[1:2] in (["--install-completion"], ["--show-completion"])
     is_console_command = Path(sys.argv[0]).stem == _CONSOLE_COMMAND
     app(prog_name=_CONSOLE_COMMAND if completes or is_console_command else "python -m assistants_compat")
+
+
+def _escape_unprintable() -> None:
+    """Let stdout escape what its encoding lacks, as stderr does.
+
+    Names come from users and models, and output that goes to a file on Windows is in a code page.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ _WINDOWS_DEVICE = re.compile(
 def safe_names(name: str) -> Iterator[str]:
     """Yield safe base names for any `name`: `x.csv`, then `x (1).csv`, `x (2).csv` and so on, without end."""
     stem, suffix = _split_to_fit(_safe_base_name(name))
+    if _WINDOWS_DEVICE.match(f"{stem}{suffix}"):  # after cutting, which can leave a device's name
+        stem = f"_{stem}"
     for number in itertools.count():
         counter = f" ({number})" if number else ""
         yield f"{stem}{counter}{suffix}"
@@ -36,8 +38,7 @@ def _safe_base_name(name: str) -> str:
     base = name.encode("utf-8", "replace").decode("utf-8").replace("\\", "/").rpartition("/")[2]
     base = _PERCENT_ENCODED.sub("_", unicodedata.normalize("NFC", base))
     base = "".join("_" if unicodedata.category(char) in _INVISIBLE_CATEGORIES else char for char in base)
-    base = _RESERVED_CHARACTERS.sub("_", base).strip(" .") or "file"
-    return f"_{base}" if _WINDOWS_DEVICE.match(base) else base
+    return _RESERVED_CHARACTERS.sub("_", base).strip(" .") or "file"
 
 
 def _split_to_fit(base: str) -> tuple[str, str]:

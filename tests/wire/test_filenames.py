@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import ntpath
 import unicodedata
-from pathlib import Path
+import warnings
+from pathlib import Path, PureWindowsPath
 
 import pytest
 from hypothesis import example, given, settings
@@ -63,6 +65,7 @@ def first_safe_name(name: str) -> str:
         ("nul.tar.gz", "_nul.tar.gz"),
         ("COM1 .txt", "_COM1.txt"),
         ("lpt¹", "_lpt¹"),
+        ("con" + " " * 300 + "x.csv", "_con.csv"),
         ("console.txt", "console.txt"),
         ("a:b*?.csv", "a_b__.csv"),
         ("gpj\u202egnp.exe", "gpj_gnp.exe"),
@@ -75,6 +78,63 @@ def first_safe_name(name: str) -> str:
 def test_a_name_is_reduced_to_a_base_name(name: str, expected: str) -> None:
     """A name is reduced to its base name, without characters that a system treats specially, and keeps its suffix."""
     assert first_safe_name(name) == expected
+
+
+WINDOWS_FOLDERS = ("C:\\Users\\me\\downloads", "\\\\server\\share\\downloads", "\\\\?\\C:\\downloads", "downloads")
+
+
+def is_reserved_on_windows(name: str) -> bool:
+    """Whether Python says that Windows treats a name as a device or drops characters of it."""
+    if hasattr(ntpath, "isreserved"):  # Python 3.13
+        return bool(ntpath.isreserved(name))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return PureWindowsPath(name).is_reserved()
+
+
+def check_on_windows(name: str) -> None:
+    """Assert that each safe name is one plain entry of a folder under the rules of Windows paths."""
+    for safe in itertools.islice(safe_names(name), 3):
+        assert (PureWindowsPath(safe).anchor, PureWindowsPath(safe).name) == ("", safe)
+        assert not is_reserved_on_windows(safe)
+        for folder in map(PureWindowsPath, WINDOWS_FOLDERS):
+            assert ((folder / safe).parent, (folder / safe).name) == (folder, safe)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "C:sales.csv",
+        "c:\\sales.csv",
+        "D:",
+        "\\\\server\\share\\sales.csv",
+        "//server/share/sales.csv",
+        "\\\\?\\C:\\sales.csv",
+        "\\\\.\\PhysicalDrive0",
+        "sales.csv:hidden",
+        "sales.csv::$DATA",
+        "sales.csv.",
+        "sales.csv ... ",
+        ". .",
+        "aux.h",
+        "COM0",
+        "com¹.csv",
+        "CONIN$",
+        "conout$.txt",
+        "NUL .csv",
+        "prn" + "." * 300 + "csv",
+        "lpt9" + " " * 300 + ".c s v",
+    ],
+)
+def test_a_windows_path_or_device_becomes_a_plain_name(name: str) -> None:
+    """Drive letters, shares, streams, devices and trailing dots of Windows become one plain entry of the folder."""
+    check_on_windows(name)
+
+
+@given(NAMES)
+def test_every_name_is_a_plain_name_on_windows(name: str) -> None:
+    """Any name becomes one entry of the folder under the rules of Windows paths, and no device."""
+    check_on_windows(name)
 
 
 def test_a_second_file_of_a_name_gets_a_number() -> None:
