@@ -1,8 +1,9 @@
-# Needs Python 3.10 to 3.13 and make, nothing else. Each target makes its own virtual environment under .venv/ from the
+# Needs Python 3.10 or later and make, nothing else. Each target makes its own virtual environment under .venv/ from the
 # exact versions in locks/. Another Python than python3: make test PYTHON=python3.12
 
 PYTHON ?= python3
-SUPPORTED := 3.10 3.11 3.12 3.13
+SUPPORTED := 3.10 3.11 3.12 3.13 3.14 3.15
+NEWEST := $(lastword $(SUPPORTED))
 ARGS ?=
 JOBS ?= auto
 
@@ -16,22 +17,27 @@ export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test record chart check rooms pages docs ogx matrix clients lock wheel clean
+.PHONY: help demo test record chart request-types check rooms pages docs ogx matrix versions clients lock wheel release installs clean
 
 ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
   PY := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-  ifeq ($(filter $(PY),$(SUPPORTED)),)
-    $(error $(PYTHON) is $(if $(PY),Python $(PY),not a Python that runs here); one of $(SUPPORTED) is needed, for example: make $(MAKECMDGOALS) PYTHON=python3.12)
+  LOCKED_PY := $(filter $(PY),$(SUPPORTED))
+  ifeq ($(LOCKED_PY),)
+    ifeq ($(lastword $(shell printf '%s\n' $(NEWEST) $(PY) | sort -V)),$(NEWEST))
+      $(error $(PYTHON) is $(if $(PY),Python $(PY),not a Python that runs here); one of $(SUPPORTED) is needed, for example: make $(MAKECMDGOALS) PYTHON=python3.12)
+    endif
+    $(info --- Python $(PY) is newer than every tested one ($(SUPPORTED)): trying it with the packages of $(NEWEST))
+    LOCKED_PY := $(NEWEST)
   endif
 endif
 
-LOCK := locks/py$(PY).txt
+LOCK := locks/py$(LOCKED_PY).txt
 # $(call venv,NAME): an empty environment in .venv/NAME (the whole folder anew, so that nothing old is left in it)
 venv = rm -rf .venv/$(1) && "$(UV)" venv -q -p .venv/uv/bin/python .venv/$(1)
 # $(call install,NAME): what follows, into .venv/NAME
 install = "$(UV)" pip install -q -p .venv/$(1)
 # Include folders, so that deleting a file rebuilds the wheel.
-SOURCES := $(shell find assistants_compat -name __pycache__ -prune -o -print) pyproject.toml $(wildcard README.md LICENSE)
+SOURCES := $(shell find assistants_compat -name __pycache__ -prune -o -print) pyproject.toml hatch_build.py $(wildcard README.md LICENSE)
 # The name carries the Python: another PYTHON makes the environment anew.
 READY := ready-$(PY)
 
@@ -40,13 +46,17 @@ help:
 	@echo 'make test     run the tests against the built wheel              ARGS="-k name", JOBS=0 for one process, COV=1'
 	@echo 'make record   record cassettes/ again                             RECORD_LIVE=1 with OPENAI_API_KEY for the real service'
 	@echo 'make chart    redraw the demo'\''s chart; run make record afterwards'
+	@echo 'make request-types   describe the request types of the newest SDK for the stand-in   SDK=3.57.0'
 	@echo 'make check    lint, format, imports, types'
 	@echo 'make rooms    print the figures of the layout that docs/architecture.md describes'
 	@echo 'make pages    write the parts of the documentation that come from the code'
 	@echo 'make docs     build the documentation into site/; a broken link fails'
 	@echo 'make ogx      the same runs on OGX, an independent Responses server (needs ../shared and Python 3.12)'
-	@echo 'make matrix   the contract tests on pinned pairs of Python and openai SDK'
+	@echo 'make matrix   the contract tests on pinned pairs of Python and openai SDK   FULL=1 for all of every row, SHARE=2/3'
+	@echo 'make versions write the tables of docs/versions.md from the last `make matrix FULL=1`'
 	@echo 'make clients  LangChain, LlamaIndex and AutoGen run their own agents over wrapped clients'
+	@echo 'make release  build sdist and wheel in dist/, check both, and run the demo in a bare environment'
+	@echo 'make installs install the wheel with each extra by uv, pip and poetry; minutes    ARGS="--tool uv --extra cli"'
 	@echo 'make lock     update locks/                                      UPGRADE=1 for the newest versions'
 	@echo 'make clean    remove all generated files'
 
@@ -55,9 +65,16 @@ help:
 UV_VERSION := 0.13.9
 UV_READY := .venv/uv/$(READY)-$(UV_VERSION)
 
+# Debian's Python makes no environment with pip unless python3-venv is installed: then a uv or pip of this machine helps.
 $(UV_READY):
-	@rm -rf .venv/uv && $(PYTHON) -m venv .venv/uv
-	@.venv/uv/bin/python -m pip install -qq uv==$(UV_VERSION)
+	@rm -rf .venv/uv && mkdir -p .venv
+	@if $(PYTHON) -m venv .venv/uv >/dev/null 2>&1; \
+	  then .venv/uv/bin/python -m pip install -qq uv==$(UV_VERSION); \
+	  else $(PYTHON) -m venv --clear --without-pip .venv/uv && \
+	    { uv pip install -q -p .venv/uv/bin/python uv==$(UV_VERSION) || \
+	      pip3 --python .venv/uv/bin/python install -qq uv==$(UV_VERSION); } >.venv/uv/log 2>&1 || \
+	    { cat .venv/uv/log; echo '$(PYTHON) cannot install packages; install its package python$(PY)-venv, or uv'; exit 1; }; \
+	fi
 	@touch $@
 
 # --- the wheel
@@ -112,21 +129,41 @@ chart: $(UV_READY)
 	@cd assistants_compat/cli/demo_files && MPLBACKEND=agg SOURCE_DATE_EPOCH=0 "$(UV)" run -q --no-project \
 	  -p $(CURDIR)/.venv/uv/bin/python --with matplotlib==3.10.8 python $(CURDIR)/cassettes/sales_by_region.py
 
+# What the stand-in checks requests against: the types of the newest SDK, or of SDK=3.57.0.
+request-types: $(UV_READY)
+	@"$(UV)" run -q --no-project -p $(CURDIR)/.venv/uv/bin/python --with 'openai$(if $(SDK),==$(SDK))' \
+	  --refresh-package openai python tests/testing/sdk_request_types.py
+
 ogx: .venv/test/wheel-$(PY)
 	@.venv/test/bin/pytest -m ogx tests/ogx $(ARGS)
 
-matrix: .venv/test/wheel-$(PY)
+# Pythons of the matrix that this machine may lack: from Debian's packages where that is possible. Without one, its rows
+# are skipped, and the noxfile says why.
+NEWER := 3.14 3.15
+.venv/python%/.tried:
+	@mkdir -p $(@D)
+	@if ! python$* -c '' 2>/dev/null && [ -f ../shared/tools/newer_python.sh ]; then \
+	  echo '--- Python $* from Debian packages: $(@D)'; \
+	  bash ../shared/tools/newer_python.sh $(@D) $* >$(@D)/log 2>&1 || rm -rf $(@D)/usr; \
+	fi
+	@touch $@
+
+matrix: .venv/test/wheel-$(PY) $(NEWER:%=.venv/python%/.tried)
 	@.venv/test/bin/nox --noxfile noxfile.py $(ARGS)
+
+# What the rows of `make matrix FULL=1` left in .venv/matrix, as the tables of docs/versions.md.
+versions: .venv/test/wheel-$(PY)
+	@PYTHONPATH=tests:tests/docs .venv/test/bin/python tests/docs/versions.py
 
 clients: .venv/test/wheel-$(PY)
 	@.venv/test/bin/nox --noxfile noxfile.py --session clients $(ARGS)
 
 # --- check: cheap first
 
-.venv/check/$(READY): locks/py$(PY)-check.txt | $(UV_READY)
+.venv/check/$(READY): locks/py$(LOCKED_PY)-check.txt | $(UV_READY)
 	@echo '--- environment for the checks: .venv/check (Python $(PY))'
 	@$(call venv,check)
-	@$(call install,check) --no-deps -r locks/py$(PY)-check.txt
+	@$(call install,check) --no-deps -r locks/py$(LOCKED_PY)-check.txt
 	@touch $@
 
 check: .venv/check/$(READY)
@@ -156,8 +193,32 @@ docs: .venv/docs/$(READY)
 	@.venv/docs/bin/zensical build --strict --clean
 	@! grep -rnE '(src|<link[^>]*href)="(https?:)?//' site --include="*.html" || { echo "docs: a page loads a resource from another host"; exit 1; }
 
+# --- release and installs: what users get from the index tonight, so only the tools are pinned. CI runs neither.
+
+.venv/release/$(READY): locks/release.txt | $(UV_READY)
+	@echo '--- environment for a release: .venv/release (Python $(PY))'
+	@$(call venv,release)
+	@$(call install,release) --no-deps -r locks/release.txt
+	@touch $@
+
+release: .venv/release/$(READY)
+	@.venv/release/bin/python release/make_release.py
+	@touch dist/.built
+
+POETRY_VERSION := 2.5.1
+INSTALLS_READY := .venv/installs/$(READY)-$(POETRY_VERSION)
+
+$(INSTALLS_READY): | $(UV_READY)
+	@echo '--- environment for the installations: .venv/installs (Python $(PY))'
+	@$(call venv,installs)
+	@$(call install,installs) pip poetry==$(POETRY_VERSION)
+	@touch $@
+
+installs: $(INSTALLS_READY) dist/.built
+	@.venv/installs/bin/python release/installs.py dist/*.whl $(ARGS)
+
 # --- lock: a file for each Python, the same with the tools of `check`, one for each pair of `matrix`, and one for each
-# framework of `clients`, and one for the documentation
+# framework of `clients`, and one each for the documentation and for a release
 
 EXTRAS := --extra postgres --extra objects --extra cli --extra azure --extra pytest --extra yaml
 COMPILE_ALONE = "$(UV)" pip compile -q --universal --fork-strategy fewest --no-annotate \
@@ -177,6 +238,7 @@ lock: $(UV_READY)
 	  $(COMPILE) --python-version 3.11 -o $${pin%.in}.txt pyproject.toml $$pin || exit 1; \
 	done
 	$(COMPILE_ALONE) --python-version 3.10 --group docs -o locks/docs.txt
+	$(COMPILE_ALONE) --python-version 3.10 --group release -o locks/release.txt
 	@! grep -nE '://|^-|^/' locks/*.txt || { echo 'locks: a lock file contains a local path or URL'; exit 1; }
 
 clean:

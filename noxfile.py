@@ -9,30 +9,91 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 import nox
 
 HERE = Path(__file__).parent
 
-# The smallest subset of {3.10 .. 3.13} x {1.40, 1.109, 2.54, 3.54, newest} with every SDK generation and every Python:
-# 1.40 is the oldest supported (on httpx < 0.28), 1.109 the last 1.x, 2.54 the last 2.x; `make test` runs 3.11 with the
-# newest SDK, on httpx2. A fault comes from an SDK or from a Python, hardly ever from both together.
-PAIRS = [
-    nox.param("3.10", "1.40.0", id="py3.10-openai-1.40.0"),
-    nox.param("3.13", "1.109.1", id="py3.13-openai-1.109.1"),  # synchronous client only: 1.40 and 2.54 test both kinds
-    nox.param("3.12", "2.54.0", id="py3.12-openai-2.54.0"),
-]
+# Pythons that this machine may lack; `make matrix` makes them of Debian's packages where it can.
+NEWER = ("3.14", "3.15")
+NEWER_HOMES = {version: HERE / f".venv/python{version}" for version in NEWER}
 
-OLDEST, ONE_DOOR = "1.40.0", "1.109.1"
+
+def offer_every_python() -> None:
+    """Let pyenv run python3.10, python3.12 and so on, not only its selected version, and add the newer Pythons."""
+    pyenv = shutil.which("pyenv")
+    if pyenv and "PYENV_VERSION" not in os.environ:
+        done = subprocess.run([pyenv, "versions", "--bare"], capture_output=True, text=True, check=False)  # noqa: S603 - pyenv itself
+        os.environ["PYENV_VERSION"] = ":".join(line for line in done.stdout.split() if "/" not in line)
+    # Last, because these folders hold more than a Python.
+    os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *(f"{home}/usr/bin" for home in NEWER_HOMES.values())])
+
+
+offer_every_python()
+
+
+@dataclass(frozen=True)
+class Row:
+    """A pair of Python and SDK. A row that is not `always` whole runs one third of its test files, in turn."""
+
+    python: str
+    sdk: str
+    always: bool = False
+    selection: str = ""  # in addition to SELECTED
+
+    @property
+    def id(self) -> str:
+        """The name of the row, of its lock and of its report."""
+        return f"py{self.python}-openai-{self.sdk}"
+
+    @property
+    def lock(self) -> str:
+        """The packages of the row: the lock of its Python has the newest SDK."""
+        return f"locks/py{self.python}.txt" if self.sdk == NEWEST else f"locks/{self.id}.txt"
+
+    @property
+    def missing(self) -> str:
+        """Why the row cannot run here, or nothing. A Python that is not in NEWER is left to nox, which fails in CI."""
+        if self.python not in NEWER or shutil.which(f"python{self.python}"):
+            return ""
+        log = NEWER_HOMES[self.python] / "log"
+        text = log.read_text(encoding="utf-8").strip() if log.is_file() else ""
+        why = text.splitlines()[-1] if text else "../shared/tools/newer_python.sh, which makes one, is not here"
+        return f"no Python {self.python} on this machine: {why}"
+
+
+# 1.21 is the first SDK with the API's second version, 1.40 the last that sends both key and token to Azure, 1.76 one of
+# those that know Responses only in part, 1.109 the last 1.x, 2.54 the last 2.x. Up to 1.55.2 they are on httpx < 0.28,
+# from 3.0 on httpx2. `make test` runs every test on 3.11 with the newest SDK; its row is for docs/versions.md.
+# A fault comes from an SDK or from a Python, hardly ever from both together.
+NEWEST = "3.57.0"
+ROWS = [
+    Row("3.10", "1.21.0", always=True),
+    Row("3.11", "1.30.3"),
+    Row("3.10", "1.40.0"),
+    Row("3.12", "1.76.0"),
+    Row("3.13", "1.109.1", always=True, selection="not async"),  # other rows test both kinds of client
+    Row("3.12", "2.54.0", always=True),
+    Row("3.11", NEWEST),
+    Row("3.14", NEWEST, always=True),
+    Row("3.15", NEWEST),
+]
+# Without its Python a row gets no environment, and says why when it is run.
+PAIRS = [nox.param(False if row.missing else row.python, row, id=row.id) for row in ROWS]
 
 # Tests of what a legacy program uses: every endpoint, files, runs and the functions that take a client.
 CONTRACT = (
     "tests/api",
+    "tests/doors/test_cancellation.py",
     "tests/doors/test_clients.py",
     "tests/doors/test_pass_through.py",
     "tests/engine/files",
     "tests/engine/runs",
+    "tests/testing/test_request_types.py",  # the stand-in is the same under every SDK
+    "tests/testing/test_stand_in_rules.py",
     "tests/tools",
     "--ignore=tests/tools/audit",
     "--ignore=tests/tools/transfer",
@@ -57,6 +118,20 @@ FRAMEWORKS = [
 RECORDED = tuple(f"tests/pytest_plugin/test_{name}.py" for name in ("old_recordings", "converted", "recording"))
 RECORDED_SELECTED = "with_one_line or after_conversion or anew"
 
+# Suites that record again no longer use these SDKs.
+BEFORE_RECORDINGS = ("1.21.0", "1.30.3", "1.40.0")
+
+# The SDK's own tests over a wrapped client, and an audit of them. The source distribution is downloaded.
+SDK_SUITE = ["tests/sdk_suite/test_sdk_suite.py", "tests/sdk_suite/test_sdk_audit.py"]
+
+# Every module of the package.
+IMPORT_ALL = """
+import importlib, pkgutil, assistants_compat
+for module in pkgutil.walk_packages(assistants_compat.__path__, "assistants_compat."):
+    if not module.name.endswith("__main__") and ".start" not in module.name:
+        importlib.import_module(module.name)
+"""
+
 PYTEST = ("pytest", "-p", "no:cacheprovider")  # not `python -m pytest`, which would import the checkout
 
 nox.options.sessions = ["contract"]
@@ -68,25 +143,50 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = os.environ.get("CI") == "true"
 
 
-def offer_every_pyenv_python() -> None:
-    """Let pyenv run python3.10, python3.12 and so on; without this only its selected version starts."""
-    pyenv = shutil.which("pyenv")
-    if pyenv and "PYENV_VERSION" not in os.environ:
-        done = subprocess.run([pyenv, "versions", "--bare"], capture_output=True, text=True, check=False)  # noqa: S603 - pyenv itself
-        os.environ["PYENV_VERSION"] = ":".join(line for line in done.stdout.split() if "/" not in line)
+# FULL=1 runs every row whole; SHARE=2/3 chooses the third, which otherwise changes with the day (UTC).
+FULL = bool(os.environ.get("FULL"))
+TODAY = datetime.now(timezone.utc).toordinal()
+REPORTS = HERE / ".venv" / "matrix"  # of whole rows; `make versions` makes the tables of docs/versions.md of them
 
 
-offer_every_pyenv_python()
+def share_of(files: list[str], row: Row) -> tuple[list[str], str]:
+    """Return the test files of a row and their share: "1/1" for all, or for example "2/3"."""
+    if FULL or row.always:
+        return files, "1/1"
+    number, _, of = os.environ.get("SHARE", "").partition("/")
+    parts, part = int(of or 3), int(number or (TODAY + ROWS.index(row)) % 3 + 1)
+    return files[part - 1 :: parts], f"{part}/{parts}"
+
+
+def contract_files() -> list[str]:
+    """Return every file of the contract tests, without those that SELECTED leaves out as a whole."""
+    left_out = {f"test_{name}.py" for name in UPSTREAM}
+    files = [file for name in CONTRACT for file in sorted((HERE / name).rglob("test_*.py")) or [HERE / name]]
+    return [str(file.relative_to(HERE)) for file in files if file.name not in left_out]
 
 
 @nox.session
-@nox.parametrize("python,sdk", PAIRS)
-def contract(session: nox.Session, sdk: str) -> None:
-    """Run the contract tests on one pinned SDK, and a legacy suite with its recordings."""
-    install(session, f"locks/py{session.python}-openai-{sdk}.txt", sdk)
-    selected = f"({SELECTED}) and not async" if sdk == ONE_DOOR else SELECTED
-    session.run(*PYTEST, "-n", "auto", *CONTRACT, "-k", selected, *session.posargs)
-    if sdk != OLDEST:  # suites that record again no longer use the oldest SDK
+@nox.parametrize("python,row", PAIRS)
+def contract(session: nox.Session, row: Row) -> None:
+    """Run the contract tests on one pinned SDK, the SDK's own suite, and a legacy suite with its recordings."""
+    if row.missing:
+        session.skip(row.missing)
+    if row.python == "3.11" and row.sdk == NEWEST and not FULL:
+        session.skip("`make test` runs these tests and all others on this pair")
+    files, share = share_of(contract_files(), row)
+    report = []
+    if share != "1/1":
+        session.log(f"share {share} of the test files; all: make matrix FULL=1; this share: make matrix SHARE={share}")
+    elif not session.posargs:
+        report = [f"--junitxml={REPORTS / row.id}.xml"]
+    install(session, row.lock, row.sdk)
+    # Imports come before pytest turns warnings into errors.
+    session.run("python", "-W", "error", "-c", IMPORT_ALL)
+    selected = f"({SELECTED}) and {row.selection}" if row.selection else SELECTED
+    if share.startswith("1/"):
+        files += SDK_SUITE
+    session.run(*PYTEST, "-n", "auto", *report, *files, "-k", selected, *session.posargs)
+    if row.sdk not in BEFORE_RECORDINGS and share.startswith("1/"):
         session.run(*PYTEST, *RECORDED, "-k", RECORDED_SELECTED)
 
 

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import difflib
 import importlib.util
+import itertools
 import os
 import re
 import shutil
@@ -24,7 +25,7 @@ import openai
 
 from ..engine.io import IO, Request
 from ..engine.saved import assistants_file
-from ..errors import CompatError, SettingsError, SignInError
+from ..errors import CompatError, SettingsError, SignInError, UnsupportedSdkError
 from ..runtime import logs
 from ..runtime.clock import current
 from ..runtime.switch import SWITCH_VARIABLE, is_off
@@ -38,7 +39,7 @@ from .terminal import AZURE_CREDENTIAL_VARIABLES, make_client, quantity
 State = Literal["ok", "warning", "failed", "skipped"]
 
 _PREFIX = "ASSISTANTS_COMPAT_"
-_NEWEST_TESTED_SDK, _NEWEST_TESTED_PYTHON = (3, 54), (3, 13)
+_TESTED_SDKS, _TESTED_PYTHONS = ((1, 21), (3, 57)), ((3, 10), (3, 15))  # oldest and newest, as in docs/versions.md
 _MIN_FREE_BYTES = 50 * 1024 * 1024  # a store with less free space would fail soon
 _PAGE_SIZE = 100  # assistants that are read from the store
 _MEMORY_URL = re.compile(r"sqlite(?:\+\w+)?://(?:/?|/:memory:)(?:\?.*)?\Z")
@@ -87,12 +88,16 @@ def _check_sdk(_context: CheckContext) -> Iterator[Finding]:
     version = tuple(int(part) for part in re.findall(r"\d+", openai.__version__)[:2])
     python = sys.version_info[:2]
     says = f"openai {openai.__version__} on Python {python[0]}.{python[1]}"
-    if version > _NEWEST_TESTED_SDK or python > _NEWEST_TESTED_PYTHON:
-        tested = "openai {}.{} and Python {}.{}".format(*_NEWEST_TESTED_SDK, *_NEWEST_TESTED_PYTHON)
-        do = "check for a newer release of assistants_compat"
-        yield Finding("sdk", "warning", f"{says} is newer than the tested {tested}", do)
-    else:
-        yield Finding("sdk", "ok", says)
+    if not (_is_between(version, _TESTED_SDKS) and _is_between(python, _TESTED_PYTHONS)):
+        # Not a warning: nothing is known to be wrong with them.
+        tested = "openai {}.{} to {}.{} and Python {}.{} to {}.{}"
+        tested = tested.format(*itertools.chain(*_TESTED_SDKS, *_TESTED_PYTHONS))
+        says += f", not tested with this version of assistants_compat; tested: {tested}"
+    yield Finding("sdk", "ok", says)
+
+
+def _is_between(version: tuple[int, ...], limits: tuple[tuple[int, int], tuple[int, int]]) -> bool:
+    return limits[0] <= version <= limits[1]
 
 
 def _check_extras(context: CheckContext) -> Iterator[Finding]:
@@ -313,6 +318,14 @@ def _check_key(context: CheckContext) -> Iterator[Finding]:
         client = make_client()
     except SettingsError as error:  # `_check_switch` has reported it
         yield Finding("key", "skipped", str(error))
+        return
+    except (TypeError, UnsupportedSdkError) as error:
+        # openai before 1.55.3 passes `proxies` to its HTTP client, which httpx 0.28 no longer takes.
+        says, do = str(error), "install a version of openai that has it"
+        if isinstance(error, TypeError):
+            says = f"openai {openai.__version__} cannot create a client with the installed httpx: {error}"
+            do = "pip install 'httpx<0.28', or a newer openai"
+        yield Finding("key", "failed", says, do)
         return
     except (openai.OpenAIError, CompatError, ValueError) as error:
         name = "AZURE_OPENAI_API_KEY, or sign in with `az login`" if context.is_azure else "OPENAI_API_KEY"

@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import openai
+import typing_extensions
 
 from ..errors import UnsupportedSdkError
 
@@ -99,14 +101,25 @@ def omitted_param() -> Any:
 
 def _undecorated(method: FunctionType) -> FunctionType:
     """Return the function under the SDK's own decorators; wrappers by others, such as instrumentation, stay."""
-    while hasattr(method, "__wrapped__") and _is_sdk_function(method):
+    deprecated_wrappers = _deprecated_wrappers()
+    while hasattr(method, "__wrapped__") and (method.__code__ in deprecated_wrappers or _is_sdk_function(method)):
         method = method.__wrapped__
     return method
 
 
+def _deprecated_wrappers() -> tuple[CodeType, ...]:
+    """Return the code of the wrappers that `deprecated` makes.
+
+    A wrapper is recognized by its code, because the module of `deprecated` differs: `typing_extensions`, `warnings`,
+    or `_py_warnings` from Python 3.14 on.
+    """
+    decorators = [getattr(module, "deprecated", None) for module in (typing_extensions, warnings)]
+    wrappers = [decorator("")(lambda: None) for decorator in decorators if decorator is not None]
+    return tuple(wrapper.__code__ for wrapper in wrappers)
+
+
 def _is_sdk_function(method: FunctionType) -> bool:
-    module = str(method.__globals__.get("__name__"))
-    return module in {"typing_extensions", "warnings"} or module.partition(".")[0] == "openai"
+    return str(method.__globals__.get("__name__")).partition(".")[0] == "openai"
 
 
 def _resource_modules() -> list[ModuleType]:
@@ -115,7 +128,7 @@ def _resource_modules() -> list[ModuleType]:
     except ImportError:
         message = (
             f"openai {openai.__version__} has no client.beta.threads, which assistants_compat needs. "
-            "Install a version that has it, for example 'openai>=1.40,<4'."
+            "Install a version that has it, for example 'openai>=1.21,<4'."
         )
         raise UnsupportedSdkError(message) from None
 

@@ -11,6 +11,7 @@ from assistants_compat.testing import StandIn, Turn
 from kit.doors import Door
 from kit.legacy_code import (
     FUNCTION,
+    delete_message,
     finish_run,
     function_call_turn,
     get_raw,
@@ -147,7 +148,7 @@ def test_messages_page_by_cursors(door: Door, client: Any) -> None:
 
     assert page(after=ids[1], limit=2) == ids[2:4]
     assert page(before=ids[2]) == ids[:2]
-    door(client.beta.threads.messages.delete(ids[2], thread_id=thread.id))
+    delete_message(door, client, ids[2], thread.id)
     assert page(after=ids[2]) == ids[3:]
     assert page(before=ids[2]) == ids[:2]
 
@@ -187,8 +188,8 @@ def test_a_deleted_message_is_not_sent_to_the_model(door: Door, client: Any, ups
     """A deleted message is a 404, is not listed, and is not part of the next run's input."""
     thread = make_thread(door, client, "secret", "public")
     [public, secret] = door.all(client.beta.threads.messages.list(thread.id))
-    deleted = door(client.beta.threads.messages.delete(secret.id, thread_id=thread.id))
-    assert deleted.to_dict() == {"id": secret.id, "object": "thread.message.deleted", "deleted": True}
+    deleted = delete_message(door, client, secret.id, thread.id)
+    assert deleted == {"id": secret.id, "object": "thread.message.deleted", "deleted": True}
     with pytest.raises(openai.NotFoundError) as caught:
         door(client.beta.threads.messages.retrieve(secret.id, thread_id=thread.id))
     # The text of this 404 is assumed on the pattern of the recorded one for run steps.
@@ -205,9 +206,11 @@ def test_a_message_is_found_in_its_own_thread_only(door: Door, client: Any) -> N
     thread, other = make_thread(door, client, "a"), make_thread(door, client, "b")
     [message] = door.all(client.beta.threads.messages.list(thread.id))
     messages = client.beta.threads.messages
-    for call in (messages.retrieve, messages.delete, messages.update):
+    for call in (messages.retrieve, messages.update):
         with pytest.raises(openai.NotFoundError):
             door(call(message.id, thread_id=other.id))
+    with pytest.raises(openai.NotFoundError):
+        delete_message(door, client, message.id, other.id)
     assert door(messages.retrieve(message.id, thread_id=thread.id)) == message
 
 
@@ -239,7 +242,7 @@ def test_the_calls_of_a_run_are_dropped_with_its_messages(
     messages = client.beta.threads.messages
     for message in door.all(messages.list(run.thread_id)):
         if message.content[0].text.value in deleted:
-            door(messages.delete(message.id, thread_id=run.thread_id))
+            delete_message(door, client, message.id, run.thread_id)
     run_again(door, client, run, "And?")
     assert kinds(request_bodies(upstream)[-1]) == [*expected, "user"]
 
@@ -261,6 +264,6 @@ def test_the_calls_of_a_run_without_messages_are_dropped_with_its_question(
     messages = client.beta.threads.messages
     [question] = door.all(messages.list(run.thread_id))
     if deleted:
-        door(messages.delete(question.id, thread_id=run.thread_id))
+        delete_message(door, client, question.id, run.thread_id)
     run_again(door, client, run, "And?")
     assert kinds(request_bodies(upstream)[-1]) == [*expected, "user"]

@@ -17,6 +17,7 @@ from kit.doors import Door
 from kit.legacy_code import (
     CODE,
     FUNCTION,
+    delete_message,
     finish_run,
     function_call_turn,
     get_raw,
@@ -249,7 +250,7 @@ def test_a_deleted_message_is_not_sent(door: Door, client: Any, upstream: StandI
     run = finish_run(door, client)
     messages = client.beta.threads.messages
     [answer, question] = door.all(messages.list(run.thread_id))
-    assert door(messages.delete(question.id, thread_id=run.thread_id)).deleted
+    assert delete_message(door, client, question.id, run.thread_id)["deleted"]
     door(messages.update(answer.id, thread_id=run.thread_id, metadata={"seen": "yes"}))
     run_again(door, client, run, "And?")
     assert message_texts(request_bodies(upstream)[-1]) == ["You said: Hello.", "And?"]
@@ -390,10 +391,9 @@ def test_other_parameters_go_upstream_as_they_are(
         door,
         client,
         upstream,
-        parallel_tool_calls=parallel,
         top_p=0.5,
         metadata={"a": "1"},
-        extra_body={"reasoning_effort": "low"},
+        extra_body={"reasoning_effort": "low", "parallel_tool_calls": parallel},  # not every SDK knows them
     )
     submit_outputs(door, client, run)
     for body in request_bodies(upstream):

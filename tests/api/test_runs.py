@@ -9,7 +9,16 @@ import pytest
 
 from assistants_compat.testing import Fault, StandIn, Turn
 from kit.doors import Door
-from kit.legacy_code import CODE, finish_run, get_raw, make_assistant, make_thread, start_run, upstream_calls
+from kit.legacy_code import (
+    CODE,
+    finish_run,
+    get_raw,
+    make_assistant,
+    make_thread,
+    retrieve_run,
+    start_run,
+    upstream_calls,
+)
 
 KEYS = [
     "id",
@@ -301,8 +310,8 @@ def test_a_failed_response_fails_the_run(door: Door, client: Any, upstream: Stan
 
 def test_an_incomplete_response_makes_the_run_incomplete(door: Door, client: Any, upstream: StandIn) -> None:
     """A token limit makes the run incomplete with the legacy reason and keeps its text as an incomplete message."""
-    upstream.script(Turn(text="Once upon a", status="incomplete"))
-    run = finish_run(door, client, max_completion_tokens=16)
+    upstream.script(Turn(text="Once upon a", status="incomplete", polls=0))
+    run = retrieve_run(door, client, start_run(door, client, max_completion_tokens=16))
     assert (run.status, run.incomplete_details.reason) == ("incomplete", "max_completion_tokens")
     assert run.expires_at is None
     [message] = get_raw(door, client, f"/threads/{run.thread_id}/messages?run_id={run.id}")["data"]

@@ -9,7 +9,7 @@ import pytest
 
 from assistants_compat.testing import StandIn, Turn
 from kit.doors import Door
-from kit.legacy_code import CODE, CSV, LINK, finish_run, get_raw, make_thread
+from kit.legacy_code import CODE, CSV, LINK, delete_message, finish_run, get_raw, make_thread
 
 
 def test_a_new_thread_shows_no_tool_resources_until_it_is_retrieved(door: Door, client: Any) -> None:
@@ -80,7 +80,7 @@ def test_a_deleted_thread_loses_everything_but_its_files(door: Door, client: Any
         lambda: threads.messages.create(run.thread_id, role="user", content="x"),
         lambda: threads.messages.retrieve(message.id, thread_id=run.thread_id),
         lambda: threads.messages.update(message.id, thread_id=run.thread_id),
-        lambda: threads.messages.delete(message.id, thread_id=run.thread_id),
+        lambda: delete_message(door, client, message.id, run.thread_id),
         lambda: threads.runs.create(run.thread_id, assistant_id=run.assistant_id),
         lambda: threads.runs.retrieve(run.id, thread_id=run.thread_id),
         lambda: threads.runs.steps.retrieve(step.id, thread_id=run.thread_id, run_id=run.id),

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -395,11 +396,47 @@ def test_azure_without_a_key_needs_an_identity(
         assert "pip install azure-identity" in text_of(run_doctor("--timeout", "3"), "extras")
 
 
-def test_an_sdk_newer_than_the_tests_is_a_warning(set_variables: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An SDK newer than the tested ones is a warning, because it may work."""
-    monkeypatch.setattr(openai, "__version__", "9.1.0")
-    [finding] = doctor_checks._check_sdk(doctor_checks.CheckContext(may_ask_model=False, timeout=1))
-    assert finding.state == "warning"
+@pytest.mark.parametrize("version", ["3.58.0", "9.1.0", "1.20.0"])
+def test_an_untested_sdk_is_said_and_is_no_warning(
+    run_doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """An SDK that was not tested is information, because nothing is known to be wrong with it."""
+    monkeypatch.setattr(openai, "__version__", version)
+    findings = run_doctor()
+    assert worst_state(findings, "sdk") == "ok"
+    assert f"openai {version} on Python" in text_of(findings, "sdk")
+    assert "not tested with this version of assistants_compat" in text_of(findings, "sdk")
+
+
+def test_the_installed_sdk_and_python_are_tested_ones(run_doctor: Callable[..., Any]) -> None:
+    """With an SDK and a Python of the tables in docs/versions.md doctor names them and says no more."""
+    python = ".".join(map(str, sys.version_info[:2]))
+    assert text_of(run_doctor(), "sdk").strip() == f"openai {openai.__version__} on Python {python}"
+
+
+def test_an_sdk_that_does_not_fit_the_installed_httpx_is_a_failure(
+    run_doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An SDK before 1.55.3 beside httpx 0.28 cannot make a client, and doctor says which httpx it needs."""
+
+    def broken(*_arguments: Any, **_options: Any) -> None:
+        message = "Client.__init__() got an unexpected keyword argument 'proxies'"
+        raise TypeError(message)
+
+    monkeypatch.setattr(openai.OpenAI, "__init__", broken)
+    findings = run_doctor()
+    assert worst_state(findings, "key") == "failed"
+    assert f"openai {openai.__version__} cannot create a client with the installed httpx" in text_of(findings, "key")
+    assert "httpx<0.28" in text_of(findings, "key")
+
+
+def test_an_sdk_without_threads_is_a_failure(run_doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An SDK without the Assistants API is a failure whose advice is not about the key."""
+    monkeypatch.setitem(sys.modules, "openai.resources.beta.threads.threads", None)
+    findings = run_doctor()
+    assert worst_state(findings, "key") == "failed"
+    assert "has no client.beta.threads" in text_of(findings, "key")
+    assert "OPENAI_API_KEY" not in text_of(findings, "key")
 
 
 def test_an_unexpected_exception_is_a_finding(set_variables: object) -> None:

@@ -87,6 +87,14 @@ def make_file(door: Door, client: Any, upstream: StandIn, turn: Any) -> str:
     return str(text.annotations[0].file_path.file_id)
 
 
+def delete_message(door: Door, client: Any, message_id: str, thread_id: str) -> Any:
+    """Delete a message and return the JSON of the answer, by its route where the SDK has no method (openai 1.21)."""
+    messages = client.beta.threads.messages
+    if hasattr(messages, "delete"):
+        return door(messages.delete(message_id, thread_id=thread_id)).to_dict()
+    return door(client.delete(f"/threads/{thread_id}/messages/{message_id}", cast_to=object))
+
+
 def get_raw(door: Door, client: Any, path: str) -> Any:
     """GET a path and return the JSON as served, without the SDK's models."""
     return door(client.get(path, cast_to=object))

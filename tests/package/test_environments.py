@@ -17,6 +17,7 @@ from typing import Any
 
 import openai
 import pytest
+import typing_extensions
 
 import assistants_compat
 from assistants_compat import Settings, UnsupportedSdkError
@@ -122,7 +123,7 @@ def test_an_sdk_without_threads_is_refused(
         assistants_compat.wrap(client, sqlite_settings)
     assert str(caught.value) == (
         f"openai {openai.__version__} has no client.beta.threads, which assistants_compat needs. "
-        "Install a version that has it, for example 'openai>=1.40,<4'."
+        "Install a version that has it, for example 'openai>=1.21,<4'."
     )
     assert client._client is inner
     assert isinstance(caught.value, assistants_compat.CompatError)
@@ -142,6 +143,38 @@ def test_an_instrumented_method_is_left_alone(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(threads.Threads, "create", traced)
     sdk_internals.patch_classes(lambda _client: True)
     assert vars(threads.Threads)["create"] is traced
+
+
+# As Python 3.14 has it: `warnings.deprecated` of a module that has another name.
+DEPRECATED = """
+import functools, warnings
+def deprecated(message):
+    def decorate(function):
+        @functools.wraps(function)
+        def wrapper(*arguments, **options):
+            warnings.warn(message, DeprecationWarning, stacklevel=2)
+            return function(*arguments, **options)
+        wrapper.__deprecated__ = message
+        return wrapper
+    return decorate
+"""
+
+
+def test_the_deprecated_decorator_may_come_from_any_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Methods are quiet also where `deprecated` is defined in a module whose name the library has never heard of."""
+    from openai.resources.beta.threads import threads  # noqa: PLC0415 - to be replaced
+
+    namespace: dict[str, Any] = {"__name__": "_some_warnings"}
+    exec(compile(DEPRECATED, "<_some_warnings>", "exec"), namespace)  # noqa: S102 - the text above
+
+    def plain(_self: Any) -> str:
+        return "made"
+
+    monkeypatch.setattr(typing_extensions, "deprecated", namespace["deprecated"])
+    monkeypatch.setattr(threads.Threads, "create", namespace["deprecated"]("old")(plain))
+    sdk_internals.patch_classes(lambda _client: True)
+    with openai.OpenAI(api_key=KEY) as client:
+        assert client.beta.threads.create() == "made"  # type: ignore[comparison-overlap] # the method above
 
 
 # --- event loops and HTTP clients

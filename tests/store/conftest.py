@@ -34,7 +34,8 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
 def azure(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
     """Azure's own storage server for tests; its installation is kept in pytest's cache."""
     pytest.importorskip("obstore", reason="obstore is not installed")
-    installation = pytestconfig.cache.mkdir("azurite") if pytestconfig.cache else tmp_path_factory.mktemp("installed")
+    cache = getattr(pytestconfig, "cache", None)  # absent with `-p no:cacheprovider`
+    installation = cache.mkdir("azurite") if cache else tmp_path_factory.mktemp("installed")
     with ExitStack() as stack:
         try:
             server = stack.enter_context(azure_server(tmp_path_factory.mktemp("azure"), installation))

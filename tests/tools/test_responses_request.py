@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any
 
@@ -117,7 +118,8 @@ def test_the_request_is_a_valid_native_request(door: Door, client: Any, upstream
     assistant_id, thread_id = make_full_assistant_and_thread(door, client, upstream)
     request = door(responses_request(client, assistant_id, thread_id))
     upstream.script(Turn(text="Native.", polls=0))
-    if hasattr(client, "responses"):
+    # Some SDKs have no `responses`, and others have one without all parameters: `background` came later.
+    if hasattr(client, "responses") and request.keys() <= inspect.signature(client.responses.create).parameters.keys():
         answer = door(client.responses.create(**request)).to_dict()
     else:
         answer = door(client.post("/responses", body=request, cast_to=object))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 from dataclasses import replace
@@ -228,19 +227,6 @@ LIMITS: dict[str, Any] = {
 }
 
 
-def _refuses_limits() -> bool:
-    """Return whether the stand-in refuses limits because the installed SDK's types do not have them."""
-    try:
-        tool_param = importlib.import_module("openai.types.responses.tool_param")
-    except ImportError:
-        return False
-    return "network_policy" not in tool_param.CodeInterpreterContainerCodeInterpreterToolAuto.__annotations__
-
-
-limits_are_known = pytest.mark.skipif(_refuses_limits(), reason="this openai does not know a container's limits yet")
-
-
-@limits_are_known
 def test_limits_are_sent_where_they_are_set(
     door: Door, upstream: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,7 +246,6 @@ def test_limits_are_sent_where_they_are_set(
     assert created == {"name": ids[0], **LIMITS, "expires_after": idle}
 
 
-@limits_are_known
 def test_a_container_with_other_limits_is_not_reused(door: Door, upstream: StandIn, settings: Settings) -> None:
     """A container with a wider network is not reused when the settings disable the network."""
     open_, closed = (

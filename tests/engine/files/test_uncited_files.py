@@ -10,7 +10,17 @@ import pytest
 from assistants_compat import Settings, download_files
 from assistants_compat.testing import Fault, StandIn, Turn
 from kit.doors import Door
-from kit.legacy_code import CODE, FUNCTION, finish_run, make_assistant, make_thread, submit_outputs, upstream_calls
+from kit.legacy_code import (
+    CODE,
+    FUNCTION,
+    finish_run,
+    make_assistant,
+    make_thread,
+    retrieve_run,
+    start_run,
+    submit_outputs,
+    upstream_calls,
+)
 from kit.streams import read_rest
 
 CALL = {"type": "code_interpreter_call", "code": "make()", "outputs": []}
@@ -86,7 +96,7 @@ def test_a_file_without_a_link_is_attached_to_the_message(
     [answer] = list_messages(door, client, run)
     assert answer.content[0].text.annotations == []
     [attached] = answer.attachments
-    assert [tool.type for tool in attached.tools] == ["code_interpreter"]
+    assert attached.to_dict()["tools"] == [{"type": "code_interpreter"}]
     assert read_content(door, client, attached.file_id) == b"weights"
     assert door(client.files.retrieve(attached.file_id)).filename == "/mnt/data/model.bin"
 
@@ -223,7 +233,7 @@ def test_a_file_of_a_run_without_a_message_is_downloaded(
     """`download_files` finds the file of a run that was cut off before its message, by run and by thread."""
     reason = {"reason": "max_output_tokens"}
     upstream.script(Turn(output=[CALL], files={"a.csv": b"1"}, status="incomplete", incomplete_details=reason, polls=0))
-    run = finish_run(door, client, tools=CODE)
+    run = retrieve_run(door, client, start_run(door, client, tools=CODE))
     assert (run.status, list_messages(door, client, run)) == ("incomplete", [])
     [path] = door(download_files(client, run, tmp_path))
     [path_by_thread] = door(download_files(client, run.thread_id, tmp_path / "thread"))

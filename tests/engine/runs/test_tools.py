@@ -108,7 +108,7 @@ def test_submit_and_poll_goes_through_several_rounds(door: Door, client: Any, up
 
 def test_parallel_calls_are_one_step_and_need_all_outputs(door: Door, client: Any, upstream: StandIn) -> None:
     """Parallel calls of one response form one step and take their outputs together, in any order."""
-    run = waiting_run(door, client, upstream, "call_a", "call_b", parallel_tool_calls=True)
+    run = waiting_run(door, client, upstream, "call_a", "call_b", extra_body={"parallel_tool_calls": True})
     assert [call.id for call in run.required_action.submit_tool_outputs.tool_calls] == ["call_a", "call_b"]
     assert [len(step["step_details"]["tool_calls"]) for step in list_steps(door, client, run)] == [2]
     upstream.script(Turn(text="Both."))
@@ -200,7 +200,7 @@ def test_a_tool_choice_is_sent_upstream(
 ) -> None:
     """A tool choice is sent upstream, a function's without its nesting, and the run shows it as it was set."""
     run = finish_run(door, client, tools=[FUNCTION, *CODE], tool_choice=choice)
-    assert run.to_dict()["tool_choice"] == choice
+    assert get_raw(door, client, f"/threads/{run.thread_id}/runs/{run.id}")["tool_choice"] == choice
     assert request_bodies(upstream)[0]["tool_choice"] == sent_choice
 
 

@@ -17,7 +17,17 @@ from assistants_compat.testing import StandIn, Turn
 from assistants_compat.tools.transfer import export_objects
 from assistants_compat.tools.transfer.export_objects import export
 from kit.doors import Door
-from kit.legacy_code import CODE, CSV, LINK, dump_store, finish_run, run_again, submit_outputs, waiting_run
+from kit.legacy_code import (
+    CODE,
+    CSV,
+    LINK,
+    delete_message,
+    dump_store,
+    finish_run,
+    run_again,
+    submit_outputs,
+    waiting_run,
+)
 
 
 def _fill_store(door: Door, client: Any, upstream: StandIn) -> Any:
@@ -26,7 +36,7 @@ def _fill_store(door: Door, client: Any, upstream: StandIn) -> Any:
     run = finish_run(door, client, assistant={"tools": CODE, "temperature": 1.0})
     messages = client.beta.threads.messages
     deleted = door(messages.create(run.thread_id, role="user", content="Forget this."))
-    door(messages.delete(deleted.id, thread_id=run.thread_id))
+    delete_message(door, client, deleted.id, run.thread_id)
     run_with_calls = waiting_run(door, client, upstream, assistant={"metadata": {"a": "1"}})
     upstream.script(Turn(text="Seen.", polls=0))
     submit_outputs(door, client, run_with_calls)
