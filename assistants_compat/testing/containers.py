@@ -11,6 +11,7 @@ from .exchange import Answer, Refusal
 from .multipart import read_form
 from .pagination import page
 from .state import Container, ContainerFile
+from .table_refusals import table_refusal
 
 if TYPE_CHECKING:
     from .exchange import Request
@@ -113,9 +114,20 @@ def use(state: State, container_id: str) -> Container:
     """
     container = find(state, container_id)
     if expire_if_idle(state, container):
-        raise Refusal(400, "Container is expired.")
+        raise table_refusal("container_gone")
     container.wire["last_active_at"] = state.now()
     return container
+
+
+def use_in_response(state: State, container_id: str) -> Container:
+    """Return a container for a response; the option `container_gone` is the text for one that is gone."""
+    try:
+        return use(state, container_id)
+    except Refusal:
+        text = state.options.container_gone
+        if text is None:
+            raise
+        raise Refusal(404 if "not found" in text else 400, text) from None
 
 
 def create(state: State, request: Request) -> Answer:

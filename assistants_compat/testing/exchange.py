@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The same text as in `wire/exchange.py`, because `testing` imports nothing of the package (docs/decisions/0014).
+# The same text as in `wire/exchange.py`, because `testing` imports only `service` (docs/decisions/0014).
 _BAD_JSON = (
     "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
     "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON. If you have trouble "
     "figuring out how to fix this, please contact us through our help center at help.openai.com.)"
 )
+_MAX_NESTING = 500  # as in `wire/objects.py`: what is parsed must be written again, on every Python
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,20 @@ class Answer:
     @classmethod
     def with_json(cls, value: object, status: int = 200) -> Answer:
         """Return a JSON answer, indented by two spaces as the service does (Source: recordings.md section 5)."""
-        body = json.dumps(value, ensure_ascii=False, indent=2).encode()
-        return cls(status, body, {"content-type": "application/json"})
+        return cls(status, json_bytes(value, indent=2), {"content-type": "application/json"})
+
+
+def json_bytes(value: object, *, indent: int | None = None) -> bytes:
+    """Return a value as JSON in UTF-8; half a surrogate pair, which UTF-8 cannot hold, is escaped.
+
+    Clients can send half a pair as an escape. How the service answers it is unknown: this is an assumption.
+    """
+    separators = None if indent else (",", ":")
+    text = json.dumps(value, ensure_ascii=False, indent=indent, separators=separators)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent, separators=separators).encode()
 
 
 class Refusal(Exception):  # noqa: N818 - an answer of the service, not a defect of the stand-in
@@ -59,6 +72,11 @@ class Refusal(Exception):  # noqa: N818 - an answer of the service, not a defect
     def answer(self) -> Answer:
         """Return the HTTP response for this error."""
         return Answer.with_json(self.body, self.status)
+
+
+def bad_json() -> Refusal:
+    """Return the refusal of a body that is no JSON object."""
+    return Refusal(400, _BAD_JSON)
 
 
 class ScriptError(Refusal):
@@ -89,16 +107,25 @@ class Request:
     body: bytes
 
     def json_object(self) -> dict[str, Any]:
-        """Return the body as a JSON object, or an empty object if there is no body; refuse anything else."""
+        """Return the body as a JSON object, or an empty object if there is no body; refuse anything else.
+
+        JSON that is nested too deeply gets the same refusal; how deep the service goes is unknown.
+        """
         if not self.body:  # for example of `POST /responses/{id}/cancel`
             return {}
         try:
             value = json.loads(self.body)
-        except ValueError:
-            raise Refusal(400, _BAD_JSON) from None
+            _check_nesting(value)
+        except (ValueError, RecursionError):
+            raise bad_json() from None
         if not isinstance(value, dict):
-            raise Refusal(400, _BAD_JSON)
+            raise bad_json()
         return value
+
+    @property
+    def is_azure(self) -> bool:
+        """Whether the request is one to Azure: by its path, or by its header for the key."""
+        return self.full_path.startswith("/openai/") or "api-key" in self.headers
 
     def values(self, name: str) -> list[str]:
         """Return every value of a query parameter, which may be written `name` or `name[]`."""
@@ -107,3 +134,14 @@ class Request:
     def value(self, name: str) -> str | None:
         """Return the last value of a query parameter, or None."""
         return next(reversed(self.values(name)), None)
+
+
+def _check_nesting(value: object) -> None:
+    """Raise `RecursionError` for JSON that is nested too deeply; level by level, so that it cannot overflow itself."""
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(_MAX_NESTING):
+        children = (entry.values() if isinstance(entry, dict) else entry for entry in level)
+        level = [child for entry in children for child in entry if isinstance(child, (dict, list))]
+        if not level:
+            return
+    raise RecursionError

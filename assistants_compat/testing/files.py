@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..service.file_types import ASSISTANTS_EXTENSIONS, extension_of
 from .exchange import Answer, Refusal
 from .multipart import read_form
 from .pagination import page
 from .state import StoredFile
+from .table_refusals import table_refusal
 
 if TYPE_CHECKING:
     from .exchange import Request
@@ -59,7 +61,21 @@ def create(state: State, request: Request) -> Answer:
     seconds = form.get("expires_after[seconds]")
     expires_at = None if seconds is None else state.now() + int(seconds.content)
     upload = form["file"]
-    return Answer.with_json(add(state, upload.filename or "upload", upload.content, purpose, expires_at).wire)
+    filename = upload.filename or "upload"
+    if state.options.strict:
+        _check_upload(filename, upload.content, purpose, is_azure=request.is_azure)
+    return Answer.with_json(add(state, filename, upload.content, purpose, expires_at).wire)
+
+
+def _check_upload(filename: str, content: bytes, purpose: str, *, is_azure: bool) -> None:
+    """Refuse what the Files API does not take; that other purposes than `assistants` take any extension is assumed."""
+    if is_azure and purpose == "vision":
+        raise table_refusal("vision_purpose")
+    if not content:
+        raise table_refusal("file_empty")
+    extension = extension_of(filename)
+    if purpose == "assistants" and extension not in ASSISTANTS_EXTENSIONS:  # in lower case only
+        raise table_refusal("file_extension", extension=extension)
 
 
 def list_files(state: State, request: Request) -> Answer:

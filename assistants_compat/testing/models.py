@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 _CREATED = 1_686_935_002  # from the example in the OpenAPI description; real values differ
 
 
-def list_models(_state: State, _request: Request) -> Answer:
-    """List the recorded model names and their snapshots: `{object, data}`, without pages (spec)."""
-    names = [name for pair in SNAPSHOTS.items() for name in pair]
+def list_models(state: State, _request: Request) -> Answer:
+    """List the recorded model names and their snapshots, or the option `models`: `{object, data}`, no pages (spec)."""
+    models = state.options.models
+    names = [name for pair in SNAPSHOTS.items() for name in pair] if models is None else sorted(models)
     data = [{"id": name, "object": "model", "created": _CREATED, "owned_by": "openai"} for name in names]
     return Answer.with_json({"object": "list", "data": data})

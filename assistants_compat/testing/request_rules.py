@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .exchange import Refusal
+from .limit_rules import check_limits
+from .message_parts import checked_messages
 from .openapi_spec import Spec
 from .sdk_schema import find_problem
+from .table_refusals import table_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
     from .exchange import Request
+    from .options import Options
     from .state import Json
 
 # By route: the body's type in `request_types.json`, its component in the spec, and the keys that it must have.
@@ -42,16 +46,20 @@ _FOLLOWS_REASONING = {"function_call", "code_interpreter_call", "file_search_cal
 class RequestRules:
     """Checks JSON bodies by route."""
 
-    def __init__(self, spec: str | Path | None, *, background_refused: bool) -> None:
-        """Take the options of the stand-in that affect bodies."""
+    def __init__(self, spec: str | Path | None, options: Options) -> None:
+        """Take the options of the stand-in; `options` may be replaced later."""
         self._spec = None if spec is None else Spec(spec)
-        self._background_refused = background_refused
+        self.options = options
 
     def check(self, name: str, request: Request) -> None:
         """Refuse a body that the route does not allow (400)."""
         if name not in _BODIES or request.headers.get("content-type", "").startswith("multipart/"):
             return
-        body = request.json_object()
+        body = _with_checked_messages(request.json_object())
+        if name == "POST /vector_stores":
+            # LiteLLM's proxy sends `chunking_strategy: null` with every store; null is taken as absent (assumed: it was
+            # measured for the fields of a response).
+            body = {key: value for key, value in body.items() if value is not None}
         body_type, component, required = _BODIES[name]
         if body_type == "ResponseCreateParamsNonStreaming" and body.get("stream"):
             body_type = "ResponseCreateParamsStreaming"
@@ -69,9 +77,8 @@ class RequestRules:
             self._spec.check(component, body)
 
     def _check_response(self, body: Json) -> None:
-        if self._background_refused and body.get("background"):
-            message = "Unsupported parameter: 'background' is not supported by this server."
-            raise Refusal(400, message, param="background", code="unsupported_parameter")
+        if self.options.background_refused and body.get("background"):
+            raise table_refusal("background_refused")
         if body.get("prompt") is None:
             _require(body, "model")
         if not any(body.get(key) is not None for key in ("input", "previous_response_id", "prompt", "conversation")):
@@ -80,6 +87,12 @@ class RequestRules:
             _check_conversation(body)
         for key, bounds in _RANGES.items():
             _check_range(body.get(key), key, *bounds)
+        if self.options.strict:
+            check_limits(body)
+
+
+def _with_checked_messages(body: Json) -> Json:
+    return {**body, **{key: checked_messages(body[key], key) for key in ("input", "items") if key in body}}
 
 
 def _require(body: Json, key: str) -> None:
@@ -90,11 +103,7 @@ def _require(body: Json, key: str) -> None:
 def _check_conversation(body: Json) -> None:
     """Refuse a body with both `conversation` and `previous_response_id` (platform.md section 3)."""
     if body.get("previous_response_id") is not None:
-        message = (
-            "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. "
-            "Ensure you are only providing one of: 'previous_response_id' or 'conversation'."
-        )
-        raise Refusal(400, message, code="mutually_exclusive_parameters")
+        raise table_refusal("mutually_exclusive")
 
 
 def _check_items(items: Any) -> None:
@@ -164,7 +173,7 @@ def check_item_pairs(history: list[Json], input_items: list[Json]) -> None:
     called = _call_ids(items, "function_call")
     answered = _call_ids(items, "function_call_output")
     for call_id in called - answered:
-        raise Refusal(400, f"No tool output found for function call {call_id}.", param="input")
+        raise table_refusal("function_output_missing", call=call_id)
     for call_id in answered - called:
         message = f"No tool call found for function call output with call_id {call_id}."
         raise Refusal(400, message, param="input")
@@ -180,4 +189,5 @@ def _call_ids(items: Collection[Json], kind: str) -> set[str]:
 
 
 def _follows_reasoning(item: Json) -> bool:
-    return item.get("type") in _FOLLOWS_REASONING or item.get("role") == "assistant"
+    # A message without its id is not the one that followed (Source: ..._thinking_with_modified_history.yaml).
+    return item.get("type") in _FOLLOWS_REASONING or (item.get("role") == "assistant" and "id" in item)

@@ -7,12 +7,16 @@ import time
 from typing import TYPE_CHECKING
 
 from . import containers, conversations, output_items, response_objects
-from .exchange import Answer, Refusal, ScriptError
+from .capability_rules import check_capabilities
+from .exchange import Answer, Refusal, ScriptError, json_bytes
 from .input_items import listed_item
+from .item_rules import check_items, forget_items, has_dead_link, remember_items
+from .options import ENCRYPTED_REASONING
 from .pagination import page
 from .request_rules import check_item_pairs
 from .state import StoredResponse
 from .stream_events import events_from_response
+from .table_refusals import table_refusal
 from .turns import Turn
 
 if TYPE_CHECKING:
@@ -21,22 +25,36 @@ if TYPE_CHECKING:
     from .exchange import Request
     from .state import Container, Json, State
 
+_ZERO_RETENTION_SECONDS = 600  # how long a background response lasts under zero retention (platform.md section 5)
+# The code is that of the SDK's type ResponseError; no public source has the text.
+_DEAD_LINK = Turn(
+    status="failed", error={"code": "failed_to_download_image", "message": "Failed to download image."}, polls=0
+)
 _TERMINAL_EVENTS = {"response.completed", "response.failed", "response.incomplete"}
 
 
 def create(state: State, request: Request) -> Answer:
     """Create a response from the next scripted turn, or echo the user if there is none."""
     params = request.json_object()
+    if state.options.zero_retention:
+        params = {**params, "store": False}  # whatever the request says (platform.md section 5)
     history = _history(state, params)
+    check_capabilities(state.options, params, is_azure=request.is_azure)
     request_input = params.get("input")
     check_item_pairs(history, request_input if isinstance(request_input, list) else [])
+    if state.options.strict:
+        check_items(state, params, history)
     is_recorded = bool(state.turns) and state.turns[0].is_recorded
     container = _choose_container(state, params, history, is_recorded=is_recorded)
     # After everything that may refuse the request, because a refused request must not use up a turn.
-    turn = state.turns.popleft() if state.turns else Turn()
+    if state.options.strict and params.get("background") and has_dead_link(state, params):
+        turn = _DEAD_LINK
+    else:
+        turn = state.turns.popleft() if state.turns else Turn()
     stored = _respond(state, params, turn, history, container)
     final = stored.final
     state.responses[final["id"]] = stored
+    remember_items(state, final["id"], params, final["output"])
     if (conversation_id := response_objects.conversation_id(params)) is not None:
         # "Automatically added to this conversation after this response completes" (spec); here this happens at once.
         conversations.find(state, conversation_id).items[:] = stored.context
@@ -70,6 +88,7 @@ def _respond(
         # Source: test_background_mode_vcr.yaml: a background response can be polled even with `store: false`.
         reachable=is_background or params.get("store") is not False,
         finished=False,
+        expires_at=state.now() + _ZERO_RETENTION_SECONDS if state.options.zero_retention else None,
     )
 
 
@@ -109,11 +128,11 @@ def _history(state: State, params: Json) -> list[Json]:
     previous = params.get("previous_response_id")
     if previous is None:
         return []
+    if state.options.zero_retention:
+        raise table_refusal("zero_retention_previous_response")
     stored = state.responses.get(previous)
     if stored is None or not (stored.reachable and stored.finished):
-        # Source: reports only; the text, param and code are the same in several public clients.
-        message = f"Previous response with id '{previous}' not found."
-        raise Refusal(400, message, param="previous_response_id", code="previous_response_not_found")
+        raise table_refusal("previous_response_gone", response=previous)
     return list(stored.context)
 
 
@@ -127,14 +146,30 @@ def _choose_container(state: State, params: Json, history: list[Json], *, is_rec
     if tool is None:
         return None
     if isinstance(tool["container"], str):
-        return containers.use(state, tool["container"])
+        return containers.use_in_response(state, tool["container"])
     request_input = params.get("input")
     context = history + (request_input if isinstance(request_input, list) else [])
     for item in reversed(context):  # the newest call decides
-        if item.get("type") == "code_interpreter_call" and item.get("container_id") in state.containers:
-            return containers.use(state, item["container_id"])
+        if item.get("type") == "code_interpreter_call" and (
+            item.get("container_id") in state.containers or state.options.strict
+        ):
+            return containers.use_in_response(state, item["container_id"])
+    _check_container_files(state, params)
     # A recorded response cites its own container, which `create_cited_files` creates.
     return None if is_recorded else containers.add_container(state, "", tool["container"])
+
+
+def _check_container_files(state: State, params: Json) -> None:
+    """Refuse files that were deleted.
+
+    No public source has the text (live check 15 of `doctor --live` asks): it is the assumption of the table.
+    """
+    if state.options.strict:
+        for index, tool in enumerate(params["tools"]):
+            container = tool.get("container")
+            for file_id in (container.get("file_ids") or []) if isinstance(container, dict) else []:
+                if file_id not in state.files:
+                    raise table_refusal("container_file_gone", file=file_id, index=index)
 
 
 def _input_items(state: State, params: Json) -> list[Json]:
@@ -146,8 +181,9 @@ def _input_items(state: State, params: Json) -> list[Json]:
 
 def _find(state: State, response_id: str) -> StoredResponse:
     stored = state.responses.get(response_id)
+    is_over = stored is not None and stored.expires_at is not None and state.now() > stored.expires_at
     # A direct stream can be read by id only after its end, and never if it was dropped (platform.md section 4).
-    if stored is None or not stored.reachable or not (stored.finished or stored.final.get("background")):
+    if stored is None or is_over or not stored.reachable or not (stored.finished or stored.final.get("background")):
         raise Refusal(404, f"Response with id '{response_id}' not found.")
     return stored
 
@@ -158,6 +194,9 @@ def retrieve(state: State, request: Request, response_id: str) -> Answer:
     With `stream=true` send the events after `starting_after` again (Source: CanStreamBackgroundResponses.json).
     """
     stored = _find(state, response_id)
+    is_persisted = stored.final.get("store") is not False
+    if state.options.strict and is_persisted and ENCRYPTED_REASONING in request.values("include"):
+        raise table_refusal("encrypted_of_stored")
     if request.value("stream") == "true":
         after = int(request.value("starting_after") or -1)
         return _stream(stored, [event for event in stored.events if event["sequence_number"] > after], 0)
@@ -176,7 +215,7 @@ def cancel(state: State, _request: Request, response_id: str) -> Answer:
     """
     stored = _find(state, response_id)
     if not stored.final.get("background"):
-        raise Refusal(400, "Cannot cancel a synchronous response.")
+        raise table_refusal("cancel_synchronous")
     if not stored.finished:
         stored.final = response_objects.unfinished_response(stored.final, "cancelled")
         # A response that continues this one must not see output that was never served.
@@ -190,6 +229,7 @@ def delete(state: State, _request: Request, response_id: str) -> Answer:
     """Delete a response: `{id, object, deleted}` (Source: CanDeleteResponse.json)."""
     _find(state, response_id)
     del state.responses[response_id]
+    forget_items(state, response_id)
     return Answer.with_json({"id": response_id, "object": "response.deleted", "deleted": True})
 
 
@@ -211,5 +251,4 @@ def _sse_frames(stored: StoredResponse, events: list[Json], pace: float) -> Iter
         if event["type"] in _TERMINAL_EVENTS:
             # Before the client can see the event, because its next request may follow at once.
             stored.finished = True
-        data = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-        yield f"event: {event['type']}\ndata: {data}\n\n".encode()
+        yield b"event: %s\ndata: %s\n\n" % (event["type"].encode(), json_bytes(event))

@@ -5,7 +5,7 @@ Error texts follow those of the service (Source: platform.md sections 4 and 12).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,9 +124,20 @@ def _choice_problem(value: object, allowed: list[Any], path: Path) -> Problem | 
         return None
     if not isinstance(value, type(allowed[0])):
         return _wrong_type_problem(value, _JSON_TYPE_NAMES.get(type(allowed[0]), "a value"), path)
-    quoted = [f"'{choice}'" for choice in allowed]
-    listed = quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])}, and {quoted[-1]}"
-    return Problem(path, f"Invalid value: '{value}'. Supported values are: {listed}.", "invalid_value")
+    return Problem(path, choice_message(value, allowed), "invalid_value")
+
+
+def choice_message(value: object, allowed: Sequence[object]) -> str:
+    """Return the service's text for a value that is not one of several."""
+    return f"Invalid value: '{value}'. Supported values are: {quoted_list(allowed)}."
+
+
+def quoted_list(values: Sequence[object]) -> str:
+    """Return `'a', 'b', and 'c'`, as the service lists values; of two it writes `'a' and 'b'` (measured)."""
+    quoted = [f"'{value}'" for value in values]
+    if len(quoted) <= 2:  # noqa: PLR2004 - see above
+        return " and ".join(quoted)
+    return f"{', '.join(quoted[:-1])}, and {quoted[-1]}"
 
 
 def _map_problem(value: object, node: dict[str, Any], path: Path) -> Problem | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import files
 from .authentication import KeyCheck
-from .exchange import Answer, Refusal, ScriptError
+from .exchange import Answer, Refusal, ScriptError, bad_json
 from .ids import IdGenerator
 from .request_rules import RequestRules
 from .routes import route
@@ -50,6 +50,18 @@ class StandIn:
     - `keys`: the API keys that are accepted (default: any key).
     - `seed`: the same seed gives the same ids in every test run.
     - `background_refused`: refuse background responses, as servers without them do.
+    - `strict`: refuse every request that the service is publicly known to refuse (`service/refusal_table.py`), also by
+      what a model takes (`service/model_families.py`). With `strict=False` only wrong bodies are refused. It is on by
+      default, also in the pytest plugin: a test over a stand-in that takes more than the service proves nothing, and a
+      model that nobody knows ("m") is refused nothing.
+    - `verified`: whether the organization is verified; if not, o3 and the gpt-5 family do not stream.
+    - `zero_retention`: whether the project has zero data retention: no `previous_response_id`, no Code Interpreter, and
+      background responses for ten minutes only.
+    - `models`: the models that exist (default: any).
+    - `dead_links`: the URLs of images that cannot be downloaded.
+    - `container_gone`: the text with which `POST /responses` refuses a container that expired or does not exist.
+
+    `configure` changes any of these but the first three while the stand-in runs.
 
     It checks request bodies against the service's request types, which it brings along: `request_types.json` says from
     which SDK they were read, and when. The installed SDK plays no part.
@@ -65,18 +77,33 @@ class StandIn:
             assistants_compat.wrap(client)
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one keyword for each thing that a test may want refused
         self,
         spec: str | Path | None = None,
         keys: Collection[str] | None = None,
         *,
         seed: int | None = None,
         background_refused: bool = False,
+        strict: bool = True,
+        verified: bool = True,
+        zero_retention: bool = False,
+        models: Collection[str] | None = None,
+        dead_links: Collection[str] = (),
+        container_gone: str | None = None,
     ) -> None:
         """Prepare the stand-in; it listens after `start`."""
         self.requests: list[Recorded] = []
         self._state = State(IdGenerator(seed))
-        self._rules = RequestRules(spec, background_refused=background_refused)
+        self._rules = RequestRules(spec, self._state.options)
+        self.configure(
+            background_refused=background_refused,
+            strict=strict,
+            verified=verified,
+            zero_retention=zero_retention,
+            models=models,
+            dead_links=dead_links,
+            container_gone=container_gone,
+        )
         self._key_check = KeyCheck(keys)
         self._faults: list[Fault] = []
         self._is_seeded = seed is not None
@@ -133,6 +160,14 @@ class StandIn:
         """Add a fault for the next requests that match it."""
         with self._state.lock:
             self._faults.append(fault)
+
+    def configure(self, **options: Any) -> None:
+        """Change options, for example `verified=False`, from the next request on; not `spec`, `keys` and `seed`."""
+        for name in ("models", "dead_links"):
+            if options.get(name) is not None:
+                options[name] = frozenset(options[name])
+        with self._state.lock:
+            self._state.options = self._rules.options = replace(self._state.options, **options)
 
     def put_file(self, filename: str, content: bytes, purpose: str = "assistants_output") -> str:
         """Add a file with a purpose that no upload can have, and return its id."""
@@ -232,6 +267,8 @@ class StandIn:
             return handler(self._state)
         except Refusal as refusal:
             return refusal.answer()
+        except RecursionError:  # a body that is nested too deeply for the check of its types
+            return bad_json().answer()
         except Exception as defect:  # noqa: BLE001 - a bug in the stand-in must be visible in the test that met it
             return ScriptError(f"The stand-in failed: {defect!r}").answer()
 

@@ -8,6 +8,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .options import Options
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -56,7 +58,7 @@ class StoredResponse:
 
     - `input_items`: all items that the model read, including those of earlier turns; `context` adds its output.
     - `polls_left`: how many more polls of a background response return `in_progress`.
-    - `reachable`: whether the response can be retrieved by its id.
+    - `reachable`: whether the response can be retrieved by its id, and `expires_at` until when, or None.
     """
 
     final: Json
@@ -67,6 +69,7 @@ class StoredResponse:
     polls_left: int
     reachable: bool
     finished: bool
+    expires_at: int | None = None
 
 
 @dataclass(slots=True)
@@ -75,6 +78,15 @@ class Conversation:
 
     wire: Json
     items: list[Json] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownItem:
+    """An output item: its response, whether the service keeps it, and the id of the reasoning right before it."""
+
+    response_id: str
+    is_kept: bool
+    reasoning: str | None
 
 
 @dataclass(slots=True)
@@ -91,6 +103,9 @@ class State:
     vector_stores: dict[str, VectorStore] = field(default_factory=dict)
     responses: dict[str, StoredResponse] = field(default_factory=dict)
     conversations: dict[str, Conversation] = field(default_factory=dict)
+    options: Options = field(default_factory=Options)
+    items: dict[str, KnownItem] = field(default_factory=dict)
+    encrypted: dict[str, str] = field(default_factory=dict)  # the model of each encrypted reasoning
 
     def now(self) -> int:
         """Return the time in whole seconds, like every `created_at`."""

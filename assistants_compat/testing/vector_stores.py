@@ -10,16 +10,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ..service.file_types import SEARCHABLE_EXTENSIONS, extension_of
 from . import files
 from .exchange import Answer, Refusal
 from .pagination import page
 from .state import VectorStore
+from .table_refusals import table_refusal
 
 if TYPE_CHECKING:
     from .exchange import Request
     from .state import Json, State
 
 _DAY = 86_400
+# The lowest numbers that were reported: the spec has 500 and 2,000.
+_MAX_NEW_STORE_FILES, _MAX_BATCH_FILES = 100, 500
 # The keys of `file_counts`, in their order.
 _STATUSES = ("in_progress", "completed", "failed", "cancelled")
 # Source: test_openai_responses_model_file_search_tool.yaml; spec: `auto` means these sizes.
@@ -60,6 +64,7 @@ def _file_counts(store_files: list[Json]) -> Json:
 def create(state: State, request: Request) -> Answer:
     """Create a store; with files it is `in_progress` in this answer."""
     body = request.json_object()
+    _check_files(state, body.get("file_ids") or [], _MAX_NEW_STORE_FILES)
     now = state.now()
     wire: Json = {
         "id": state.ids.new("vs_"),
@@ -81,6 +86,21 @@ def create(state: State, request: Request) -> Answer:
     _update_counts(state, store)
     state.vector_stores[wire["id"]] = store
     return Answer.with_json(wire)
+
+
+def _check_files(state: State, file_ids: list[str], limit: int) -> None:
+    """Refuse too many files at once, files that do not exist, and those that cannot be searched."""
+    if not state.options.strict:
+        return
+    if len(file_ids) > limit:
+        raise table_refusal("file_ids_too_many", max=limit, length=len(file_ids))
+    missing = [file_id for file_id in file_ids if file_id not in state.files]
+    if missing:
+        raise table_refusal("files_not_found", files=", ".join(missing))
+    extensions = (extension_of(state.files[file_id].wire["filename"]) for file_id in file_ids)
+    wrong = sorted({f".{extension}" for extension in extensions if extension.lower() not in SEARCHABLE_EXTENSIONS})
+    if wrong:
+        raise table_refusal("file_not_searchable", extension=", ".join(wrong))
 
 
 def _expires_at(now: int, expires_after: Json | None) -> int | None:
@@ -192,6 +212,7 @@ def create_batch(state: State, request: Request, store_id: str) -> Answer:
     store, body = _find_store(state, store_id), request.json_object()
     shared_keys = {key: value for key, value in body.items() if key not in {"file_ids", "files"}}
     entries = body.get("files") or [{**shared_keys, "file_id": file_id} for file_id in body.get("file_ids") or []]
+    _check_files(state, [entry["file_id"] for entry in entries], _MAX_BATCH_FILES)
     added = [_add_file(state, store, entry) for entry in entries]
     batch: Json = {
         "id": state.ids.new("vsfb_"),

@@ -62,9 +62,10 @@ ONLY_IN_SPEC = {
 # Bodies of issue 19, which the stand-in refused under an SDK whose types were older than the service.
 NEW_VALUES: list[tuple[str, dict[str, Any]]] = [
     ("/responses", {**PLAIN, "include": ["code_interpreter_call.outputs"]}),
-    ("/responses", {**PLAIN, "include": ["reasoning.encrypted_content"], "store": False}),
-    ("/responses", {**PLAIN, "reasoning": {"effort": "minimal"}}),
-    ("/responses", {**PLAIN, "reasoning": {"effort": "none", "summary": "auto"}}),
+    # With models that take the values: the strict stand-in refuses them with gpt-4o, as the service does.
+    ("/responses", {**PLAIN, "model": "gpt-5", "include": ["reasoning.encrypted_content"], "store": False}),
+    ("/responses", {**PLAIN, "model": "gpt-5", "reasoning": {"effort": "minimal"}}),
+    ("/responses", {**PLAIN, "model": "gpt-5.6", "reasoning": {"effort": "none", "summary": "auto"}}),
     ("/responses", {**PLAIN, "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}),
     (
         "/responses",

@@ -62,7 +62,7 @@ def check_schema():
 @pytest.mark.parametrize("turn", TURNS, ids=lambda turn: f"{turn.status} {turn.text}")
 def test_responses_fit_the_description(turn, check_schema, call) -> None:
     """Every form of a response fits the description: inline, queued, polled, with and without outputs."""
-    request = {**PLAIN, "tools": [AUTO, FUNCTION], "reasoning": {"effort": "low"}}
+    request = {**PLAIN, "model": "gpt-5", "tools": [AUTO, FUNCTION], "reasoning": {"effort": "low"}}
     call.upstream.script(turn, turn)
     check_schema("Response", call("POST /responses", {**request, "include": ["code_interpreter_call.outputs"]}).json)
     posted = call("POST /responses", {**request, "background": True}).json

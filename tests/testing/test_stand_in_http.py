@@ -96,6 +96,43 @@ def test_a_body_that_is_no_json_object_is_refused(call) -> None:
         assert (reply.status, reply.json["error"]["type"]) == (400, "invalid_request_error")
 
 
+DEEP = {
+    "tools": b'{"model":"m","input":"x","tools":[{"type":"function","name":"f","strict":false,"parameters":%b}]}',
+    "filters": b'{"model":"m","input":"x","tools":[{"type":"file_search","vector_store_ids":[],"filters":%b}]}',
+    "input": b'{"model":"m","input":%b}',
+    "metadata": b'{"model":"m","input":"x","metadata":%b}',
+}
+
+
+@pytest.mark.parametrize("levels", [90, 490, 900, 1500, 100_000])
+@pytest.mark.parametrize("place", DEEP)
+@pytest.mark.parametrize(
+    ("start", "end"), [(b'{"a":', b"}"), (b"[", b"]"), (b'{"type":"and","filters":[', b"]}")], ids=str
+)
+def test_a_deeply_nested_body_is_answered(place: str, start: bytes, end: bytes, levels: int, call) -> None:
+    """A body of any depth is answered with 200 or 400, streamed or not; too deep a one is no JSON to the stand-in."""
+    body = DEEP[place] % (start * levels + b"1" + end * levels)
+    for sent in (body, body.replace(b'"model"', b'"stream":true,"model"', 1)):
+        reply = call("POST /responses", sent)
+        assert reply.status in {200, 400}, reply.body[:200]
+        if levels > 500:
+            assert reply.json["error"]["message"].startswith("We could not parse the JSON body of your request.")
+
+
+def test_half_a_surrogate_pair_is_answered(call) -> None:
+    """Half a surrogate pair is escaped in the answer, in a poll and in a stream, and the next request is served."""
+    body = b'{"model":"m","input":"a\\ud800b","instructions":"\\udfff","background":false,"metadata":{"k":"\\ud800"}}'
+    reply = call("POST /responses", body)
+    assert (reply.status, reply.json["instructions"]) == (200, "\udfff")
+    assert reply.json["output"][0]["content"][0]["text"] == "You said: a\ud800b"
+    assert call(f"GET /responses/{reply.json['id']}").json == reply.json
+    events = call("POST /responses", body.replace(b'"background":false', b'"stream":true')).events
+    assert events[-1]["response"]["output"][0]["content"][0]["text"] == "You said: a\ud800b"
+    assert call(f"GET /responses/{reply.json['id']}/input_items").json["data"][0]["content"][0]["text"] == "a\ud800b"
+    stored = call("POST /vector_stores", b'{"name":"\\ud800"}')
+    assert (stored.status, stored.json["name"]) == (200, "\ud800")
+
+
 def test_a_fault_answers_as_often_as_it_says(upstream, call) -> None:
     """A fault answers matching requests as many times as it says, and no others."""
     upstream.fault(Fault("POST /responses", status=429, headers={"Retry-After": "1"}, body={"error": {}}, times=2))

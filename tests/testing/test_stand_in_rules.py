@@ -30,7 +30,6 @@ OUTSIDE_SCHEMA = [
         "invalid_value",
         "input[0].content[0].type",
     ),
-    ({"input": [{"role": "assistant", "content": [{"type": "output_text", "text": "x"}]}]}, None, None),
     ({"metadata": {"n": 1}}, "invalid_type", "metadata.n"),
     ({"temperature": "1"}, "invalid_type", "temperature"),
     ({"max_output_tokens": True}, "invalid_type", "max_output_tokens"),
@@ -38,6 +37,7 @@ OUTSIDE_SCHEMA = [
     ({"text": {"format": {"type": "json_schema", "json_schema": {}}}}, None, None),
     ({"stream": "yes"}, None, None),
 ]
+FILE_IDS, PART = "tools[0].container.file_ids", "input[0].content[0]"
 # Fields added to PLAIN, and the status, code and param of the refusal.
 AGAINST_RULES = [
     ({"max_output_tokens": 15}, 400, "integer_below_min_value", "max_output_tokens"),
@@ -60,7 +60,14 @@ AGAINST_RULES = [
         "input",
     ),
     ({"tools": [{"type": "code_interpreter", "container": "cntr_x"}]}, 404, None, None),
-    ({"tools": [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file-x"]}}]}, 404, None, "id"),
+    (
+        {"tools": [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file-x"]}}]},
+        400,
+        None,
+        FILE_IDS,
+    ),
+    ({"input": [{"role": "assistant", "content": [{"type": "input_text", "text": "x"}]}]}, 400, "invalid_value", PART),
+    ({"input": [{"role": "user", "content": [{"type": "output_text", "text": "x"}]}]}, 400, "invalid_value", PART),
 ]
 
 

@@ -148,6 +148,7 @@ def test_a_recorded_answer_streams_the_recorded_event_types(name: str, call, rec
         final = events[-1]["response"]
         body = {
             **PLAIN,
+            "model": final["model"],  # the strict stand-in refuses some values of `include` with others
             "stream": True,
             "background": bool(final.get("background")),
             "include": request.get("include"),
@@ -181,11 +182,13 @@ def test_a_recorded_answer_is_served_and_its_files_exist(name: str, call, record
     """A recorded body is served unchanged, inline and in background, and every cited file can be downloaded."""
     for request, body in recorded_bodies(recordings, name):
         include = request.get("include") or []
+        plain = {**PLAIN, "model": request["model"], "include": include}
         script(call, Turn(response=body), Turn(response=body, polls=0))
-        assert call("POST /responses", {**PLAIN, "include": include}).json == body
-        queued = call("POST /responses", {**PLAIN, "include": include, "background": True}).json
+        assert call("POST /responses", plain).json == body
+        queued = call("POST /responses", {**plain, "background": True}).json
         assert queued["id"] == body["id"]
-        query = "&".join(f"include[]={value}" for value in include)
+        # Encrypted reasoning cannot be requested of a stored response (row `encrypted_of_stored`).
+        query = "&".join(f"include[]={value}" for value in include if value != "reasoning.encrypted_content")
         assert call(f"GET /responses/{body['id']}?{query}").json == {**body, "background": True}
         for container_id, file_id, filename in cited_files(body):
             file = call(f"GET /containers/{container_id}/files/{file_id}").json
