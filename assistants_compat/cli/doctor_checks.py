@@ -1,11 +1,10 @@
-"""The checks of `doctor`, in their order, and what each says and advises.
+"""The checks of `doctor`, in their order, and what each says and advises; `doctor_ask.py` has those of `--ask`.
 
 A check yields its findings and never prints. The command runs the checks, limits their time and hides secrets.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import importlib.util
@@ -16,14 +15,13 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import openai
 
-from ..engine.io import IO, Request
+from ..engine.io import Request
 from ..engine.saved import assistants_file
 from ..errors import CompatError, SettingsError, SignInError, UnsupportedSdkError
 from ..runtime import logs
@@ -34,6 +32,9 @@ from ..store import locations, queries
 from ..store.database import Connection, network_filesystem, transact
 from ..tools.upstream import describe_error, run_with_client
 from ..wire.objects import Json, as_object_list
+from .live_checks.answers import missing_scopes
+from .live_checks.verdicts import add_scopes
+from .model_advice import mapped_value_warnings, replacement_advice, requested_model
 from .terminal import AZURE_CREDENTIAL_VARIABLES, make_client, quantity
 
 State = Literal["ok", "warning", "failed", "skipped"]
@@ -172,7 +173,8 @@ def _check_assistants_file(context: CheckContext) -> Iterator[Finding]:
         yield Finding("assistants", "skipped", "the settings name no assistants file")
         return
     try:
-        context.declared_assistants = [*assistants_file.read_assistants_file(Path(file)).values()]
+        declared = assistants_file.read_assistants_file(Path(file))
+        context.declared_assistants = [{"id": id_, **fields} for id_, fields in declared.items()]
     except SettingsError as error:
         do = f"fix the file or unset {_PREFIX}ASSISTANTS; until then every request fails with this error (500)"
         yield Finding("assistants", "failed", str(error), do)
@@ -217,7 +219,9 @@ def _check_store(context: CheckContext) -> Iterator[Finding]:
 
     def work(db: Connection) -> tuple[list[Json], int]:
         rows, _ = queries.get_page(db, "assistants", namespace, queries.Page(limit=_PAGE_SIZE))
-        return [row["body"] for row in rows], len(queries.idle_runs(db, namespace, current().now()))
+        return [{"id": row["id"], **row["body"]} for row in rows], len(
+            queries.idle_runs(db, namespace, current().now())
+        )
 
     try:
         # A write transaction, so that a store that is read-only or locked is found now and not by a run.
@@ -336,6 +340,15 @@ def _check_key(context: CheckContext) -> Iterator[Finding]:
     yield Finding("key", "ok", "a client was created; the next check shows whether its key is accepted")
 
 
+def _rejected_key(context: CheckContext, url: str, scopes: tuple[str, ...]) -> Finding:
+    """Return the finding of a 401 without its text, which holds parts of the key."""
+    if scopes:  # for a restricted key the service answers 401 too
+        says = f"{url} does not list its models to this restricted key, which lacks {', '.join(scopes)}"
+        return Finding("upstream", "warning", says, f"{add_scopes(scopes)}; or run doctor --ask without it")
+    name = "AZURE_OPENAI_API_KEY, or the Azure role of your sign-in" if context.is_azure else "OPENAI_API_KEY"
+    return Finding("upstream", "failed", f"{url} rejected the key (401)", f"check {name}")
+
+
 def _check_upstream(context: CheckContext) -> Iterator[Finding]:
     if context.client is None:
         yield Finding("upstream", "skipped", "no client was created")
@@ -345,9 +358,8 @@ def _check_upstream(context: CheckContext) -> Iterator[Finding]:
         answer: Any = run_with_client(context.client, lambda io: io.ask(Request("GET", "/models")))
     except SignInError as error:
         yield Finding("upstream", "failed", str(error), "run `az login`, or give the machine an identity")
-    except openai.AuthenticationError:  # its text holds parts of the key
-        name = "AZURE_OPENAI_API_KEY, or the Azure role of your sign-in" if context.is_azure else "OPENAI_API_KEY"
-        yield Finding("upstream", "failed", f"{url} rejected the key (401)", f"check {name}")
+    except openai.AuthenticationError as error:
+        yield _rejected_key(context, url, missing_scopes(error.body))
     except openai.PermissionDeniedError as error:
         do = "run doctor --ask, because a restricted key may still work for responses"
         yield Finding("upstream", "warning", f"{url} does not list its models (403): {describe_error(error)}", do)
@@ -367,18 +379,24 @@ def _check_upstream(context: CheckContext) -> Iterator[Finding]:
         yield Finding("upstream", "ok", f"{url} answers and accepts the key")
 
 
-def _models_in_use(context: CheckContext) -> dict[str, str]:
+def models_in_use(context: CheckContext) -> dict[str, str]:
     """Return the models that runs will request, each with what names it."""
     if context.settings is None:
         return {}
-    new_names = context.settings.models
-    assistants = [*(context.stored_assistants or ()), *context.declared_assistants]
-    of_assistants = {new_names.get(assistant["model"], assistant["model"]): "an assistant" for assistant in assistants}
-    return {**dict.fromkeys(new_names.values(), f"{_PREFIX}MODELS"), **of_assistants}
+    mapped = context.settings.models
+    of_assistants = {requested_model(mapped, assistant["model"]): "an assistant" for assistant in _assistants(context)}
+    return {**dict.fromkeys((requested_model(mapped, name) for name in mapped), f"{_PREFIX}MODELS"), **of_assistants}
+
+
+def _assistants(context: CheckContext) -> list[Json]:
+    return [*(context.stored_assistants or ()), *context.declared_assistants]
 
 
 def _check_models(context: CheckContext) -> Iterator[Finding]:
-    models = _models_in_use(context)
+    models = models_in_use(context)
+    mapped = {} if context.settings is None else context.settings.models
+    for says, do in mapped_value_warnings(mapped, _assistants(context)):
+        yield Finding("models", "warning", says, do)
     if context.listed_models is None:
         yield Finding("models", "skipped", "the upstream has not listed its models")
     elif not models:
@@ -387,50 +405,12 @@ def _check_models(context: CheckContext) -> Iterator[Finding]:
         says = "on Azure a model is a deployment, and no list has these; doctor --ask tries one"
         yield Finding("models", "skipped", says)
     else:
-        for model, user in models.items():
-            if model not in context.listed_models:
-                says = f"the upstream does not list {model}, which {user} names"
-                do = f"set {_PREFIX}MODELS={model}=NEW, where NEW is a listed model"
-                yield Finding("models", "failed", says, do)
-        missing = models.keys() - set(context.listed_models)
+        missing = [model for model in models if model not in context.listed_models]
+        for model in missing:
+            says = f"the upstream does not list {model}, which {models[model]} names"
+            yield Finding("models", "failed", says, replacement_advice(mapped, missing, context.listed_models))
         if not missing:
             yield Finding("models", "ok", f"the upstream lists {', '.join(sorted(models))}")
-
-
-def _check_background(context: CheckContext) -> Iterator[Finding]:
-    # The last one is the model of an assistant if there is an assistant.
-    model = next(reversed(_models_in_use(context)), None)
-    if context.settings is None or context.client is None:
-        yield Finding("background", "skipped", "no client was created")
-    elif not context.settings.store_responses or context.settings.mode == "inline":
-        yield Finding("background", "skipped", "the settings select inline runs")
-    elif not context.may_ask_model:
-        yield Finding("background", "skipped", "doctor --ask tries it with a short response, for a few tokens")
-    elif model is None:
-        yield Finding("background", "skipped", "the store has no assistants yet")
-    else:
-        yield _try_background_response(context.settings, context.client, model)
-
-
-def _try_background_response(settings: Settings, client: openai.OpenAI, model: str) -> Finding:
-    body = {"model": model, "input": "Say ok.", "max_output_tokens": 16, "background": True, "store": True}
-    try:
-        run_with_client(client, partial(_create_and_delete_response, body=body))
-    except openai.OpenAIError as error:
-        if isinstance(error, openai.APIStatusError) and "background" in describe_error(error).lower():
-            if settings.mode == "background":
-                do = f"set {_PREFIX}MODE=auto"
-                return Finding("background", "failed", "the upstream refuses background responses", do)
-            return Finding("background", "ok", "the upstream refuses background responses; runs will be inline")
-        says = f"a request to {model} failed: {describe_error(error)}"
-        return Finding("background", "failed", says, f"check the model, the quota and the key, or set {_PREFIX}MODELS")
-    return Finding("background", "ok", f"{model} answers in the background")
-
-
-async def _create_and_delete_response(io: IO, body: Json) -> None:
-    response = await io.ask(Request("POST", "/responses", body))
-    with contextlib.suppress(openai.OpenAIError):  # a response that cannot be deleted does no harm
-        await io.ask(Request("DELETE", f"/responses/{quote(str(response.get('id')), safe='')}"))
 
 
 CHECKS: tuple[tuple[str, Check], ...] = (
@@ -446,5 +426,4 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("key", _check_key),
     ("upstream", _check_upstream),
     ("models", _check_models),
-    ("background", _check_background),
 )

@@ -7,9 +7,10 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
+from urllib.parse import urlsplit
 
 import openai
 import typer
@@ -21,6 +22,8 @@ from ..runtime.switch import is_off
 from ..tools.upstream import REQUEST_ERRORS, describe_error
 
 EXIT_FAILURE, EXIT_USAGE = 1, 2  # something failed; wrong arguments or settings
+_SHORTEST_SECRET = 8  # characters
+_SECRET_VARIABLES = ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "AZURE_CLIENT_SECRET")
 AZURE_CREDENTIAL_VARIABLES = ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")  # the SDK reads these
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
@@ -61,6 +64,18 @@ def print_result(lines: list[str], as_json: Mapping[str, Any] | None) -> None:
         if error.errno == errno.EPIPE:  # the reader of the pipe has closed it; Typer exits without a message
             raise
         exit_with_error(f"cannot write to stdout: {error.strerror}")
+
+
+def hide_secrets(text: str) -> str:
+    """Replace every key and password of the environment in a text, because error messages may quote them."""
+    # Local servers take keys such as "any": hiding those would garble the text, and they are no secret.
+    secrets = [value for name in _SECRET_VARIABLES if len(value := os.environ.get(name, "")) >= _SHORTEST_SECRET]
+    with suppress(ValueError):
+        if password := urlsplit(os.environ.get("ASSISTANTS_COMPAT_STORE", "")).password:
+            secrets.append(password)
+    for secret in sorted(secrets, key=len, reverse=True):  # one secret may contain another
+        text = text.replace(secret, "***")
+    return text
 
 
 def quantity(number: int, noun: str) -> str:

@@ -25,7 +25,7 @@ from sqlalchemy.pool import QueuePool
 
 from ..errors import StoreBusyError, StoreError
 from ..runtime import workers
-from . import tables
+from . import tables, verdicts
 
 __all__ = ["Connection", "network_filesystem", "transact"]
 
@@ -40,13 +40,14 @@ _NETWORK_FILESYSTEM = re.compile(
 
 
 class _Engines(NamedTuple):
-    """One pool of connections with options for the two kinds of transactions.
+    """One pool of connections with options for the two kinds of transactions, and the verdicts that were saved.
 
-    Both are created once, because creating them costs as much time as a statement.
+    Both engines are created once, because creating them costs as much time as a statement.
     """
 
     writing: Engine
     reading: Engine
+    saved_verdicts: frozenset[verdicts.Verdict]
 
 
 _engines: dict[str, _Engines] = {}
@@ -88,9 +89,9 @@ def _before_fork() -> None:
     _fork_gate.changed.acquire()
     _fork_gate.forking += 1  # holds back new transactions; otherwise busy threads might never leave a gap
     _fork_gate.changed.wait_for(lambda: _fork_gate.running == 0, timeout=BUSY_SECONDS)
-    for engine, _ in _engines.values():
-        if not _is_memory(engine):
-            engine.dispose()
+    for engines in _engines.values():
+        if not _is_memory(engines.writing):
+            engines.writing.dispose()
 
 
 def _after_fork_in_parent() -> None:
@@ -200,9 +201,16 @@ def _engines_for(url: str) -> _Engines:
         with _fork_gate, _open_lock:
             engines = _engines.get(url)
             if engines is None:
-                engine = _open_engine(url)
-                engines = _engines[url] = _Engines(engine, engine.execution_options(assistants_compat_write=False))
+                engine, saved = _open_engine(url)
+                reading = engine.execution_options(assistants_compat_write=False)
+                engines = _engines[url] = _Engines(engine, reading, saved)
     return engines
+
+
+def saved_verdicts(url: str) -> frozenset[verdicts.Verdict]:
+    """The verdicts that the store had when this process opened it; none while it is not open. Reads nothing."""
+    engines = _engines.get(url)
+    return frozenset() if engines is None else engines.saved_verdicts
 
 
 def open_urls() -> Collection[str]:
@@ -224,7 +232,8 @@ def _is_memory(engine: Engine) -> bool:
     return engine.dialect.name == "sqlite" and engine.url.database in _MEMORY_DATABASES
 
 
-def _open_engine(url: str) -> Engine:
+def _open_engine(url: str) -> tuple[Engine, frozenset[verdicts.Verdict]]:
+    """Open the store and return its engine and its verdicts, which are read here, once in a process."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # an invalid port is a ValueError
@@ -241,6 +250,7 @@ def _open_engine(url: str) -> Engine:
     try:
         with engine.begin() as db:
             _prepare_schema(db)
+            saved = verdicts.load(db)
     except StoreError:
         engine.dispose()
         raise
@@ -249,7 +259,7 @@ def _open_engine(url: str) -> Engine:
         location = "/".join(filter(None, (parsed.host, parsed.database)))  # not the query, which may hold a password
         message = f"The store {dialect}:{location} cannot be opened: {_first_line(error)}."
         raise StoreError(message) from None
-    return engine
+    return engine, saved
 
 
 def _first_line(error: Exception) -> str:

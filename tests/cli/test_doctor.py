@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from assistants_compat import Settings
-from assistants_compat.cli import app, doctor, doctor_checks
+from assistants_compat.cli import app, doctor, doctor_ask, doctor_checks
 from assistants_compat.settings import variables
 from assistants_compat.testing import Fault, StandIn
 from kit.doors import Door
@@ -95,8 +95,11 @@ def test_a_healthy_set_up_passes(
         "upstream": "ok",
         "models": "ok",
         "background": "skipped",
+        "conversation": "skipped",
+        "stream": "skipped",
+        "requests": "skipped",
     }
-    assert list(findings) == [name for name, _ in doctor_checks.CHECKS]
+    assert list(findings) == [name for name, _ in (*doctor_checks.CHECKS, *doctor_ask.CHECKS)]
     assert [(request.method, request.path) for request in upstream.requests] == [("GET", "/models")]
     assert [path for path in Path(str(sqlite_settings.files)).rglob("*") if path.is_file()] == []
 
@@ -317,13 +320,15 @@ def test_an_unlisted_model_is_named(
     set_variables(ASSISTANTS_COMPAT_MODELS="gpt-3.5-turbo-1106=gpt-4o")
     assert worst_state(run_doctor(), "models") == "ok"
     set_variables(ASSISTANTS_COMPAT_MODELS="gpt-3.5-turbo-1106=gpt-4o,gpt-4=gpt-9")
-    assert "the upstream does not list gpt-9, which ASSISTANTS_COMPAT_MODELS names" in text_of(run_doctor(), "models")
+    found = text_of(run_doctor(), "models")
+    assert "the upstream does not list gpt-9, which ASSISTANTS_COMPAT_MODELS names" in found
+    assert "set ASSISTANTS_COMPAT_MODELS=gpt-3.5-turbo-1106=gpt-4o,gpt-4=gpt-9,gpt-9=NEW, where" in found
 
 
 def test_ask_sends_one_background_response(
     run_doctor: Callable[..., Any], set_variables: Any, sync: Door, upstream: StandIn, sqlite_settings: Settings
 ) -> None:
-    """--ask sends one short background response and deletes it; a refusal fails only where background is forced."""
+    """--ask sends a short background response and deletes it; a refusal fails only where background is forced."""
     make_assistant(sync, sync.client(upstream, sqlite_settings, api_key=KEY))
     assert "gpt-4o answers in the background" in text_of(run_doctor("--ask"), "background")
     assert upstream.responses == {}

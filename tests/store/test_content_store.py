@@ -17,6 +17,7 @@ import pytest
 
 from assistants_compat import Settings, StoreError
 from assistants_compat.engine.io import AsyncIO, BlockingIO, run
+from assistants_compat.runtime.upstream_memory import UpstreamMemory
 from assistants_compat.store.content import WORKER_CHUNK_SIZE
 from assistants_compat.testing import StandIn, Turn
 from kit.content_stores import ID, LONG, ContentLocation, byte_pieces, load_content
@@ -60,7 +61,7 @@ def test_content_is_saved_without_new_threads(sqlite_settings: Settings, monkeyp
 
     monkeypatch.setattr(threading.Thread, "start", refuse_to_start)
     no_transport: Any = None
-    io = BlockingIO(sqlite_settings, no_transport, set())
+    io = BlockingIO(sqlite_settings, no_transport, UpstreamMemory())
     assert run(io.save_content(ID, byte_pieces(LONG), "attachment")) == (len(LONG), hashlib.sha256(LONG).hexdigest())
 
 
@@ -95,7 +96,7 @@ def test_a_cancelled_save_leaves_nothing(location_settings: Settings, location: 
 
     async def main() -> None:
         task = asyncio.ensure_future(
-            AsyncIO(location_settings, no_transport, set()).save_content(ID, endless_source(), "attachment")
+            AsyncIO(location_settings, no_transport, UpstreamMemory()).save_content(ID, endless_source(), "attachment")
         )
         await has_begun.wait()
         await asyncio.sleep(0.2)
