@@ -16,7 +16,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Cover clients": ("wrap", "install", "uninstall", "azure.client", "azure.async_client", "Settings"),
     "Files": ("download_files", "file_url", "StoredFile"),
     "Runs that no program polls": ("settle", "Settled"),
-    "Leave for the Responses API": ("responses_request", "to_conversation", "from_conversation", "Moved", "LegacyCall"),
+    "Leave for the Responses API": (
+        "responses_request",
+        "ResponsesRequest",
+        "to_conversation",
+        "from_conversation",
+        "Moved",
+        "LegacyCall",
+    ),
     "Errors": (
         "CompatError",
         "DownloadError",

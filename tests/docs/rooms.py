@@ -147,6 +147,7 @@ SAYS = {
     "runtime": "threads, clock, off switch",
     "settings": "one frozen dataclass",
     "store": "database and bytes",
+    "service": "facts: refusals, model families",
     "testing": "a stand-in for the service",
     "tools": "downloads, import, export, audit",
     "translate": "one API into the other, pure",

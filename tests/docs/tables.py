@@ -9,27 +9,25 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
+import refusal_tables
 import rooms
 import typer
 from interface import interface
+from markdown_cells import cell
 from typer.testing import CliRunner
 
 from assistants_compat import Settings
 from assistants_compat.cli import app
+from assistants_compat.cli.live_checks.catalogue import CHECKS
 from assistants_compat.store.tables import ACTIVE
 from assistants_compat.tools.audit import calls_table, other_uses_table
 from assistants_compat.tools.audit.calls_table import MethodRow
 from assistants_compat.tools.audit.parameters_table import Support
 from assistants_compat.translate.run import TRANSITIONS
 from kit.paths import DOCS
-
-
-def cell(text: str) -> str:
-    """Escape text for a cell of a table."""
-    parts = text.replace("|", "\\|").split("`")  # every second part is code, where brackets need no escape
-    return "`".join(part if number % 2 else part.replace("<", "&lt;") for number, part in enumerate(parts))
 
 
 def calls(rows: tuple[MethodRow, ...]) -> Iterator[str]:
@@ -103,6 +101,15 @@ def command_paths(group: Any, *parents: str) -> Iterator[tuple[str, ...]]:
             yield (*parents, name)
 
 
+def live_checks() -> Iterator[str]:
+    """Yield a row for each check of `doctor --live`."""
+    yield "| # | check | what it sends | what the answer tells |"
+    yield "|---|---|---|---|"
+    for number, check in CHECKS.items():
+        each = " (for each model)" if check.per_model else ""
+        yield f"| {number} | {check.name}{each} | {cell(check.sends)} | {cell(check.tells)} |"
+
+
 _STYLE = 'font-family="monospace" font-size="14" fill="#333"'
 
 
@@ -144,7 +151,11 @@ PARTS: dict[tuple[str, str], Callable[[], Iterator[str]]] = {
     ("how_it_works.md", "statuses"): statuses,
     ("settings.md", "settings"): settings,
     ("cli.md", "commands"): commands,
+    ("doctor.md", "checks"): live_checks,
     ("api.md", "interface"): interface,
+    **{("refusals.md", topic): partial(refusal_tables.refusals, rows) for topic, rows in refusal_tables.TOPICS.items()},
+    ("refusals.md", "tests"): refusal_tables.tests,
+    ("models.md", "families"): refusal_tables.families,
 }
 
 

@@ -14,9 +14,9 @@ RECORDS = sorted((DOCS / "decisions").glob("[0-9]*.md"))
 
 
 def test_the_package_keeps_its_bounds() -> None:
-    """At most 12 rooms and 6 files stand at the top, no file has over 500 lines, and no import points back up."""
+    """At most 13 rooms and 6 files stand at the top, no file has over 500 lines, and no import points back up."""
     figures = House.measured().figures()
-    assert figures["rooms (folders at the top)"] <= 12
+    assert figures["rooms (folders at the top)"] <= 13
     assert figures["files at the top"] <= 6
     assert figures["lines in the longest file"] <= 500
     assert figures["floors of rooms"] <= 10

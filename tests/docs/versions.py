@@ -13,7 +13,8 @@ from typing import Any
 from unittest import mock
 from xml.etree import ElementTree as ET
 
-from tables import cell, with_part
+from markdown_cells import cell
+from tables import with_part
 
 from kit.paths import DOCS, ROOT
 
