@@ -17,7 +17,7 @@ export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test record chart request-types check rooms pages docs ogx matrix versions clients lock wheel release installs clean
+.PHONY: help demo test record live chart request-types check rooms pages docs ogx gateways matrix versions clients lock wheel release installs clean
 
 ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
   PY := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -45,6 +45,7 @@ help:
 	@echo 'make demo     run examples/data_analyst.py over a recording      ARGS=--live for the real service'
 	@echo 'make test     run the tests against the built wheel              ARGS="-k name", JOBS=0 for one process, COV=1'
 	@echo 'make record   record cassettes/ again                             RECORD_LIVE=1 with OPENAI_API_KEY for the real service'
+	@echo 'make live     the contract against the real service, a few cents   OPENAI_API_KEY or AZURE_OPENAI_*; LIVE_MODEL=...'
 	@echo 'make chart    redraw the demo'\''s chart; run make record afterwards'
 	@echo 'make request-types   describe the request types of the newest SDK for the stand-in   SDK=3.57.0'
 	@echo 'make check    lint, format, imports, types'
@@ -52,6 +53,7 @@ help:
 	@echo 'make pages    write the parts of the documentation that come from the code'
 	@echo 'make docs     build the documentation into site/; a broken link fails'
 	@echo 'make ogx      the same runs on OGX, an independent Responses server (needs ../shared and Python 3.12)'
+	@echo 'make gateways the same runs through LiteLLM and nginx; two minutes, the first time three'
 	@echo 'make matrix   the contract tests on pinned pairs of Python and openai SDK   FULL=1 for all of every row, SHARE=2/3'
 	@echo 'make versions write the tables of docs/versions.md from the last `make matrix FULL=1`'
 	@echo 'make clients  LangChain, LlamaIndex and AutoGen run their own agents over wrapped clients'
@@ -124,6 +126,10 @@ test: .venv/test/wheel-$(PY)
 record: .venv/test/wheel-$(PY)
 	@.venv/test/bin/pytest cassettes --record-mode=rewrite $(ARGS)
 
+# `make test` runs the same tests over the stand-in. Without a key they are skipped, and pytest says why.
+live: .venv/test/wheel-$(PY)
+	@RECORD_LIVE=1 .venv/test/bin/pytest tests/live $(ARGS)
+
 # The code of the recorded run makes the demo's files: a real chart needs a plotting library, which nothing else here does.
 chart: $(UV_READY)
 	@cd assistants_compat/cli/demo_files && MPLBACKEND=agg SOURCE_DATE_EPOCH=0 "$(UV)" run -q --no-project \
@@ -136,6 +142,23 @@ request-types: $(UV_READY)
 
 ogx: .venv/test/wheel-$(PY)
 	@.venv/test/bin/pytest -m ogx tests/ogx $(ARGS)
+
+# LiteLLM in an environment of its own, with a Python that it supports, and Debian's nginx, unpacked where the machine has
+# none. What cannot be installed is skipped: the log's last line is the reason.
+GATEWAYS := .venv/litellm.log .venv/nginx.log
+.venv/litellm.log: locks/gateways-litellm.txt | $(UV_READY)
+	@echo '--- LiteLLM: .venv/litellm'
+	@rm -rf .venv/litellm
+	@{ "$(UV)" venv -q -p '>=3.11,<3.15' .venv/litellm && \
+	  $(call install,litellm) --no-deps -r locks/gateways-litellm.txt; } >$@ 2>&1 || rm -rf .venv/litellm
+.venv/nginx.log:
+	@mkdir -p $(@D) && rm -rf .venv/nginx
+	@PATH="$$PATH:/usr/sbin"; if command -v nginx >$@; then exit; fi; \
+	  echo '--- nginx from Debian: .venv/nginx'; mkdir .venv/nginx && cd .venv/nginx && \
+	  { apt-get download -qq nginx && dpkg -x nginx_*.deb . && usr/sbin/nginx -v; } >../nginx.log 2>&1 || rm -rf usr
+
+gateways: .venv/test/wheel-$(PY) $(GATEWAYS)
+	@.venv/test/bin/pytest -m gateways tests/gateways $(ARGS)
 
 # Pythons of the matrix that this machine may lack: from Debian's packages where that is possible. Without one, its rows
 # are skipped, and the noxfile says why.
@@ -218,7 +241,7 @@ installs: $(INSTALLS_READY) dist/.built
 	@.venv/installs/bin/python release/installs.py dist/*.whl $(ARGS)
 
 # --- lock: a file for each Python, the same with the tools of `check`, one for each pair of `matrix`, and one for each
-# framework of `clients`, and one each for the documentation and for a release
+# framework of `clients`, and one each for LiteLLM, the documentation and a release
 
 EXTRAS := --extra postgres --extra objects --extra cli --extra azure --extra pytest --extra yaml
 COMPILE_ALONE = "$(UV)" pip compile -q --universal --fork-strategy fewest --no-annotate \
@@ -237,6 +260,7 @@ lock: $(UV_READY)
 	for pin in locks/clients-*.in; do \
 	  $(COMPILE) --python-version 3.11 -o $${pin%.in}.txt pyproject.toml $$pin || exit 1; \
 	done
+	$(COMPILE_ALONE) --python-version 3.11 -o locks/gateways-litellm.txt locks/gateways-litellm.in
 	$(COMPILE_ALONE) --python-version 3.10 --group docs -o locks/docs.txt
 	$(COMPILE_ALONE) --python-version 3.10 --group release -o locks/release.txt
 	@! grep -nE '://|^-|^/' locks/*.txt || { echo 'locks: a lock file contains a local path or URL'; exit 1; }

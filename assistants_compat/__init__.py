@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .tools.conversations import Moved, from_conversation, to_conversation
     from .tools.downloads import download_files
     from .tools.file_links import file_url
-    from .tools.request_preview import responses_request
+    from .tools.request_preview import ResponsesRequest, responses_request
     from .tools.settle import Settled, settle
 
 __version__ = "0.1.0"
@@ -28,6 +28,7 @@ __all__ = [
     "DownloadError",
     "LegacyCall",
     "Moved",
+    "ResponsesRequest",
     "Settings",
     "SettingsError",
     "Settled",
@@ -50,6 +51,7 @@ __all__ = [
 
 _MODULES_BY_NAME = {
     "Moved": "tools.conversations",
+    "ResponsesRequest": "tools.request_preview",
     "Settled": "tools.settle",
     "download_files": "tools.downloads",
     "file_url": "tools.file_links",

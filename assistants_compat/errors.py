@@ -20,15 +20,20 @@ these texts, some of it by regular expression. A text without a source follows t
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import json
 import logging
-import re
 import traceback
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 log = logging.getLogger("assistants_compat")
+
+_MAX_WRAPPINGS = 3  # gateways behind each other
+_MAX_DETAILS = 4000  # bytes of a body that is no error of the service
 
 
 class CompatError(Exception):
@@ -169,12 +174,68 @@ class UpstreamError(Exception):
         self.body = body
 
     def error(self) -> dict[str, Any]:
-        """The `error` object of the body, or an empty object if the body is not the service's JSON."""
+        """The `error` object of the body, or an empty object if the body is not the service's JSON.
+
+        Gateways wrap the service's error as text into `message`, with a code and param of their own (LiteLLM). Then it
+        is the innermost error, as the service sent it.
+        """
         try:
             error: object = json.loads(self.body)["error"]
         except (ValueError, KeyError, TypeError):
             return {}
-        return cast("dict[str, Any]", error) if isinstance(error, dict) else {}
+        return _unwrapped(cast("dict[str, Any]", error)) if isinstance(error, dict) else {}
+
+    def details(self) -> dict[str, Any]:
+        """The `error` object of the body; for a body of another form an object whose `message` is the whole body."""
+        return self.error() or {"message": self.body[:_MAX_DETAILS].decode("utf-8", "replace")}
+
+
+def _unwrapped(error: dict[str, Any]) -> dict[str, Any]:
+    """Return the innermost error that gateways have wrapped as text into `message`."""
+    for _ in range(_MAX_WRAPPINGS):
+        # A gateway has only a status as code. An error with a param or a code of the service is the innermost one: its
+        # message may quote an object of the user.
+        code = error.get("code")
+        if error.get("param") or not (code is None or str(code).isdecimal()):
+            break
+        inner = _error_in_text(error.get("message"))
+        if inner is None:
+            break
+        error = inner
+    return error
+
+
+def _error_in_text(text: object) -> dict[str, Any] | None:
+    """Return the error object in a text such as `OpenAIException - {"error": {...}}. Received ...`, or None.
+
+    The SDK's own text of an error has it as a Python dictionary: `Error code: 400 - {'error': {...}}`.
+    """
+    if not isinstance(text, str) or "{" not in text or len(text) > _MAX_WRAPPED_TEXT:
+        return None
+    start = text.index("{")
+    value: object = None
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text, start)
+    except ValueError:
+        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of invalid escapes, which are not ours
+            value = ast.literal_eval(text[start : text.rfind("}") + 1])
+    except RecursionError:
+        return None
+    outer = _as_object(value)
+    if outer is None:
+        return None
+    error = _as_object(outer.get("error"))
+    if error is None and ("type" in outer or "code" in outer):
+        error = outer
+    return error if error is not None and isinstance(error.get("message"), str) else None
+
+
+_MAX_WRAPPED_TEXT = 65_536  # characters; parsing a longer text could take long, and no error is that long
+
+
+def _as_object(value: object) -> dict[str, Any] | None:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
 class UnreachableError(Exception):
@@ -196,19 +257,6 @@ class CallerCodeError(Exception):
         """Carry the exception past the code that turns our own failures into error bodies."""
         super().__init__(type(original).__name__)
         self.original = original
-
-
-# Match the message, because the code is null (platform.md section 4). The text for a deleted container is not known, so
-# accept any message that says that a container was not found.
-_CONTAINER_GONE = re.compile(
-    r"Container is expired|\bcontainer\b.*\b(?:expired|not found|not exist)", re.IGNORECASE | re.DOTALL
-)
-
-
-def container_is_gone(error: object) -> bool:
-    """Whether an upstream error says that a container has expired or was deleted."""
-    message = cast("dict[str, object]", error).get("message") if isinstance(error, dict) else None
-    return bool(_CONTAINER_GONE.search(str(message)))
 
 
 UPSTREAM_FAILURES = (UpstreamError, UnreachableError, ApiError)

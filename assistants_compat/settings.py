@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from .errors import SettingsError
+from .service.model_families import EFFORTS
+from .service.model_mapping import chain_of, read_target
 
 Mode = Literal["auto", "background", "inline"]
 Stream = Literal["direct", "background"]
@@ -114,11 +116,25 @@ def _read_pairs(text: str) -> dict[str, str]:
     return {old.strip(): new.strip() for old, new in pairs}
 
 
-def _is_name_map(value: object) -> bool:
+def _is_model_map(value: object) -> bool:
     if not isinstance(value, Mapping):
         return False
     models = cast("Mapping[object, object]", value)
-    return all(isinstance(name, str) for name in (*models.keys(), *models.values()))
+    try:
+        for target in models.values():
+            read_target(target)
+    except ValueError:
+        return False
+    return all(isinstance(name, str) for name in models)
+
+
+def _check_model_chains(models: Mapping[str, object]) -> None:
+    for name in models:
+        try:
+            chain_of(models, name)
+        except ValueError as error:  # noqa: PERF203 - the first one is raised
+            message = f"Settings(models=...) (ASSISTANTS_COMPAT_MODELS) goes in a circle: {error}. Remove one of these."
+            raise SettingsError(message) from None
 
 
 def _read_flag(text: str) -> bool:
@@ -184,7 +200,13 @@ def _is_only(value: object) -> bool:
 _NAME_KIND = _SettingKind(lambda value: isinstance(value, str) and bool(value), "a string that is not empty")
 _PATH_KIND = _location("a path")
 _POSITIVE_INTEGER_KIND = _SettingKind(_is_positive_integer, "a whole number of at least 1", int)
-_MODELS_KIND = _SettingKind(_is_name_map, "a mapping of model names to model names", _read_pairs, "old=new,old=new")
+_MODELS_KIND = _SettingKind(
+    _is_model_map,
+    'a mapping of model names to model names, to "NAME effort EFFORT" or to {"model": ..., "reasoning_effort": ...}, '
+    f"with an effort of {', '.join(EFFORTS)}",
+    _read_pairs,
+    f"old=new,old=new or old=new effort EFFORT, with an effort of {', '.join(EFFORTS)}",
+)
 _FLAG_KIND = _SettingKind(
     lambda value: isinstance(value, bool), "True or False", _read_flag, "1, true, yes, 0, false or no"
 )
@@ -255,8 +277,12 @@ class Settings:
     - `run_ttl` (`ASSISTANTS_COMPAT_RUN_TTL`): seconds after which an unfinished run expires. The service used 600.
     - `poll_after_ms` (`ASSISTANTS_COMPAT_POLL_AFTER_MS`): milliseconds that the SDK's pollers sleep between two polls
       of a run, sent to them as `openai-poll-after-ms`.
-    - `models` (`ASSISTANTS_COMPAT_MODELS`, as `old=new,old=new`): replacements for models that no longer exist. Each
-      run logs its replacement and still shows the requested model.
+    - `models` (`ASSISTANTS_COMPAT_MODELS`, as `old=new,old=new effort none`): replacements for models that no longer
+      exist. A value is a name, `"gpt-5.6-luna effort none"`, or
+      `{"model": "gpt-5.6-luna", "reasoning_effort": "none"}`; that effort replaces the one of the assistant or run. A
+      replacement of a replacement is followed. Each run logs its replacement and still shows the requested model. What
+      the new model is known to refuse (`temperature`, for example) is left out or changed, and logged once. At effort
+      `none`, models that have it keep `temperature`.
     - `store_responses` (`ASSISTANTS_COMPAT_STORE_RESPONSES`): False if the upstream must keep nothing. Runs are then
       created inline, and each round resends the run's history with encrypted reasoning.
     - `memory_limit` (`ASSISTANTS_COMPAT_MEMORY_LIMIT`): the memory of Code Interpreter containers: `1g`, `4g`, `16g`
@@ -307,7 +333,7 @@ class Settings:
     stream: Stream = _setting("STREAM", _one_of(Stream), "direct")
     run_ttl: int = _setting("RUN_TTL", _POSITIVE_INTEGER_KIND, 600)
     poll_after_ms: int = _setting("POLL_AFTER_MS", _POSITIVE_INTEGER_KIND, 500)
-    models: Mapping[str, str] = _setting("MODELS", _MODELS_KIND, {})
+    models: Mapping[str, str | Mapping[str, str]] = _setting("MODELS", _MODELS_KIND, {})
     store_responses: bool = _setting("STORE_RESPONSES", _FLAG_KIND, default=True)
     memory_limit: MemoryLimit | None = _setting("MEMORY_LIMIT", _one_of(MemoryLimit, or_none=True), None)
     network_policy: Mapping[str, Any] | None = _setting("NETWORK_POLICY", _POLICY_KIND, None)
@@ -328,6 +354,7 @@ class Settings:
                 message = f"Settings({item.name}={shown}) is not valid; expected {kind.expected}."
                 raise SettingsError(message)
         _check_files_location(self.files)
+        _check_model_chains(self.models)
         # Paths are relative to the working directory of this moment, which the program may change later.
         # `object.__setattr__`, because the dataclass is frozen.
         object.__setattr__(self, "store", _absolute_location(self.store))

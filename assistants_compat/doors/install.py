@@ -97,8 +97,6 @@ class _Installation:
         """Change nothing yet; without `settings`, they are read from the environment for the first client."""
         self.settings = settings
         self.is_sdk_patched = False
-        # Shared by all clients: programs copy a client for a single call (`with_options`), and the copy must know it.
-        self.upstreams_without_background: set[str] = set()
         self.classes: list[tuple[type, Any]] = []  # each patched class and its own `_client` property, if it has one
 
     def patch_classes(self, sdk: ModuleType) -> None:
@@ -133,7 +131,7 @@ class _Installation:
             return inner
         if settings is None:
             settings = self.settings = Settings()
-        proxy = _wrap_module().installed_proxy(client, inner, settings, self.upstreams_without_background)
+        proxy = _wrap_module().installed_proxy(client, inner, settings)
         if proxy is not inner:
             vars(client)[_PROXY_ATTRIBUTE] = settings, proxy
         return proxy

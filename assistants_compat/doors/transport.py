@@ -15,7 +15,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, MutableSet
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -66,7 +66,6 @@ class LegacyRequest:
     legacy_base: str  # path of the old API, as the client sent it
     api_version: str | None  # the query parameter `api-version` of upstream requests, for Azure
     settings: Settings
-    upstreams_without_background: MutableSet[str]
 
     def answer(self, http_client: Any, options: Mapping[str, Any], *, stream: bool) -> Any:
         """Return the response, made by the client's HTTP library; None if the upstream must answer the request.
@@ -74,7 +73,7 @@ class LegacyRequest:
         `http_client` is the client inside the proxy. `options` and `stream` are what the SDK passed to its `send`.
         """
         upstream = SyncUpstream(http_client, self, options)
-        io = BlockingIO(self.settings, upstream, self.upstreams_without_background)
+        io = BlockingIO(self.settings, upstream)
         try:
             reply = run(app.answer(self.match, self.call, io))
         except UnreachableError as error:
@@ -105,7 +104,7 @@ class LegacyRequest:
     async def answer_async(self, http_client: Any, options: Mapping[str, Any], *, stream: bool) -> Any:
         """Return the response of an async client, as `answer` does for a sync one."""
         upstream = AsyncUpstream(http_client, self, options)
-        io = AsyncIO(self.settings, upstream, self.upstreams_without_background)
+        io = AsyncIO(self.settings, upstream)
         try:
             reply = await app.answer(self.match, self.call, io)
         except UnreachableError as error:
@@ -124,14 +123,8 @@ class LegacyRequest:
         return response
 
 
-def legacy_request_from_http(  # noqa: PLR0913 - the request, the two parts of its path, and what the proxy knows
-    request: Any,
-    base: str,
-    route: str,
-    settings: Settings,
-    upstreams_without_background: MutableSet[str],
-    *,
-    azure: bool,
+def legacy_request_from_http(
+    request: Any, base: str, route: str, settings: Settings, *, azure: bool
 ) -> LegacyRequest | None:
     """Return the HTTP request as a `LegacyRequest`; None if the old API had no such route.
 
@@ -147,9 +140,7 @@ def legacy_request_from_http(  # noqa: PLR0913 - the request, the two parts of i
     call = Call(request.method, matched.path_params, query, request.content, headers, reads_all_pages=reads_all_pages)
     responses_base, azure = _responses_base(request, base, azure=azure)
     api_version = settings.azure_api_version if azure else None
-    return LegacyRequest(
-        matched, call, request, responses_base, base, api_version, settings, upstreams_without_background
-    )
+    return LegacyRequest(matched, call, request, responses_base, base, api_version, settings)
 
 
 def _responses_base(request: Any, base: str, *, azure: bool) -> tuple[str, bool]:
@@ -242,6 +233,12 @@ class _RequestBuilder:
         url = self.request.url
         return f"{url.scheme}://{url.netloc.decode('ascii')}{self.base}"
 
+    @property
+    def credential(self) -> str:
+        """The credential of the legacy request, which upstream requests carry too."""
+        headers = self.request.headers
+        return str(headers.get("api-key") or headers.get("authorization", "").removeprefix("Bearer "))
+
     def build_request(self, upstream_request: Request, form: _MultipartForm | None = None, content: Any = None) -> Any:
         """Return the HTTP request: same origin and credentials, another path.
 
@@ -273,8 +270,17 @@ class _RequestBuilder:
             headers=headers,
             cookies=self.http_client.cookies,
             content=content,
-            extensions=dict(legacy.extensions),
+            extensions=_extensions(legacy.extensions, upstream_request.pool_seconds),
         )
+
+
+def _extensions(legacy: Mapping[str, Any], pool_seconds: float | None) -> dict[str, Any]:
+    """Return the extensions of an upstream request: the legacy request's, with at most this wait for a connection."""
+    timeouts = legacy.get("timeout")
+    if pool_seconds is None or not isinstance(timeouts, Mapping):
+        return dict(legacy)
+    given = timeouts.get("pool")
+    return {**legacy, "timeout": {**timeouts, "pool": pool_seconds if given is None else min(given, pool_seconds)}}
 
 
 class _MultipartForm:

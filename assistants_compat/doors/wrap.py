@@ -124,24 +124,14 @@ def settings_of(client: object) -> Settings:
     return overrides.effective_settings(settings) or settings
 
 
-def upstreams_without_background(client: object) -> set[str]:
-    """Return the upstreams that refused a background response of this client; an empty set if it is not wrapped."""
-    inner = getattr(client, "_client", None)
-    return inner.upstreams_without_background() if isinstance(inner, _ClientProxy) else set()
-
-
 class RequestRouter:
     """Decides which requests are answered here; shared by the proxies of one client and of its copies."""
 
     def __init__(self, settings: Settings, *, base: str, azure: bool) -> None:
-        """Keep the settings and `base`, the path of the client's base URL; nothing is opened.
-
-        `upstreams_without_background` collects the names of upstreams that refused background mode.
-        """
+        """Keep the settings and `base`, the path of the client's base URL; nothing is opened."""
         self.settings = settings
         self.base = base.rstrip("/")
         self.azure = azure
-        self.upstreams_without_background: set[str] = set()
 
     def intercept(self, request: Any) -> LegacyRequest | None:
         """Return the request if it is answered here, else None: then the upstream answers it."""
@@ -161,10 +151,7 @@ class RequestRouter:
             return None
         from .transport import legacy_request_from_http  # noqa: PLC0415 - loads SQLAlchemy, so only when it is needed
 
-        upstreams = self.upstreams_without_background
-        if settings is not self.settings:  # a test's own settings; what it learns must not affect other tests
-            upstreams = overrides.upstreams_without_background(settings)
-        return legacy_request_from_http(request, *base_and_route, settings, upstreams, azure=self.azure)
+        return legacy_request_from_http(request, *base_and_route, settings, azure=self.azure)
 
 
 def _has_store(settings: Settings) -> bool:
@@ -225,10 +212,6 @@ class _ClientProxy(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic in w
         """Return the settings that the client was wrapped with."""
         return self._self_router.settings
 
-    def upstreams_without_background(self) -> set[str]:
-        """Return the upstreams that refused background mode so far."""
-        return self._self_router.upstreams_without_background
-
     def __copy__(self) -> _ClientProxy:
         """Return a proxy of the same HTTP client: the SDK's copies share it too."""
         return type(self)(self.__wrapped__, self._self_router)
@@ -279,13 +262,11 @@ class _InstalledRouter(RequestRouter):
     """The router of a proxy made by `install`; its type tells such a proxy from one made by `wrap`."""
 
 
-def installed_proxy(client: Any, inner: Any, settings: Settings, upstreams_without_background: set[str]) -> Any:
+def installed_proxy(client: Any, inner: Any, settings: Settings) -> Any:
     """Return a proxy of the HTTP client `inner`, or `inner` itself if it is a proxy of `wrap`."""
     if isinstance(inner, _ClientProxy):
         return inner
-    router = _make_router(client, settings, class_=_InstalledRouter)
-    router.upstreams_without_background = upstreams_without_background
-    return _make_proxy(client, inner, router)
+    return _make_proxy(client, inner, _make_router(client, settings, class_=_InstalledRouter))
 
 
 def without_installed_proxy(inner: Any) -> Any:

@@ -4,6 +4,9 @@ A thread's first run asks for an `auto` container. The container that its calls 
 then on. Twenty minutes after its last use the container expires with its files. The next run then creates one with the
 user's files, by id, and the thread's generated files, from our copies. If the thread has no generated files, `auto`
 does the same without a request. A failure here is logged and never fails a run, because `auto` always remains.
+
+Generated files that the Files API does not take (`uploads.files_of_run`) have no id upstream. Their bytes go into the
+container, which is then never `auto`. A file of the user that was deleted upstream is left out.
 """
 
 from __future__ import annotations
@@ -11,19 +14,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from .. import errors
+from ..service.refusal_table import FILE_ROWS, TABLE, container_is_gone
+from ..service.refusals import recognize
 from ..store import queries
 from ..store.database import Connection
 from ..store.queries import Row
+from ..translate.replay import MAX_CONTAINER_ID
 from ..translate.request import container_of_request, request_in_container
+from ..translate.request_files import missing_file_of, without_file
 from ..translate.uncited_files import container_ids_from_output
 from ..wire.headers import form_filename
 from ..wire.objects import Json, Run
+from . import generated_files
 from .io import IO, Request, Upload
 
 log = logging.getLogger("assistants_compat")
@@ -38,6 +46,9 @@ MAX_RESTORED_FILES = 50
 MAX_RESTORED_BYTES = 512 * 1024 * 1024
 
 _NOT_FOUND = 404
+_FILE_GONE = "container_file_gone"  # a row of `service/refusal_table.py`
+_REFUSED_STATUSES = (400, 413, 415, 422)
+_BAD_FILE_STATUSES = (413, 415)  # too large, of a wrong type
 
 
 @dataclass(frozen=True)
@@ -45,16 +56,23 @@ class ContainerChoice:
     """What decides the container of a run: its thread, and the `auto` container to request if none of the thread lives.
 
     `auto_container` is `{"type": "auto", "file_ids"?, "memory_limit"?, "network_policy"?}`, or None for a run without
-    the Code Interpreter.
+    the Code Interpreter. `copied_file_ids` are generated files whose bytes the container needs, because they cannot be
+    uploaded.
     """
 
     thread_id: str
     auto_container: Json | None
+    copied_file_ids: tuple[str, ...] = ()
 
     @classmethod
     def from_run(cls, row: Row) -> ContainerChoice:
         """Return the choice for the run of this row."""
-        return cls(row["thread_id"], row["state"].get("container"))
+        state = row["state"]
+        return cls(row["thread_id"], state.get("container"), tuple(state.get("copied_files", ())))
+
+    def without_file(self, file_id: str) -> ContainerChoice:
+        """Return the choice without a file of the user, which no longer exists upstream."""
+        return replace(self, auto_container=without_file(self.auto_container or {}, file_id))
 
 
 async def with_container(io: IO, choice: ContainerChoice, request: Json) -> Json:
@@ -64,10 +82,19 @@ async def with_container(io: IO, choice: ContainerChoice, request: Json) -> Json
     """
     if choice.auto_container is None:
         return request
+    choice = _without_missing_files(io, choice)
     latest = await find_reusable_container(io, choice)
-    if latest is not None and await _add_missing_files(io, latest, choice.auto_container):
+    if latest is not None and await _add_missing_files(io, latest, choice):
         return request_in_container(request, latest["id"])
     return request_in_container(request, await _restore_container(io, choice))
+
+
+def _without_missing_files(io: IO, choice: ContainerChoice) -> ContainerChoice:
+    """Return the choice without the files of which an earlier run has learned that they are gone."""
+    for file_id in (choice.auto_container or {}).get("file_ids") or ():
+        if io.memory.knows(_FILE_GONE, file_id):
+            choice = choice.without_file(file_id)
+    return choice
 
 
 async def find_reusable_container(io: IO, choice: ContainerChoice) -> Row | None:
@@ -77,7 +104,9 @@ async def find_reusable_container(io: IO, choice: ContainerChoice) -> Row | None
     auto_container = choice.auto_container
     rows = await io.read(lambda db: queries.rows_of_thread(db, "containers", io.settings.namespace, choice.thread_id))
     recent = [row for row in rows if io.now() < row["used_at"] + REUSE_SECONDS]
-    reusable = [row for row in recent if _has_same_limits(row["body"], auto_container)]
+    # A gateway's long id is never sent: it would be refused (container_id_invalid).
+    known = [row for row in recent if len(row["id"]) <= MAX_CONTAINER_ID]
+    reusable = [row for row in known if _has_same_limits(row["body"], auto_container)]
     return max(reusable, key=lambda row: row["used_at"], default=None)
 
 
@@ -88,7 +117,10 @@ async def with_replacement_container(io: IO, choice: ContainerChoice, request: J
         return request
     if isinstance(container, str):
         await _mark_gone(io, container)
-    return request_in_container(request, choice.auto_container if use_auto else await _restore_container(io, choice))
+    choice = _without_missing_files(io, choice)
+    return request_in_container(
+        request, (choice.auto_container or {}) if use_auto else await _restore_container(io, choice)
+    )
 
 
 def record_container_use(io: IO, db: Connection, run: Run, items: Iterable[Mapping[str, Any]]) -> None:
@@ -134,9 +166,7 @@ async def delete_all_upstream(io: IO, objects: Iterable[tuple[str, str]]) -> Non
 
 
 def _is_missing(error: Exception) -> bool:
-    return isinstance(error, errors.UpstreamError) and (
-        error.status == _NOT_FOUND or errors.container_is_gone(error.error())
-    )
+    return isinstance(error, errors.UpstreamError) and (error.status == _NOT_FOUND or container_is_gone(error.error()))
 
 
 def _container_path(container_id: str) -> str:
@@ -148,24 +178,87 @@ def _has_same_limits(existing: Mapping[str, Any], auto_container: Mapping[str, A
     return all(existing.get(key) == auto_container.get(key) for key in ("memory_limit", "network_policy"))
 
 
-async def _add_missing_files(io: IO, container: Row, auto_container: Json) -> bool:
+async def _add_missing_files(io: IO, container: Row, choice: ContainerChoice) -> bool:
     """Add to a container the files it lacks; returns whether the run can use it."""
-    present: list[str] = container["body"].get("file_ids") or []
+    body, auto_container = container["body"], choice.auto_container or {}
+    present: list[str] = body.get("file_ids") or []
     missing = [file_id for file_id in auto_container.get("file_ids") or [] if file_id not in present]
-    if not missing:
+    copied: list[str] = body.get("copied_files") or []
+    to_copy = await _files_to_copy(io, choice, [id_ for id_ in choice.copied_file_ids if id_ not in copied])
+    if not (missing or to_copy):
         return True
     try:
         for file_id in missing:
-            await io.ask(Request("POST", f"{_container_path(container['id'])}/files", {"file_id": file_id}))
+            await _add_file(io, container["id"], file_id)
+        added = [file["id"] for file in to_copy if await _copy_into(io, container["id"], file)]
     except errors.UPSTREAM_FAILURES as error:
         text = "could not add files to container %s: %s; the run uses another container"
         log.warning(text, container["id"], type(error).__name__)
-        if isinstance(error, errors.UpstreamError) and errors.container_is_gone(error.error()):
+        if isinstance(error, errors.UpstreamError) and container_is_gone(error.error()):
             await _mark_gone(io, container["id"])
         return False
-    changes = {"body": {**container["body"], "file_ids": [*present, *missing]}, "used_at": io.now()}
+    new_body = {**body, "file_ids": [*present, *missing], **_copied_files([*copied, *added])}
+    changes = {"body": new_body, "used_at": io.now()}
     await io.write(lambda db: queries.update_row(db, "containers", container["namespace"], container["id"], **changes))
     return True
+
+
+def _copied_files(ids: list[str]) -> Json:
+    """Return what a container's row says of the files that were copied into it."""
+    return {"copied_files": ids} if ids else {}
+
+
+async def _add_file(io: IO, container_id: str, file_id: str) -> None:
+    """Add a file of the user to a container; one that was deleted upstream is left out, now and later."""
+    try:
+        await io.ask(Request("POST", f"{_container_path(container_id)}/files", {"file_id": file_id}))
+    except errors.UpstreamError as error:
+        if missing_file_of([file_id], error.status, error.details()) is None:
+            raise
+        io.memory.remember(_FILE_GONE, file_id)
+
+
+async def _files_to_copy(io: IO, choice: ContainerChoice, ids: Iterable[str]) -> list[Row]:
+    """Return the rows of generated files whose bytes a container needs; a file that was deleted is left out."""
+    ids, namespace = list(ids), io.settings.namespace
+    if not ids:
+        return []
+    rows = await io.read(lambda db: {id_: queries.get(db, "files", namespace, id_) for id_ in ids})
+    for id_ in [id_ for id_, row in rows.items() if row is None]:
+        log.warning("file %s was deleted; the runs of thread %s do without it", id_, choice.thread_id)
+    return [row for row in rows.values() if row is not None]
+
+
+async def _copy_into(io: IO, container_id: str, file: Row) -> bool:
+    """Copy a generated file that cannot be uploaded into a container; returns False if it is to be tried again.
+
+    Raises `UpstreamError` only if the container is gone.
+    """
+    if file["container_id"] == container_id:  # it was made there
+        return True
+    try:
+        file = await generated_files.ensure_stored(io, file)
+        await _send_content(io, container_id, file)
+    except errors.UpstreamError as error:
+        if container_is_gone(error.error()):
+            raise
+        text = "container %s does not take file %s (%d bytes): the upstream answered %d"
+        log.warning(text, container_id, file["id"], file["body"]["bytes"], error.status)
+        if _is_refusal_of_file(error, file):
+            await generated_files.mark(io, file["id"], generated_files.UNUSABLE)
+        return error.status in _REFUSED_STATUSES  # any other status may pass: the next run tries again
+    except (errors.ApiError, errors.UnreachableError, errors.StoreError) as error:
+        log.warning("could not copy file %s into container %s: %s", file["id"], container_id, type(error).__name__)
+        return False
+    return True
+
+
+def _is_refusal_of_file(error: errors.UpstreamError, file: Row) -> bool:
+    """Whether a container refuses a file for what it is, so that no other container takes it either."""
+    refusal = recognize(TABLE, error.status, error.details())
+    is_known = refusal is not None and refusal.row.name in FILE_ROWS
+    is_empty = error.status in _REFUSED_STATUSES and not file["body"]["bytes"]
+    return is_known or is_empty or error.status in _BAD_FILE_STATUSES
 
 
 async def _mark_gone(io: IO, container_id: str) -> None:
@@ -176,30 +269,62 @@ async def _mark_gone(io: IO, container_id: str) -> None:
 async def _restore_container(io: IO, choice: ContainerChoice) -> Json | str:
     """Create a container with all files of the thread and return its id.
 
-    Returns the `auto` container instead if the thread has no generated files or the upstream creates no container.
+    Returns the `auto` container instead if there are no generated files or the upstream creates no container.
     """
-    assert choice.auto_container is not None  # noqa: S101 - the callers have checked it
+    auto_container = choice.auto_container or {"type": "auto"}
     files = await io.read(lambda db: _files_to_restore(db, io.settings.namespace, choice.thread_id))
-    if not files:
-        return choice.auto_container
-    params = {key: value for key, value in choice.auto_container.items() if key != "type"}
+    to_copy = await _files_to_copy(io, choice, choice.copied_file_ids)
+    restored_ids = {file["id"] for file in to_copy}
+    files = [file for file in files if file["id"] not in restored_ids]
+    if not (files or to_copy):
+        return auto_container
     try:
-        created = await io.ask(
-            Request("POST", "/containers", {"name": choice.thread_id, **params, "expires_after": _EXPIRES_AFTER})
-        )
+        choice, created = await _create_container(io, choice)
     except errors.UPSTREAM_FAILURES as error:
         text = "could not create a container for thread %s: %s; the run uses one without earlier generated files"
         log.warning(text, choice.thread_id, type(error).__name__)
-        return choice.auto_container
+        return auto_container
     id_ = created.get("id")
     if not (isinstance(id_, str) and id_):
-        return choice.auto_container
+        return auto_container
     # Without a row no thread would ever delete the container.
-    if not await io.write(lambda db: _claim_for_thread(io, db, id_, choice)):
+    if len(id_) > MAX_CONTAINER_ID or not await io.write(lambda db: _claim_for_thread(io, db, id_, choice)):
         await delete_upstream(io, _container_path(id_), id_)
-        return choice.auto_container
+        return auto_container
     await io.gather([partial(_upload_copy, io, id_, file) for file in files])
+    if to_copy and not await _copy_all_into(io, id_, choice, to_copy):
+        return auto_container
     return id_
+
+
+async def _create_container(io: IO, choice: ContainerChoice) -> tuple[ContainerChoice, Json]:
+    """Create a container; returns the choice without the files of the user that are gone, and the answer."""
+    while True:
+        params = {key: value for key, value in (choice.auto_container or {}).items() if key != "type"}
+        body = {"name": choice.thread_id, **params, "expires_after": _EXPIRES_AFTER}
+        try:
+            return choice, await io.ask(Request("POST", "/containers", body))
+        except errors.UpstreamError as error:
+            # Ends because each attempt leaves out a file.
+            gone = missing_file_of(params.get("file_ids") or (), error.status, error.details())
+            if gone is None:
+                raise
+            io.memory.remember(_FILE_GONE, gone)
+            choice = choice.without_file(gone)
+
+
+async def _copy_all_into(io: IO, id_: str, choice: ContainerChoice, files: list[Row]) -> bool:
+    """Copy the files that cannot be uploaded into a new container, and record which; False if it is gone already."""
+    try:
+        copied = await io.gather([partial(_copy_into, io, id_, file) for file in files])
+    except errors.UpstreamError as error:
+        log.warning("could not copy files into container %s: %s", id_, type(error).__name__)
+        await _mark_gone(io, id_)  # the next run would name it otherwise
+        return False
+    ids = [file["id"] for file, is_done in zip(files, copied, strict=True) if is_done]
+    body = {**(choice.auto_container or {}), **_copied_files(ids)}
+    await io.write(lambda db: queries.update_row(db, "containers", io.settings.namespace, id_, body=body))
+    return True
 
 
 def _claim_for_thread(io: IO, db: Connection, id_: str, choice: ContainerChoice) -> bool:
@@ -239,8 +364,14 @@ async def _upload_copy(io: IO, container_id: str, file: Row) -> None:
         if await io.content_size(id_) != size:  # another machine has stored it
             log.warning("file %s is not stored on this machine; container %s does not get it", id_, container_id)
             return
-        async with aclosing(io.load_content(id_, range(size))) as chunks:
-            upload = Upload(form_filename(file["body"]["filename"]), size, chunks)
-            await io.ask(Request("POST", f"{_container_path(container_id)}/files", upload=upload))
+        await _send_content(io, container_id, file)
     except (*errors.UPSTREAM_FAILURES, errors.StoreError) as error:
         log.warning("could not upload file %s to container %s: %s", id_, container_id, type(error).__name__)
+
+
+async def _send_content(io: IO, container_id: str, file: Row) -> None:
+    """Upload our copy of a file to a container; raises what `IO.ask` raises, and `StoreError`."""
+    size = file["body"]["bytes"]
+    async with aclosing(io.load_content(file["id"], range(size))) as chunks:
+        upload = Upload(form_filename(file["body"]["filename"]), size, chunks)
+        await io.ask(Request("POST", f"{_container_path(container_id)}/files", upload=upload))

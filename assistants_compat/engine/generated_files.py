@@ -13,6 +13,7 @@ from functools import partial
 from urllib.parse import quote
 
 from .. import errors
+from ..service.refusal_table import container_is_gone
 from ..settings import StoredFile
 from ..store import queries
 from ..store.database import Connection
@@ -25,9 +26,13 @@ from .io import IO, Request, StreamedResponse
 
 log = logging.getLogger("assistants_compat")
 
+# Marks in the body of a file's row: the Files API has refused it as input of code, and a container has too.
+NOT_UPLOADABLE, UNUSABLE = "not_uploadable", "unusable_as_input"
+
 _MAX_PAGES = 50  # of 100 files each
 _MAX_ATTEMPTS = 3
 _FIRST_RETRY_DELAY = 0.5  # seconds; doubled after each attempt
+_MAX_RETRY_AFTER = 20.0  # seconds; a caller waits for the answer to a poll
 _HTTP_OK, _HTTP_SERVER_ERROR = 200, 500
 # With 5xx, these are the statuses that the SDK retries (platform.md section 2).
 _TRANSIENT_STATUSES = frozenset({408, 409, 429})
@@ -84,15 +89,46 @@ async def _list_container(io: IO, container_id: str) -> list[Json]:
     try:
         for _ in range(_MAX_PAGES):
             query = (("limit", "100"), ("order", "asc"), *((("after", after),) if after else ()))
-            page = await io.ask(Request("GET", path, query=query))
-            # By the spec each file names its container; some servers omit it.
-            files += [{"container_id": container_id, **file} for file in as_object_list(page.get("data"))]
+            page = await _ask_with_retries(io, Request("GET", path, query=query))
+            # By the spec each file names its container. Some servers omit it, and a gateway that renames containers in
+            # responses (LiteLLM) does not rename them in lists: the id that was asked is the one that citations have.
+            files += [{**file, "container_id": container_id} for file in as_object_list(page.get("data"))]
             after = str(page.get("last_id") or "")
             if not (page.get("has_more") and after):
                 break
     except errors.UPSTREAM_FAILURES as error:
         log.warning("could not list the files of container %s: %s", container_id, type(error).__name__)
     return files
+
+
+async def _ask_with_retries(io: IO, request: Request) -> Json:
+    """Send a GET as `IO.ask` does, again after a failure that may pass: the SDK would have tried it three times too."""
+    delay = _FIRST_RETRY_DELAY
+    for attempts_left in reversed(range(_MAX_ATTEMPTS)):
+        wait = delay
+        try:
+            return await io.ask(request)
+        except (errors.UpstreamError, errors.UnreachableError, errors.ApiError) as error:
+            if not attempts_left or (isinstance(error, errors.UpstreamError) and not _is_transient(error.status)):
+                raise
+            if isinstance(error, errors.UpstreamError):
+                wait = max(delay, _retry_after(error.headers))
+        await io.sleep(wait)
+        delay *= 2
+    raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+
+def _is_transient(status: int) -> bool:
+    return status >= _HTTP_SERVER_ERROR or status in _TRANSIENT_STATUSES
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Return the seconds that an answer asks to wait, up to a limit; 0 if it does not say so in seconds."""
+    try:
+        seconds = float(headers.get("retry-after", ""))
+    except ValueError:
+        return 0
+    return min(seconds, _MAX_RETRY_AFTER) if seconds > 0 else 0  # also for "nan"
 
 
 async def copy_files(io: IO, files: Sequence[GeneratedFile], run: Run) -> list[Json]:
@@ -158,6 +194,17 @@ async def report_stored(io: IO, rows: Sequence[Json]) -> None:
             )
 
 
+async def mark(io: IO, id_: str, mark_name: str) -> None:
+    """Set a mark in the body of a file's row, unless the file was deleted."""
+
+    def write_mark(db: Connection) -> None:
+        row = queries.get(db, "files", io.settings.namespace, id_, lock=True)
+        if row is not None:
+            queries.update_row(db, "files", io.settings.namespace, id_, body={**row["body"], mark_name: True})
+
+    await io.write(write_mark)
+
+
 async def retry_copy(io: IO, row: Row) -> Json | None:
     """Repeat the copy of a file and return the changes for its row, or None if the copy failed again."""
     if row["container_id"] is None:
@@ -188,7 +235,7 @@ async def _copy_content(io: IO, row: Row, data: bytes | None, expected: int | No
 
 async def _download(io: IO, row: Row, request: Request, expected: int | None) -> tuple[int, str]:
     try:
-        async with aclosing(await io.upstream.open(request)) as response:
+        async with aclosing(await io.open_content(request)) as response:
             # Before any byte is stored: an error body must not become the file.
             if response.status != _HTTP_OK:
                 raise await _refusal_error(response)
@@ -206,10 +253,9 @@ async def _refusal_error(response: StreamedResponse) -> NotCopiedError:
             body += chunk
             if len(body) > _MAX_ERROR_BYTES:
                 break
-    if errors.container_is_gone(errors.UpstreamError(response.status, response.headers, body).error()):
+    if container_is_gone(errors.UpstreamError(response.status, response.headers, body).error()):
         return NotCopiedError("its container has expired or was deleted", retryable=False)
-    retryable = response.status >= _HTTP_SERVER_ERROR or response.status in _TRANSIENT_STATUSES
-    return NotCopiedError(f"the container answered {response.status}", retryable=retryable)
+    return NotCopiedError(f"the container answered {response.status}", retryable=_is_transient(response.status))
 
 
 async def _save_checked(io: IO, row: Row, response: StreamedResponse, expected: int | None) -> tuple[int, str]:

@@ -9,7 +9,7 @@ or sleep. No module of theirs, this one included, imports an HTTP library: only 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import logging
 import os
 import sys
@@ -19,31 +19,33 @@ from abc import ABC, abstractmethod
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
+    Awaitable,
     Callable,
     Coroutine,
     Generator,
     Iterator,
     Mapping,
-    MutableSet,
     Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from ..errors import StoreError, UpstreamError, bad_upstream
+from ..errors import StoreError, UnreachableError, UpstreamError, bad_upstream
 from ..runtime import clock, workers
+from ..runtime.upstream_memory import BoundMemory, UpstreamMemory, memory_of
 from ..settings import Settings, StoredFile
 from ..store import locations, queries
 from ..store.content import Draft
-from ..store.database import DeferredWrite, transact
+from ..store.database import DeferredWrite, saved_verdicts, transact
 from ..wire import ids
 from ..wire.objects import Json
+from .answers import object_from_answer
 
 if TYPE_CHECKING:
     from ..store.database import Connection
@@ -54,6 +56,7 @@ log = logging.getLogger("assistants_compat")
 
 LEASE_SECONDS = 45  # for which a stream holds its run; the stream renews it three times in that time
 BAD_REQUEST = 400
+_POOL_SECONDS = 0.5  # that a request waits for a connection before the open stream gives up its own
 _MIN_CONCURRENT = 2  # a single task runs in the caller's own thread or task
 _MAX_CONCURRENT = 4
 _DEFERRED_WRITE_DELAY = 0.002  # seconds between `write_later` and the write
@@ -80,6 +83,7 @@ class Request:
     accept: str = "application/json"
     upload: Upload | None = None  # instead of `json`
     legacy: bool = False  # sent to the Assistants API, where the upstream still has it
+    pool_seconds: float | None = None  # to wait for a free connection at most, if the client would wait longer
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,10 @@ class Upstream(Protocol):
     def name(self) -> str:
         """Origin and base path of this upstream: the key under which the process remembers what it refused."""
 
+    @property
+    def credential(self) -> str:
+        """The key or token of its requests; the process remembers a hash of it with what was refused."""
+
     async def send(self, request: Request) -> BufferedResponse:
         """Send a request and read the whole response; raises `UnreachableError` when none arrives."""
 
@@ -128,18 +136,28 @@ class IO(ABC):
 
     _batch_bytes = 0  # content is read and written in batches of at least this size; 0: chunk by chunk
 
-    def __init__(self, settings: Settings, upstream: Upstream, without_background: MutableSet[str]) -> None:
+    def __init__(self, settings: Settings, upstream: Upstream, memory: UpstreamMemory | None = None) -> None:
         """Bind the settings and the upstream of one legacy request; opens nothing.
 
-        `without_background` holds the names of upstreams that refused background mode, for the life of the process.
+        `memory` holds what upstreams have refused; by default the one that all clients of the store share.
         """
         self.settings = settings
         self.upstream = upstream
-        self.without_background = without_background
+        self._memory = memory_of(settings) if memory is None else memory
         self.request_id: str | None = None  # of the last upstream response; our reply repeats it
+        # Each makes the stream that is open read its rest into memory and close its connection.
+        self.connection_holders: list[Callable[[], Awaitable[None]]] = []
         self._pid = os.getpid()
         self._url = locations.database_url(settings.store)
         self._files = locations.content_store(settings.files, self._url)
+
+    @property
+    def memory(self) -> BoundMemory:
+        """What this upstream has refused, and what `doctor --live --save` found out about it."""
+        for verdict in saved_verdicts(self._url):  # read when the store was opened, so this waits for nothing
+            if verdict.namespace == self.settings.namespace:
+                self._memory.add(verdict.upstream, verdict.row, verdict.key)
+        return self._memory.of(self.upstream.name, self.upstream.credential)
 
     @abstractmethod
     async def _run_blocking(self, work: Callable[[], T]) -> T:
@@ -159,23 +177,21 @@ class IO(ABC):
         Raises `UpstreamError` for a status of 400 or more, `UnreachableError` when there is no response, and `ApiError`
         (502) for a success that is not a JSON object.
         """
-        response = await self.upstream.send(request)
+        response = await self._with_connection(self.upstream.send, request)
         self._check_response(response.status, response.headers, response.body)
-        try:
-            body = json.loads(response.body)
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
+        answer = object_from_answer(response.headers, response.body)
+        if answer is None:
             raise bad_upstream(f"{request.method} {request.path.split('/')[1]} gave no JSON object")
-        return body
+        return answer
 
-    async def open(self, request: Request) -> StreamedResponse:
+    async def open(self, request: Request) -> StreamedResponse | Json:
         """Send a request to the upstream and return its event stream, still unread; the caller closes it.
 
-        Raises what `ask` raises; `ApiError` (502) for a success that is not an event stream.
+        An upstream that does not stream (some gateways) answers with JSON, which is returned instead. Raises what `ask`
+        raises; `ApiError` (502) for a success that is neither.
         """
-        response = await self.upstream.open(request)
-        kind = response.headers.get("content-type", "text/event-stream")
+        response = await self._with_connection(self.upstream.open, request)
+        kind = response.headers.get("content-type", "text/event-stream").strip().lower()
         if response.status < BAD_REQUEST and kind.startswith("text/event-stream"):
             self._check_response(response.status, response.headers, b"")
             return response
@@ -184,7 +200,33 @@ class IO(ABC):
         finally:
             await response.aclose()
         self._check_response(response.status, response.headers, body)
-        raise bad_upstream(f"{request.method} {request.path.split('/')[1]} gave no stream of events")
+        answer = object_from_answer(response.headers, body)
+        if answer is None:
+            raise bad_upstream(f"{request.method} {request.path.split('/')[1]} gave no stream of events")
+        return answer
+
+    async def open_content(self, request: Request) -> StreamedResponse:
+        """Send a request to the upstream and return its response, whatever it is, with an unread body."""
+        return await self._with_connection(self.upstream.open, request)
+
+    async def _with_connection(self, send: Callable[[Request], Awaitable[T]], request: Request) -> T:
+        """Send a request; if the client's pool has no connection left for it, it gets the one of the open stream.
+
+        Otherwise a streamed run would wait for a connection that only its own end frees, and lose its files.
+        """
+        if not self.connection_holders:
+            return await send(request)
+        try:
+            return await send(replace(request, pool_seconds=_POOL_SECONDS))
+        except UnreachableError as error:
+            if type(error.original).__name__ != "PoolTimeout":  # of httpx and httpx2, which are not imported here
+                raise
+        # Of several requests at the same time, also of several threads, one gets the holder: `pop` is atomic.
+        with contextlib.suppress(IndexError):
+            free_connection = self.connection_holders.pop()
+            log.info("the client's pool has no free connection; the stream is read to its end first")
+            await free_connection()
+        return await send(request)
 
     def _check_response(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.request_id = headers.get("x-request-id", self.request_id)

@@ -2,18 +2,27 @@
 
 Files for the Code Interpreter and file search are uploaded with the purpose `assistants`, images with `vision`; an
 upload serves one of the two. Callers only ever see our own file id.
+
+Two kinds of files are not uploaded for a run. Files that the Files API does not take are copied into the run's
+container (`containers.py`). Images for an upstream without the purpose `vision` are sent with their bytes
+(`images.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 from urllib.parse import quote
 
 from .. import errors
 from ..runtime import clock
+from ..service.file_types import is_taken_for_assistants, with_lower_case_extension
+from ..service.refusal_table import FILE_ROWS, TABLE
+from ..service.refusals import recognize
 from ..store import queries
 from ..store.database import Connection
 from ..store.queries import Row
@@ -22,12 +31,16 @@ from . import generated_files
 from .containers import delete_upstream
 from .io import IO, Request, Upload
 
+log = logging.getLogger("assistants_compat")
+
 # Two purposes, because it is unknown whether `vision` takes anything but images (platform.md section 14).
 Purpose = Literal["assistants", "vision"]
 FileUse = tuple[str, Purpose]
 """One of our file ids and the purpose that the file is used for."""
 
 _BODY_KEY = "uploads"  # in the body of a file's row: upstream id by purpose
+VISION_REFUSAL = "vision_purpose"
+_AZURE_BASE = "/openai/v1"
 
 
 class NotUploadedError(Exception):
@@ -48,7 +61,7 @@ def upstream_ids(db: Connection, namespace: str, uses: Iterable[FileUse]) -> dic
     missing: list[FileUse] = []
     for use in dict.fromkeys(uses):
         id_, purpose = use
-        row = queries.get(db, "files", namespace, id_) if clock.current().may_be_generated_file(id_) else None
+        row = _generated_file(db, namespace, id_)
         if row is not None and purpose in upstream_copies(row):
             ids[use] = upstream_copies(row)[purpose]
         elif row is not None:
@@ -58,9 +71,80 @@ def upstream_ids(db: Connection, namespace: str, uses: Iterable[FileUse]) -> dic
     return ids
 
 
-def upstream_image_ids(ids: Mapping[FileUse, str]) -> dict[str, str]:
-    """Return the images among the result of `upstream_ids`, by our file id."""
-    return {id_: copy for (id_, purpose), copy in ids.items() if purpose == "vision"}
+@dataclass(frozen=True)
+class RunFiles:
+    """How the files of a run reach the upstream."""
+
+    code_file_ids: list[str]  # ids upstream, for the container
+    copied_file_ids: list[str]  # generated files that are copied into the container
+    image_ids: dict[str, str]  # ids upstream by our file ids; images without one are sent with their bytes
+
+
+def files_of_run(io: IO, db: Connection, code_file_ids: Sequence[str], image_ids: Sequence[str]) -> RunFiles:
+    """Return how these files reach the upstream; raises `NotUploadedError` if some must be uploaded first."""
+    namespace = io.settings.namespace
+    by_id: list[str] = []
+    copied: list[str] = []
+    missing: list[FileUse] = []
+    for id_ in dict.fromkeys(code_file_ids):
+        row = _generated_file(db, namespace, id_)
+        if row is None and is_deleted_file(db, namespace, id_):
+            log.warning("file %s was deleted; the run does without it", id_)
+            continue
+        copy = id_ if row is None else upstream_copies(row).get("assistants")
+        if copy is not None:
+            by_id.append(copy)
+        elif row is not None and _may_be_uploaded(row):
+            missing.append((id_, "assistants"))
+        elif row is not None and not row["body"].get(generated_files.UNUSABLE):
+            copied.append(id_)
+    images = uploaded_image_ids(db, namespace, image_ids)
+    if not sends_image_bytes(io):
+        others = [id_ for id_ in dict.fromkeys(image_ids) if id_ not in images]
+        missing += [(id_, "vision") for id_ in others if _generated_file(db, namespace, id_) is not None]
+    if missing:
+        raise NotUploadedError(missing)
+    return RunFiles(by_id, copied, images)
+
+
+def uploaded_image_ids(db: Connection, namespace: str, image_ids: Iterable[str]) -> dict[str, str]:
+    """Return the upstream ids of those images that are ours and have been uploaded, by our file id."""
+    rows = {id_: _generated_file(db, namespace, id_) for id_ in dict.fromkeys(image_ids)}
+    copies = {id_: upstream_copies(row).get("vision") for id_, row in rows.items() if row is not None}
+    return {id_: copy for id_, copy in copies.items() if copy is not None}
+
+
+def sends_image_bytes(io: IO) -> bool:
+    """Whether images are sent with their bytes, because this upstream takes no upload with the purpose `vision`.
+
+    Azure takes none (azure-sdk-for-net#44913). Its base is `/openai/v1`, with something before it behind a gateway.
+    """
+    return io.upstream.name.endswith(_AZURE_BASE) or io.memory.knows(VISION_REFUSAL)
+
+
+def is_vision_refusal(status: int, error: object) -> bool:
+    """Whether an error says that this upstream takes no upload with the purpose `vision`."""
+    refusal = recognize(TABLE, status, error)
+    return refusal is not None and refusal.row.name == VISION_REFUSAL
+
+
+def _generated_file(db: Connection, namespace: str, id_: str) -> Row | None:
+    return queries.get(db, "files", namespace, id_) if clock.current().may_be_generated_file(id_) else None
+
+
+def is_deleted_file(db: Connection, namespace: str, id_: str) -> bool:
+    """Whether this was a generated file, given that there is none of this id."""
+    # A deleted file keeps its row for page cursors.
+    return clock.current().may_be_generated_file(id_) and queries.cursor_exists(db, "files", namespace, id_)
+
+
+def _may_be_uploaded(row: Row) -> bool:
+    """Whether the Files API may take a file; a file that is not copied yet has no known size."""
+    body = row["body"]
+    size = body["bytes"] if row["stored"] else None
+    return not body.get(generated_files.NOT_UPLOADABLE) and is_taken_for_assistants(
+        form_filename(body["filename"]), size
+    )
 
 
 def upstream_copies(row: Row) -> dict[str, str]:
@@ -97,6 +181,29 @@ async def upload_all(io: IO, uses: Iterable[FileUse]) -> None:
     await io.gather([partial(_upload, io, id_, purpose) for id_, purpose in uses])
 
 
+async def upload_for_run(io: IO, uses: Iterable[FileUse]) -> None:
+    """Upload files that a run uses; raises what `upload_all` raises, except for a refusal that has a remedy.
+
+    After such a refusal `files_of_run` no longer asks for the upload.
+    """
+    await io.gather([partial(_upload_for_run, io, id_, purpose) for id_, purpose in uses])
+
+
+async def _upload_for_run(io: IO, id_: str, purpose: Purpose) -> None:
+    try:
+        await _upload(io, id_, purpose)
+    except errors.UpstreamError as error:
+        refusal = recognize(TABLE, error.status, error.details())
+        name = None if refusal is None else refusal.row.name
+        if purpose == "vision" and name == VISION_REFUSAL:
+            io.memory.remember(VISION_REFUSAL)
+        elif purpose == "assistants" and name in FILE_ROWS:
+            log.info("the Files API does not take file %s; it is copied into the run's container", id_)
+            await generated_files.mark(io, id_, generated_files.NOT_UPLOADABLE)
+        else:
+            raise
+
+
 async def _upload(io: IO, id_: str, purpose: Purpose) -> None:
     namespace = io.settings.namespace
     row = await io.read(lambda db: queries.get(db, "files", namespace, id_))
@@ -105,7 +212,9 @@ async def _upload(io: IO, id_: str, purpose: Purpose) -> None:
     row = await generated_files.ensure_stored(io, row)
     size: int = row["body"]["bytes"]
     async with aclosing(io.load_content(id_, range(size))) as chunks:
-        upload = Upload(form_filename(row["body"]["filename"]), size, chunks, (("purpose", purpose),))
+        # The Files API refuses capital letters in an extension.
+        name = with_lower_case_extension(form_filename(row["body"]["filename"]))
+        upload = Upload(name, size, chunks, (("purpose", purpose),))
         uploaded = await io.ask(Request("POST", "/files", upload=upload))
     copy = uploaded.get("id")
     if not isinstance(copy, str):

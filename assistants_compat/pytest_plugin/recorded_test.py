@@ -16,7 +16,7 @@ import pytest
 
 from ..recordings.legacy_requests import is_legacy_url
 from ..recordings.replay import ReplayClockAndIds
-from ..runtime import clock, overrides
+from ..runtime import clock, upstream_memory
 from ..settings import Settings
 from .marker import MARKER
 
@@ -184,7 +184,7 @@ class RecordedTest:
 
 def _close_store(store: str) -> None:
     """Close the test's store, if the test used one."""
-    overrides.forget_store(store)
+    upstream_memory.forget_store(store)
     # Imported only if something opened a store: SQLAlchemy is slow to load.
     database = sys.modules.get(f"{__package__.partition('.')[0]}.store.database")
     if database is not None:

@@ -15,10 +15,20 @@ from urllib.parse import quote
 import openai
 
 from ..engine.containers import REUSE_SECONDS
+from ..engine.images import with_image_data
 from ..engine.io import IO, Request
 from ..engine.threads import add_messages, add_thread
-from ..engine.uploads import NotUploadedError, upload_all, upstream_ids
+from ..engine.uploads import (
+    VISION_REFUSAL,
+    NotUploadedError,
+    is_vision_refusal,
+    sends_image_bytes,
+    upload_all,
+    upstream_ids,
+)
 from ..errors import ApiError, CompatError
+from ..service.refusal_table import CONTAINER_ROWS, TABLE
+from ..service.refusals import recognize
 from ..store import queries
 from ..store.database import Connection
 from ..translate.conversation import (
@@ -31,12 +41,16 @@ from ..translate.conversation import (
     without_code_calls,
 )
 from ..translate.run import TERMINAL
+from ..translate.transcript import RunInput
 from ..wire.objects import Json, as_object_list
 from .upstream import REQUEST_ERRORS, describe_error, list_all, run_with_client
 
 log = logging.getLogger("assistants_compat")
 
 _ITEMS_PER_REQUEST = 20  # the most that `POST /conversations` and `POST .../items` accept (spec)
+_REFUSED_STATUSES = (400, 404)
+# Rows of the table that come with another status behind a gateway.
+_ITEM_REFUSALS = frozenset({"item_not_found", "item_without_pair", "duplicate_item", *CONTAINER_ROWS})
 
 
 @dataclass(frozen=True)
@@ -113,17 +127,27 @@ async def _to_conversation(io: IO, thread_id: str) -> Moved:
     files, not_uploaded = await _upload_files(io, files_of_entries(entries))
     items, left_out = items_from_entries(entries, files, io.now())
     left_out = {**not_uploaded, **left_out}
+    items = [item for turn in (await with_image_data(io, RunInput([items]))).turns for item in turn]
     try:
         conversation_id = await _create_conversation(io, thread["metadata"], items)
-    except openai.BadRequestError as refused:
-        # No source says whether a Code Interpreter call that a stored response already has may be sent again.
+    except openai.APIStatusError as refused:
+        # No source says whether a Code Interpreter call that a stored response already has may be sent again. The
+        # refusal of an item that is looked up by its id is a 404.
         items, calls = without_code_calls(items)
-        if not calls:
+        if not (calls and _is_refusal_of_items(refused)):
             raise
         left_out.update(dict.fromkeys(calls, f"the service refused it: {describe_error(refused)}"))
         conversation_id = await _create_conversation(io, thread["metadata"], items)
     upstream_file_ids = {file_id: upstream_id for (file_id, _), upstream_id in files.items()}
     return Moved(conversation_id, len(items), upstream_file_ids, left_out)
+
+
+def _is_refusal_of_items(error: openai.APIStatusError) -> bool:
+    """Whether a conversation may be accepted without Code Interpreter calls after this error."""
+    if error.status_code in _REFUSED_STATUSES:
+        return True
+    refusal = recognize(TABLE, error.status_code, error.body)
+    return refusal is not None and refusal.row.name in _ITEM_REFUSALS
 
 
 async def _upload_files(io: IO, uses: list[FileUse]) -> tuple[dict[FileUse, str], dict[str, str]]:
@@ -132,16 +156,23 @@ async def _upload_files(io: IO, uses: list[FileUse]) -> tuple[dict[FileUse, str]
     Returns the upstream ids of all generated files, and for each file that could not be uploaded the reason.
     """
     failed: dict[str, str] = {}
-    # Ends because each pass uploads every missing file or adds it to `failed`.
+    # Ends because each pass uploads every missing file, adds it to `failed`, or learns that images cannot be uploaded.
     while True:
         try:
-            remaining = [use for use in uses if use[0] not in failed]
+            remaining = [
+                use for use in uses if use[0] not in failed and not (use[1] == "vision" and sends_image_bytes(io))
+            ]
             ids = await io.read(lambda db: upstream_ids(db, io.settings.namespace, remaining))  # noqa: B023 - called at once
         except NotUploadedError as missing:  # noqa: PERF203 - each pass uploads what the one before found missing
             for use in missing.uses:
                 try:
                     await upload_all(io, [use])
-                except (ApiError, openai.BadRequestError, openai.NotFoundError) as error:  # noqa: PERF203 - each file by itself
+                except openai.BadRequestError as error:  # noqa: PERF203 - each file by itself
+                    if use[1] == "vision" and is_vision_refusal(error.status_code, error.body):
+                        io.memory.remember(VISION_REFUSAL)  # the image is sent with its bytes
+                    else:
+                        failed[use[0]] = describe_error(error)
+                except (ApiError, openai.NotFoundError) as error:
                     failed[use[0]] = describe_error(error)
         else:
             return ids, failed

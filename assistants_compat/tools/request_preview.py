@@ -6,7 +6,7 @@ The request is built by the code that builds a run's (`engine.runs.create`), so 
 from __future__ import annotations
 
 import json
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import Any, overload
 from urllib.parse import quote
@@ -14,6 +14,7 @@ from urllib.parse import quote
 import openai
 
 from ..engine.containers import ContainerChoice, find_reusable_container
+from ..engine.images import with_image_data
 from ..engine.io import IO, Request
 from ..engine.runs import create
 from ..engine.runs.ask_upstream import with_input
@@ -32,24 +33,46 @@ from .upstream import run_with_client
 _UNSET_TYPE_NAMES = ("NotGiven", "Omit")
 
 
+class ResponsesRequest(dict[str, Any]):
+    """The body of a `POST /responses`: what `responses_request` returns.
+
+    `notes` has a sentence for each parameter that is left out or changed, because the model that
+    `Settings(models=...)` requests instead of the assistant's refuses it. It is empty for a model that is not replaced.
+
+    Example::
+
+        request = assistants_compat.responses_request(
+            client, assistant.id, thread.id
+        )
+        for note in request.notes:
+            print(note)
+    """
+
+    def __init__(self, body: Mapping[str, Any], notes: tuple[str, ...] = ()) -> None:
+        """Copy the body, and say what is left out of it."""
+        super().__init__(body)
+        self.notes = notes
+
+
 @overload
-def responses_request(client: openai.OpenAI, assistant_id: str, thread_id: str, **options: Any) -> dict[str, Any]: ...
+def responses_request(client: openai.OpenAI, assistant_id: str, thread_id: str, **options: Any) -> ResponsesRequest: ...
 
 
 @overload
 def responses_request(
     client: openai.AsyncOpenAI, assistant_id: str, thread_id: str, **options: Any
-) -> Coroutine[Any, Any, dict[str, Any]]: ...
+) -> Coroutine[Any, Any, ResponsesRequest]: ...
 
 
 def responses_request(
     client: openai.OpenAI | openai.AsyncOpenAI, assistant_id: str, thread_id: str, **options: Any
-) -> dict[str, Any] | Coroutine[Any, Any, dict[str, Any]]:
+) -> ResponsesRequest | Coroutine[Any, Any, ResponsesRequest]:
     """Return the body of `POST /responses` that a run of this assistant on this thread would send now.
 
     `client.responses.create(**request)` is then the native call. `options` are those of `runs.create`
     (`instructions`, `tools`, `additional_messages`, `truncation_strategy`, `response_format`, `stream` and so on).
-    Nothing is sent to the Responses API and nothing is stored.
+    Nothing is sent to the Responses API and nothing is stored. The request's `notes` say which parameters
+    `Settings(models=...)` leaves out or changes.
 
     Code Interpreter gets the thread's container if that is still alive, otherwise `auto`. A real run would first copy
     files into the container, or create a new one with the thread's generated files. A real run also retries with less
@@ -57,9 +80,9 @@ def responses_request(
 
     `client` must be wrapped; with an asynchronous one, await the returned coroutine. Raises what `runs.create` raises
     for an unknown assistant or thread. Raises `CompatError` for options that `runs.create` refuses, and while another
-    run of the thread is active. Also raises it if a run would first upload a generated file or create a vector store:
-    their ids are not known yet. Raises `StoreError` if the store cannot be used, and `TypeError` for a client that is
-    not wrapped.
+    run of the thread is active. Also raises it if a run would first upload a generated file, copy it into a container
+    or create a vector store: their ids are not known yet. Raises `StoreError` if the store cannot be used, and
+    `TypeError` for a client that is not wrapped.
 
     Example::
 
@@ -72,7 +95,7 @@ def responses_request(
     return run_with_client(client, partial(_preview_request, thread_id=thread_id, params=params))
 
 
-async def _preview_request(io: IO, thread_id: str, params: Json) -> Json:
+async def _preview_request(io: IO, thread_id: str, params: Json) -> ResponsesRequest:
     path = f"/threads/{quote(thread_id, safe='')}"
     thread = await io.ask(Request("GET", path))
     await io.ask(Request("GET", f"/assistants/{quote(params['assistant_id'], safe='')}"))
@@ -103,10 +126,19 @@ async def _preview_request(io: IO, thread_id: str, params: Json) -> Json:
         raise CompatError(message) from None
     # The request is complete except for what a run adds when it is sent: the container's id and the input.
     request = reservation.row["request"]
-    container = await find_reusable_container(io, ContainerChoice.from_run(reservation.row))
+    choice = ContainerChoice.from_run(reservation.row)
+    container = await find_reusable_container(io, choice)
+    in_container = [] if container is None else container["body"].get("copied_files", ())
+    if to_copy := [id_ for id_ in choice.copied_file_ids if id_ not in in_container]:
+        message = (
+            f"The run would copy generated files into a container first ({', '.join(to_copy)}), because the Files API "
+            "does not take them; call this again after the first run."
+        )
+        raise CompatError(message)
     if container is not None:
         request = request_in_container(request, container["id"])
-    return with_input(request, reservation.input)
+    run_input = await with_image_data(io, reservation.input)
+    return ResponsesRequest(with_input(request, run_input), tuple(reservation.notes.values()))
 
 
 def _validated_params(params: Json) -> Json:

@@ -18,7 +18,7 @@ from openai.lib.azure import BaseAzureClient
 
 from ..doors.sdk_internals import omitted_param
 from ..doors.transport import azure_v1_base
-from ..doors.wrap import is_wrapped, resolve_client, settings_of, upstreams_without_background
+from ..doors.wrap import is_wrapped, resolve_client, settings_of
 from ..engine.io import IO, AsyncIO, BlockingIO, BufferedResponse, Request, Upload, run
 from ..errors import ApiError, CompatError, UnreachableError
 from ..runtime.workers import raise_pending_cancellation
@@ -31,7 +31,7 @@ T = TypeVar("T")
 _STREAMED_RESPONSE_HEADER = {"X-Stainless-Raw-Response": "stream"}
 _ASSISTANTS_HEADER = {"OpenAI-Beta": "assistants=v2"}
 _LEGACY_PATHS = ("/threads", "/assistants")
-_V1_PATHS = ("/containers", "/conversations", "/models")
+_V1_PATHS = ("/containers", "/conversations", "/models", "/responses")
 _SPOOL_MEMORY_BYTES = 1024 * 1024  # a larger upload is spooled to disk
 
 REQUEST_ERRORS = (openai.OpenAIError, CompatError, ApiError, UnreachableError)
@@ -61,12 +61,11 @@ def run_with_client(
         message = f"Expected an OpenAI or AsyncOpenAI client, not {type(sdk_client).__name__}."
         raise TypeError(message)
     settings = settings_of(sdk_client) if wrapped or is_wrapped(sdk_client) else Settings()
-    without_background = upstreams_without_background(sdk_client)
     if isinstance(sdk_client, openai.OpenAI):
         upstream = _SyncSdkUpstream(sdk_client, settings.azure_api_version)
-        return run(work(BlockingIO(settings, upstream, without_background)))
+        return run(work(BlockingIO(settings, upstream)))
     async_upstream = _AsyncSdkUpstream(sdk_client, settings.azure_api_version)
-    return _run_async(work, AsyncIO(settings, async_upstream, without_background))
+    return _run_async(work, AsyncIO(settings, async_upstream))
 
 
 async def _run_async(work: Callable[[IO], Coroutine[Any, Any, T]], io: IO) -> T:
@@ -138,6 +137,11 @@ class _SdkUpstream:
         """The base URL of the Responses API, which is also the name that the client proxy uses for it."""
         base = str(self.client.base_url).rstrip("/")
         return azure_v1_base(base) if self._is_azure else base
+
+    @property
+    def credential(self) -> str:
+        """The client's key, as its requests carry it."""
+        return str(self.client.api_key or "")
 
     @property
     def _is_azure(self) -> bool:

@@ -96,6 +96,15 @@ class OpenItem:
         """Whether this is a message, not a call."""
         return self.step is None
 
+    def content(self) -> str:
+        """Return the text, code or call id as far as it was sent; `item_matching.content_of_item` returns the whole."""
+        if self.is_message:
+            return "".join(self.parts[index].raw.getvalue() for index in sorted(self.parts))
+        if self.kind == "function_call":
+            assert self.step is not None  # noqa: S101 - a function call has a step
+            return str(self.step["step_details"]["tool_calls"][self.call_index]["id"])
+        return self.sent_text.getvalue()
+
 
 # --- deltas
 

@@ -21,6 +21,7 @@ INCLUDE_REASONING = "reasoning.encrypted_content"
 
 _NON_FORCING_CHOICES = ("none", "auto")
 _MIN_OUTPUT_TOKENS = 16  # the Responses API refuses less (spec)
+_MAX_STORES = 2  # vector stores of one request
 
 
 def request_from_run(  # noqa: PLR0913 - a run, its parameters, and four parts of the request that neither holds
@@ -53,6 +54,8 @@ def request_from_run(  # noqa: PLR0913 - a run, its parameters, and four parts o
         tools = [_TOOL_CONVERTERS[tool["type"]](tool, container) for tool in run["tools"]]
         if tools := _with_vector_stores(tools, store_ids, run["model"]):
             body["tools"] = tools
+    if "tools" not in body:
+        body.pop("parallel_tool_calls", None)  # servers that call Chat Completions refuse it then
     choice = params.get("tool_choice")
     # Without tools, `none` and `auto` have no effect. A choice that forces a call is sent, for the upstream to refuse.
     if (
@@ -115,6 +118,20 @@ def _forces_omitted_search(choice: Any, run: Run, body: Json) -> bool:
     """Return whether a tool choice forces a call of file search, which was omitted because there is no vector store."""
     omitted_types = {tool["type"] for tool in run["tools"]} - {tool["type"] for tool in body.get("tools", ())}
     return "file_search" in omitted_types and (choice == {"type": "file_search"} or not body.get("tools"))
+
+
+def searched_store_ids(assistant_ids: Sequence[str], thread_ids: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the vector stores that a run searches, and those that it leaves out.
+
+    The service takes two (measured on 2026-08-18). If there are more, the newest of the assistant and the newest of the
+    thread are searched, which are the last ones: created stores are added at the end.
+    """
+    store_ids = list(dict.fromkeys([*assistant_ids, *thread_ids]))
+    if len(store_ids) <= _MAX_STORES:
+        return store_ids, []
+    newest = list(dict.fromkeys([*assistant_ids[-1:], *thread_ids[-1:]]))
+    searched = newest if len(newest) == _MAX_STORES else store_ids[-_MAX_STORES:]
+    return searched, [id_ for id_ in store_ids if id_ not in searched]
 
 
 def vector_store_ids_of_request(request: Mapping[str, Any]) -> list[str]:

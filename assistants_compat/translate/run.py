@@ -56,6 +56,7 @@ _TIMESTAMP_KEYS = {
 # A run that reaches one of these statuses had started. An expired one may never have.
 _IMPLIES_STARTED = (TERMINAL | {"requires_action"}) - {"expired"}
 _LEGACY_ERROR_CODES = frozenset({"server_error", "rate_limit_exceeded", "invalid_prompt"})
+_LEGACY_CODE_BY_STATUS = {"429": "rate_limit_exceeded"}
 
 
 class IllegalTransitionError(Exception):
@@ -230,8 +231,12 @@ def _required_action(calls: list[Json]) -> Json:
 
 
 def last_error_from_upstream(error: Mapping[str, Any]) -> Json:
-    """Return a run's `last_error`: the legacy API has three codes, so any other becomes `server_error`."""
+    """Return a run's `last_error`: the legacy API has three codes, so any other becomes `server_error`.
+
+    Gateways send the HTTP status as the code.
+    """
     code = str(error.get("code"))
+    code = _LEGACY_CODE_BY_STATUS.get(code, code)
     message = str(error.get("message") or "Sorry, something went wrong.")
     return {"code": code if code in _LEGACY_ERROR_CODES else "server_error", "message": message}
 

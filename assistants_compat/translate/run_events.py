@@ -14,6 +14,7 @@ from ..wire.ids import IdFactory
 from ..wire.objects import Json, Message, Run, RunStep, Thread, Usage, as_object, as_object_list
 from . import run as run_status
 from .citations import file_citation_from_annotation, is_file_citation, marker_from_citation
+from .item_matching import StreamedItem, content_of_item, indexes_of_output
 from .message_parts import OpenItem, OpenPart, call_delta, delta_annotation, final_text, finished_parts, message_delta
 from .output import INCOMPLETE_REASONS, ZERO_USAGE, ItemDraft, OutputReader, incomplete_reason, is_hosted_tool_call
 from .sse import DONE, Event, TextDelta
@@ -95,16 +96,13 @@ class RunEvents:
         number = event.get("sequence_number")
         if isinstance(number, int):
             self.sequence_number = number
+        # The last id is the response's: some gateways announce another one first (gateways.md F10).
+        if self.response is None and isinstance(id_ := as_object(event.get("response")).get("id"), str):
+            self.response_id = id_
         handle = _HANDLERS.get(event["type"])
         if handle is None or self.response is not None:
             return []
         return handle(self, event, now)
-
-    def _handle_created(self, event: Mapping[str, Any], _now: int) -> list[Event]:
-        id_ = as_object(event.get("response")).get("id")
-        if isinstance(id_, str):
-            self.response_id = id_
-        return []
 
     def _mark_in_progress(self, _event: Mapping[str, Any], now: int) -> list[Event]:
         if self.run["status"] != "queued":
@@ -113,9 +111,10 @@ class RunEvents:
         return [("thread.run.in_progress", self._streamed_run())]
 
     def _handle_error(self, event: Mapping[str, Any], _now: int) -> list[Event]:
-        # The fields of an `error` event are nested, or flat in older types (recordings.md section 4).
+        # The fields of an `error` event are nested, or flat in older types (recordings.md section 4). Some gateways
+        # send the message alone.
         error = event.get("error")
-        flat = {key: event.get(key) for key in ("code", "message")}
+        flat = {"code": event.get("code"), "message": event.get("message") or error}
         self._upstream_error = error if isinstance(error, dict) else flat
         return []
 
@@ -129,7 +128,7 @@ class RunEvents:
 
         An event that ends a message needs the containers of the calls that ended since the previous listing.
         """
-        is_response_end = event["type"] in _END_EVENTS
+        is_response_end = event["type"] in END_EVENTS
         if not is_response_end and as_object(event.get("item")).get("type") != "message":
             return []
         items = list(self._ended_items.values())
@@ -146,18 +145,15 @@ class RunEvents:
         item = as_object(event.get("item"))
         return self._begin_item(_index_from_event(event, "output_index"), item, now) if _is_translated(item) else []
 
-    def _find_output_index(self, item: Json, position: int, matched: set[int]) -> int:
-        """Return the output index under which an item of the final output began.
-
-        A server that omits other items from the final output shifts its position there.
-        """
-        indexes = [
-            index for index, id_ in self._upstream_item_ids.items() if id_ == item.get("id") and index not in matched
-        ]
-        if indexes:
-            return position if position in indexes else indexes[0]
-        # An item that was never announced must not take the index of another that was: a negative one is free.
-        return -1 - position if position in self._upstream_item_ids and "id" in item else position
+    def _streamed_items(self) -> dict[int, StreamedItem]:
+        """Return the items that have begun, by their index in the output."""
+        items = {index: (item["type"], content_of_item(item)) for index, item in self._ended_items.items()}
+        for index, item in self._open_items.items():
+            items[index] = (item.kind, item.content())
+        return {
+            index: StreamedItem(kind, self._upstream_item_ids.get(index), content)
+            for index, (kind, content) in items.items()
+        }
 
     def _begin_item(self, index: Any, item: Json, now: int) -> list[Event]:
         if index in self._open_items or index in self._ended_items:
@@ -200,8 +196,13 @@ class RunEvents:
             return begin_events
         return self._end_item(index, item, now) if _is_translated(item) else []
 
-    def _end_item(self, index: Any, item: Json, now: int, reason: str = "run_failed") -> list[Event]:
-        """End an item: first its beginning if that was not streamed, then the rest of it, then its end."""
+    def _end_item(
+        self, index: Any, item: Json, now: int, reason: str = "run_failed", *, takes_unlinked: bool = True
+    ) -> list[Event]:
+        """End an item: first its beginning if that was not streamed, then the rest of it, then its end.
+
+        A message that `takes_unlinked` cites the container files that no text links.
+        """
         if index in self._ended_items:
             return []
         begin_events = self._begin_item(index, item, now)
@@ -211,7 +212,7 @@ class RunEvents:
         self._ended_items[index] = item
         self.items_changed = True
         if item["type"] == "message":
-            return [*begin_events, *self._end_message(open_item, item, reason, now)]
+            return [*begin_events, *self._end_message(open_item, item, reason, now, takes_unlinked=takes_unlinked)]
         if is_hosted_tool_call(item):
             return [*begin_events, *self._end_call(open_item, item, now)]
         return [*begin_events, *self._end_function(open_item, item)]
@@ -284,10 +285,12 @@ class RunEvents:
         content: Json = {"value": text, "annotations": annotations}
         return message_delta(message, {"index": part.index, "type": "text", "text": content})
 
-    def _end_message(self, open_item: OpenItem, item: Json, reason: str, now: int) -> list[Event]:
+    def _end_message(
+        self, open_item: OpenItem, item: Json, reason: str, now: int, *, takes_unlinked: bool
+    ) -> list[Event]:
         draft, message = open_item.draft, self._draft_message(open_item.draft)
         assert draft is not None  # noqa: S101 - a message was begun
-        item = self.reader.with_missing_citations(item, include_unlinked=True)
+        item = self.reader.with_missing_citations(item, include_unlinked=takes_unlinked)
         parts = finished_parts(item, open_item.parts)
         content, positions = [part.content for part in parts], [part.marker_positions for part in parts]
         self.reader.end_message(draft, {**item, "content": content}, reason, now, positions=positions)
@@ -360,17 +363,19 @@ class RunEvents:
     # --- the end
 
     def _handle_response_end(self, event: Mapping[str, Any], now: int) -> list[Event]:
+        # The status is not among the required keys of a response (spec); the event's name says it too.
         response = as_object(event.get("response"))
+        response = {**response, "status": response.get("status") or event["type"].removeprefix("response.")}
         begin_events = self._mark_in_progress(event, now)
         reason = incomplete_reason(response)
         events: list[Event] = []
         output = as_object_list(response.get("output"))
-        matched: set[int] = set()
+        indexes = indexes_of_output(output, self._streamed_items())
+        # Files that no text links go to the last of several messages that end together, as those of a polled run do.
+        last = max((number for number, item in enumerate(output) if item.get("type") == "message"), default=-1)
         for position, item in enumerate(output):
             if _is_translated(item):
-                index = self._find_output_index(item, position, matched)
-                matched.add(index)
-                events += self._end_item(index, item, now, reason)
+                events += self._end_item(indexes[position], item, now, reason, takes_unlinked=position == last)
         events += self._close_open_items(reason, now, step_status="failed")
         if not output:
             response = {**response, "output": [self._ended_items[index] for index in sorted(self._ended_items)]}
@@ -468,12 +473,12 @@ _BEGIN_METHODS: dict[str, Callable[[RunEvents, Any, Json, int], list[Event]]] = 
     "file_search_call": RunEvents._begin_call,  # noqa: SLF001
     "function_call": RunEvents._begin_function,  # noqa: SLF001
 }
-_END_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
-LIST_FILES_BEFORE = _END_EVENTS | {"response.output_item.done"}
+END_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+"""The types of the events that end a response."""
+LIST_FILES_BEFORE = END_EVENTS | {"response.output_item.done"}
 """The types of the events that may end a message: `RunEvents.containers_to_list` is asked before they are fed."""
 
 _HANDLERS: dict[str, Callable[[RunEvents, Mapping[str, Any], int], list[Event]]] = {
-    "response.created": RunEvents._handle_created,  # noqa: SLF001
     "response.in_progress": RunEvents._mark_in_progress,  # noqa: SLF001
     "response.output_item.added": RunEvents._handle_item_added,  # noqa: SLF001
     "response.output_item.done": RunEvents._handle_item_done,  # noqa: SLF001

@@ -36,7 +36,7 @@ class Decoder:
 
     Lines are split on bytes, because JSON may contain a raw U+2028, at which `str.splitlines` would split too.
     Comments, `[DONE]` and data that is not a JSON object are skipped. An event without a `type` in its data gets the
-    name in its `event` field.
+    name in its `event` field; without that name it is an `error` if its data has an `error`, as gateways send it.
     """
 
     def __init__(self) -> None:
@@ -61,6 +61,10 @@ class Decoder:
         self._pending, self._last_byte = [incomplete] if incomplete else [], incomplete[-1:]
         return [event for block in blocks if (event := _event_from_block(block)) is not None]
 
+    def end(self) -> list[Json]:
+        """Return the last event if the stream ended without the blank line after it."""
+        return self.feed(b"\n\n")
+
 
 def _event_from_block(block: bytes) -> Json | None:
     match = _COMMON_BLOCK.match(block)
@@ -72,7 +76,8 @@ def _event_from_block(block: bytes) -> Json | None:
     if not isinstance(event, dict):
         return None
     if not isinstance(event.get("type"), str) or (name.strip() == b"error" and "response" not in event):
-        event = {**event, "type": name.strip().decode("utf-8", "replace")}
+        named = name.strip().decode("utf-8", "replace")
+        event = {**event, "type": "error" if event.get("error") and named in _UNNAMED else named}
     return event
 
 
@@ -101,6 +106,7 @@ def _encode_event(name: str, data: Any) -> bytes:
 
 # The form of nearly all events: the name, then the data on one line.
 _COMMON_BLOCK = re.compile(rb"event:([^\n]*)\ndata:([^\n]*)\Z")
+_UNNAMED = frozenset({"", "message"})  # `message` is the default name of an event (HTML standard)
 _TEXT_DELTA_FRAME = (
     'event: thread.message.delta\ndata: {"id":"%s","object":"thread.message.delta",'
     '"delta":{"content":[{"index":%d,"type":"text","text":{"value":%s}}]}}\n\n'

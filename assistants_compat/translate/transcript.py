@@ -2,7 +2,8 @@
 
 A transcript entry is a message as served, or `{"items": [...], "until": seconds or null}`. The latter holds the input
 items of what a run did between its messages, and until when they may be sent: a Code Interpreter call only while its
-container lives. Both have a `run_id`, which is null if a caller wrote the message.
+container lives. An entry of the second form may also list images that can no longer be read (`gone_images`). Both have
+a `run_id`, which is null if a caller wrote the message.
 """
 
 from __future__ import annotations
@@ -16,7 +17,21 @@ from ..wire.objects import Json
 Turns = list[list[Json]]
 """Input items, one list for each turn: a user's message and everything that follows it."""
 
-_TOOL_ITEM_TYPES = frozenset({"function_call", "function_call_output", "code_interpreter_call", "reasoning"})
+GONE_IMAGES_KEY = "gone_images"
+"""The key of a transcript entry that lists images which the upstream could not read: URLs and file ids."""
+
+GONE_IMAGE: Json = {"type": "input_text", "text": "[image no longer available]"}
+"""What is sent in place of an image that can no longer be read."""
+
+# The table of refusals searches the first 500 characters of a message, so a long URL may be cut off in a refusal.
+_LONGEST_WHOLE_REFERENCE = 400
+
+# The service takes 16,384 input items. One is left for the developer message of JSON mode.
+_MAX_ITEMS = 16_383
+
+_TOOL_ITEM_TYPES = frozenset(
+    {"function_call", "function_call_output", "code_interpreter_call", "file_search_call", "reasoning"}
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +42,8 @@ class RunInput:
     cuts: int = 0  # how often the middle turns were dropped
     tool_items_dropped: bool = False
     own_call_ids: frozenset[str] = frozenset()  # calls of the run itself, which stay with their outputs
+    gone_images: tuple[str, ...] = ()  # URLs and file ids of images that the upstream could not read
+    image_resent: bool = False  # the same input was sent again after an image could not be read
 
     def without_middle_turns(self) -> RunInput | None:
         """Return the input without its middle turns, or None if it has only one turn."""
@@ -37,6 +54,29 @@ class RunInput:
         """Return the input without the tool items of earlier runs, or None if it has none."""
         turns = drop_tool_items(self.turns, self.own_call_ids)
         return None if turns == self.turns else replace(self, turns=turns, tool_items_dropped=True)
+
+    def within_item_limit(self) -> RunInput:
+        """Return the input without as many middle turns as the service's limit for input items requires."""
+        run_input = self
+        while sum(map(len, run_input.turns)) > _MAX_ITEMS and (shorter := run_input.without_middle_turns()):
+            run_input = shorter
+        return run_input
+
+    def without_images(self, reference: str | None = None) -> RunInput | None:
+        """Return the input with a text in place of unreadable images, or None if that is no remedy.
+
+        `reference` is the URL or the file id that the refusal names. If it names none, or if leaving out the named one
+        did not help, all images go. Those of the last user message stay: the caller has just sent them, and is told.
+        """
+        older, newest = _images(self.turns)
+        named = set() if self.gone_images else _images_named(reference, older)
+        if not named and _images_named(reference, newest):
+            return None
+        gone = named or older
+        if not gone:
+            return None
+        turns = without_gone_images(self.turns, gone)
+        return replace(self, turns=turns, gone_images=tuple(dict.fromkeys([*self.gone_images, *sorted(gone)])))
 
 
 def turns_from_entries(
@@ -59,7 +99,53 @@ def turns_from_entries(
         if not turns or entry.get("role") == "user":
             turns.append([])
         turns[-1].extend(_items_from_entry(entry, now))
-    return [turn for turn in turns if turn]
+    turns = [turn for turn in turns if turn]
+    gone = frozenset(image for entry in selected for image in entry.get(GONE_IMAGES_KEY, ()))
+    return without_gone_images(turns, gone) if gone else turns
+
+
+def without_gone_images(turns: Turns, gone: Collection[str]) -> Turns:
+    """Return the turns with a text in place of these images, except in the last user message."""
+    last_message = _last_user_message(turns)
+    return [
+        [
+            {**item, "content": [GONE_IMAGE if _image_of(part) in gone else part for part in item["content"]]}
+            if item.get("role") == "user" and item is not last_message
+            else item
+            for item in turn
+        ]
+        for turn in turns
+    ]
+
+
+def _images(turns: Turns) -> tuple[set[str], set[str]]:
+    """Return the images of the user messages before the last one, and those of the last one: URLs and file ids."""
+    last_message = _last_user_message(turns)
+    older, newest = set[str](), set[str]()
+    for turn in turns:
+        for item in turn:
+            if item.get("role") == "user":
+                images = {image for part in item["content"] if (image := _image_of(part)) is not None}
+                (newest if item is last_message else older).update(images)
+    return older, newest
+
+
+def _images_named(reference: str | None, images: Collection[str]) -> set[str]:
+    """Return the images that a refusal names; a long URL may be cut off there."""
+    if reference is None:
+        return set()
+    if reference not in images and len(reference) > _LONGEST_WHOLE_REFERENCE:
+        return {image for image in images if image.startswith(reference)}
+    return {reference} & set(images)
+
+
+def _last_user_message(turns: Turns) -> Json | None:
+    return next((item for turn in reversed(turns) for item in reversed(turn) if item.get("role") == "user"), None)
+
+
+def _image_of(part: Json) -> str | None:
+    image: str | None = part.get("image_url") or part.get("file_id")
+    return image
 
 
 def image_file_ids(turns: Turns) -> list[str]:
@@ -84,6 +170,27 @@ def _item_with_upstream_ids(item: Json, upstream_ids: Mapping[str, str]) -> Json
         for part in item["content"]
     ]
     return {**item, "content": parts}
+
+
+def with_image_parts(run_input: RunInput, parts: Mapping[str, Json]) -> RunInput:
+    """Return the input with other parts in place of images, by the image's file id; an image keeps its `detail`."""
+
+    def replaced(part: Json) -> Json:
+        new_part = parts.get(part.get("file_id", ""))
+        if new_part is None:
+            return part
+        return {**new_part, "detail": part["detail"]} if new_part["type"] == "input_image" else new_part
+
+    turns = [
+        [
+            {**item, "content": [replaced(part) for part in item["content"]]}
+            if item.get("role") == "user" and not isinstance(item["content"], str)
+            else item
+            for item in turn
+        ]
+        for turn in run_input.turns
+    ]
+    return replace(run_input, turns=turns)
 
 
 def drop_middle_turns(turns: Turns) -> Turns | None:

@@ -70,10 +70,11 @@ def test_image_parts_get_their_default_detail(door: Door, client: Any) -> None:
 
 def test_images_reach_the_model(door: Door, client: Any, upstream: StandIn) -> None:
     """Text and image parts of a user message are sent upstream as input parts."""
+    file_id = upstream.put_file("a.png", b"1", "vision")  # a file that does not exist is refused
     parts = [
         {"type": "text", "text": "Look"},
         {"type": "image_url", "image_url": {"url": IMAGE}},
-        {"type": "image_file", "image_file": {"file_id": "file-1", "detail": "high"}},
+        {"type": "image_file", "image_file": {"file_id": file_id, "detail": "high"}},
     ]
     assistant = make_assistant(door, client)
     thread = door(client.beta.threads.create(messages=[{"role": "user", "content": parts}]))
@@ -85,7 +86,7 @@ def test_images_reach_the_model(door: Door, client: Any, upstream: StandIn) -> N
             "content": [
                 {"type": "input_text", "text": "Look"},
                 {"type": "input_image", "image_url": IMAGE, "detail": "auto"},
-                {"type": "input_image", "file_id": "file-1", "detail": "high"},
+                {"type": "input_image", "file_id": file_id, "detail": "high"},
             ],
         }
     ]

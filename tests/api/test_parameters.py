@@ -301,7 +301,7 @@ def test_without_stored_responses_each_round_resends_the_history(
     reasoning = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
     call = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "look", "arguments": "{}"}
     upstream.script(Turn(output=[reasoning, {**call, "status": "completed"}], usage=usage(10, 100)), Turn(text="Done."))
-    run = finish_run(door, client, tools=[FUNCTION], max_completion_tokens=300)
+    run = finish_run(door, client, model="gpt-5.6-luna", tools=[FUNCTION], max_completion_tokens=300)
     assert submit_outputs(door, client, run).status == "completed"
     first, second = request_bodies(upstream)
     assert (first["store"], first["include"]) == (False, ["reasoning.encrypted_content"])
@@ -374,7 +374,8 @@ def test_a_response_format_is_flattened(
     door: Door, client: Any, upstream: StandIn, response_format: Any, text_format: Any
 ) -> None:
     """Each `response_format` goes upstream as a flat `text.format` and is echoed unchanged."""
-    run = finish_run(door, client, response_format=response_format)
+    # The service refuses `json_object` where nothing says "JSON".
+    run = finish_run(door, client, response_format=response_format, instructions="Answer in JSON.")
     assert request_bodies(upstream)[0].get("text") == (text_format and {"format": text_format})
     assert get_raw(door, client, f"/threads/{run.thread_id}/runs/{run.id}")["response_format"] == response_format
 
@@ -391,6 +392,7 @@ def test_other_parameters_go_upstream_as_they_are(
         door,
         client,
         upstream,
+        model="my-deployment",  # no known model takes an effort beside `top_p`
         top_p=0.5,
         metadata={"a": "1"},
         extra_body={"reasoning_effort": "low", "parallel_tool_calls": parallel},  # not every SDK knows them

@@ -109,7 +109,7 @@ def test_a_run_overrides_its_assistant(door: Door, client: Any, upstream: StandI
         temperature=0.9,
         metadata={"of": "run"},
         max_completion_tokens=500,
-        response_format={"type": "json_object"},
+        response_format={"type": "text"},  # JSON mode would move the instructions into the input
         tools=[],
     )
     served = run.to_dict()
@@ -120,7 +120,7 @@ def test_a_run_overrides_its_assistant(door: Door, client: Any, upstream: StandI
         "top_p": 0.2,
         "metadata": {"of": "run"},
         "max_completion_tokens": 500,
-        "response_format": {"type": "json_object"},
+        "response_format": {"type": "text"},
         "tools": [],
     }
     assert {key: served[key] for key in expected} == expected
@@ -128,7 +128,7 @@ def test_a_run_overrides_its_assistant(door: Door, client: Any, upstream: StandI
     assert sent["model"] == "gpt-4o-mini"
     assert sent["instructions"] == "Shout.\nLoudly."
     assert (sent["temperature"], sent["top_p"], sent["max_output_tokens"]) == (0.9, 0.2, 500)
-    assert sent["text"] == {"format": {"type": "json_object"}}
+    assert sent["text"] == {"format": {"type": "text"}}
     assert "tools" not in sent
 
 

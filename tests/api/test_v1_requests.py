@@ -47,7 +47,7 @@ def test_retrieval_becomes_a_file_search(door: Door, client: Any, upstream: Stan
 
 def test_file_ids_become_code_interpreter_files(door: Door, client: Any, upstream: StandIn) -> None:
     """`file_ids` with Code Interpreter become its files, and an update replaces them, for both tools too."""
-    first, second = upload(upstream, "a.csv", "b.csv")
+    first, second = upload(upstream, "a.txt", "b.txt")
     assistant = make_assistant(door, client, tools=CODE, extra_body={"file_ids": [first]})
     assert assistant.tool_resources.code_interpreter.file_ids == [first]
     assert upstream_calls(upstream) == []

@@ -9,6 +9,7 @@ from typing import Any
 
 from assistants_compat import Settings
 from assistants_compat.engine.io import BlockingIO, run
+from assistants_compat.runtime.upstream_memory import UpstreamMemory
 from assistants_compat.store import object_storage
 from kit.object_servers import ObjectServer
 
@@ -49,7 +50,7 @@ class ContentLocation:
 def make_io(settings: Settings) -> Any:
     """Return the engine's I/O without an upstream."""
     no_transport: Any = None
-    return BlockingIO(settings, no_transport, set())
+    return BlockingIO(settings, no_transport, UpstreamMemory())
 
 
 async def byte_pieces(data: bytes, size: int = 50_000) -> AsyncIterator[bytes]:

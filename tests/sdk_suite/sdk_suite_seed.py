@@ -123,7 +123,7 @@ def _step(id_of: IdOf) -> dict[str, Any]:
 def seed_upstream(upstream: StandIn) -> None:
     """Add to the upstream the files that the suite attaches, under its ids, and the response that calls a function."""
     for id_ in ("file_id", "string"):
-        file = upstream.files.pop(upstream.put_file("data.csv", b"a,b\n1,2\n", "assistants"))
+        file = upstream.files.pop(upstream.put_file("data.txt", b"a,b\n1,2\n", "assistants"))
         file.wire["id"] = id_
         upstream.files[id_] = file
     for id_of in ID_STYLES:

@@ -20,9 +20,11 @@ from kit.legacy_code import (
     LINK,
     dump_store,
     finish_run,
+    make_file,
     make_thread,
     run_again,
     submit_outputs,
+    upstream_calls,
     waiting_run,
 )
 
@@ -126,14 +128,66 @@ def test_a_call_in_an_expired_container_is_left_out(
     assert {item["type"] for item in upstream_items(upstream, conversation.id)} == {"message"}
 
 
-def test_refused_calls_are_left_out(door: Door, client: Any, upstream: StandIn) -> None:
-    """Calls that the service refuses are left out, and the rest is copied."""
+ITEM_NOT_FOUND = {
+    "error": {
+        "message": "Item with id 'ci_1' not found.",
+        "type": "invalid_request_error",
+        "param": "input",
+        "code": None,
+    }
+}
+
+CONTAINER_GONE = {"error": {"message": "Container is expired.", "type": "x", "param": None, "code": None}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "text"),
+    [
+        (400, REFUSAL, "No."),
+        (404, REFUSAL, "No."),
+        (404, ITEM_NOT_FOUND, "Item with id 'ci_1' not found."),
+        (422, CONTAINER_GONE, "Container is expired."),
+    ],
+    ids=["400", "404", "unknown item", "container behind a gateway"],
+)
+def test_refused_calls_are_left_out(
+    door: Door, client: Any, upstream: StandIn, status: int, body: Any, text: str
+) -> None:
+    """Calls that the service refuses, or looks up and does not find, are left out, and the rest is copied."""
     run = finish_run_with_turn(door, client, upstream)
-    upstream.fault(Fault(match="POST /conversations", status=400, body=REFUSAL))
+    upstream.fault(Fault(match="POST /conversations", status=status, body=body))
     conversation = door(to_conversation(client, run.thread_id))
     [(id_, reason)] = conversation.left_out.items()
-    assert (id_[:3], reason) == ("ci_", "the service refused it: No.")
+    assert (id_[:3], reason) == ("ci_", f"the service refused it: {text}")
     assert conversation.items == 2
+
+
+def test_a_refusal_of_something_else_is_raised(door: Door, client: Any, upstream: StandIn) -> None:
+    """A wrong key, or a refusal of a thread without such calls, reaches the caller after one request."""
+    run = finish_run_with_turn(door, client, upstream)
+    upstream.fault(Fault(match="POST /conversations", status=401, body=REFUSAL))
+    with pytest.raises(openai.AuthenticationError):
+        door(to_conversation(client, run.thread_id))
+    thread = door(client.beta.threads.create(messages=[{"role": "user", "content": "Hello."}]))
+    upstream.fault(Fault(match="POST /conversations", status=404, body=REFUSAL))
+    with pytest.raises(openai.NotFoundError):
+        door(to_conversation(client, thread.id))
+    assert upstream_calls(upstream, "POST /conversations") == ["POST /conversations"] * 2
+
+
+def test_an_image_is_copied_with_its_bytes_where_it_cannot_be_uploaded(
+    door: Door, client: Any, upstream: StandIn
+) -> None:
+    """If the purpose `vision` is refused, the conversation gets the image as a data URL."""
+    file_id = make_file(door, client, upstream, Turn(text="[it](sandbox:/mnt/data/a.png)", files={"a.png": PNG}))
+    part = {"type": "image_file", "image_file": {"file_id": file_id, "detail": "low"}}
+    thread = door(client.beta.threads.create(messages=[{"role": "user", "content": [part]}]))
+    refusal = {"error": {"message": "Invalid value for purpose.", "code": "invalidPayload", "param": None}}
+    upstream.fault(Fault("POST /files", status=400, body=refusal))
+    moved = door(to_conversation(client, thread.id))
+    [item] = upstream_items(upstream, moved.id)
+    assert item["content"][0]["image_url"].startswith("data:image/png;base64,")
+    assert moved.left_out == {}
 
 
 @pytest.mark.parametrize("status", [400, 500])

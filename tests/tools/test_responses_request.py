@@ -32,7 +32,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "instructions": {"instructions": "Be brief.", "additional_instructions": "And kind."},
     "model and numbers": {"model": "gpt-4.1", "temperature": 0.2, "top_p": 0.9, "max_completion_tokens": 300},
-    "reasoning": {"reasoning_effort": "low"},
+    "reasoning": {"model": "gpt-5.6-luna", "reasoning_effort": "none"},
     "tools": {"tools": [*CODE, FUNCTION], "tool_choice": {"type": "function", "function": {"name": "look"}}},
     "no tools": {"tools": []},
     "one at a time": {"parallel_tool_calls": False, "tool_choice": "auto"},
@@ -57,7 +57,8 @@ def settings(sqlite_settings: Settings) -> Settings:
 def make_full_assistant_and_thread(door: Door, client: Any, upstream: StandIn) -> tuple[str, str]:
     """Create an assistant with all tools, and a thread with files, images, calls and a container."""
     file_id = upstream.put_file("data.csv", CSV, "assistants")
-    store = door(client.post("/vector_stores", body={"name": "s", "file_ids": [file_id]}, cast_to=object))
+    notes_id = upstream.put_file("notes.txt", b"A note.", "assistants")  # the service searches no tables
+    store = door(client.post("/vector_stores", body={"name": "s", "file_ids": [notes_id]}, cast_to=object))
     resources = {
         "code_interpreter": {"file_ids": [file_id]},
         "file_search": {"vector_store_ids": [store["id"]]},

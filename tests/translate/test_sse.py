@@ -83,11 +83,27 @@ def test_no_bytes_break_the_decoder(raw: bytes, cuts: list[int]) -> None:
             {"type": "response.failed", "response": {}},
         ),
         (b'data: {"a": 1}\n\n', {"a": 1, "type": ""}),
+        (b'data: {"error": {"message": "No."}}\n\n', {"error": {"message": "No."}, "type": "error"}),
+        (b'event: message\ndata: {"error": "No."}\n\n', {"error": "No.", "type": "error"}),
+        (b'event: response.failed\ndata: {"error": "No."}\n\n', {"error": "No.", "type": "response.failed"}),
+        (b'data: {"error": null}\n\n', {"error": None, "type": ""}),
     ],
 )
 def test_an_event_has_its_type_from_its_data_or_its_name(raw: bytes, event: Json) -> None:
     """An event's type comes from its data, or from its `event` field if the data has none or only an error's code."""
     assert Decoder().feed(raw) == [event]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r", b"\r\n"])
+def test_a_last_event_without_its_blank_line_is_read_at_the_end(end: bytes) -> None:
+    """The end of a stream also ends its last event; one that was cut within its data is dropped."""
+    decoder = Decoder()
+    assert decoder.feed(b'data: {"type": "a"}' + end) == []
+    assert decoder.end() == [{"type": "a"}]
+    assert Decoder().end() == []
+    cut = Decoder()
+    cut.feed(b'data: {"type": "a')
+    assert cut.end() == []
 
 
 def test_an_unfinished_event_is_dropped() -> None:

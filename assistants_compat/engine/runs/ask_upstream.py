@@ -1,13 +1,12 @@
 """Sends `POST /responses` and retries refusals that have a known remedy before the caller sees them.
 
-The remedies are inline instead of background mode, less input, and another container. This module neither creates
-runs nor changes their status.
+The remedies are in `remedies.py`. This module neither creates runs nor changes their status.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,38 +16,68 @@ from ... import errors
 from ...store import queries
 from ...store.database import Connection
 from ...store.queries import Row
+from ...translate.code_outputs import lacks_code_outputs
+from ...translate.replay import replayable_items
 from ...translate.request import INCLUDE_CODE_OUTPUTS, INCLUDE_SEARCH_RESULTS, container_of_request
-from ...translate.run import STATUS_OF_RESPONSE, last_messages, with_response_id
-from ...translate.transcript import RunInput, call_ids, image_file_ids, turns_from_entries, with_upstream_file_ids
+from ...translate.request_input import body_with_input
+from ...translate.run import STATUS_OF_RESPONSE, TERMINAL, last_messages, with_response_id
+from ...translate.transcript import (
+    GONE_IMAGES_KEY,
+    RunInput,
+    call_ids,
+    image_file_ids,
+    turns_from_entries,
+    with_upstream_file_ids,
+)
 from ...wire.objects import Json
-from ..containers import ContainerChoice, with_replacement_container
+from ..images import with_image_data
 from ..io import IO, LEASE_SECONDS, Request, StreamedResponse
-from ..uploads import upstream_ids, upstream_image_ids
+from ..uploads import uploaded_image_ids
+from .event_sources import EventSource, PolledEvents, StreamedEvents
+from .remedies import (
+    NOTHING_ALLOWED,
+    RESPONSES_SERVED,
+    STREAM_UNVERIFIED,
+    Allowed,
+    Recovery,
+    asks_for_less_input,
+    row_of_error,
+)
 
 log = logging.getLogger("assistants_compat")
 
-# The upstream refuses replayed items that no longer fit. The match is on the message, because the code is null
-# (platform.md section 4).
-_STALE_ITEMS = re.compile(r"without its required|No tool output found for function call")
-_LOST_RESPONSE = "previous_response_not_found"
 _MODE_KEYS = frozenset({"background", "stream"})
-_CONTEXT_LENGTH = "context_length_exceeded"
 _PREVIOUS_RESPONSE_ID = "previous_response_id"
+BACKGROUND_IGNORED = "background was ignored"
+"""A note in `io.memory`."""
+
+# A streamed run whose creator has not been heard of for this long counts as dead. The creator may have to fill a
+# container before it sends the request, so this is much longer than the lease of a stream.
+_CREATION_LEASE_SECONDS = 300
 
 
-def with_response_mode(io: IO, request: Json, *, stream: bool) -> Json:
+def creation_lease(io: IO, request: Json, *, is_unstreamed: bool = False) -> int:
+    """Return for how many seconds the creator of a streamed response may be silent.
+
+    A response that the upstream does not stream arrives when it has ended, which may take as long as the run may.
+    """
+    is_unstreamed = is_unstreamed or io.memory.knows(STREAM_UNVERIFIED, request["model"])
+    return max(_CREATION_LEASE_SECONDS, io.settings.run_ttl) if is_unstreamed else _CREATION_LEASE_SECONDS
+
+
+def with_response_mode(io: IO, request: Json, *, stream: bool, is_unstreamed: bool = False) -> Json:
     """Return the request with `background` and `stream` set by the settings.
 
     Mode `auto` and streams leave `background` out for an upstream that has refused it. Without stored responses it is
-    never set.
+    never set. A streamed run whose model the upstream does not stream (`is_unstreamed`) is asked for as a polled one.
     """
     settings = io.settings
     if not settings.store_responses:
         background = False
-    elif stream:
-        background = settings.stream == "background" and io.upstream.name not in io.without_background
+    elif stream and not (is_unstreamed or io.memory.knows(STREAM_UNVERIFIED, request["model"])):
+        background = settings.stream == "background" and _can_use_background(io, request)
     elif settings.mode == "auto":
-        background = io.upstream.name not in io.without_background
+        background = _can_use_background(io, request)
     else:
         background = settings.mode == "background"
     enabled_modes = {key: True for key, enabled in (("background", background), ("stream", stream)) if enabled}
@@ -57,18 +86,25 @@ def with_response_mode(io: IO, request: Json, *, stream: bool) -> Json:
     return {"model": request["model"], "store": request["store"], **enabled_modes, **other_fields}
 
 
+def _can_use_background(io: IO, request: Json) -> bool:
+    """Whether nothing is known that speaks against a background response."""
+    if io.memory.knows("code_outputs_missing") and container_of_request(request) is not None:
+        return False
+    return not (io.memory.knows("background_refused") or io.memory.knows("response_not_served"))
+
+
 @dataclass(frozen=True)
 class UpstreamRequest:
     """A request that the upstream accepted: its fields, its input and the response.
 
-    `request` does not contain the input. For a stream `response` is empty and `body` holds the unread stream, which
-    the owner of this object must close.
+    `request` does not contain the input. For a streamed run `body` has the events, and the owner of this object must
+    close it; `response` is empty unless the upstream answered without a stream.
     """
 
     request: Json
     input: RunInput
     response: Json
-    body: StreamedResponse | None = None
+    body: EventSource | None = None
 
     @property
     def response_id(self) -> str | None:
@@ -81,74 +117,104 @@ class UpstreamRequest:
             await self.body.aclose()
 
 
-async def create_response(  # noqa: PLR0913 - a request, and which fallbacks are allowed
-    io: IO,
-    request: Json,
-    run_input: RunInput,
-    *,
-    may_shorten: bool = False,
-    may_drop_tool_items: bool = False,
-    container_choice: ContainerChoice | None = None,
+async def create_response(
+    io: IO, request: Json, run_input: RunInput, allowed: Allowed = NOTHING_ALLOWED, *, run_id: str
 ) -> UpstreamRequest:
     """Create a response upstream; return the request that the upstream accepted in the end, with its response.
 
-    Four refusals are retried; every other one is raised as `UpstreamError`:
-
-    - Background mode: the request is sent inline. Once that works, the process remembers the refusal.
-    - Input that is too long, with `may_shorten`: whole turns are dropped from the middle, as the service did.
-    - Stale tool items of earlier runs, with `may_drop_tool_items`: the items are dropped and the messages stay.
-    - A container that is gone, with `container_choice`: another container gets the files, and the tool items of
-      earlier runs are dropped.
+    Refusals that have a remedy are retried, as far as `allowed` permits; every other one is raised as `UpstreamError`.
+    What was learned is remembered once the upstream has accepted the request.
     """
-    original_request, has_new_container = request, False
+    return await _send(io, Recovery(io, request, run_input, allowed), run_id)
+
+
+async def _send(io: IO, recovery: Recovery, run_id: str) -> UpstreamRequest:
+    """Do the work of `create_response`."""
     while True:
         try:
-            response, body = await _post_response(io, request, run_input)
-        except errors.UpstreamError as error:
-            if (
-                container_choice is not None
-                and isinstance(container_of_request(request), str)
-                and errors.container_is_gone(error.error())
-            ):
-                request = await with_replacement_container(io, container_choice, request, use_auto=has_new_container)
-                run_input, has_new_container = _drop_tool_items(run_input), True
-                continue
-            fallback = _fallback(
-                io, error, request, run_input, may_shorten=may_shorten, may_drop_tool_items=may_drop_tool_items
+            response, body = await _post_response(
+                io, recovery.request, recovery.input, is_unstreamed=recovery.is_unstreamed
             )
-            if fallback is None:
+        except errors.UpstreamError as error:
+            may_leave_stream = bool(recovery.request.get("stream")) and not recovery.is_unstreamed
+            if may_leave_stream and row_of_error(error.details(), error.status) == STREAM_UNVERIFIED:
+                recovery.leave_stream(with_response_mode(io, recovery.request, stream=True, is_unstreamed=True))
+                await _extend_lease(io, run_id, creation_lease(io, recovery.request, is_unstreamed=True))
+            elif not await recovery.adapt(error):
                 raise
-            request, run_input = fallback
             continue
-        if original_request.get("background") and not request.get("background"):
-            log.info("the upstream refuses background responses; runs are created inline from now on")
-            io.without_background.add(io.upstream.name)
-        return UpstreamRequest(request, run_input, response, body)
+        recovery.remember()
+        return UpstreamRequest(recovery.request, recovery.input, response, body)
 
 
-def _drop_tool_items(run_input: RunInput) -> RunInput:
-    """Drop the tool items of earlier runs and mark them as dropped.
-
-    The mark is set even when there was nothing to drop, so that this fallback is not tried twice.
-    """
-    return replace(run_input.without_tool_items() or run_input, tool_items_dropped=True)
+async def _extend_lease(io: IO, run_id: str, seconds: int) -> None:
+    """Keep a run that has a lease from counting as dead for these seconds."""
+    namespace, until = io.settings.namespace, io.now() + seconds
+    await io.write(lambda db: queries.renew_lease(db, namespace, run_id, until))
 
 
 def with_input(request: Json, run_input: RunInput) -> Json:
     """Return the complete body of `POST /responses`."""
-    return {**request, "input": [item for turn in run_input.turns for item in turn]}
+    items = (item for turn in run_input.turns for item in turn)
+    return body_with_input(request, replayable_items(items, stored=bool(request["store"])))
 
 
-async def _post_response(io: IO, request: Json, run_input: RunInput) -> tuple[Json, StreamedResponse | None]:
-    """Send the request; return the response, or for a stream an empty one and the unread body."""
-    body = with_input(request, run_input)
-    if request.get("stream"):
-        return {}, await io.open(Request("POST", "/responses", body, accept="text/event-stream"))
-    response = await io.ask(Request("POST", "/responses", body))
-    if not isinstance(response.get("id"), str):
+async def _post_response(
+    io: IO, request: Json, run_input: RunInput, *, is_unstreamed: bool
+) -> tuple[Json, EventSource | None]:
+    """Send the request; return the response (of a stream an empty one) and for a streamed run the source of its events.
+
+    An upstream that does not stream the model is asked without `stream`; the run's `request` keeps it.
+    """
+    is_unstreamed = is_unstreamed or io.memory.knows(STREAM_UNVERIFIED, request["model"])
+    body = with_input(request, await with_image_data(io, run_input))
+    answer: StreamedResponse | Json
+    if request.get("stream") and not is_unstreamed:
+        answer = await io.open(Request("POST", "/responses", body, accept="text/event-stream"))
+    else:
+        body.pop("stream", None)
+        answer = await io.ask(Request("POST", "/responses", body))
+    if not isinstance(answer, dict):
+        return {}, StreamedEvents(io, answer)
+    if not isinstance(answer.get("id"), str):
         raise errors.bad_upstream("a response without an id")
-    status_of_response(response)
-    return response, None
+    answer = with_status(answer)
+    is_over = status_of_response(answer) in TERMINAL
+    if request.get("background") and is_over and not answer.get("background"):
+        io.memory.note(BACKGROUND_IGNORED)
+    elif request.get("background") and not io.memory.has_note(RESPONSES_SERVED):
+        io.memory.note_created(answer["id"])
+    row: Row = {"response_id": answer["id"], "request": request}
+    return answer, events_of_answer(io, row, answer) if request.get("stream") else None
+
+
+def events_of_answer(io: IO, row: Row, answer: StreamedResponse | Json) -> EventSource:
+    """Return the events of a stream, or of a response that the upstream did not stream; `row` is its run's."""
+    if not isinstance(answer, dict):
+        return StreamedEvents(io, answer)
+    return PolledEvents(io, answer, lambda: retrieve_response(io, row))
+
+
+async def retrieve_response(io: IO, row: Row) -> Json:
+    """Retrieve a run's response; once more if the outputs of its code are missing."""
+    response = with_status(await io.ask(response_request(row)))
+    io.memory.note(RESPONSES_SERVED)
+    is_over = status_of_response(response) in TERMINAL
+    if is_over and row["request"].get("background") and lacks_code_outputs(response):
+        with contextlib.suppress(*errors.UPSTREAM_FAILURES):
+            response = with_status(await io.ask(response_request(row)))
+        if lacks_code_outputs(response) and io.memory.is_first("code outputs are missing"):
+            log.warning("the outputs of code are missing in a background response; `doctor --live --save` checks that")
+    return response
+
+
+async def resumed_events(io: IO, row: Row, source: EventSource, sequence_number: int) -> EventSource:
+    """Ask for the rest of a background response whose `source` was lost after the event with this number."""
+    if source.is_polled:
+        return events_of_answer(io, row, await retrieve_response(io, row))
+    after = (("starting_after", str(sequence_number)),) if sequence_number >= 0 else ()
+    request = response_request(row, ("stream", "true"), *after, accept="text/event-stream")
+    return events_of_answer(io, row, await io.open(request))
 
 
 def response_path(row: Row) -> str:
@@ -167,6 +233,16 @@ def response_request(row: Row, *query: tuple[str, str], accept: str = "applicati
     return Request("GET", response_path(row), query=(*query, *include_params), accept=accept)
 
 
+def with_status(response: Json) -> Json:
+    """Return the response with a status; some servers leave it out, and the spec does not require it (gateways.md F7).
+
+    Without one, a response that has output and does not run in the background is complete.
+    """
+    if response.get("status") is None and response.get("output") and not response.get("background"):
+        return {**response, "status": "completed"}
+    return response
+
+
 def status_of_response(response: Mapping[str, Any]) -> str:
     """Return the run status that matches a response's status; raise `ApiError` (502) when that is unknown."""
     status = STATUS_OF_RESPONSE.get(str(response.get("status")))
@@ -175,31 +251,38 @@ def status_of_response(response: Mapping[str, Any]) -> str:
     return status
 
 
-async def retry_with_less_input(
-    io: IO, row: Row, request: Json, error: Mapping[str, Any], extra_items: Sequence[Json] = ()
+async def retry_with_less_input(  # noqa: PLR0913, PLR0917 - a run, its request, and how that was refused
+    io: IO,
+    row: Row,
+    request: Json,
+    error: Mapping[str, Any],
+    extra_items: Sequence[Json] = (),
+    status: int | None = None,
 ) -> UpstreamRequest | None:
     """Send a run's request again with less input, after a refusal that `create_response` could not handle.
 
-    Such a refusal comes as a background response that has failed, or for a request with `previous_response_id`, whose
-    input cannot be changed. The thread's transcript is sent instead, followed by `extra_items`. Returns None when
+    Such a refusal comes as a response that has failed (`status` is None), or for a request with `previous_response_id`,
+    whose input cannot be changed. The thread's transcript is sent instead, followed by `extra_items`. Returns None when
     nothing more can be left out, or when `error` is not about the input.
     """
-    may_shorten = row["body"]["truncation_strategy"]["type"] == "auto"
-    full_input = await io.read(lambda db: _full_input(db, row, io.now(), extra_items))
-    container_choice, had_items_dropped = ContainerChoice.from_run(row), bool(row["state"].get("plain"))
-    container = container_of_request(request) if errors.container_is_gone(error) else None
-    run_input: RunInput | None
-    if isinstance(container, str) or (container is not None and not had_items_dropped):
-        request = await with_replacement_container(io, container_choice, request, use_auto=had_items_dropped)
-        run_input = _drop_tool_items(_with_earlier_reductions(row, full_input))
-    else:
-        run_input = _reduced_input(row, full_input, error, may_shorten=may_shorten)
-    if run_input is None:
+    if not asks_for_less_input(request, error, status):
         return None
+    request, run_input = await _with_own_items(io, row, request, extra_items)
+    recovery = Recovery.of_repeated(io, row, request, run_input, status)
+    return await _send(io, recovery, row["id"]) if await recovery.adapt_to(status, error) else None
+
+
+async def request_with_own_items(io: IO, row: Row, request: Json, extra_items: Sequence[Json] = ()) -> UpstreamRequest:
+    """Send a run's request with its thread's transcript and its own items, instead of `previous_response_id`."""
+    request, run_input = await _with_own_items(io, row, request, extra_items)
+    return await create_response(io, request, run_input, Allowed.from_run(io, row), run_id=row["id"])
+
+
+async def _with_own_items(io: IO, row: Row, request: Json, extra_items: Sequence[Json]) -> tuple[Json, RunInput]:
+    """Return the request without `previous_response_id`, and the transcript as input that takes its place."""
+    full_input = await io.read(lambda db: _full_input(db, row, io.now(), extra_items))
     request = {key: value for key, value in request.items() if key != _PREVIOUS_RESPONSE_ID}
-    return await create_response(
-        io, request, run_input, may_shorten=may_shorten, may_drop_tool_items=True, container_choice=container_choice
-    )
+    return request, _with_earlier_reductions(row, full_input)
 
 
 def _full_input(db: Connection, row: Row, now: int, extra_items: Sequence[Json]) -> RunInput:
@@ -207,30 +290,25 @@ def _full_input(db: Connection, row: Row, now: int, extra_items: Sequence[Json])
     run = row["body"]
     entries = queries.transcript(db, row["namespace"], run["thread_id"])
     turns = turns_from_entries(entries, now, last_messages=last_messages(run), run_id=run["id"])
-    # Does not raise `NotUploadedError`: the images were uploaded when the run was reserved.
-    ids_by_use = upstream_ids(db, row["namespace"], [(id_, "vision") for id_ in image_file_ids(turns)])
-    turns = with_upstream_file_ids(turns, upstream_image_ids(ids_by_use))
+    turns = with_upstream_file_ids(turns, uploaded_image_ids(db, row["namespace"], image_file_ids(turns)))
     turns[-1:] = [[*(turns[-1] if turns else ()), *extra_items]]
-    own_items = [item for entry in entries if entry["run_id"] == run["id"] for item in entry.get("items", ())]
-    return RunInput(turns, own_call_ids=call_ids([*own_items, *extra_items]))
-
-
-def _reduced_input(row: Row, full_input: RunInput, error: Mapping[str, Any], *, may_shorten: bool) -> RunInput | None:
-    """Return the input with the earlier reductions and the one that `error` requires; None when none is left."""
-    state, run_input = row["state"], _with_earlier_reductions(row, full_input)
-    if is_context_length_error(error):
-        return run_input.without_middle_turns() if may_shorten else None
-    if not is_stale_items_error(error) or state.get("plain"):
-        return None
-    # In a later round `previous_response_id` stood for more than the transcript, which alone is already less input.
-    transcript_only = replace(run_input, tool_items_dropped=True) if state["usage"] is not None else None
-    return run_input.without_tool_items() or transcript_only
+    own_entries = [entry for entry in entries if entry["run_id"] == run["id"]]
+    own_items = [item for entry in own_entries for item in entry.get("items", ())]
+    return RunInput(
+        turns,
+        own_call_ids=call_ids([*own_items, *extra_items]),
+        gone_images=tuple(image for entry in own_entries for image in entry.get(GONE_IMAGES_KEY, ())),
+    )
 
 
 def _with_earlier_reductions(row: Row, full_input: RunInput) -> RunInput:
     """Apply the reductions that the run's last accepted request had."""
-    run_input = (full_input.without_tool_items() or full_input) if row["state"].get("plain") else full_input
-    for _ in range(row["state"].get("cuts", 0)):
+    state, run_input = row["state"], full_input
+    if state.get("plain"):
+        run_input = replace(run_input.without_tool_items() or run_input, tool_items_dropped=True)
+    if state.get("image_resent"):
+        run_input = replace(run_input, image_resent=True)
+    for _ in range(state.get("cuts", 0)):
         run_input = run_input.without_middle_turns() or run_input
     return run_input
 
@@ -242,6 +320,8 @@ def accepted_columns(db: Connection, row: Row, upstream_request: UpstreamRequest
     """
     if upstream_request.input.tool_items_dropped:
         queries.delete_items(db, row["namespace"], row["thread_id"], except_run_id=row["id"])
+    if upstream_request.input.gone_images:
+        queries.upsert(db, "messages", _gone_images_row(row, upstream_request.input.gone_images, now))
     # With `store_responses=False` the next round sends this input again, exactly as the upstream accepted it.
     resent_turns = [] if upstream_request.request["store"] else upstream_request.input.turns
     state = {
@@ -249,6 +329,7 @@ def accepted_columns(db: Connection, row: Row, upstream_request: UpstreamRequest
         "sent": resent_turns,
         "cuts": upstream_request.input.cuts,
         "plain": upstream_request.input.tool_items_dropped,
+        **({"image_resent": True} if upstream_request.input.image_resent else {}),
     }
     state.pop("step_usage", None)  # its step has it by now, or ended without usage
     return {
@@ -259,59 +340,20 @@ def accepted_columns(db: Connection, row: Row, upstream_request: UpstreamRequest
     }
 
 
+def _gone_images_row(row: Row, images: Sequence[str], now: int) -> Row:
+    """Return the transcript entry that keeps later runs from sending images that the upstream could not read."""
+    return {
+        "namespace": row["namespace"],
+        "id": f"msg_images_{row['id']}",
+        "created_at": now,
+        "thread_id": row["thread_id"],
+        "run_id": row["id"],
+        "kind": "item",
+        "body": {"id": f"msg_images_{row['id']}", "items": [], "until": None, GONE_IMAGES_KEY: list(images)},
+    }
+
+
 def remember_response(db: Connection, row: Row, upstream_request: UpstreamRequest) -> None:
     """Record a response that arrived after its run had ended, so that it is deleted with the thread."""
     state = with_response_id(row["state"], upstream_request.response_id)
     queries.update_row(db, "runs", row["namespace"], row["id"], state=state)
-
-
-def can_retry_with_less_input(error: object) -> bool:
-    """Whether the upstream may accept less input after this error."""
-    return is_context_length_error(error) or is_stale_items_error(error)
-
-
-def is_stale_items_error(error: object) -> bool:
-    """Whether an upstream error means that items of earlier responses are no longer accepted."""
-    if not isinstance(error, dict):
-        return False
-    is_lost = error.get("code") == _LOST_RESPONSE or errors.container_is_gone(error)
-    return is_lost or bool(_STALE_ITEMS.search(str(error.get("message"))))
-
-
-def is_context_length_error(error: object) -> bool:
-    """Whether an upstream error means that the input does not fit the model's context."""
-    return isinstance(error, dict) and error.get("code") == _CONTEXT_LENGTH
-
-
-def _fallback(  # noqa: PLR0913 - a refusal, the refused request, and which fallbacks are allowed
-    io: IO,
-    error: errors.UpstreamError,
-    request: Json,
-    run_input: RunInput,
-    *,
-    may_shorten: bool,
-    may_drop_tool_items: bool,
-) -> tuple[Json, RunInput] | None:
-    """Return the request and input to send after a refusal; None when there is no remedy."""
-    details = error.error()
-    # A stream works without `background` too. Otherwise mode `background` forbids the fallback.
-    may_fall_back = bool(request.get("stream")) or io.settings.mode == "auto"
-    if request.get("background") and may_fall_back and _refuses_background(error):
-        return {key: value for key, value in request.items() if key != "background"}, run_input
-    reduced_input = None
-    if may_shorten and is_context_length_error(details):
-        reduced_input = run_input.without_middle_turns()
-    elif may_drop_tool_items and is_stale_items_error(details):
-        reduced_input = run_input.without_tool_items()
-    return None if reduced_input is None else (request, reduced_input)
-
-
-def _refuses_background(error: errors.UpstreamError) -> bool:
-    """Whether a refusal is about `background`.
-
-    Some servers name the parameter in `param`; others mention it only somewhere in the body.
-    """
-    if error.status not in (400, 404, 422, 501):
-        return False
-    param = error.error().get("param")
-    return param == "background" if param else b"background" in error.body.lower()

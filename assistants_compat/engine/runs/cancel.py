@@ -17,7 +17,7 @@ async def cancel_run(io: IO, row: Row) -> Run:
     The run is refreshed first, because it may have ended without having been polled. An upstream failure does not
     prevent the cancellation: otherwise the run would keep its thread busy.
     """
-    row = await refresh_run_if_reachable(io, row)
+    row = await refresh_run_if_reachable(io, row, may_resend=False)
     if row["status"] not in _CANCELLABLE:
         raise errors.ApiError(400, f"Cannot cancel run with status '{row['status']}'.")
     row = await change_status(io, row, "cancelling", required_action=None)

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ... import errors
+from ...service.model_mapping import target_of
 from ...store import queries
 from ...store.database import Connection
 from ...store.lookup import get_or_404
 from ...store.queries import Row
 from ...translate import run as run_status
 from ...translate.assistant import file_ids, vector_store_ids
-from ...translate.request import container_of_request, request_from_run, vector_store_ids_of_request
+from ...translate.request import (
+    container_of_request,
+    request_from_run,
+    searched_store_ids,
+    vector_store_ids_of_request,
+)
+from ...translate.request_files import without_vector_store
+from ...translate.request_model import Notes, request_for_model
 from ...translate.thread import attached_file_ids, fields_with_vector_store
-from ...translate.transcript import RunInput, Turns, image_file_ids, turns_from_entries, with_upstream_file_ids
+from ...translate.transcript import RunInput, image_file_ids, turns_from_entries, with_upstream_file_ids
 from ...wire.objects import Json, Run
 from ..containers import ContainerChoice, with_container
 from ..io import IO
@@ -35,17 +42,15 @@ from ..threads import (
     with_code_files,
     with_vector_store,
 )
-from ..uploads import FileUse, NotUploadedError, upload_all, upstream_ids, upstream_image_ids
-from ..vector_stores import CreatedObjects, attach_files, delete_on_failure, files_to_search, vector_store_error
-from .ask_upstream import UpstreamRequest, accepted_columns, create_response, with_response_mode
+from ..uploads import NotUploadedError, files_of_run, upload_for_run
+from ..vector_stores import CreatedObjects, attach_files, check_stores, delete_on_failure, files_to_search
+from .ask_upstream import UpstreamRequest, accepted_columns, create_response, creation_lease, with_response_mode
+from .event_sources import NoEvents
 from .refresh import abandon_response, advance_run, cancel_upstream, end_run, refresh_active_run
+from .remedies import Allowed, without_known_refusals
 from .run_log import log_run_start
 
 log = logging.getLogger("assistants_compat")
-
-# A streamed run whose creator has not been heard of for this long counts as dead. The creator may have to fill a
-# container before it sends the request, so this is much longer than the lease of a stream.
-_CREATION_LEASE_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class RunReservation:
     store_update: StoreUpdate | None
     thread_store_ids: list[str]  # the run waits until these vector stores are indexed
     created_thread: Row | None  # set for `create_and_run` only
+    notes: Notes = field(default_factory=dict)  # what is not sent as it was set, by the legacy name
 
     @property
     def run(self) -> Run:
@@ -83,7 +89,7 @@ class RunReservation:
 
         This holds only for streams. If the run ends or is cancelled meanwhile, the stream notices at its first save.
         """
-        is_same_input = not (accepted.input.cuts or accepted.input.tool_items_dropped)
+        is_same_input = not (accepted.input.cuts or accepted.input.tool_items_dropped or accepted.input.gone_images)
         is_unchanged = accepted.request == self.row["request"] and is_same_input
         return (
             accepted.body is not None and is_unchanged and bool(accepted.request["store"]) and not self.changes_thread
@@ -135,26 +141,42 @@ async def begin_run(  # noqa: PLR0913 - a request, its thread, and how the answe
             return _reserve(io, db, params, thread_id, thread, store_update, stream=stream, content=content)
 
         reservation = await _reserve_with_retries(io, reserve, thread_id)
+        _log_notes(io, reservation)
         row, upstream_request = await _request_reserved_run(io, reservation, stream=stream)
         if row["status"] not in run_status.TERMINAL:
             log_run_start(row)
         return AcceptedRun(row, upstream_request, reservation.created_thread)
 
 
-async def preview_run(io: IO, params: Json, *, thread_id: str, stream: bool = False) -> RunReservation:
+def _log_notes(io: IO, reservation: RunReservation) -> None:
+    """Log that another model is used, and once for each model and assistant what is not sent as it was set."""
+    run, model = reservation.run, reservation.row["request"]["model"]
+    if model != run["model"]:
+        log.info("model %s is sent upstream as %s (Settings.models)", run["model"], model)
+    for key, note in reservation.notes.items():
+        subject = run["assistant_id"] if key == "tool_resources" else f"{run['model']} {model}"
+        # A value of an effort has a name, of which there are few; a temperature may be any number.
+        if io.memory.is_first(f"{subject} {note if key == 'reasoning_effort' else key}"):
+            log.log(logging.WARNING if key == "tool_resources" else logging.INFO, "%s", note)
+
+
+async def preview_run(
+    io: IO, params: Json, *, thread_id: str, thread: Json | None = None, stream: bool = False
+) -> RunReservation:
     """Return the reservation that `begin_run` would make now, without storing it.
 
-    The run is reserved in a transaction that is then rolled back. Raises `ApiError` where the run would be refused,
+    `thread` has the fields of a new thread; without it the thread must exist. The run is reserved in a transaction that
+    is then rolled back. Raises `ApiError` where the run would be refused,
     `ThreadBusyError` while another run is active, and `NotUploadedError` if a generated file would have to be uploaded
     first. If messages attach files for search, the thread is assumed to have a vector store already.
     """
     has_searched_files = bool(files_to_search(params.get("additional_messages") or ()))
 
     def reserve(db: Connection) -> None:
-        fields = get_or_404(db, io.settings.namespace, "thread", thread_id)["body"]
+        fields = get_or_404(db, io.settings.namespace, "thread", thread_id)["body"] if thread is None else thread
         store_update = StoreUpdate(vector_store_ids(fields.get("tool_resources")), None) if has_searched_files else None
         raise _RollBackPreviewError(
-            _reserve(io, db, params, thread_id, None, store_update, stream=stream, content=False)
+            _reserve(io, db, params, thread_id, thread, store_update, stream=stream, content=False)
         )
 
     try:
@@ -197,24 +219,18 @@ async def _attach_searched_files(io: IO, params: Json, thread_id: str, created: 
 async def _request_reserved_run(io: IO, reservation: RunReservation, *, stream: bool) -> tuple[Row, UpstreamRequest]:
     """Send the request of a reserved run and accept the run; undo the reservation if that fails."""
     thread_id: str = reservation.row["thread_id"]
-    may_shorten = reservation.run["truncation_strategy"]["type"] == "auto"
     upstream_request = None
     try:
-        error = await vector_store_error(
-            io, vector_store_ids_of_request(reservation.row["request"]), reservation.thread_store_ids
-        )
-        if error is not None:
-            return await _fail_before_request(io, reservation, error, stream=stream)
+        request = reservation.row["request"]
+        stores = await check_stores(io, vector_store_ids_of_request(request), reservation.thread_store_ids)
+        if stores.error is not None:
+            return await _fail_before_request(io, reservation, stores.error, stream=stream)
+        for store_id in stores.deleted:
+            request = without_vector_store(request, store_id)
         container_choice = ContainerChoice.from_run(reservation.row)
-        request = await with_container(io, container_choice, reservation.row["request"])
-        upstream_request = await create_response(
-            io,
-            request,
-            reservation.input,
-            may_shorten=may_shorten,
-            may_drop_tool_items=True,
-            container_choice=container_choice,
-        )
+        request = await with_container(io, container_choice, request)
+        allowed = Allowed.from_run(io, reservation.row)
+        upstream_request = await create_response(io, request, reservation.input, allowed, run_id=reservation.row["id"])
         if reservation.is_already_complete(upstream_request):
             return reservation.row, upstream_request
         accepted = upstream_request
@@ -245,7 +261,7 @@ async def _reserve_with_retries(
         try:
             return await io.write(reserve)
         except NotUploadedError as missing:  # noqa: PERF203 - each attempt handles its own error
-            await upload_all(io, missing.uses)
+            await upload_for_run(io, missing.uses)
         except queries.ThreadBusyError as busy:
             if was_refreshed:
                 raise errors.run_already_active(thread_id, busy.run_id) from None
@@ -305,21 +321,28 @@ def _reserve(  # noqa: PLR0913, PLR0917 - a request, its thread, and how the ans
         fields = fields_with_vector_store(fields, store_update.new_store_id)
     tool_resources = [assistant["body"].get("tool_resources"), fields.get("tool_resources")]
     code_file_ids = list(dict.fromkeys(id_ for resources in tool_resources for id_ in file_ids(resources)))
-    ids_by_use = upstream_ids(db, namespace, _file_uses(run, code_file_ids, turns))
+    has_code_interpreter = any(tool["type"] == "code_interpreter" for tool in run["tools"])
+    files = files_of_run(io, db, code_file_ids if has_code_interpreter else [], image_file_ids(turns))
+    searched_ids, left_out_ids = searched_store_ids(*map(vector_store_ids, tool_resources))
     request = request_from_run(
         run,
         run_status.with_assistant_defaults(params, assistant["body"]),
-        [ids_by_use.get((id_, "assistants"), id_) for id_ in code_file_ids],
-        store_ids=list(dict.fromkeys(id_ for resources in tool_resources for id_ in vector_store_ids(resources))),
+        files.code_file_ids,
+        store_ids=searched_ids,
         store=io.settings.store_responses,
         container_limits=_container_limits(io),
     )
-    request = _with_settings(io, request, stream=stream)
-    run_row = _insert_run(
-        db, namespace, run, request, lease_until=now + _CREATION_LEASE_SECONDS if stream else 0, content=content
-    )
+    request, notes = _with_settings(io, request, stream=stream)
+    if left_out_ids:
+        notes["tool_resources"] = f"at most two vector stores are searched; {left_out_ids} are older and left out"
+    lease_until = now + creation_lease(io, request) if stream else 0
+    state: Json = {"content": True} if content else {}
+    state.update({"copied_files": files.copied_file_ids} if files.copied_file_ids else {})
+    run_row = _insert_run(db, namespace, run, request, state, lease_until=lease_until)
     thread_store_ids = vector_store_ids(fields.get("tool_resources"))
-    run_input = RunInput(with_upstream_file_ids(turns, upstream_image_ids(ids_by_use)))
+    run_input = RunInput(with_upstream_file_ids(turns, files.image_ids))
+    if run["truncation_strategy"]["type"] == "auto":
+        run_input = run_input.within_item_limit()
     return RunReservation(
         run_row,
         run_input,
@@ -328,11 +351,12 @@ def _reserve(  # noqa: PLR0913, PLR0917 - a request, its thread, and how the ans
         store_update,
         thread_store_ids,
         None if thread is None else row,
+        notes,
     )
 
 
 def _insert_run(  # noqa: PLR0913 - a run, its request, and how it is read
-    db: Connection, namespace: str, run: Run, request: Json, *, lease_until: int, content: bool
+    db: Connection, namespace: str, run: Run, request: Json, extra_state: Json, *, lease_until: int
 ) -> Row:
     # Kept beside the request, whose container may become an id: a replacement is made from these options.
     container = container_of_request(request)
@@ -342,7 +366,7 @@ def _insert_run(  # noqa: PLR0913 - a run, its request, and how it is read
         "cuts": 0,
         "plain": False,
         **({"container": container} if container else {}),
-        **({"content": True} if content else {}),
+        **extra_state,
     }
     row: Row = {
         "namespace": namespace,
@@ -362,20 +386,18 @@ def _insert_run(  # noqa: PLR0913 - a run, its request, and how it is read
     return row
 
 
-def _file_uses(run: Run, code_file_ids: list[str], turns: Turns) -> list[FileUse]:
-    """Return the files that a run uses: images and, if it has the tool, code interpreter files."""
-    has_code_interpreter = any(tool["type"] == "code_interpreter" for tool in run["tools"])
-    images: list[FileUse] = [(id_, "vision") for id_ in image_file_ids(turns)]
-    return images + [(id_, "assistants") for id_ in code_file_ids if has_code_interpreter]
+_LEGACY_NAMES = {"reasoning": "reasoning_effort"}
 
 
-def _with_settings(io: IO, request: Json, *, stream: bool) -> Json:
-    """Apply the settings for the model and the response mode to a request."""
-    model = io.settings.models.get(request["model"])
-    if model is not None:
-        log.info("model %s is sent upstream as %s (Settings.models)", request["model"], model)
-        request["model"] = model
-    return with_response_mode(io, request, stream=stream)
+def _with_settings(io: IO, request: Json, *, stream: bool) -> tuple[Json, Notes]:
+    """Apply the settings for the model and the response mode to a request; note what a replacement does not get."""
+    target = target_of(io.settings.models, request["model"])
+    request, notes = request_for_model(request, target)
+    known = without_known_refusals(io, request, is_mapped=target is not None)
+    for key in request.keys() - known.keys() - {"include"}:
+        name = _LEGACY_NAMES.get(key, key)
+        notes[name] = f"{name} is not sent, because the upstream has refused it for {request['model']}"
+    return with_response_mode(io, known, stream=stream), notes
 
 
 def _container_limits(io: IO) -> Json:
@@ -398,6 +420,8 @@ def _accept(io: IO, db: Connection, reservation: RunReservation, accepted: Upstr
     namespace, run_id = io.settings.namespace, reservation.run["id"]
     # The thread before the run: every transaction locks in this order, so that two never wait for each other.
     _update_thread(db, reservation)
+    if accepted.input.gone_images:  # which are kept among the thread's messages
+        queries.lock_thread(db, namespace, reservation.run["thread_id"])
     current = queries.get(db, "runs", namespace, run_id, lock=True)
     if current is None:
         return None
@@ -425,19 +449,4 @@ async def _fail_before_request(
     """End a reserved run as `failed` without a request to the upstream; its messages stay."""
     await io.write(lambda db: _update_thread(db, reservation))
     row = await end_run(io, reservation.row, "failed", last_error=error)
-    return row, UpstreamRequest(reservation.row["request"], reservation.input, {}, _EmptyBody() if stream else None)
-
-
-class _EmptyBody:
-    """The body of a stream without events, for a run that failed before its request."""
-
-    status, headers = 200, MappingProxyType[str, str]({})
-
-    @staticmethod
-    async def chunks() -> AsyncGenerator[bytes, None]:
-        """Yield nothing."""
-        for chunk in list[bytes]():
-            yield chunk
-
-    async def aclose(self) -> None:
-        """Do nothing: there is no connection."""
+    return row, UpstreamRequest(reservation.row["request"], reservation.input, {}, NoEvents() if stream else None)

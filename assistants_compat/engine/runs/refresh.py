@@ -7,15 +7,17 @@ transaction, so any number of pollers write the end of a run once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from ... import errors
+from ...service.refusal_table import NOT_SERVED_STATUSES
 from ...store import queries
 from ...store.database import Connection
 from ...store.queries import Row
 from ...translate import run as run_status
 from ...translate.output import INCOMPLETE_REASONS, set_message_end
+from ...translate.request import container_of_request
 from ...translate.step import stopped_step
 from ...wire.objects import Json, Message
 from ..containers import delete_upstream
@@ -23,20 +25,22 @@ from ..io import IO, Request
 from .ask_upstream import (
     UpstreamRequest,
     accepted_columns,
-    can_retry_with_less_input,
     remember_response,
+    request_with_own_items,
     response_path,
-    response_request,
+    retrieve_response,
     retry_with_less_input,
     status_of_response,
     with_response_mode,
 )
-from .finish import finish_round, release_lease, reload_run, take_lease
+from .finish import finish_round, release_lease, reload_run, round_number, take_lease
+from .remedies import RESPONSES_SERVED, asks_for_less_input, row_of_error
 from .run_log import log_if_ended
 
 log = logging.getLogger("assistants_compat")
 
 _NOT_FOUND = 404
+_NOT_FOUND_PAUSES = (0.5, 1.0)  # seconds; before a response that was just created counts as not served
 # While the upstream does not answer, a run past its time stays open this long: its response may have finished in time.
 RESULT_RETENTION_SECONDS = 86_400
 
@@ -44,6 +48,12 @@ RESULT_RETENTION_SECONDS = 86_400
 STREAMER_DIED_ERROR = {
     "code": "server_error",
     "message": "The program that streamed this run ended before the run did.",
+}
+
+# The `last_error` of a run whose response the upstream cannot retrieve.
+NOT_SERVED_ERROR = {
+    "code": "server_error",
+    "message": ("The upstream accepted a background response and cannot retrieve it. Set mode='inline'."),
 }
 
 
@@ -57,20 +67,21 @@ async def refresh_active_run(io: IO, thread_id: str) -> None:
         await refresh_run_if_reachable(io, row)
 
 
-async def refresh_run_if_reachable(io: IO, row: Row) -> Row:
+async def refresh_run_if_reachable(io: IO, row: Row, *, may_resend: bool = True) -> Row:
     """Return the refreshed run or, after an upstream failure, the run as it is in the store."""
     try:
-        return await refresh_run(io, row)
+        return await refresh_run(io, row, may_resend=may_resend)
     except errors.UPSTREAM_FAILURES as error:
         log.warning("run %s could not be refreshed: %s", row["id"], type(error).__name__)
         return await reload_run(io, row)
 
 
-async def refresh_run(io: IO, row: Row) -> Row:
+async def refresh_run(io: IO, row: Row, *, may_resend: bool = True) -> Row:
     """Bring a run up to date and return its row; an active run costs one GET upstream.
 
-    An upstream failure is raised and changes nothing, except as `_status_without_response` says. Past its time (600 s)
-    a run expires if the upstream has not finished it or if it waits for tool outputs.
+    With `may_resend` a run whose response the upstream cannot retrieve gets another one. An upstream failure is raised
+    and changes nothing, except as `_status_without_response` says. Past its time (600 s) a run expires if the upstream
+    has not finished it or if it waits for tool outputs.
     """
     if row["status"] in run_status.TERMINAL:
         return row
@@ -79,16 +90,19 @@ async def refresh_run(io: IO, row: Row) -> Row:
         return await _refresh_streamed_run(io, row, is_late=is_late)
     if row["response_id"] is None or row["status"] == "requires_action":
         return await _refresh_without_response(io, row, is_late=is_late)
-    return await _refresh_from_response(io, row, is_late=is_late)
+    return await _refresh_from_response(io, row, is_late=is_late, may_resend=may_resend and not is_late)
 
 
-async def _refresh_from_response(io: IO, row: Row, *, is_late: bool) -> Row:
+async def _refresh_from_response(io: IO, row: Row, *, is_late: bool, may_resend: bool) -> Row:
     """Refresh a run that has a response upstream."""
     try:
-        response = await io.ask(response_request(row))
+        response = await _retrieve(io, row, may_resend=may_resend)
+    except _NotServedError:
+        return await _leave_background(io, row)
     except errors.UPSTREAM_FAILURES as error:
-        is_gone = isinstance(error, errors.UpstreamError) and error.status == _NOT_FOUND
-        end_status = _status_without_response(row, io.now(), is_gone=is_gone)
+        status = error.status if isinstance(error, errors.UpstreamError) else None
+        is_gone = status == _NOT_FOUND
+        end_status = _status_without_response(row, io.now(), is_gone=status in NOT_SERVED_STATUSES)
         if end_status is not None:
             return await end_run(io, row, end_status, last_error=STREAMER_DIED_ERROR)
         if is_gone:  # not the upstream's own error: its text contains the upstream's response id
@@ -108,6 +122,62 @@ async def _refresh_from_response(io: IO, row: Row, *, is_late: bool) -> Row:
             io, row, "cancelled" if row["status"] == "cancelling" else "failed", last_error=STREAMER_DIED_ERROR
         )
     return row
+
+
+class _NotServedError(Exception):
+    """The upstream has accepted a background response, and has no route to retrieve it."""
+
+
+async def _retrieve(io: IO, row: Row, *, may_resend: bool) -> Json:
+    """Retrieve a run's response.
+
+    With `may_resend` raises `_NotServedError` if this process has created the response and cannot retrieve it at the
+    first look, on an upstream that has never served one.
+    """
+    pauses = list(_NOT_FOUND_PAUSES)
+    while True:
+        try:
+            return await retrieve_response(io, row)
+        except errors.UpstreamError as error:  # noqa: PERF203 - each attempt handles its own error
+            if not (may_resend and _may_not_be_served(io, row, error)):
+                raise
+            if error.status != _NOT_FOUND or not pauses:
+                raise _NotServedError from None
+            await io.sleep(pauses.pop(0))  # it may not be found yet
+
+
+def _may_not_be_served(io: IO, row: Row, error: errors.UpstreamError) -> bool:
+    """Whether an error at the first look may mean that the upstream retrieves no responses.
+
+    Later, and in another process, the same error has other causes: another key, or a response that was deleted. A 404
+    in the words of the service, or one that names the response (OGX), comes from a server that does retrieve responses.
+    """
+    request, details = row["request"], error.details()
+    is_named = str(row["response_id"]) in str(details.get("message"))
+    is_lost = is_named or row_of_error(details, error.status) == "responses_not_kept"
+    is_first_look = io.memory.has_created(row["response_id"]) and not io.memory.has_note(RESPONSES_SERVED)
+    return (
+        error.status in NOT_SERVED_STATUSES
+        and is_first_look
+        and not is_lost
+        and row["status"] == "queued"
+        and bool(request.get("background") and not request.get("stream"))
+    )
+
+
+async def _leave_background(io: IO, row: Row) -> Row:
+    """Create the response of a run inline, after one in the background that cannot be retrieved.
+
+    That repeats no function: the caller has seen no call of the first response. Code might run twice in the thread's
+    container, so a run with code fails instead. So does every run if `Settings(mode="background")` forbids inline.
+    """
+    io.memory.remember("response_not_served")
+    has_code = container_of_request(row["request"]) is not None
+    request = with_response_mode(io, row["request"], stream=False)
+    current = None
+    if not (has_code or request.get("background")):
+        current = await _resend(io, row, lambda: request_with_own_items(io, row, request))
+    return current or await end_run(io, row, "failed", last_error=NOT_SERVED_ERROR)
 
 
 def _status_without_response(row: Row, now: int, *, is_gone: bool) -> str | None:
@@ -159,7 +229,7 @@ async def advance_run(io: IO, row: Row, response: Mapping[str, Any]) -> Row:
     status = status_of_response(response)
     error: Any = response.get("error")
     may_retry = row["status"] != "cancelling" and io.now() < row["expires_at"]
-    if status == "failed" and may_retry and can_retry_with_less_input(error):
+    if status == "failed" and may_retry and asks_for_less_input(row["request"], error):
         return await _retry_failed_response(io, row, error) or await finish_round(io, row, response)
     if status in run_status.TERMINAL:
         return await finish_round(io, row, response)
@@ -170,12 +240,16 @@ async def advance_run(io: IO, row: Row, response: Mapping[str, Any]) -> Row:
 
 async def _retry_failed_response(io: IO, row: Row, error: Json) -> Row | None:
     """Retry a failed response with less input; None if that is not possible, so that the run fails."""
+    request = with_response_mode(io, row["request"], stream=False)
+    return await _resend(io, row, lambda: retry_with_less_input(io, row, request, error))
+
+
+async def _resend(io: IO, row: Row, send: Callable[[], Awaitable[UpstreamRequest | None]]) -> Row | None:
+    """Give a run another response and return its row; None if the upstream refuses that, or `send` returns None."""
     if not await take_lease(io, row):
         return await reload_run(io, row)  # another poller retries, or has retried
     try:
-        upstream_request = await retry_with_less_input(
-            io, row, with_response_mode(io, row["request"], stream=False), error
-        )
+        upstream_request = await send()
     except errors.UpstreamError:
         upstream_request = None
     except BaseException:
@@ -197,6 +271,7 @@ async def _retry_failed_response(io: IO, row: Row, error: Json) -> Row | None:
 def _accept_retry(io: IO, db: Connection, row: Row, upstream_request: UpstreamRequest) -> Row | None:
     """Write the accepted retry to the run's row; None when the thread was deleted meanwhile."""
     namespace, run_id = row["namespace"], row["id"]
+    queries.lock_thread(db, namespace, row["thread_id"])  # before the run, as in every transaction
     current = queries.get(db, "runs", namespace, run_id, lock=True)
     if current is None:
         return None
@@ -206,6 +281,25 @@ def _accept_retry(io: IO, db: Connection, row: Row, upstream_request: UpstreamRe
     columns = accepted_columns(db, current, upstream_request, io.now())
     queries.update_row(db, "runs", namespace, run_id, **columns)
     return {**current, **columns}
+
+
+def accept_streamed_retry(io: IO, db: Connection, row: Row, upstream_request: UpstreamRequest) -> Row | None:
+    """Write the accepted retry of a stream to the run's row, and return the new columns.
+
+    Returns None if the run has ended, was deleted, or is in another round.
+    """
+    namespace, run_id = row["namespace"], row["id"]
+    queries.lock_thread(db, namespace, row["thread_id"])  # before the run, as in every transaction
+    current = queries.get(db, "runs", namespace, run_id, lock=True)
+    if current is None or current["status"] in {*run_status.TERMINAL, "requires_action"}:
+        return None
+    if round_number(current) != round_number(row):
+        return None
+    # The failed response is deleted with the thread.
+    state = run_status.with_response_id(current["state"], row["response_id"])
+    columns = accepted_columns(db, {**current, "state": state}, upstream_request, io.now())
+    queries.update_row(db, "runs", namespace, run_id, **columns)
+    return columns
 
 
 # --- change the status

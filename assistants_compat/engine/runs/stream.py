@@ -20,17 +20,20 @@ from ...store.database import Connection, DeferredWrite
 from ...store.queries import Row
 from ...translate import run as run_status
 from ...translate.output import INCOMPLETE_REASONS
+from ...translate.response_events import events_from_response, has_ended
 from ...translate.run_events import LIST_FILES_BEFORE, RunEvents
-from ...translate.sse import DONE, Decoder, Event, encode_events
+from ...translate.sse import DONE, Event, encode_events
 from ...translate.thread import thread_from_fields
 from ...wire.exchange import Reply
 from ...wire.ids import RepeatableIds
 from ...wire.objects import Json, as_object, as_object_list
 from .. import generated_files
 from ..containers import delete_upstream
-from ..io import IO, LEASE_SECONDS, StreamedResponse
+from ..io import IO, LEASE_SECONDS
 from . import ask_upstream, create, finish, tool_outputs
-from .refresh import cancel_upstream
+from .event_sources import EventSource
+from .refresh import abandon_response, accept_streamed_retry, cancel_upstream
+from .remedies import asks_for_less_input
 from .run_log import log_if_ended
 
 log = logging.getLogger("assistants_compat")
@@ -108,7 +111,7 @@ class _RunStream:
                 yield encode_events(await self._final_events(self.row))
             while not self.is_over:
                 body = self.body
-                async with aclosing(self._events_from_connection(body)) as event_lists:
+                async with aclosing(self._events_from_source(body)) as event_lists:
                     async for events in event_lists:
                         yield encode_events(events)
                 if events := await self._events_after_disconnect(body):
@@ -130,22 +133,21 @@ class _RunStream:
 
     # --- one connection
 
-    async def _events_from_connection(self, body: StreamedResponse) -> AsyncGenerator[list[Event], None]:
-        """Yield the legacy events of one connection, until the response or the connection ends."""
-        decoder = Decoder()
+    async def _events_from_source(self, body: EventSource) -> AsyncGenerator[list[Event], None]:
+        """Yield the legacy events of one source, until the response or the connection ends."""
         try:
-            async with aclosing(body.chunks()) as chunks:
-                async for chunk in chunks:
+            async with aclosing(body.event_lists()) as event_lists:
+                async for upstream_events in event_lists:
                     if self.is_over:
                         continue  # read to the end, so that the HTTP client can reuse the connection
-                    if events := await self._process_events(decoder.feed(chunk)):
+                    if events := await self._process_events(upstream_events):
                         yield events
                     if self._is_finished_with(body):
                         return
         except errors.UnreachableError as error:
             log.warning("the stream of run %s was disconnected: %s", self.row["id"], type(error.original).__name__)
 
-    def _is_finished_with(self, body: StreamedResponse) -> bool:
+    def _is_finished_with(self, body: EventSource) -> bool:
         """Whether the run was ended early, or continues over another connection."""
         return body is not self.body or (self.is_over and self.events.response is None)
 
@@ -243,6 +245,7 @@ class _RunStream:
         if current["status"] == "cancelling":
             return await self._end_run("cancelled")
         if self.io.now() >= current["expires_at"]:
+            await self.body.aclose()  # first: the client's pool may have no other connection
             await cancel_upstream(self.io, current)
             return await self._end_run("expired")
         return []
@@ -302,7 +305,7 @@ class _RunStream:
         await self._await_deferred_save_unless_busy()
         self.row = {**self.row, "response_id": self.events.response_id}
         error: Any = response.get("error")
-        is_retryable = response.get("status") == "failed" and ask_upstream.can_retry_with_less_input(error)
+        is_retryable = response.get("status") == "failed" and asks_for_less_input(self.row["request"], error)
         if is_retryable and await self._retry_failed_response(error):
             return [event for event in new_events if event[0] == "thread.run.in_progress"]
         current = await finish.finish_round(self.io, self.row, response, self.events.reader.outcome, self.stored_hashes)
@@ -333,13 +336,14 @@ class _RunStream:
         await self.body.aclose()
         accepted = upstream_request
 
-        def work(db: Connection) -> Json:
-            state = run_status.with_response_id(self.row["state"], self.events.response_id)
-            columns = ask_upstream.accepted_columns(db, {**self.row, "state": state}, accepted, self.io.now())
-            queries.update_row(db, "runs", self.row["namespace"], self.row["id"], **columns)
-            return columns
-
-        columns = await self.io.write(work)
+        try:
+            columns = await self.io.write(lambda db: accept_streamed_retry(self.io, db, self.row, accepted))
+        except BaseException:
+            await accepted.aclose()
+            raise
+        if columns is None:  # the run ended or was deleted meanwhile, which `finish_round` notices
+            await abandon_response(self.io, self.row["id"], accepted)
+            return False
         run = {**self.row["body"], "status": "in_progress", "started_at": self.events.run["started_at"]}
         self.row, self.body = {**self.row, **columns, "body": run}, upstream_request.body
         self._start_response()
@@ -388,7 +392,7 @@ class _RunStream:
         response = await self._get_ended_response()
         if response is None:
             return []
-        end_event = {"type": f"response.{response['status']}", "response": response}
+        end_event = events_from_response(response)[-1]
         await self._list_files(end_event)
         new_events = self.events.feed(end_event, self.io.now())
         return [*new_events[:-2], (f"thread.run.{current['status']}", current["body"]), DONE]
@@ -413,7 +417,7 @@ class _RunStream:
 
     # --- without a connection
 
-    async def _events_after_disconnect(self, body: StreamedResponse) -> list[Event]:
+    async def _events_after_disconnect(self, body: EventSource) -> list[Event]:
         """Continue after a connection was lost or ended before its response; return the events to send.
 
         A background response is resumed where it stopped. Any other one is retrieved once, because it may have
@@ -429,7 +433,7 @@ class _RunStream:
             return []
         response = await self._get_ended_response()
         if response is not None:
-            return await self._process_events([{"type": f"response.{response['status']}", "response": response}])
+            return await self._process_events(events_from_response(response)[-1:])
         if self.row["request"].get("background"):
             return await self._leave_run_to_pollers()
         return await self._end_run("failed", self.events.error or _CONNECTION_LOST_ERROR)
@@ -447,27 +451,23 @@ class _RunStream:
         return False
 
     async def _resume_once(self) -> bool:
-        """Open the stream after the last event that arrived; return whether that worked."""
-        query = [("stream", "true")]
-        if self.events.sequence_number >= 0:
-            query.append(("starting_after", str(self.events.sequence_number)))
+        """Open the stream after the last event that arrived, or poll again; return whether that worked."""
         try:
-            request = ask_upstream.response_request(self.row, *query, accept="text/event-stream")
-            self.body = await self.io.open(request)
+            self.body = await ask_upstream.resumed_events(self.io, self.row, self.body, self.events.sequence_number)
         except errors.UPSTREAM_FAILURES as error:
             log.warning("the stream of run %s could not be resumed: %s", self.row["id"], type(error).__name__)
             return False
+        if self.body.is_polled:
+            self.resume_attempts = 0  # an answer counts like a new event
         return True
 
     async def _get_ended_response(self) -> Json | None:
         """Retrieve the response; None if it has not ended or cannot be read."""
         try:
-            response = await self.io.ask(ask_upstream.response_request(self.row))
+            response = await ask_upstream.retrieve_response(self.io, self.row)
         except errors.UPSTREAM_FAILURES:
             return None
-        return (
-            response if run_status.STATUS_OF_RESPONSE.get(str(response.get("status"))) in run_status.TERMINAL else None
-        )
+        return response if has_ended(response) else None
 
     async def _leave_run_to_pollers(self) -> list[Event]:
         """Stop streaming a background run that cannot be reached; the next poll picks up its result."""

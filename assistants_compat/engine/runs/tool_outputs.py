@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ... import errors
+from ...service.refusal_table import says_not_served
 from ...store import queries
 from ...store.database import Connection
 from ...store.queries import Row
@@ -21,18 +22,24 @@ from ...translate.transcript import RunInput, function_output_item, items_from_a
 from ...wire.objects import Json, Run, RunStep
 from ..io import IO
 from .ask_upstream import (
+    BACKGROUND_IGNORED,
     UpstreamRequest,
     accepted_columns,
     create_response,
+    creation_lease,
     remember_response,
+    request_with_own_items,
+    response_request,
     retry_with_less_input,
     with_response_mode,
 )
 from .create import advance_logging_errors
 from .finish import item_row, round_number
 from .refresh import abandon_response, cancel_upstream, refresh_run
+from .remedies import NOT_CONTINUED, RESPONSES_SERVED, Allowed, is_mapped_model
 
 _OutputsByCall = Mapping[str, str]
+_LONGEST_RESPONSE_ID = 64  # those of the service have 53 characters; gateways put theirs into longer ones
 
 
 async def submit_tool_outputs(io: IO, row: Row, tool_outputs: Sequence[Json]) -> Run:
@@ -57,7 +64,7 @@ async def begin_next_round(
     calls = _awaited_calls(row)
     outputs = _outputs_by_call(calls, tool_outputs)
     # Before the upstream is asked, so that of two concurrent submissions only one sends a request.
-    reserved_row = await io.write(lambda db: _reserve(io, db, row))
+    reserved_row = await io.write(lambda db: _reserve(io, db, row, stream=stream))
     upstream_request = None
     try:
         upstream_request = await _request_next_round(io, reserved_row, calls, outputs, stream=stream)
@@ -102,7 +109,7 @@ def _outputs_by_call(calls: Sequence[Json], tool_outputs: Sequence[Json]) -> _Ou
     return {call_id: output.get("output") or "" for call_id, output in zip(submitted, tool_outputs, strict=True)}
 
 
-def _reserve(io: IO, db: Connection, row: Row) -> Row:
+def _reserve(io: IO, db: Connection, row: Row, *, stream: bool) -> Row:
     """Set the run to `queued`, without a response to poll, while the request is under way.
 
     The returned row keeps the response id, which the next request continues.
@@ -116,7 +123,11 @@ def _reserve(io: IO, db: Connection, row: Row) -> Row:
     # The new round number keeps a delayed reader of the last round from writing into this one.
     state = {**current["state"], "round": round_number(current) + 1}
     columns = {"status": "queued", "body": run, "state": state}
-    queries.update_row(db, "runs", row["namespace"], row["id"], response_id=None, **columns)
+    # Until the request is accepted, the row has the request of the last round. If that was streamed, a poll would take
+    # the run for one whose reader died.
+    was_streamed = bool(row["request"].get("stream"))
+    lease_until = io.now() + creation_lease(io, row["request"], is_unstreamed=not stream) if was_streamed else 0
+    queries.update_row(db, "runs", row["namespace"], row["id"], response_id=None, lease_until=lease_until, **columns)
     return {**current, **columns}
 
 
@@ -129,24 +140,57 @@ def _undo_reservation(db: Connection, row: Row) -> None:
     current = queries.get(db, "runs", namespace, run_id, lock=True)
     if current is not None and current["status"] == "queued" and current["response_id"] is None:
         body = {**row["body"], "metadata": current["body"]["metadata"]}
-        columns = {"status": row["status"], "response_id": row["response_id"], "state": row["state"]}
+        columns = {key: row[key] for key in ("status", "response_id", "state", "lease_until")}
         queries.update_row(db, "runs", namespace, run_id, body=body, **columns)
 
 
 async def _request_next_round(
     io: IO, reserved_row: Row, calls: list[Json], outputs: _OutputsByCall, *, stream: bool
 ) -> UpstreamRequest:
-    """Send the outputs, or after a refusal the whole transcript with less input."""
+    """Send the outputs, or the run's own items if the upstream does not continue its responses or refuses to."""
     request = with_response_mode(io, _next_request(reserved_row), stream=stream)
+    own_items = items_from_answered_calls(calls, outputs)
+    if "previous_response_id" in request and not await _is_continued(io, reserved_row):
+        return await request_with_own_items(io, reserved_row, request, own_items)
+    allowed = Allowed(is_mapped=is_mapped_model(io, reserved_row))
     try:
-        return await create_response(io, request, _next_input(reserved_row, outputs))
+        return await create_response(
+            io, request, _next_input(reserved_row, outputs), allowed, run_id=reserved_row["id"]
+        )
     except errors.UpstreamError as error:
         upstream_request = await retry_with_less_input(
-            io, reserved_row, request, error.error(), items_from_answered_calls(calls, outputs)
+            io, reserved_row, request, error.details(), own_items, status=error.status
         )
         if upstream_request is None:
             raise
         return upstream_request
+
+
+async def _is_continued(io: IO, reserved_row: Row) -> bool:
+    """Whether the upstream continues a response of its own by `previous_response_id`, as far as that is known.
+
+    Some gateways accept the parameter and forget the conversation in silence. They show it only by the responses that
+    they cannot retrieve. So one response is retrieved, once, if the upstream does not look like the service: its ids
+    have another form, or it has ignored `background`.
+    """
+    if any(io.memory.knows(name) for name in NOT_CONTINUED):
+        return False
+    response_id = str(reserved_row["response_id"])
+    is_foreign = not response_id.startswith("resp_") or len(response_id) > _LONGEST_RESPONSE_ID
+    is_unusual = is_foreign or io.memory.has_note(BACKGROUND_IGNORED)
+    if not is_unusual or io.memory.has_note(RESPONSES_SERVED):
+        return True
+    try:
+        await io.ask(response_request(reserved_row))
+    except errors.UpstreamError as error:
+        if not says_not_served(error.status, error.details()):
+            return True
+        io.memory.remember("conversation_forgotten")
+        return False
+    except (errors.ApiError, errors.UnreachableError):
+        return True
+    io.memory.note(RESPONSES_SERVED)
+    return True
 
 
 def _next_request(reserved_row: Row) -> Json:

@@ -48,7 +48,10 @@ PAGING: ParameterSupport = {
 
 _SHARED: ParameterSupport = {
     "instructions": works("sent as `instructions`; those of a run replace the assistant's"),
-    "model": works("sent as named, or as `Settings(models=...)` maps it; the run shows the original name"),
+    "model": works(
+        "sent as named, or as `Settings(models=...)` maps it, then without what the new model refuses; the run "
+        "shows the original name"
+    ),
     "metadata": _METADATA,
     "tools": differs(
         "functions are flattened and always sent with `strict`; `code_interpreter` gets a container, which expires "
@@ -101,7 +104,7 @@ _ANY_RUN: ParameterSupport = {
         "`last_messages` sends the newest messages"
     ),
     "tool_choice": differs("sent as set; a choice that forces a call applies only to the first response of a run"),
-    "parallel_tool_calls": works("sent as set"),
+    "parallel_tool_calls": works("sent as set, if the run has tools"),
 }
 
 RUN: ParameterSupport = {

@@ -188,7 +188,7 @@ def test_a_refusal_removes_no_file_that_was_in_the_store_before(
     with pytest.raises(openai.BadRequestError, match="No"):
         door(client.beta.threads.runs.create(thread.id, **options))
     many = message_with_attachments(
-        first, *upload_files(upstream, *(f"{number}.csv" for number in range(20))), tools=[*CODE, *SEARCH]
+        first, *upload_files(upstream, *(f"{number}.txt" for number in range(20))), tools=[*CODE, *SEARCH]
     )
     with pytest.raises(openai.BadRequestError, match="maximum length 20"):
         add_message(thread.id, many)

@@ -36,6 +36,14 @@ def make_table(door: Door, client: Any, upstream: StandIn) -> str:
     return file_id
 
 
+def make_report(door: Door, client: Any, upstream: StandIn) -> str:
+    """Let a run write a text, which can be searched as a table cannot (row `file_not_searchable`); return its id."""
+    link = "[report](sandbox:/mnt/data/report.txt)"
+    file_id = make_file(door, client, upstream, Turn(text=link, files={"report.txt": b"Sales rose."}))
+    upstream.requests.clear()
+    return file_id
+
+
 def uploaded_copies(upstream: StandIn, purpose: str = "assistants") -> list[str]:
     """Return the upstream's ids of the uploaded copies."""
     return [id_ for id_, file in upstream.files.items() if file.wire["purpose"] == purpose]
@@ -71,7 +79,7 @@ def test_a_file_is_not_uploaded_for_a_run_without_the_tool(door: Door, client: A
 
 def test_a_generated_file_is_searched(door: Door, client: Any, upstream: StandIn, settings: Settings) -> None:
     """An attachment, a requested store and an extended store all hold the same uploaded copy."""
-    file_id = make_table(door, client, upstream)
+    file_id = make_report(door, client, upstream)
     message = {"role": "user", "content": "?", "attachments": [{"file_id": file_id, "tools": SEARCH}]}
     thread = door(client.beta.threads.create(messages=[message]))
     door(
@@ -103,7 +111,7 @@ def test_a_generated_image_is_shown_to_the_model(door: Door, client: Any, upstre
 
 def test_a_generated_file_can_be_put_into_a_store_by_its_caller(door: Door, client: Any, upstream: StandIn) -> None:
     """All `vector_stores` endpoints accept and return the id of a generated file."""
-    file_id = make_table(door, client, upstream)
+    file_id = make_report(door, client, upstream)
     upstream_id = upstream.put_file("a.txt", b"Cake.", "assistants")
     upstream.files[upstream_id].wire["purpose"] = "user_data"
     stores = client.beta.vector_stores
@@ -122,7 +130,7 @@ def test_a_generated_file_can_be_put_into_a_store_by_its_caller(door: Door, clie
 
 def test_deleting_a_generated_file_deletes_its_copies(door: Door, client: Any, upstream: StandIn) -> None:
     """Deleting a generated file deletes its uploaded copies."""
-    file_id = make_table(door, client, upstream)
+    file_id = make_report(door, client, upstream)
     door(client.beta.vector_stores.create(file_ids=[file_id]))
     assert len(upstream.files) == 1
     door(client.files.delete(file_id))

@@ -155,7 +155,7 @@ def test_a_body_of_the_wrong_size_is_requested_again_without_a_listing(
 ) -> None:
     """If the container cannot be listed, the file's own size is retrieved to recognise an error body."""
     upstream.script(Turn(text="[a](sandbox:/mnt/data/a.csv)", files={"a.csv": b"1,2,3"}, polls=0))
-    upstream.fault(Fault("GET /containers/*/files", status=500))
+    upstream.fault(Fault("GET /containers/*/files", status=500, times=3))
     upstream.fault(Fault("GET /containers/*/content", status=200, body={"error": {"message": "busy"}}))
     run = finish_run(door, client, tools=CODE)
     [answer] = list_messages(door, client, run)

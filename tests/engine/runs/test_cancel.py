@@ -325,7 +325,7 @@ def test_a_late_response_of_a_stopped_run_is_deleted_with_its_thread(
 
     slow = Turn(text="Slow.", polls=9)
     if is_retry:  # the continued response fails, so the run's transcript is sent instead
-        upstream.script(Turn(status="failed", error={"code": "x", "message": "Container is expired."}), slow)
+        upstream.script(Turn(status="failed", error={"code": "server_error", "message": "Container is expired."}), slow)
         submit_outputs(door, client, run)
         act_during_request(monkeypatch, refresh, act, name="retry_with_less_input")
         for _ in range(2):

@@ -65,6 +65,7 @@ def test_an_inline_run_is_exactly_one_request(door: Door, upstream: StandIn, set
     assert upstream.requests[0].json["store"] is True
 
 
+@pytest.mark.refusal("background_refused")
 def test_a_refused_background_mode_falls_back_to_inline(
     door: Door, refusing_upstream: StandIn, settings: Settings
 ) -> None:

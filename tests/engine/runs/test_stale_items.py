@@ -60,6 +60,7 @@ def answered_run(door: Door, client: Any, upstream: StandIn, **options: Any) -> 
     return run
 
 
+@pytest.mark.refusal("item_without_pair", "function_output_missing")
 @pytest.mark.parametrize("message", STALE_ITEM_ERRORS)
 def test_refused_items_are_left_out(door: Door, client: Any, upstream: StandIn, message: str) -> None:
     """After a 400 for stale items only messages are sent again, and later runs leave those items out."""
@@ -74,6 +75,7 @@ def test_refused_items_are_left_out(door: Door, client: Any, upstream: StandIn, 
     assert len(request_bodies(upstream)) == 5
 
 
+@pytest.mark.refusal("item_without_pair", "function_output_missing")
 @pytest.mark.parametrize("message", STALE_ITEM_ERRORS)
 def test_items_of_a_failed_response_are_left_out(door: Door, client: Any, upstream: StandIn, message: str) -> None:
     """A background response that fails for stale items is retried without them within the same run."""
@@ -152,11 +154,15 @@ UNKNOWN_RESPONSE = {
 }
 
 
+@pytest.mark.refusal("previous_response_gone")
 @pytest.mark.parametrize("body", [*map(refusal, STALE_ITEM_ERRORS), UNKNOWN_RESPONSE])
 def test_outputs_are_sent_with_the_transcript_if_the_response_is_refused(
     door: Door, client: Any, upstream: StandIn, body: Any
 ) -> None:
-    """If `previous_response_id` is refused, outputs are sent with the messages and all calls of this run."""
+    """If `previous_response_id` is refused, outputs are sent with the messages and all calls of this run.
+
+    Calls of earlier runs stay too, unless the refusal is about them.
+    """
     run = answered_run(door, client, upstream)
     upstream.script(function_call_turn("call_2"), function_call_turn("call_3"), Turn(text="Done.", polls=0))
     waiting = run_again(door, client, run, "And?", tools=[FUNCTION])
@@ -168,14 +174,19 @@ def test_outputs_are_sent_with_the_transcript_if_the_response_is_refused(
     refused, accepted = request_bodies(upstream)[-2:]
     assert (input_kinds(refused), "previous_response_id" in refused) == (["function_call_output"], True)
     assert "previous_response_id" not in accepted
-    assert input_kinds(accepted) == ["user", "assistant", "user", *["function_call", "function_call_output"] * 2]
-    assert [item["call_id"] for item in accepted["input"] if "call_id" in item] == ["call_2"] * 2 + ["call_3"] * 2
+    call = ["function_call", "function_call_output"]
+    earlier = call if body == UNKNOWN_RESPONSE else []
+    assert input_kinds(accepted) == ["user", *earlier, "assistant", "user", *call * 2]
+    calls = ["call_1"] * bool(earlier) + ["call_2", "call_3"]
+    sent = [item["call_id"] for item in accepted["input"] if "call_id" in item]
+    assert sent == [call_id for call_id in calls for _ in call]
     run_again(door, client, run)
     assert input_kinds(request_bodies(upstream)[-1]) == [*input_kinds(accepted), "assistant"], (
         "the first run's calls were sent"
     )
 
 
+@pytest.mark.refusal("previous_response_gone")
 def test_outputs_are_sent_with_the_transcript_if_the_response_fails(door: Door, client: Any, upstream: StandIn) -> None:
     """If the background response of a later round fails, outputs are sent again with the transcript."""
     run = waiting_run(door, client, upstream)
@@ -238,6 +249,7 @@ def test_a_refusal_that_cannot_be_retried_reaches_the_caller(
     assert retrieve_run(door, client, run).status == "requires_action"
 
 
+@pytest.mark.refusal("item_without_pair")
 def test_a_stream_that_fails_for_stale_items_is_retried(door: Door, client: Any, upstream: StandIn) -> None:
     """A stream that fails for stale items is retried, and its reader gets only the events of the answer."""
     run = answered_run(door, client, upstream)

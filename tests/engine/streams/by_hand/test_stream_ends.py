@@ -11,8 +11,10 @@ import pytest
 
 from assistants_compat import Settings
 from assistants_compat.engine import io
+from assistants_compat.engine.runs import ask_upstream, refresh
 from assistants_compat.errors import StoreBusyError
 from assistants_compat.store import queries
+from assistants_compat.testing import StandIn, Turn
 from kit.doors import Door
 from kit.legacy_code import FUNCTION, dump_store, make_assistant, make_thread, retrieve_run
 from kit.streams import (
@@ -244,7 +246,7 @@ REFUSALS: dict[str, tuple[int, str, bytes, type[openai.OpenAIError]]] = {
     "500": (500, "application/json", b'{"error": {"message": "No.", "code": "some_code"}}', openai.InternalServerError),
     "a gateway's page": (502, "text/html", b"<html>", openai.InternalServerError),
     "a page with 200": (200, "text/html", b"<html>", openai.InternalServerError),
-    "JSON with 200": (200, "application/json", b'{"id": "resp_1", "status": "completed"}', openai.InternalServerError),
+    "JSON without an id": (200, "application/json", b'{"status": "completed"}', openai.InternalServerError),
 }
 
 
@@ -314,6 +316,90 @@ def test_an_input_that_is_too_long_is_retried_in_the_same_stream(
     assert stored_messages(settings, seen[-1].data.id) == [("completed", TEXT)]
     assert stored_run(settings, seen[-1].data.id)["response_id"] == "resp_2"
     eventually(hand.stream(0).over.is_set, door)
+
+
+def start_retried_stream(door: Door, client: Any, hand: ManualUpstream) -> Any:
+    """Start a run whose first response fails as too long; its second one stays open."""
+    hand.plan(*events(status="failed", output=[], error=TOO_LONG), END)
+    hand.plan(*events(message(TEXT), id="resp_2")[:2])
+    assistant, thread = make_assistant(door, client), make_thread(door, client, "a", "b", "c")
+    return door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id, stream=True))
+
+
+def test_a_retry_that_cannot_be_stored_is_closed(
+    door: Door, client: Any, hand: ManualUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the store fails after the upstream has accepted the retry, the connection of the retry is closed."""
+    monkeypatch.setattr(refresh, "accepted_columns", raising_while(dict, StoreBusyError("Busy."), lambda: True))
+    with pytest.raises(openai.APIError, match=r"Busy\."):
+        read_rest(door, start_retried_stream(door, client, hand))
+    eventually(hand.stream(1).gone.is_set, door)
+
+
+@pytest.mark.parametrize("deletes", [False, True])
+def test_a_run_that_ends_during_a_retry_stays_as_it_is(
+    sync: Door, hand: ManualUpstream, settings: Settings, monkeypatch: pytest.MonkeyPatch, *, deletes: bool
+) -> None:
+    """The retry is closed, and the stream ends as the run did."""
+    retry, client, other = (
+        ask_upstream.retry_with_less_input,
+        sync.client(hand, settings),
+        sync.client(hand, settings),
+    )
+
+    async def overtaken_retry(*arguments: Any) -> Any:
+        upstream_request = await retry(*arguments)
+        run = dump_store(settings)["runs"][-1]
+        if deletes:
+            other.beta.threads.delete(run["thread_id"])
+        else:
+            other.beta.threads.runs.cancel(run["id"], thread_id=run["thread_id"])
+            assert other.beta.threads.runs.retrieve(run["id"], thread_id=run["thread_id"]).status == "cancelled"
+        return upstream_request
+
+    monkeypatch.setattr(ask_upstream, "retry_with_less_input", overtaken_retry)
+    seen = read_rest(sync, start_retried_stream(sync, client, hand))
+    eventually(hand.stream(1).gone.is_set, sync)
+    assert event_names(seen)[3:] == ([] if deletes else ["run.cancelled"])
+    if not deletes:
+        assert stored_run(settings, seen[-1].data.id)["state"]["cuts"] == 0
+
+
+def test_a_retry_locks_the_thread_before_the_run(
+    sync: Door, hand: ManualUpstream, settings: Settings, monkeypatch: pytest.MonkeyPatch, upstream: StandIn
+) -> None:
+    """Every transaction locks in this order, so that two never wait for each other: streamed and polled retries too."""
+    locks: list[str] = []
+    seen: list[list[str]] = []
+    get, lock_thread, accepted_columns = queries.get, queries.lock_thread, ask_upstream.accepted_columns
+
+    def recording_get(db: Any, table: Any, *ids: str, lock: bool = False, **where: Any) -> Any:
+        locks.extend([table] if lock and table == "runs" else [])
+        return get(db, table, *ids, lock=lock, **where)
+
+    def recording_lock_thread(*arguments: Any) -> None:
+        locks.append("threads")
+        lock_thread(*arguments)
+
+    def recording_columns(*arguments: Any) -> Any:
+        seen.append(locks[-2:])
+        return accepted_columns(*arguments)
+
+    monkeypatch.setattr(queries, "get", recording_get)
+    monkeypatch.setattr(queries, "lock_thread", recording_lock_thread)
+    monkeypatch.setattr(refresh, "accepted_columns", recording_columns)
+    client = sync.client(hand, settings)
+    hand.plan(*events(status="failed", output=[], error=TOO_LONG), END)
+    hand.plan(*events(message(TEXT), id="resp_2"), END)
+    thread = make_thread(sync, client, "a", "b", "c")
+    create = client.beta.threads.runs.create(thread.id, assistant_id=make_assistant(sync, client).id, stream=True)
+    assert read_rest(sync, create)[-1].event == "thread.run.completed"
+    client = sync.client(upstream, settings)
+    upstream.script(Turn(status="failed", error={"code": TOO_LONG["code"], "message": "Too long."}, polls=0))
+    thread = make_thread(sync, client, "a", "b", "c")
+    run = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=make_assistant(sync, client).id)
+    assert run.status == "completed"
+    assert seen == [["threads", "runs"]] * 2
 
 
 # --- the store

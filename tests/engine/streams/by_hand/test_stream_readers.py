@@ -14,6 +14,7 @@ from assistants_compat.engine.io import BlockingIO
 from assistants_compat.engine.io import run as stepped
 from assistants_compat.engine.runs import finish
 from assistants_compat.engine.runs import stream as streaming
+from assistants_compat.runtime.upstream_memory import UpstreamMemory
 from kit.doors import Door
 from kit.legacy_code import FUNCTION
 from kit.streams import (
@@ -182,8 +183,9 @@ def test_a_reader_of_an_earlier_round_keeps_the_lease_of_a_later_one(
 
     class UnusedTransport:
         name = "nowhere"
+        credential = ""
 
-    io = BlockingIO(settings, UnusedTransport(), set())  # type: ignore[arg-type]  # it sends nothing
+    io = BlockingIO(settings, UnusedTransport(), UpstreamMemory())  # type: ignore[arg-type]  # it sends nothing
     stepped(finish.release_lease(io, before))
     assert stored_run(settings, run.id)["lease_until"] == lease_until
     hand.stream(1).send(*events(message(TEXT), id="resp_2")[CUT:], END)
