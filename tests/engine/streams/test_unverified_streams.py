@@ -83,7 +83,7 @@ def test_a_refused_stream_is_polled_and_told_in_the_recorded_order(
     assert upstream_calls(upstream) == [POST, POST, GET, GET, GET]
     assert modes(upstream) == [(False, True), (True, False)]
     assert [record.getMessage() for record in caplog.records if "stream" in record.getMessage()] == [
-        "the upstream does not stream this model; streams are told from finished responses (gpt-5)"
+        "the upstream does not stream this model; runs of this model are streamed from finished responses (gpt-5)"
     ]
 
 
