@@ -310,7 +310,9 @@ class Conversations(RuleBasedStateMachine):
             assert allowed
             self.check_run(served, self.reference.create_run(thread, messages, served.id, plan))
             assert served.status == "queued"
-            assert self.last_response_request()["input"] == self.reference.transcript(thread, last=last)
+            # The service refuses an empty input, so that is one empty message.
+            expected = self.reference.transcript(thread, last=last) or [{"role": "user", "content": ""}]
+            assert self.last_response_request()["input"] == expected
 
     @rule(place=PLACE, more=st.lists(ROLES, max_size=2))
     def create_run_while_the_upstream_refuses(self, place: int, more: list[str]) -> None:
