@@ -54,7 +54,7 @@ help:
 	@echo 'make docs     build the documentation into site/; a broken link fails'
 	@echo 'make ogx      the same runs on OGX, an independent Responses server (needs ../shared and Python 3.12)'
 	@echo 'make gateways the same runs through LiteLLM and nginx; two minutes, the first time three'
-	@echo 'make matrix   the contract tests on pinned pairs of Python and openai SDK   FULL=1 for all of every row, SHARE=2/3'
+	@echo 'make matrix   the contract tests on pinned pairs of Python and openai SDK   FULL=1 for all of every row, SHARE=2/4'
 	@echo 'make versions write the tables of docs/versions.md from the last `make matrix FULL=1`'
 	@echo 'make clients  LangChain, LlamaIndex and AutoGen run their own agents over wrapped clients'
 	@echo 'make release  build sdist and wheel in dist/, check both, and run the demo in a bare environment'

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import inspect
 import os
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import openai
 import pytest
-from sdk_suite_cases import AIOHTTP_MISSING, aiohttp_client, needs_waiting_run
+from sdk_suite_cases import AIOHTTP_MISSING, FILES, aiohttp_client, needs_waiting_run
 from sdk_suite_seed import seed_store, seed_upstream
 
 import assistants_compat
@@ -27,8 +28,8 @@ from assistants_compat.testing import StandIn
 
 SPEC_VARIABLE = "SDK_SUITE_SPEC"
 
-# The suite sets every parameter at once, and its models refuse some of them. A mapped model gets only what it takes.
-_MODELS = dict.fromkeys(("gpt-4o", "gpt-4.1", "gpt-5", "gpt-6-astra"), "gpt-6-luna")
+_MAPPED_TO = "gpt-6-luna"
+_MODEL = re.compile(r"""\bmodel(?:"|')?\s*[=:]\s*["']([^"']+)["']""")
 
 _warns = pytest.warns
 
@@ -81,10 +82,17 @@ def upstream() -> Iterator[StandIn]:
 
 
 @pytest.fixture(scope="session")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings for a store of this session."""
+def settings(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings for a store of this session.
+
+    The suite sets every parameter at once, and its models, other ones in each version, refuse some of them. A mapped
+    model gets only what it takes.
+    """
     folder: Path = tmp_path_factory.mktemp("store")
-    return Settings(store=str(folder / "store.db"), files=str(folder / "files"), poll_after_ms=1, models=_MODELS)
+    files = [pytestconfig.rootpath / name for name in FILES]
+    named = {model for file in files if file.is_file() for model in _MODEL.findall(file.read_text(encoding="utf-8"))}
+    models = dict.fromkeys(sorted(named - {_MAPPED_TO}), _MAPPED_TO)
+    return Settings(store=str(folder / "store.db"), files=str(folder / "files"), poll_after_ms=1, models=models)
 
 
 @pytest.fixture(autouse=True)

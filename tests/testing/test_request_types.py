@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import openai
@@ -121,7 +123,14 @@ def test_the_description_is_that_of_its_sdk() -> None:
     """Where the installed SDK is the one that was described, describing it again gives the identical file."""
     if f"openai {openai.__version__}" != DESCRIPTION.sdk:
         pytest.skip(f"the description is of {DESCRIPTION.sdk}, and openai {openai.__version__} is installed")
-    assert sdk_request_types.describe(DESCRIPTION.made) == sdk_request_types.DESCRIPTION.read_text("utf-8")
+    # In a process of its own: `typing` returns the first of equal annotations, so that the order of a union's or
+    # literal's members depends on what was imported before.
+    code = f"import sys, sdk_request_types; sys.stdout.write(sdk_request_types.describe({DESCRIPTION.made!r}))"
+    command = [sys.executable, "-c", code]
+    folder = str(Path(sdk_request_types.__file__).parent)
+    environment = {**os.environ, "PYTHONPATH": folder, "PYTHONUTF8": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8", check=True)
+    assert done.stdout == sdk_request_types.DESCRIPTION.read_text("utf-8")
 
 
 def test_every_checked_body_is_described() -> None:
