@@ -19,7 +19,7 @@ from ..store import queries
 from ..store.database import Connection
 from ..store.queries import Row
 from ..translate.output import GeneratedFile
-from ..translate.uncited_files import files_made_by_model, has_links, location_of_file
+from ..translate.uncited_files import files_made_by_model, has_links, location_of_file, was_written_again
 from ..wire.headers import content_disposition, expected_size
 from ..wire.objects import Json, Run, as_object_list
 from .io import IO, Request, StreamedResponse
@@ -51,18 +51,22 @@ class NotCopiedError(Exception):
 async def list_new_files(io: IO, container_ids: Sequence[str], assigned_ids: Mapping[str, list[str]]) -> list[Json]:
     """Return the files that the model made in these containers, except those that an earlier round has recorded.
 
-    `assigned_ids` are the ids that this round has given out, by kind. If a container cannot be listed, its cited files
-    are still copied.
+    A file that was written again since then is new: its container may keep the id of a path. `assigned_ids` are the ids
+    that this round has given out, by kind. If a container cannot be listed, its cited files are still copied.
     """
     if not container_ids:
         return []
     files = [
         file for container_id in container_ids for file in files_made_by_model(await _list_container(io, container_id))
     ]
-    known = await io.read(lambda db: queries.generated_file_ids(db, io.settings.namespace, container_ids))
-    # None: not recorded yet. An id of this round: recorded earlier in the same round, so the file belongs to it.
-    own_ids = {None, *assigned_ids.get("file", ())}
-    return [file for file in files if known.get(location_of_file(file)) in own_ids]
+    known = await io.read(lambda db: queries.generated_files(db, io.settings.namespace, container_ids))
+    own_ids = set(assigned_ids.get("file", ()))  # recorded earlier in the same round, so the file belongs to it
+
+    def is_new(file: Json) -> bool:
+        row = known.get(location_of_file(file))
+        return row is None or row["id"] in own_ids or was_written_again(file, row)
+
+    return list(filter(is_new, files))
 
 
 async def earlier_files(io: IO, run: Run, items: Sequence[Json]) -> list[Json]:
@@ -149,7 +153,7 @@ async def copy_file(io: IO, file: GeneratedFile, run: Run) -> Json:
         "run_id": run["id"],
         "container_id": file.container_id,
         "container_file_id": file.container_file_id,
-        "body": {"filename": file.filename, "bytes": 0},
+        "body": {"filename": file.filename, "bytes": 0, **_listed_version(file)},
         "stored": False,
     }
     try:
@@ -157,7 +161,13 @@ async def copy_file(io: IO, file: GeneratedFile, run: Run) -> Json:
     except NotCopiedError as error:
         log.warning("could not copy file %s of run %s: %s", file.id, run["id"], error)
         return {**row, "trouble": str(error)}
-    return {**row, "stored": True, "sha256": sha256, "body": {"filename": file.filename, "bytes": size}}
+    return {**row, "stored": True, "sha256": sha256, "body": {**row["body"], "bytes": size}}
+
+
+def _listed_version(file: GeneratedFile) -> Json:
+    """Return what the row of a file says of its version, so that a later listing tells whether it was written again."""
+    is_listed = file.size is not None or file.listed_at is not None
+    return {"listed": {"bytes": file.size, "created_at": file.listed_at}} if is_listed else {}
 
 
 async def ensure_stored(io: IO, row: Row) -> Row:

@@ -330,11 +330,11 @@ def old_files(db: Connection, namespace: str, before: int) -> list[Row]:
     return _select_rows(db, select(files).where(*where).order_by(files.c.seq))
 
 
-def generated_file_ids(db: Connection, namespace: str, container_ids: Sequence[str]) -> dict[tuple[str, str], str]:
-    """The ids of the files from these containers, deleted ones too, by container id and container file id."""
-    query = select(files.c.container_id, files.c.container_file_id, files.c.id)
+def generated_files(db: Connection, namespace: str, container_ids: Sequence[str]) -> dict[tuple[str, str], Row]:
+    """The newest file of each file in these containers, deleted ones too, by container id and container file id."""
     where = (files.c.namespace == namespace, files.c.container_id.in_(list(map(_storable_id, container_ids))))
-    return {(row.container_id, row.container_file_id): row.id for row in db.execute(query.where(*where))}
+    rows = _select_rows(db, select(files).where(*where).order_by(files.c.seq))
+    return {(row["container_id"], row["container_file_id"]): row for row in rows}
 
 
 def rows_of_thread(db: Connection, table_name: TableName, namespace: str, thread_id: str, **where: str) -> list[Row]:

@@ -191,7 +191,7 @@ def create_cited_files(state: State, turn: Turn, output: list[Json]) -> None:
             name, file_id = annotation["filename"], annotation["file_id"]
             if file_id in container.files:  # cited before, in this or an earlier response
                 continue
-            is_shown = annotation["end_index"] == 0  # case B of recordings.md section 1
+            is_shown = annotation["end_index"] == 0 and name.startswith(file_id)  # case B of recordings.md section 1
             # Images are cited in the order in which the calls showed them, and no citation names its output.
             content = turn.files.get(name) or (inline.pop(0) if is_shown and inline else sample_bytes(name))
             containers.add_generated_file(state, container, f"/mnt/data/{name}", content, file_id)

@@ -4,10 +4,10 @@ Responses cites a container file in two ways only (recordings.md section 1, 16 o
 
 - case A: `text[start:end]` is the link `sandbox:/mnt/data/NAME`. The `file_path` annotation has the same span.
 - case B: the span is 0/0, for an image that was shown and never linked. It becomes an `image_file` block before the
-  text.
+  text. Every recorded one is called `<file_id>.png`; a file of another kind at 0/0 is a file that nothing links.
 
 It is unknown whether the upstream counts code points or UTF-16 units: no recording has an astral character before a
-citation. So a span is trusted only if the text there is the link; otherwise the text is searched for the link.
+citation. So a span is trusted only if the text there is a link; otherwise the text is searched for the link.
 
 A citation of a searched file has only an offset (13 of 13: the length of the text before it). Legacy code expects a
 marker such as `【4:0†name】` to replace, so one is inserted there, and every later span moves.
@@ -15,22 +15,29 @@ marker such as `【4:0†name】` to replace, so one is inserted there, and ever
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
 
 from ..wire.objects import Json
-
-Span = tuple[int, int]
-"""The start and the end of a piece of text, in code points."""
+from .links import (
+    LINK_SCHEME,
+    WORKING_DIRECTORY,
+    Span,
+    base_name,
+    links_to_base_name,
+    links_to_paths,
+    path_from_name,
+    paths_from_link,
+)
 
 MarkerPosition = tuple[int, int]
 """The offset of a marker in the upstream's text, and the marker's number in the message."""
 
-_LINK_SCHEME = "sandbox:"
-LINK_PREFIX = "sandbox:/mnt/data/"
-"""How a link to a container file begins."""
+_IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg")
+# A name that the service made from an id: `cfile_….png` (recorded), or a bare uuid as of legacy images (recorded).
+_NAME_FROM_ID = re.compile(r"(?:c?file[-_].*|[0-9a-f-]{32,36})", re.IGNORECASE)
 
 
 def is_container_citation(annotation: Mapping[str, Any]) -> bool:
@@ -39,8 +46,23 @@ def is_container_citation(annotation: Mapping[str, Any]) -> bool:
 
 
 def is_shown_image(annotation: Mapping[str, Any]) -> bool:
-    """Return whether a container citation is case B: an image that was shown, with the span 0/0."""
-    return annotation.get("start_index") == 0 and annotation.get("end_index") == 0
+    """Return whether a container citation is case B: an image that was shown, with the span 0/0.
+
+    The name decides: 0/0 may also be said of a file that the text does not link. Without a name it is an image.
+    """
+    name = str(annotation.get("filename") or "")
+    has_no_span = annotation.get("start_index") == 0 and annotation.get("end_index") == 0
+    return has_no_span and (not name or is_image(name) or (not posixpath.splitext(name)[1] and is_named_by_id(name)))
+
+
+def is_image(name: str) -> bool:
+    """Return whether a name or path is that of an image."""
+    return name.lower().endswith(_IMAGE_EXTENSIONS)
+
+
+def is_named_by_id(name: str) -> bool:
+    """Return whether the service named a file, as it does an image that was shown, and not the code that saved it."""
+    return _NAME_FROM_ID.fullmatch(posixpath.splitext(posixpath.basename(name))[0]) is not None
 
 
 def is_file_citation(annotation: Mapping[str, Any]) -> bool:
@@ -51,21 +73,45 @@ def is_file_citation(annotation: Mapping[str, Any]) -> bool:
 def span_of_citation(text: str, annotation: Mapping[str, Any], used_spans: Iterable[Span] = ()) -> Span | None:
     """Return the span of case A in code points, so that `text[start:end]` is the link, or None if there is no link.
 
-    The upstream's numbers are tried as code points, then as UTF-16 units. If neither fits, the first link that is not
-    among `used_spans` counts (a file may be linked twice).
+    The upstream's numbers are tried as code points, then as UTF-16 units. A link there is believed, also if its name
+    differs from the file's. If neither fits, the first link to the file that is not among `used_spans` counts (a file
+    may be linked twice). An annotation may have the file's `path`, which its container listed.
     """
-    name = str(annotation.get("filename") or "")
+    spans = [span for span in _cited_spans(text, annotation) if _is_link(text[slice(*span)])]
+    named = [span for span in spans if _names_file(text[slice(*span)], annotation)]
+    if spans:
+        return (named or spans)[0]
+    used_starts = {start for start, _ in used_spans}
+    found = (span for span in _spans_of_file(text, annotation) if span[0] not in used_starts)
+    return next(found, None)
+
+
+def _cited_spans(text: str, annotation: Mapping[str, Any]) -> Iterator[Span]:
     start, end = annotation.get("start_index"), annotation.get("end_index")
     if isinstance(start, int) and isinstance(end, int) and 0 <= start < end:
-        for span in ((start, end), _span_from_utf16(text, start, end)):
-            if span is not None and _is_link(text[span[0] : span[1]], name):
-                return span
-    return find_link(text, name, list(used_spans))
+        if end <= len(text):
+            yield start, end
+        if (span := _span_from_utf16(text, start, end)) is not None:
+            yield span
 
 
-def _is_link(piece: str, name: str) -> bool:
+def _is_link(piece: str) -> bool:
+    return piece.startswith(LINK_SCHEME) and piece != LINK_SCHEME and "\n" not in piece
+
+
+def _names_file(link: str, annotation: Mapping[str, Any]) -> bool:
     # A citation names only the last part of the path (recordings.md section 1).
-    return piece.startswith(_LINK_SCHEME) and piece.endswith(f"/{name}")
+    name = base_name(str(annotation.get("filename") or ""))
+    return any(posixpath.basename(path) == name for path in paths_from_link(link))
+
+
+def _spans_of_file(text: str, annotation: Mapping[str, Any]) -> Iterator[Span]:
+    """Yield the spans of the links to a cited file: those to its path if that is known, then those to its name."""
+    path, name = annotation.get("path"), str(annotation.get("filename") or "")
+    if path is not None:
+        yield from (link.span for link in links_to_paths(text, {path_from_name(str(path))}))
+    if name:
+        yield from (link.span for link in links_to_base_name(text, name))
 
 
 def _span_from_utf16(text: str, start: int, end: int) -> Span | None:
@@ -77,17 +123,20 @@ def _span_from_utf16(text: str, start: int, end: int) -> Span | None:
     return first, first + len(piece.decode("utf-16-le", "replace"))
 
 
-def find_link(text: str, name: str, used_spans: Collection[Span]) -> Span | None:
-    """Return the span of the first `sandbox:/mnt/data/NAME` in a text that is not among `used_spans`, or None.
+def path_of_citation(annotation: Mapping[str, Any], link: str | None = None) -> str:
+    """Return the name of a cited file as the service had it: of a linked file the full path (platform.md section 7).
 
-    The name may be percent-encoded, as in Markdown links: `a%20b.csv`.
+    The container's list has the path. Without it the link tells the folder. The name is data, never a path.
     """
-    if not name:
-        return None
-    spellings = "|".join(re.escape(spelling) for spelling in (name, quote(name, errors="surrogatepass")))
-    # The name must not be the beginning of a longer one: `sandbox:/mnt/data/d.csv.zip` does not link `d.csv`.
-    link = re.compile(rf"{re.escape(LINK_PREFIX)}(?:{spellings})(?![.-]*\w)")
-    return next((match.span() for match in link.finditer(text) if match.span() not in used_spans), None)
+    name, path = str(annotation.get("filename") or annotation.get("file_id")), str(annotation.get("path") or "")
+    if is_shown_image(annotation):
+        return name
+    if path.startswith("/"):
+        return path
+    for linked_path in paths_from_link(link) if link else ():
+        if posixpath.basename(linked_path) == base_name(name):
+            return posixpath.join(posixpath.dirname(linked_path), posixpath.basename(name))
+    return f"{WORKING_DIRECTORY}{name}"
 
 
 # --- markers
@@ -144,14 +193,15 @@ def marker_positions(
 def text_block_with_citations(
     text: str,
     annotations: list[Json],
-    file_id_of: Callable[[Json], str | None],
+    file_id_of: Callable[[Json, str | None], str | None],
     *,
     first_number: int = 0,
     positions: Mapping[int, MarkerPosition] | None = None,
 ) -> Json:
     """Return a text block with markers and legacy annotations; the span of each annotation is exactly its text.
 
-    `file_id_of` returns this library's id for a cited container file, or None if the citation is not a link.
+    `file_id_of` returns this library's id for a cited container file, whose link is the second argument, or None if the
+    citation is that of a shown image.
     `first_number` is the number of the first marker. `positions` are the positions of the markers of a streamed text,
     by the index of their citations in `annotations`.
     """
@@ -168,8 +218,8 @@ def text_block_with_citations(
     value += text[copied_to:]
     used_spans: list[Span] = []
     for annotation in filter(is_container_citation, annotations):
-        file_id = file_id_of(annotation)
-        span = None if file_id is None else span_of_citation(text, annotation, used_spans)
+        span = None if is_shown_image(annotation) else span_of_citation(text, annotation, used_spans)
+        file_id = file_id_of(annotation, None if span is None else text[slice(*span)])
         if span is not None:
             used_spans.append(span)
             # A marker at the very start of a link moves it; one at its very end does not lengthen it.

@@ -17,7 +17,14 @@ from typing import Any
 
 from ..wire.ids import IdFactory
 from ..wire.objects import Json, Message, Run, RunStep, Usage, as_object, as_object_list
-from .citations import MarkerPosition, is_file_citation, is_shown_image, text_block_with_citations
+from .citations import (
+    MarkerPosition,
+    is_file_citation,
+    is_named_by_id,
+    is_shown_image,
+    path_of_citation,
+    text_block_with_citations,
+)
 from .run import function_call_from_item
 from .step import set_step_status
 from .uncited_files import (
@@ -28,6 +35,7 @@ from .uncited_files import (
     location_of_citation,
     location_of_file,
     unknown_files,
+    version_of_file,
 )
 
 _CONTAINER_LIFETIME = 19 * 60  # seconds: a container expires after 20 idle minutes, less a margin
@@ -55,6 +63,7 @@ class GeneratedFile:
     container_file_id: str | None = None
     data: bytes | None = None
     size: int | None = None  # in bytes, as the container lists it
+    listed_at: int | None = None  # its time of creation there; another one means that the file was written again
 
 
 @dataclass
@@ -236,14 +245,33 @@ class OutputReader:
 
         With `include_unlinked`, the container files that no text links get citations too.
         """
-        files = [*self.container_files, *self.thread_files]
+        # Oldest first: a container lists a file for each version of a path, and those of one second are in its order.
+        new_files = sorted(self.container_files, key=lambda file: version_of_file(file)[1] or 0)
+        files = [*reversed(self.thread_files), *new_files]
         item = cite_linked_files(item, files) if files else dict(item)
         if not (include_unlinked and self.container_files):
             return item
-        return cite_remaining_files(item, self.container_files, self._files_by_location, self._inline_image_sizes())
+        return cite_remaining_files(
+            item, self.container_files, self._known_locations(), self._sizes_of_unnamed_images()
+        )
 
-    def _inline_image_sizes(self) -> set[int]:
-        return {len(file.data) for file in self.outcome.files.values() if file.data is not None}
+    def _known_locations(self) -> set[FileLocation]:
+        """Return the locations of which this response has a file, as they are now."""
+        return {location for location, file in self._files_by_location.items() if not self._was_written_again(file)}
+
+    def _was_written_again(self, file: GeneratedFile) -> bool:
+        """Whether a container lists another version of a file than an earlier message of this stream has."""
+        listed = self._listed_file((str(file.container_id), str(file.container_file_id)))
+        version = file.size, file.listed_at
+        return version != (None, None) and bool(listed) and version_of_file(listed) != version
+
+    def _listed_file(self, location: FileLocation) -> Json:
+        return next((file for file in self.container_files if location_of_file(file) == location), {})
+
+    def _sizes_of_unnamed_images(self) -> list[int]:
+        """Return the sizes of the images that calls showed and no citation has named."""
+        shown = [file for file in self.outcome.files.values() if file.container_file_id is None]
+        return [len(file.data) for file in shown if file.data is not None]
 
     def end_message(
         self,
@@ -266,14 +294,15 @@ class OutputReader:
         linked_file_ids: dict[str, None] = {}
         late_images: list[Json] = []
 
-        def file_id_of(annotation: Json) -> str | None:
+        def file_id_of(annotation: Json, link: str | None) -> str | None:
             if not is_shown_image(annotation):
-                id_ = str(annotation.get("generated_file_id") or self._file_for_citation(annotation).id)
+                id_ = str(annotation.get("generated_file_id") or self._file_for_citation(annotation, link).id)
                 linked_file_ids[id_] = None
                 return id_
-            # Images are cited in the order in which calls showed them, and the bytes of these came with the calls.
-            if uncited_image_ids:
-                self._name_shown_image(uncited_image_ids.pop(0), annotation)
+            shown_id = self._shown_image_of_citation(annotation, uncited_image_ids)
+            if shown_id is not None:
+                uncited_image_ids.remove(shown_id)
+                self._name_shown_image(shown_id, annotation)
             else:
                 late_images.append(_image_block(self._file_for_citation(annotation).id))
             return None
@@ -300,20 +329,29 @@ class OutputReader:
         # A step knows no "incomplete": the recorded message step of a run that hit its limit was completed.
         set_step_status(draft.step, "completed", now)
 
-    def _file_for_citation(self, annotation: Mapping[str, Any]) -> GeneratedFile:
+    def _shown_image_of_citation(self, annotation: Json, shown_ids: Sequence[str]) -> str | None:
+        """Return which of the images that calls showed a citation means: its bytes came with the call, unlike its name.
+
+        They are cited in the order in which calls showed them, and the size that the container lists tells if one was
+        skipped. An image that the code saved under a name of its own is none of them.
+        """
+        name = str(annotation.get("filename") or "")
+        if name and not is_named_by_id(name):
+            return None
+        size = self._listed_file(location_of_citation(annotation)).get("bytes")
+        same_size = (id_ for id_ in shown_ids if len(self.outcome.files[id_].data or b"") == size)
+        return next(same_size, next(iter(shown_ids), None))
+
+    def _file_for_citation(self, annotation: Mapping[str, Any], link: str | None = None) -> GeneratedFile:
         location = location_of_citation(annotation)
-        if location not in self._files_by_location:
-            # The service named a linked file by its full path (platform.md section 7). The name is data, never a path.
-            name = str(annotation.get("filename") or location[1])
-            path = name if is_shown_image(annotation) else f"/mnt/data/{name}"
-            size = next(
-                (file.get("bytes") for file in self.container_files if location_of_file(file) == location), None
-            )
-            generated = GeneratedFile(
-                self.new_id("file"), path, *location, size=size if isinstance(size, int) else None
-            )
-            self._files_by_location[location] = self.outcome.files[generated.id] = generated
-        return self._files_by_location[location]
+        known = self._files_by_location.get(location)
+        if known is not None and not self._was_written_again(known):
+            return known
+        size, listed_at = version_of_file(self._listed_file(location))
+        path = path_of_citation(annotation, link)
+        generated = GeneratedFile(self.new_id("file"), path, *location, size=size, listed_at=listed_at)
+        self._files_by_location[location] = self.outcome.files[generated.id] = generated
+        return generated
 
     def _name_shown_image(self, file_id: str, annotation: Mapping[str, Any]) -> None:
         """Give an image that a call showed the file name and the location from the citation in its message."""
@@ -321,6 +359,7 @@ class OutputReader:
         location = location_of_citation(annotation)
         file.filename = str(annotation.get("filename") or file.filename)
         file.container_id, file.container_file_id = location
+        file.size, file.listed_at = version_of_file(self._listed_file(location))
         self._files_by_location.setdefault(location, file)
 
     # --- steps
@@ -355,7 +394,7 @@ class OutputReader:
         for tool outputs gets its usage when they arrive. The upstream counts a response as a whole, and this library
         estimates nothing (docs/differences.md).
         """
-        for file in unknown_files(self.container_files, self._files_by_location, self._inline_image_sizes()):
+        for file in unknown_files(self.container_files, self._known_locations(), self._sizes_of_unnamed_images()):
             generated = self._file_for_citation(citation_from_file(file))
             if self.outcome.messages:
                 message = self.outcome.messages[-1]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from assistants_compat.translate.citations import span_of_citation
+from assistants_compat.translate.citations import is_shown_image, span_of_citation
 
 # Astral characters take two UTF-16 units, so that the two ways to count differ.
 TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=30) | st.text(alphabet="a😀𝒳é", max_size=12)
@@ -57,6 +58,20 @@ def test_any_offsets_give_a_link_or_nothing(text: str, name: str, start: int | N
         assert text[slice(*span)].startswith("sandbox:")
 
 
+@given(before=TEXTS, after=TEXTS, link=st.text(alphabet="ab%é(1) /+", min_size=1, max_size=12), name=NAMES)
+def test_a_cited_link_is_believed(before: str, after: str, link: str, name: str) -> None:
+    """A cited span that is a link is kept, whatever its name is, in code points and in UTF-16 units."""
+    link = f"sandbox:{link}"
+    text = before + link + after
+    assert span_of_citation(text, citation(name, len(before), len(before + link))) == (
+        len(before),
+        len(before + link),
+    )
+    start = len(before.encode("utf-16-le")) // 2
+    span = span_of_citation(text, citation(name, start, start + len(link)))
+    assert span == (len(before), len(before + link))
+
+
 @given(before=TEXTS, between=TEXTS, name=NAMES)
 def test_a_link_without_usable_offsets_is_found_after_the_used_ones(before: str, between: str, name: str) -> None:
     """Two links to one file get two spans, even without usable offsets."""
@@ -84,3 +99,22 @@ def test_a_link_is_found_in_a_text_with_half_a_surrogate() -> None:
     span = span_of_citation(text, citation("a.csv", 1, 5))
     assert span is not None
     assert text[slice(*span)] == "sandbox:/mnt/data/a.csv"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_shown"),
+    [
+        ("cfile_68ab.png", True),
+        ("chart.PNG", True),
+        ("0f8fad5b-d9cb-469f-a165-70867728950e", True),
+        ("", True),
+        ("d.csv", False),
+        ("cfile_68ab.csv", False),
+        ("Makefile", False),
+    ],
+)
+def test_the_name_decides_what_a_citation_without_a_span_is(name: str, is_shown: bool) -> None:  # noqa: FBT001
+    """A citation at 0/0 is a shown image if its name is that of an image, or made from an id without an extension."""
+    assert is_shown_image(citation(name, 0, 0)) == is_shown
+    assert not is_shown_image(citation(name, 0, 9))
+    assert not is_shown_image(citation(name, None, None))

@@ -145,6 +145,95 @@ def test_an_image_that_is_shown_and_cited_is_one_file() -> None:
     assert outcome.messages[0]["content"][0] == {"type": "image_file", "image_file": {"file_id": file.id}}
 
 
+def listed_file(id_: str, path: str, size: int = 1, created_at: int = 100) -> dict[str, Any]:
+    """Return a file that the model made, as its container lists it."""
+    container = {"container_id": "cntr_1", "source": "assistant"}
+    return {"id": id_, "path": path, "bytes": size, "created_at": created_at, **container}
+
+
+def cite(file_id: str, name: str, start: int | None = None, end: int | None = None) -> dict[str, Any]:
+    """Return a citation of a container file."""
+    span = {"start_index": start, "end_index": end}
+    return {
+        "type": "container_file_citation",
+        "container_id": "cntr_1",
+        "file_id": file_id,
+        "filename": name,
+        **span,
+    }
+
+
+def message_with(text: str, *annotations: dict[str, Any]) -> dict[str, Any]:
+    """Return a message item with one text."""
+    return {"type": "message", "content": [{"type": "output_text", "text": text, "annotations": list(annotations)}]}
+
+
+def linked_files(outcome: Outcome) -> dict[str, str]:
+    """Return the container's ids of the files that the annotations of all messages link, by their text."""
+    blocks = [block for message in outcome.messages for block in message["content"] if block["type"] == "text"]
+    notes = [note for block in blocks for note in block["text"]["annotations"]]
+    return {note["text"]: str(outcome.files[note["file_path"]["file_id"]].container_file_id) for note in notes}
+
+
+def outcome_with_listing(items: list[dict[str, Any]], files: list[dict[str, Any]]) -> Outcome:
+    """Translate a completed response whose container lists these files."""
+    body = {"status": "completed", "output": items}
+    usage = usage_from_response(body)
+    return outcome_from_response(new_run(), body, usage, counting(), 200, container_files=files)
+
+
+@given(order=st.permutations(["a", "b", "c"]), start=st.none() | st.integers(0, 99), end=st.none() | st.integers(0, 99))
+def test_files_of_one_name_are_told_by_their_paths(order: list[str], start: int | None, end: int | None) -> None:
+    """Cited files of one base name have their own links in whatever order, if their spans are missing or wrong."""
+    links = {f"sandbox:/mnt/data/{folder}/d.csv": f"cfile_{folder}" for folder in "abc"}
+    text = "😀" * 3 + " and ".join(f"[d]({link})" for link in links)
+    if isinstance(start, int) and text[start:].startswith("sandbox:"):
+        start = None
+    notes = [cite(f"cfile_{folder}", "d.csv", start, end) for folder in order]
+    files = [listed_file(f"cfile_{folder}", f"/mnt/data/{folder}/d.csv") for folder in "abc"]
+    outcome = outcome_with_listing([message_with(text, *notes)], files)
+    assert linked_files(outcome) == links
+    assert {file.filename for file in outcome.files.values()} == {str(file["path"]) for file in files}
+
+
+@given(times=st.lists(st.integers(100, 102), min_size=1, max_size=5))
+def test_the_newest_file_of_a_path_has_the_uncited_link(times: list[int]) -> None:
+    """Of all files of a path, the link without a citation means the newest; of one second, the last in the list."""
+    files = [listed_file(f"cfile_{number}", "/mnt/data/d.csv", created_at=time) for number, time in enumerate(times)]
+    outcome = outcome_with_listing([message_with("[d](sandbox:/mnt/data/d.csv)")], files)
+    newest = max(range(len(times)), key=lambda number: (times[number], number))
+    assert linked_files(outcome) == {"sandbox:/mnt/data/d.csv": f"cfile_{newest}"}
+    assert len(outcome.messages[0]["attachments"]) == len(files) == len(outcome.files)
+
+
+@given(lengths=st.lists(st.integers(1, 4), min_size=1, max_size=4, unique=True), data=st.data())
+def test_a_citation_means_the_shown_image_of_its_size(lengths: list[int], data: st.DataObject) -> None:
+    """If some shown images are not cited, each citation at 0/0 names the image that has the listed size."""
+    images = [b"x" * length for length in lengths]
+    cited = data.draw(st.lists(st.sampled_from(range(len(images))), unique=True))
+    urls = ["data:image/png;base64," + base64.b64encode(image).decode() for image in images]
+    outputs = [{"type": "image", "url": url} for url in urls]
+    call = {"type": "code_interpreter_call", "code": "", "outputs": outputs}
+    files = [
+        listed_file(f"cfile_{number}", f"/mnt/data/cfile_{number}.png", size) for number, size in enumerate(lengths)
+    ]
+    notes = [cite(f"cfile_{number}", f"cfile_{number}.png", 0, 0) for number in cited]
+    outcome = outcome_with_listing([call, message_with("See.", *notes)], files)
+    names = {file.data: file.filename for file in outcome.files.values()}
+    assert len(outcome.files) == len(images)
+    assert outcome.messages[0]["attachments"] == []
+    assert [names[images[number]] for number in cited] == [f"cfile_{number}.png" for number in cited]
+
+
+def test_a_file_of_exactly_the_spelling_of_its_link_comes_first() -> None:
+    """Of two files whose names differ in their normal form only, a link means the one that it spells."""
+    names = ["\u00e9.csv", "e\u0301.csv"]
+    files = [listed_file(f"cfile_{number}", f"/mnt/data/{name}") for number, name in enumerate(names)]
+    for number, name in enumerate(names):
+        outcome = outcome_with_listing([message_with(f"[d](sandbox:/mnt/data/{name})")], files)
+        assert linked_files(outcome) == {f"sandbox:/mnt/data/{name}": f"cfile_{number}"}
+
+
 def test_an_uncited_image_is_kept_with_its_step() -> None:
     """A shown image without a citation is kept as a file of its step (citations may be missing, as recorded)."""
     call = {"type": "code_interpreter_call", "code": "", "outputs": [{"type": "image", "url": PNG}]}
