@@ -155,7 +155,7 @@ GIVEN = {
     "reasoning_effort": "low",
     "response_format": {"type": "json_object"},
     "max_completion_tokens": 500,
-    "max_prompt_tokens": 500,
+    "max_prompt_tokens": 5,  # less than two messages have
     "metadata": {"a": "1"},
     "truncation_strategy": {"type": "last_messages", "last_messages": 1},
     "stream": True,

@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +18,13 @@ from ...store import queries
 from ...store.database import Connection
 from ...store.queries import Row
 from ...translate.code_outputs import lacks_code_outputs
+from ...translate.prompt_budget import (
+    PromptBudget,
+    budget_of_run,
+    estimated_tokens,
+    input_within_budget,
+    tokens_of_items,
+)
 from ...translate.replay import replayable_items
 from ...translate.request import INCLUDE_CODE_OUTPUTS, INCLUDE_SEARCH_RESULTS, container_of_request
 from ...translate.request_input import body_with_input
@@ -29,7 +37,7 @@ from ...translate.transcript import (
     turns_from_entries,
     with_upstream_file_ids,
 )
-from ...wire.objects import Json
+from ...wire.objects import Json, Run
 from ..images import with_image_data
 from ..io import IO, LEASE_SECONDS, Request, StreamedResponse
 from ..uploads import uploaded_image_ids
@@ -48,6 +56,7 @@ log = logging.getLogger("assistants_compat")
 
 _MODE_KEYS = frozenset({"background", "stream"})
 _PREVIOUS_RESPONSE_ID = "previous_response_id"
+_MEASURED_RUNS = 5  # so many runs of a thread correct the estimate of tokens
 BACKGROUND_IGNORED = "background was ignored"
 """A note in `io.memory`."""
 
@@ -278,11 +287,54 @@ async def request_with_own_items(io: IO, row: Row, request: Json, extra_items: S
     return await create_response(io, request, run_input, Allowed.from_run(io, row), run_id=row["id"])
 
 
+async def request_that_fits(io: IO, row: Row, request: Json, extra_items: Sequence[Json]) -> UpstreamRequest | None:
+    """Send a run's next round with less of its thread, if all of it would exceed what `max_prompt_tokens` leaves.
+
+    `extra_items` are the round's own. Returns None if everything fits, or if leaving out turns would not make it fit.
+    """
+    budget = await io.read(lambda db: prompt_budget(db, row["namespace"], row["body"], row["state"]))
+    last_usage = row["state"].get("step_usage")
+    if budget is None or last_usage is None:
+        return None
+    # The upstream counted what the round continues; its answer will be part of the prompt too.
+    counted = last_usage["prompt_tokens"] + last_usage["completion_tokens"]
+    if counted + tokens_of_items(extra_items) * budget.factor <= budget.tokens:
+        return None
+    shorter, run_input = await _with_own_items(io, row, request, extra_items)
+    if not budget.has_room_for(estimated_tokens(shorter, run_input.turns)):
+        return None
+    return await create_response(io, shorter, run_input, Allowed.from_run(io, row), run_id=row["id"])
+
+
 async def _with_own_items(io: IO, row: Row, request: Json, extra_items: Sequence[Json]) -> tuple[Json, RunInput]:
     """Return the request without `previous_response_id`, and the transcript as input that takes its place."""
-    full_input = await io.read(lambda db: _full_input(db, row, io.now(), extra_items))
     request = {key: value for key, value in request.items() if key != _PREVIOUS_RESPONSE_ID}
-    return request, _with_earlier_reductions(row, full_input)
+
+    def read_input(db: Connection) -> RunInput:
+        full_input = _full_input(db, row, io.now(), extra_items)
+        budget = prompt_budget(db, row["namespace"], row["body"], row["state"])
+        return _with_earlier_reductions(row, input_within_budget(full_input, request, budget))
+
+    return request, await io.read(read_input)
+
+
+def prompt_budget(
+    db: Connection, namespace: str, run: Run, state: Mapping[str, Any] = MappingProxyType({})
+) -> PromptBudget | None:
+    """Return how many tokens of input the next request of a run may have; None if nothing limits them.
+
+    `state` is that of the run's row, if it has one. What the upstream has counted for the run or, before it has counted
+    any, for the newest runs of the thread corrects the estimate.
+    """
+    if run["max_prompt_tokens"] is None:
+        return None
+    states = [state]
+    if state.get("usage") is None:
+        rows, _ = queries.get_page(db, "runs", namespace, queries.Page(_MEASURED_RUNS), thread_id=run["thread_id"])
+        states = [row["state"] for row in rows]
+    prompts = [each["prompt_tokens"] for each in states if "counted" in each.get("prompt_tokens", ())]
+    used_tokens = state["usage"]["prompt_tokens"] if state.get("usage") else 0
+    return budget_of_run(run, used_tokens, [(each["estimated"], each["counted"]) for each in prompts])
 
 
 def _full_input(db: Connection, row: Row, now: int, extra_items: Sequence[Json]) -> RunInput:
@@ -331,6 +383,9 @@ def accepted_columns(db: Connection, row: Row, upstream_request: UpstreamRequest
         "plain": upstream_request.input.tool_items_dropped,
         **({"image_resent": True} if upstream_request.input.image_resent else {}),
     }
+    is_reduced = upstream_request.input.cuts or upstream_request.input.tool_items_dropped
+    if is_reduced and state["usage"] is None:
+        state.pop("prompt_tokens", None)  # estimated for the whole input
     state.pop("step_usage", None)  # its step has it by now, or ended without usage
     return {
         "response_id": upstream_request.response_id,

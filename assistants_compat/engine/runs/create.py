@@ -20,6 +20,7 @@ from ...store.lookup import get_or_404
 from ...store.queries import Row
 from ...translate import run as run_status
 from ...translate.assistant import file_ids, vector_store_ids
+from ...translate.prompt_budget import estimated_tokens, input_within_budget
 from ...translate.request import (
     container_of_request,
     request_from_run,
@@ -44,7 +45,14 @@ from ..threads import (
 )
 from ..uploads import NotUploadedError, files_of_run, upload_for_run
 from ..vector_stores import CreatedObjects, attach_files, check_stores, delete_on_failure, files_to_search
-from .ask_upstream import UpstreamRequest, accepted_columns, create_response, creation_lease, with_response_mode
+from .ask_upstream import (
+    UpstreamRequest,
+    accepted_columns,
+    create_response,
+    creation_lease,
+    prompt_budget,
+    with_response_mode,
+)
 from .event_sources import NoEvents
 from .refresh import abandon_response, advance_run, cancel_upstream, end_run, refresh_active_run
 from .remedies import Allowed, without_known_refusals
@@ -338,11 +346,14 @@ def _reserve(  # noqa: PLR0913, PLR0917 - a request, its thread, and how the ans
     lease_until = now + creation_lease(io, request) if stream else 0
     state: Json = {"content": True} if content else {}
     state.update({"copied_files": files.copied_file_ids} if files.copied_file_ids else {})
-    run_row = _insert_run(db, namespace, run, request, state, lease_until=lease_until)
-    thread_store_ids = vector_store_ids(fields.get("tool_resources"))
     run_input = RunInput(with_upstream_file_ids(turns, files.image_ids))
     if run["truncation_strategy"]["type"] == "auto":
-        run_input = run_input.within_item_limit()
+        run_input = input_within_budget(run_input, request, prompt_budget(db, namespace, run)).within_item_limit()
+    if len(run_input.turns) < len(turns):
+        notes["truncation_strategy"] = "messages in the middle of the thread are not sent, to fit the limits of the run"
+    state["prompt_tokens"] = {"estimated": estimated_tokens(request, run_input.turns)}
+    run_row = _insert_run(db, namespace, run, request, state, lease_until=lease_until)
+    thread_store_ids = vector_store_ids(fields.get("tool_resources"))
     return RunReservation(
         run_row,
         run_input,

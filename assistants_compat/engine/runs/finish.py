@@ -22,7 +22,7 @@ from ...translate.output import GeneratedFile, Outcome, code_interpreter_attachm
 from ...translate.run import function_step_status, sum_usage, transition_from_response, usage_from_response
 from ...translate.uncited_files import container_ids_from_output
 from ...wire.ids import RepeatableIds
-from ...wire.objects import Json, Run, as_object_list
+from ...wire.objects import Json, Run, Usage, as_object_list
 from .. import containers, generated_files
 from ..io import IO
 from .run_log import log_if_ended
@@ -73,9 +73,7 @@ async def finish_round(
         )
     else:
         outcome = streamed_outcome
-    state = {**row["state"], "usage": total_usage, "step_usage": usage, "sent": _items_to_resend(row, response)}
-    state.pop("minted", None)
-    state = run_status.with_response_id(state, row["response_id"])
+    state = _state_after_round(row, response, usage, total_usage)
     if outcome.files and streamed_outcome is None and not await take_lease(io, row):
         return await reload_run(io, row)
     finished_row: Row | None = None
@@ -148,6 +146,15 @@ def _attach_uncited_files(db: Connection, row: Row, outcome: Outcome) -> None:
 def _items_to_resend(row: Row, response: Mapping[str, Any]) -> list[Any]:
     """Return the items that the next round sends again if the upstream stores nothing (`store_responses=False`)."""
     return [] if row["request"]["store"] else [*row["state"]["sent"], list(response.get("output") or [])]
+
+
+def _state_after_round(row: Row, response: Mapping[str, Any], usage: Usage, total_usage: Usage) -> Json:
+    """Return the run's state after a round; of the first one it keeps how many tokens the upstream counted."""
+    state = {**row["state"], "usage": total_usage, "step_usage": usage, "sent": _items_to_resend(row, response)}
+    state.pop("minted", None)
+    if row["state"]["usage"] is None and "prompt_tokens" in state:
+        state["prompt_tokens"] = {**state["prompt_tokens"], "counted": usage["prompt_tokens"]}
+    return run_status.with_response_id(state, row["response_id"])
 
 
 async def take_lease(io: IO, row: Row) -> bool:

@@ -28,6 +28,7 @@ from .ask_upstream import (
     create_response,
     creation_lease,
     remember_response,
+    request_that_fits,
     request_with_own_items,
     response_request,
     retry_with_less_input,
@@ -150,6 +151,8 @@ async def _request_next_round(
     """Send the outputs, or the run's own items if the upstream does not continue its responses or refuses to."""
     request = with_response_mode(io, _next_request(reserved_row), stream=stream)
     own_items = items_from_answered_calls(calls, outputs)
+    if (shorter := await request_that_fits(io, reserved_row, request, own_items)) is not None:
+        return shorter
     if "previous_response_id" in request and not await _is_continued(io, reserved_row):
         return await request_with_own_items(io, reserved_row, request, own_items)
     allowed = Allowed(is_mapped=is_mapped_model(io, reserved_row))

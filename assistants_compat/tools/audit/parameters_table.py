@@ -94,7 +94,8 @@ _ANY_RUN: ParameterSupport = {
     "assistant_id": works("an assistant in the library's store, otherwise the old 404"),
     "stream": works("the old events; a run continues if its reader stops early"),
     "max_prompt_tokens": differs(
-        "enforced by the library: the run ends `incomplete` once the total input of its responses exceeds it"
+        "whole turns in the middle of the thread are dropped until the input is estimated to fit; the run ends "
+        "`incomplete` if the upstream still counts more"
     ),
     "max_completion_tokens": differs(
         "sent as `max_output_tokens`, at least 16; each further response of the run gets what is left"
