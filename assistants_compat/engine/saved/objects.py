@@ -24,6 +24,7 @@ from ...wire.ids import looks_like_generated_file_id
 from ...wire.objects import Json
 from . import checks
 from .checks import COLUMNS, COMMON_KEYS, WHOLE_NUMBER, TableName, check_id, object_with
+from .sdk_dumps import object_from_dump, seconds_from_time
 
 EXTENSION_KEY = "assistants_compat"
 ITEM_OBJECT, CONTAINER_OBJECT = f"{EXTENSION_KEY}.item", f"{EXTENSION_KEY}.container"
@@ -45,6 +46,7 @@ class SavedRow:
     row: Json
     position: int | None = None  # the row's number in an export
     previous_status: str | None = None  # of a run that was unfinished when saved, and has ended by now
+    moment: float | None = None  # when it was created, if that was saved more exactly than in whole seconds
 
 
 # --- from objects to rows
@@ -162,8 +164,9 @@ _READERS: Mapping[str, tuple[TableName, Callable[[Json, int], Json]]] = {
 def saved_row_from_object(saved: object, now: int) -> SavedRow:
     """Return the row of a saved object.
 
-    An unfinished run of the old API is imported as expired (or cancelled) at its `expires_at`, as the API would have
-    served it: it cannot have produced a result since. Raises `RejectedObjectError` with the reason, also for a run that
+    What the SDK or a program changed when it saved the object is undone first (`sdk_dumps`), except in an export of this
+    library. An unfinished run of the old API is imported as expired (or cancelled) at its `expires_at`, as the API would
+    have served it: it cannot have produced a result since. Raises `RejectedObjectError` with the reason, also for a run that
     has not expired at `now`, and `UpstreamFileError` for an uploaded file.
     """
     if not isinstance(saved, dict):
@@ -173,15 +176,15 @@ def saved_row_from_object(saved: object, now: int) -> SavedRow:
     if not isinstance(kind, str) or kind not in _READERS:
         message = f"its `object` is {kind!r}" if "object" in saved else "it has no key `object`"
         raise RejectedObjectError(message[:200])
-    served = {key: value for key, value in saved.items() if key != EXTENSION_KEY}
     try:
-        return (
-            _row_with_columns(served, saved.get(EXTENSION_KEY), now)
-            if EXTENSION_KEY in saved
-            else _row_from_served(served, now)
-        )
+        if EXTENSION_KEY in saved:
+            served = {key: value for key, value in saved.items() if key != EXTENSION_KEY}
+            return _row_with_columns(served, saved[EXTENSION_KEY], now)
+        row = _row_from_served(object_from_dump(saved), now)
     except ApiError as error:
         raise RejectedObjectError(error.message) from None
+    created_at = saved["created_at"]
+    return row if type(created_at) is int else replace(row, moment=seconds_from_time(created_at))
 
 
 def _row_from_served(served: Json, now: int) -> SavedRow:
