@@ -24,7 +24,7 @@ _MAX_SHOWN_IDS = 20  # in a line of output; --json has all
     epilog=examples(
         "import saved/ --dry-run",
         "import saved/",
-        "import messages.jsonl more.json --json",
+        "import messages.jsonl rows.csv session.har --json",
         "import assistants.toml --dry-run",
     ),
 )
@@ -32,7 +32,9 @@ def import_(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PATH", help="Files (.json, .jsonl, .ndjson), directories of these, or .toml and .yaml files."
+            metavar="PATH",
+            help="Files (.json, .jsonl, .csv, .har, also as .gz), directories of these, - for stdin, or .toml and "
+            ".yaml files.",
         ),
     ],
     *,
@@ -51,10 +53,11 @@ def import_(
 ) -> None:
     """Import saved assistants, threads, messages, runs and run steps with their ids and times.
 
-    The input is lists as the Assistants API sent them, JSON lines, or the output of export. Objects that are already in
-    the store do not change, so you can run an interrupted import again. A .toml or .yaml file describes assistants: it
-    is applied as a whole, and --dry-run prints where the store differs. Import prints one line on stderr for each
-    object it cannot import.
+    The input is lists as the Assistants API sent them, objects as the SDK dumps them, alone or in one another, rows
+    with thread_id, role, content and created_at, or the output of export. Objects that are already in the store do not
+    change, so you can run an interrupted import again. A .toml or .yaml file describes assistants: it is applied as a
+    whole, and --dry-run prints where the store differs. Import prints one line on stderr for each object it cannot
+    import.
     """
     assistants_files = [path for path in paths if path.suffix.lower() in _ASSISTANTS_FILE_SUFFIXES]
     saved_paths = [path for path in paths if path not in assistants_files]
@@ -98,10 +101,14 @@ def _summary_lines(result: ImportResult, *, dry_run: bool) -> list[str]:
         f"{', '.join(counts) or 'nothing'} {would_be}imported",
         f"{result.there} already in the store, {result.refused} not imported",
     ]
+    new_threads = [f"{id_} ({location})" for id_, location in result.new_threads.items()]
+    unknown_keys = [f"{key[:80]!r} ({quantity(number, 'object')})" for key, number in result.unknown_keys.items()]
     for ids, what in (
         (result.kept, "different in the store, not changed"),
         (result.made, f"threads {would_be}created for messages or runs without a saved thread"),
         (result.ended, f"unfinished runs {would_be}imported as expired or cancelled"),
+        (new_threads, "new ids of threads, because the input has none"),
+        (unknown_keys, "keys with data that the store has no place for, not imported"),
     ):
         if ids:
             more = f" and {len(ids) - _MAX_SHOWN_IDS} more" if len(ids) > _MAX_SHOWN_IDS else ""

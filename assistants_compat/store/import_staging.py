@@ -21,7 +21,8 @@ CREATE TABLE staged (
     number INTEGER PRIMARY KEY,  -- the order of reading
     noun TEXT NOT NULL, id TEXT NOT NULL,
     parent TEXT NOT NULL,  -- the id of the thread or run that lists the object
-    created_at INTEGER NOT NULL, position INTEGER, origin TEXT NOT NULL, directory TEXT NOT NULL, row BLOB NOT NULL,
+    created_at INTEGER NOT NULL,  -- or a fraction, if the input has one
+    oldest_first INTEGER NOT NULL, position INTEGER, origin TEXT NOT NULL, directory TEXT NOT NULL, row BLOB NOT NULL,
     ordinal INTEGER,
     UNIQUE (noun, id)
 );
@@ -30,7 +31,8 @@ CREATE TABLE attached (parent TEXT NOT NULL, file_id TEXT NOT NULL);
 """
 
 # A list may have been saved newest first, as the service lists by default, or oldest first. Its creation times show
-# which: those of the thread's own list, else those of all lists of this table. If both are equal, `:default` decides.
+# which: those of the thread's own list, else those of all lists of this table. If both are equal, the shape of the
+# input decides, which may be known to be oldest first, else `:default`.
 # `direction` is 1 for oldest first and -1 for newest first.
 _ORDER = """
 INSERT INTO ordered (number, ordinal) WITH neighbours AS (
@@ -44,7 +46,10 @@ INSERT INTO ordered (number, ordinal) WITH neighbours AS (
 SELECT staged.number, ROW_NUMBER() OVER (
     ORDER BY position IS NULL, position, staged.parent, created_at,
         staged.number * SIGN_OF(
-            COALESCE(NULLIF(list_directions.direction, 0), NULLIF(table_directions.direction, 0), :default)
+            COALESCE(
+                NULLIF(list_directions.direction, 0), NULLIF(table_directions.direction, 0),
+                NULLIF(staged.oldest_first, 0), :default
+            )
         )
 )
 FROM staged
@@ -92,7 +97,7 @@ class ImportStaging:
             self._db.close()
         self._directory.cleanup()
 
-    def add(  # noqa: PLR0913 - a row, its location in the input and its place in the store
+    def add(  # noqa: PLR0913 - a row, its location in the input and its place in the order
         self,
         table_name: str,
         row: Mapping[str, Any],
@@ -101,17 +106,23 @@ class ImportStaging:
         *,
         parent: str,
         position: int | None,
+        moment: float | None = None,
+        oldest_first: bool = False,
     ) -> DuplicateId | None:
         """Stage a row, unless its id was staged before; then return the duplicate.
 
-        Rows with a `position` come first, in that order. Raises `ValueError` for a row that is nested about 2000 levels
-        deep.
+        Rows with a `position` come first, in that order. `moment` is its creation time if it is known more exactly than
+        in the row. `oldest_first` decides for this row where times do not. Raises `ValueError` for a row that is nested
+        about 2000 levels deep.
         """
         serialized = marshal.dumps(dict(row))  # several times as fast as JSON; only this process reads it
-        values = (table_name, row["id"], parent, row["created_at"], position, origin, str(directory), serialized)
+        created_at = row["created_at"] if moment is None else moment
+        location = (origin, str(directory))
+        values = (table_name, row["id"], parent, created_at, oldest_first, position, *location, serialized)
         statement = (
-            "INSERT OR IGNORE INTO staged (noun, id, parent, created_at, position, origin, directory, row) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            "INSERT OR IGNORE INTO staged "
+            "(noun, id, parent, created_at, oldest_first, position, origin, directory, row) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
         )
         if self._db.execute(statement, values).rowcount == 1:
             return None
@@ -142,7 +153,7 @@ class ImportStaging:
         not count.
         """
         query = """
-            SELECT parent AS thread_id, MIN(created_at), origin FROM staged
+            SELECT parent AS thread_id, CAST(MIN(created_at) AS INTEGER), origin FROM staged
             WHERE noun IN ('messages', 'runs')
             GROUP BY thread_id
             HAVING thread_id NOT IN (SELECT id FROM staged WHERE noun = 'threads')

@@ -161,6 +161,16 @@ def _step_columns(served: Mapping[str, Any]) -> Json:
     return {"thread_id": body["thread_id"], "run_id": body["run_id"], "body": body}
 
 
+_EVERY_KEY = ("id", "object", "created_at")
+KNOWN_KEYS: Mapping[str, frozenset[str]] = {
+    "assistant": frozenset({*_EVERY_KEY, *_ASSISTANT_KEYS}),
+    "thread": frozenset({*_EVERY_KEY, "metadata", "tool_resources"}),
+    "thread.message": frozenset({*_MESSAGE_DEFAULTS, "file_ids"}),
+    "thread.run": frozenset({*_RUN_DEFAULTS, "file_ids"}),
+    "thread.run.step": frozenset(_STEP_DEFAULTS),
+}
+"""The keys that the service sends, by the kind of the object."""
+
 _COLUMN_CONVERTERS: Mapping[str, Callable[[Mapping[str, Any]], Json]] = {
     "assistant": _assistant_columns,
     "thread": _thread_columns,

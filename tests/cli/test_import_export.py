@@ -41,10 +41,29 @@ def test_objects_that_cannot_be_imported_are_lines_on_stderr(
     assert len(dump_store(sqlite_settings)["threads"]) == 1
 
 
+def test_new_ids_and_keys_without_a_place_are_told(invoke: Callable[..., Any]) -> None:
+    """The summary names the ids that threads got, with the place of their rows, and the keys that were left out."""
+    rows = [{"role": "user", "content": "Hi", "tokens": 3}, {"role": "assistant", "content": "Hello", "tokens": 4}]
+    Path("chat.json").write_text(json.dumps(rows), encoding="utf-8")
+    result = invoke("import", "chat.json")
+    [id_] = [word for word in result.stdout.split() if word.startswith("thread_") and len(word) == 31][:1]
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        0,
+        [
+            "2 messages imported",
+            "0 already in the store, 0 not imported",
+            f"threads created for messages or runs without a saved thread: {id_}",
+            f"new ids of threads, because the input has none: {id_} (chat.json:1)",
+            "keys with data that the store has no place for, not imported: 'message: tokens' (2 objects)",
+        ],
+    )
+
+
 def test_json_has_all_counts(invoke: Callable[..., Any]) -> None:
     """With --json both commands print one object with all counts."""
     Path("a.json").write_text(json.dumps([THREAD]), encoding="utf-8")
     expected = {"taken": {"threads": 1}, "there": 0, "kept": [], "made": [], "ended": [], "upstream": 0, "refused": 0}
+    expected |= {"new_threads": {}, "unknown_keys": {}}
     result = invoke("import", "a.json", "--json", "--dry-run")
     assert (result.exit_code, json.loads(result.stdout)) == (0, {**expected, "declared": {}, "dry_run": True})
     result = invoke("export", "--to", "out", "--json")

@@ -161,13 +161,17 @@ _READERS: Mapping[str, tuple[TableName, Callable[[Json, int], Json]]] = {
 }
 
 
+SAVED_KINDS = _READERS.keys()
+"""The values of the key `object` that are read."""
+
+
 def saved_row_from_object(saved: object, now: int) -> SavedRow:
     """Return the row of a saved object.
 
-    What the SDK or a program changed when it saved the object is undone first (`sdk_dumps`), except in an export of this
-    library. An unfinished run of the old API is imported as expired (or cancelled) at its `expires_at`, as the API would
-    have served it: it cannot have produced a result since. Raises `RejectedObjectError` with the reason, also for a run that
-    has not expired at `now`, and `UpstreamFileError` for an uploaded file.
+    What the SDK or a program changed when it saved the object is undone first (`sdk_dumps`), except in an export of
+    this library. An unfinished run of the old API is imported as expired (or cancelled) at its `expires_at`, as the API
+    would have served it: it cannot have produced a result since. Raises `RejectedObjectError` with the reason, also for
+    a run that has not expired at `now`, and `UpstreamFileError` for an uploaded file.
     """
     if not isinstance(saved, dict):
         message = "it is not a JSON object"

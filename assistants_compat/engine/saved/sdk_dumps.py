@@ -40,10 +40,16 @@ def object_from_dump(saved: Mapping[str, Any]) -> Json:
     A time that cannot be understood stays as it is, and is left to the checks.
     """
     return {
-        key: _plain_seconds(value) if key in TIME_KEYS else value if key in _CALLERS_DATA else _without_nulls(value)
+        key: value if type(value) is str and key not in TIME_KEYS else _plain_value(key, value)
         for key, value in saved.items()
         if value is not None
     }
+
+
+def _plain_value(key: str, value: Any) -> Any:
+    if key in TIME_KEYS:
+        return _plain_seconds(value)
+    return value if key in _CALLERS_DATA else _without_nulls(value)
 
 
 def _plain_seconds(value: Any) -> Any:
@@ -54,6 +60,8 @@ def _plain_seconds(value: Any) -> Any:
 
 
 def _without_nulls(value: Any) -> Any:
+    if type(value) is str:  # most are
+        return value
     if isinstance(value, dict):
         return {
             _SDK_NAMES.get(key, key): item if key in _CALLERS_DATA or key in _SDK_NAMES else _without_nulls(item)

@@ -28,7 +28,7 @@ from ...translate.thread import attached_file_ids, fields_with_files
 from ...wire.headers import content_disposition
 from ...wire.objects import Json
 from ..progress import progress
-from . import input_files
+from . import input_files, shapes
 
 _BATCH_SIZE = 500  # rows in one transaction
 # Parents come before their children, which are refused if their parent is not in the store.
@@ -57,6 +57,8 @@ class ImportResult:
     - `ended`: ids of runs that were unfinished and have now expired (or were cancelled).
     - `upstream`: the number of uploaded files, which the upstream keeps and which need no import.
     - `refused`: the number of objects that could not be imported.
+    - `new_threads`: ids of threads that got new ids because the input has none, with the locations of their rows.
+    - `unknown_keys`: keys with data that the store has no place for, and how many objects have them.
     """
 
     taken: dict[str, int] = field(default_factory=dict)
@@ -66,6 +68,8 @@ class ImportResult:
     ended: list[str] = field(default_factory=list)
     upstream: int = 0
     refused: int = 0
+    new_threads: dict[str, str] = field(default_factory=dict)
+    unknown_keys: dict[str, int] = field(default_factory=dict)
 
 
 def import_objects(
@@ -78,6 +82,7 @@ def import_objects(
 ) -> ImportResult:
     """Import saved objects into the namespace of the settings; with `dry_run`, write nothing.
 
+    `paths` are files and directories; the path `-` is stdin.
     `on_refused` is called for each object that cannot be imported. The times in a list usually show its direction; if
     they do not, it is read newest first, as the old API served it. `oldest_first` reverses that default. Raises
     `StoreError` if the store cannot be used: batches written until then stay, and the same call continues from there.
@@ -115,7 +120,9 @@ class _Importer:
         self._on_refused = on_refused
         self._url = locations.database_url(settings.store)
         self._content = locations.content_store(settings.files, self._url)
+        self._finder = shapes.ObjectFinder()
         self._ended_run_ids: set[str] = set()
+        self._ids_with_guessed_time: set[str] = set()
         # By thread id: the highest ordinal of its staged entries in the store, and the latest time of its other ones.
         self._last_stored: dict[str, tuple[int, int]] = {}
         self.result = ImportResult()
@@ -133,10 +140,15 @@ class _Importer:
         with progress() as start_bar:
             advance = start_bar("reading", sum(map(_file_size, files)))
             for path in files:
-                for input_object in input_files.read_objects(path, self._refuse, advance):
-                    self._stage(input_object, now)
+                name = input_files.display_name(path)
+                self._finder.start_file(shapes.InputFile(name, path.parent, _changed_at(path, now)))
+                for location, value in input_files.read_values(path, self._refuse, advance):
+                    for input_object in self._finder.objects_in(location, value):
+                        self._stage(input_object, now)
+        self.result.new_threads = self._finder.new_threads
+        self.result.unknown_keys = dict(self._finder.unknown_keys)
 
-    def _stage(self, input_object: input_files.InputObject, now: int) -> None:
+    def _stage(self, input_object: shapes.InputObject, now: int) -> None:
         try:
             saved = saved_row_from_object(input_object.value, now)
         except UpstreamFileError:
@@ -154,12 +166,16 @@ class _Importer:
                 input_object.directory,
                 parent=parent or "",
                 position=saved.position,
+                moment=saved.moment,
+                oldest_first=input_object.oldest_first,
             )
         except ValueError:
             self._refuse(_location_with_id(input_object), "it is nested too deeply")
             return
         if duplicate is None:
             self._note_staged(saved)
+            if input_object.has_guessed_time:
+                self._ids_with_guessed_time.add(saved.row["id"])
         elif not duplicate.same:
             reason = f"a different object with this id is at {duplicate.origin}, which is used instead"
             self._refuse(_location_with_id(input_object), reason)
@@ -233,7 +249,9 @@ class _Importer:
         for staged in batch:
             stored_row = stored_rows.get(staged.row["id"])
             if stored_row is not None:
-                sorted_batch.add_existing(staged, stored_row)
+                sorted_batch.add_existing(
+                    staged, stored_row, has_guessed_time=staged.row["id"] in self._ids_with_guessed_time
+                )
                 continue
             reason = self._refusal_reason(db, table, staged, parent_ids, busy_thread_ids)
             if reason is None:
@@ -332,9 +350,12 @@ class _SortedBatch:
     differing_ids: list[str] = field(default_factory=list)
     refused: list[tuple[StagedRow, str]] = field(default_factory=list)
 
-    def add_existing(self, staged: StagedRow, stored_row: Row) -> None:
-        """Count a row that the store already has, and which stays as it is."""
-        if (stored_row["deleted"], stored_row["body"]) == (staged.row["deleted"], staged.row["body"]):
+    def add_existing(self, staged: StagedRow, stored_row: Row, *, has_guessed_time: bool) -> None:
+        """Count a row that the store already has, and which stays as it is; a guessed time is no difference."""
+        body = staged.row["body"]
+        if has_guessed_time:
+            body = {**body, "created_at": stored_row["created_at"]}
+        if (stored_row["deleted"], stored_row["body"]) == (staged.row["deleted"], body):
             self.unchanged += 1
         else:
             self.differing_ids.append(staged.row["id"])
@@ -346,7 +367,7 @@ def _display_name(table: TableName, row: Json) -> str:
     return _DISPLAY_NAMES.get(table, table)
 
 
-def _location_with_id(input_object: input_files.InputObject) -> str:
+def _location_with_id(input_object: shapes.InputObject) -> str:
     """Return the location of an object followed by its id, if the id is safe to print."""
     value: Any = input_object.value
     id_ = value.get("id") if isinstance(value, dict) else None
@@ -356,6 +377,14 @@ def _location_with_id(input_object: input_files.InputObject) -> str:
 
 def _file_size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return 0 if path == input_files.STDIN else path.stat().st_size
     except OSError:
         return 0
+
+
+def _changed_at(path: Path, now: int) -> float:
+    """Return when a file was changed; it stands in for the times of rows that have none."""
+    try:
+        return now if path == input_files.STDIN else path.stat().st_mtime
+    except OSError:
+        return now
