@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..wire.objects import Json
@@ -158,6 +158,46 @@ def file_citation_from_annotation(annotation: Mapping[str, Any], text: str, star
         # Without `quote`, which only a delta has (recorded).
         "file_citation": {"file_id": str(annotation.get("file_id"))},
     }
+
+
+# A name may have any sign but these brackets, which only markers have.
+_MARKER = re.compile("【[^【】]*†[^【】]*】")
+
+
+def text_without_markers(text: Json) -> str:
+    """Return the value of a legacy text block without the markers of its file citations.
+
+    A saved citation may have wrong offsets: those of JavaScript, which counts UTF-16 units, or of a text that was
+    edited later. So a span is believed only if it is the marker. Otherwise the nearest marker with the citation's text
+    is meant, or the nearest one of all if the citation has no text. Nothing else is ever cut out.
+    """
+    value: str = text["value"]
+    citations = [annotation for annotation in text["annotations"] if annotation["type"] == "file_citation"]
+    spans = {span for citation in citations if (span := _exact_marker_span(value, citation)) is not None}
+    for citation in citations:
+        if _exact_marker_span(value, citation) is None:
+            span = _nearest_marker_span(value, citation, spans)
+            spans |= set() if span is None else {span}
+    result, copied_to = "", 0
+    for start, end in sorted(spans):
+        result += value[copied_to:start]
+        copied_to = max(copied_to, end)
+    return result + value[copied_to:]
+
+
+def _exact_marker_span(value: str, citation: Mapping[str, Any]) -> Span | None:
+    start, end, marker = citation.get("start_index"), citation.get("end_index"), citation.get("text")
+    if not (isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= len(value)):
+        return None
+    piece = value[start:end]
+    return (start, end) if piece == marker or (not marker and _MARKER.fullmatch(piece)) else None
+
+
+def _nearest_marker_span(value: str, citation: Mapping[str, Any], used_spans: Collection[Span]) -> Span | None:
+    marker, start = citation.get("text"), citation.get("start_index")
+    spans = (match.span() for match in _MARKER.finditer(value) if not marker or match[0] == marker)
+    free_spans = [span for span in spans if span not in used_spans]
+    return min(free_spans, key=lambda span: abs(span[0] - (start or 0)), default=None)
 
 
 def marker_offset(annotation: Mapping[str, Any], length: int) -> int:

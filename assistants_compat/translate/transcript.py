@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..wire.objects import Json
+from .citations import text_without_markers
 
 Turns = list[list[Json]]
 """Input items, one list for each turn: a user's message and everything that follows it."""
@@ -266,19 +267,8 @@ def input_parts_from_message(message: Mapping[str, Any]) -> list[Json]:
 
 def _text_from_block(block: Json) -> str:
     if block["type"] == "text":
-        return _without_markers(block["text"])
+        return text_without_markers(block["text"])  # this library inserted them; the model should not imitate them
     return str(block.get("refusal", ""))
-
-
-def _without_markers(text: Json) -> str:
-    """Return a text without citation markers; this library inserted them, and the model should not imitate them."""
-    result, copied_to = "", 0
-    value: str = text["value"]
-    for annotation in sorted(text["annotations"], key=lambda annotation: annotation.get("start_index", 0)):
-        if annotation["type"] == "file_citation":
-            result += value[copied_to : annotation["start_index"]]
-            copied_to = annotation["end_index"]
-    return result + value[copied_to:]
 
 
 def _part_from_image_url(block: Json) -> Json:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from assistants_compat.translate.citations import is_shown_image, span_of_citation
+from assistants_compat.translate.citations import is_shown_image, span_of_citation, text_without_markers
 
 # Astral characters take two UTF-16 units, so that the two ways to count differ.
 TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=30) | st.text(alphabet="a😀𝒳é", max_size=12)
@@ -118,3 +118,66 @@ def test_the_name_decides_what_a_citation_without_a_span_is(name: str, is_shown:
     assert is_shown_image(citation(name, 0, 0)) == is_shown
     assert not is_shown_image(citation(name, 0, 9))
     assert not is_shown_image(citation(name, None, None))
+
+
+# --- markers of searched files
+
+WORDS = st.text(alphabet="aé😀 .,[]()0:†", max_size=12)
+MARKERS = st.sampled_from(["【4:0†a.txt】", "【4:1†source】", "【13†résumé 😀.pdf】"])
+
+
+def utf16_length(text: str) -> int:
+    """Return the number of UTF-16 units in a text, as JavaScript counts."""
+    return len(text.encode("utf-16-le")) // 2
+
+
+@given(
+    pieces=st.lists(st.tuples(WORDS, MARKERS), max_size=5),
+    end=WORDS,
+    off_by=st.sampled_from([0, 1, -1, 7, -100, 100, None]),
+    in_utf16=st.booleans(),
+    has_texts=st.booleans(),
+)
+@example(pieces=[("😀😀 Cake", "【4:0†a.txt】")], end=" and tea.", off_by=0, in_utf16=True, has_texts=True)
+@example(pieces=[("Cake", "【4:0†a.txt】"), ("", "【4:0†a.txt】")], end="", off_by=None, in_utf16=True, has_texts=True)
+@example(
+    pieces=[("Cake", "【4:0†a.txt】"), (" and tea", "【4:1†source】")],
+    end="",
+    off_by=7,
+    in_utf16=False,
+    has_texts=False,
+)
+def test_markers_are_cut_wherever_their_offsets_point(
+    pieces: list[tuple[str, str]], end: str, off_by: int | None, *, in_utf16: bool, has_texts: bool
+) -> None:
+    """Every cited marker is cut out and no word of the answer, whatever the offsets count and by how much they err."""
+    value, annotations = "", []
+    for words, marker in pieces:
+        value += words
+        length = utf16_length if in_utf16 else len
+        start = None if off_by is None else length(value) + off_by
+        annotation = {"type": "file_citation", "text": marker, "file_citation": {"file_id": "file-1"}}
+        if start is not None:
+            annotation |= {"start_index": start, "end_index": start + length(marker)}
+        if not has_texts:
+            del annotation["text"]
+        annotations.append(annotation)
+        value += marker
+    text = {"value": value + end, "annotations": annotations}
+    assert text_without_markers(text) == "".join(words for words, _ in pieces) + end
+
+
+@given(
+    value=TEXTS, start=st.integers() | st.none(), length=st.integers(0, 9), text=st.none() | st.just("【4:0†a.txt】")
+)
+def test_no_word_is_cut_where_no_marker_is(value: str, start: int | None, length: int, text: str | None) -> None:
+    """A citation whose marker is not in the text, perhaps because a program removed it, cuts out nothing."""
+    annotation = {"type": "file_citation", "text": text, "start_index": start, "end_index": (start or 0) + length}
+    assert text_without_markers({"value": value, "annotations": [annotation]}) == value
+
+
+def test_a_marker_of_any_form_is_cut_where_its_offsets_are_right() -> None:
+    """A marker that looks like no other is believed where its span is exactly its text."""
+    annotation = {"type": "file_citation", "text": "[1]", "start_index": 4, "end_index": 7}
+    assert text_without_markers({"value": "Cake[1] [1]", "annotations": [annotation]}) == "Cake [1]"
+    assert text_without_markers({"value": "[1] Cake", "annotations": [annotation]}) == "[1] Cake"

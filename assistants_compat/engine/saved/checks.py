@@ -74,16 +74,7 @@ _objects = array(mapping)
 _id = string(min_length=1)
 
 _text_offset = number(integer=True)
-_annotation_keys = object_with({"start_index": _text_offset, "end_index": _text_offset, "type": string()}, "type")
-_citation_keys = object_with({}, "start_index", "end_index")
-
-
-def _annotation(value: Any, path: str) -> None:
-    _annotation_keys(value, path)
-    if value["type"] == "file_citation":  # later runs cut its marker out of the text by these offsets
-        _citation_keys(value, path)
-
-
+_annotation = object_with({"start_index": _text_offset, "end_index": _text_offset, "type": string()}, "type")
 _text = object_with({"value": string(), "annotations": array(_annotation)}, "value", "annotations")
 _block = _choice_by_type(
     {

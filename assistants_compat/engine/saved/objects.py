@@ -30,6 +30,9 @@ EXTENSION_KEY = "assistants_compat"
 ITEM_OBJECT, CONTAINER_OBJECT = f"{EXTENSION_KEY}.item", f"{EXTENSION_KEY}.container"
 
 
+_NO_SPAN = {"start_index": 0, "end_index": 0}  # as the service marks a citation that is not in the text
+
+
 class RejectedObjectError(Exception):
     """The object cannot be imported; the message gives the reason."""
 
@@ -85,9 +88,24 @@ def _message_row(saved: Json, _now: int) -> Json:
     if "file_ids" in saved:  # a message of Assistants v1
         row["body"] = v2_request_from_v1(row["body"])
         del row["body"]["file_ids"]
+    for block in row["body"]["content"]:
+        if block["type"] == "text":
+            _add_missing_offsets(block["text"])
     if row["body"]["status"] == "in_progress":
         row["body"].update(status="incomplete", incomplete_details={"reason": "run_expired"})
     return row
+
+
+def _add_missing_offsets(text: Json) -> None:
+    """Give annotations that were saved without offsets those of their text, as every served annotation has them."""
+    searched_to: dict[str, int] = {}
+    for annotation in text["annotations"]:
+        if "start_index" not in annotation or "end_index" not in annotation:
+            cited = str(annotation.get("text") or "")
+            start = text["value"].find(cited, searched_to.get(cited, 0)) if cited else -1
+            end = start + len(cited)
+            annotation.update({"start_index": start, "end_index": end} if start >= 0 else _NO_SPAN)
+            searched_to[cited] = max(end, 0)
 
 
 def _run_row(saved: Json, now: int) -> Json:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -70,6 +72,27 @@ def write_lines(path: Path, objects: Iterable[Any]) -> Path:
     """Write a file of JSON lines and return its path."""
     path.write_text("".join(json.dumps(saved_object) + "\n" for saved_object in objects), encoding="utf-8")
     return path
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write a file with one JSON document and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    return path
+
+
+def as_csv(rows: list[dict[str, Any]], delimiter: str = ",") -> bytes:
+    """Return rows as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def as_lines(rows: list[dict[str, Any]]) -> bytes:
+    """Return rows as JSON lines."""
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 def import_paths(settings: Settings, *paths: Path, **options: Any) -> tuple[ImportResult, list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import json
@@ -12,9 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from saved import ALL, ASSISTANT, MESSAGES, RUN, STEP, THREAD, import_paths, message, page, stored_rows, write_lines
+from saved import (
+    ALL,
+    ASSISTANT,
+    MESSAGES,
+    RUN,
+    STEP,
+    THREAD,
+    as_csv,
+    as_lines,
+    import_paths,
+    message,
+    page,
+    stored_rows,
+    write_json,
+    write_lines,
+)
 
 from assistants_compat import Settings
+from assistants_compat.testing import StandIn, Turn
 from kit.doors import Door
 from kit.legacy_code import dump_store, get_raw
 
@@ -26,13 +41,6 @@ RUN_WITH_STEPS = {**RUN, "steps": [STEP]}
 def without(saved: Json, *keys: str) -> Json:
     """Return an object without these keys."""
     return {key: value for key, value in saved.items() if key not in keys}
-
-
-def write_json(path: Path, value: Any) -> Path:
-    """Write a file with one JSON document and return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
-    return path
 
 
 BUNDLES: dict[str, Any] = {
@@ -125,199 +133,6 @@ def test_data_without_a_place_is_named(sqlite_settings: Settings, tmp_path: Path
     assert (problems, result.unknown_keys) == ([], {"thread: title": 2, "exporter": 1, "message: tokens": 1})
     [kept] = [row["body"] for row in dump_store(sqlite_settings)["messages"] if row["id"] == "msg_1"]
     assert kept["score"] == 5
-
-
-ROWS = [
-    {"thread_id": "thread_1", "role": "user", "content": "ok", "created_at": 1_714_557_600},
-    {"thread_id": "thread_1", "role": "assistant", "content": "One, two", "created_at": 1_714_557_600},
-    {"thread_id": "thread_1", "role": "user", "content": "ok", "created_at": 1_714_557_609},
-    {"thread_id": "thread_2", "role": "user", "content": 'He said "no"\nand left; [1]', "created_at": 1_714_557_601},
-]
-ISO = ["2024-05-01T10:00:00Z", "2024-05-01 12:00:00+02:00", "2024-05-01T10:00:09.250000", "2024-05-01T06:00:01.5-04"]
-NAMED = [{"thread_id": "threadId", "role": "sender", "content": "text", "created_at": "createdAt"}]
-NAMED += [{"thread_id": "Thread ID", "role": "Role", "content": "Message", "created_at": "Created At"}]
-
-
-def as_csv(rows: list[Json], delimiter: str = ",") -> bytes:
-    """Return rows as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter)
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
-
-
-def as_lines(rows: list[Json]) -> bytes:
-    """Return rows as JSON lines."""
-    return "".join(json.dumps(row) + "\n" for row in rows).encode()
-
-
-def renamed(rows: list[Json], names: Json) -> list[Json]:
-    """Return rows with other names of their keys."""
-    return [{names.get(key, key): value for key, value in row.items()} for row in rows]
-
-
-FILES_OF_ROWS: dict[str, bytes] = {
-    "rows.jsonl": as_lines(ROWS),
-    "rows.json": json.dumps(ROWS).encode(),
-    "rows.csv": as_csv(ROWS),
-    "semicolons.csv": b"\xef\xbb\xbf" + as_csv(ROWS, ";"),
-    "tabs.tsv": as_csv(ROWS, "\t"),
-    "rows.jsonl.gz": gzip.compress(as_lines(ROWS)),
-    "rows.csv.gz": gzip.compress(as_csv(ROWS)),
-    "unnamed": gzip.compress(as_csv(ROWS)),
-    "rows.txt": as_csv(ROWS),
-    "powershell.json": json.dumps(ROWS).encode("utf-16"),
-    "bot.jsonl": as_lines([{**row, "role": {"user": "human"}.get(row["role"], "AI")} for row in ROWS]),
-    **{f"names{number}.csv": as_csv(renamed(ROWS, names)) for number, names in enumerate(NAMED)},
-    **{f"names{number}.jsonl": as_lines(renamed(ROWS, names)) for number, names in enumerate(NAMED)},
-    "iso.jsonl": as_lines([{**row, "created_at": time} for row, time in zip(ROWS, ISO, strict=True)]),
-    "milliseconds.jsonl": as_lines([{**row, "created_at": row["created_at"] * 1000} for row in ROWS]),
-    "decimals.jsonl": as_lines([{**row, "created_at": row["created_at"] + 0.25} for row in ROWS]),
-    "texts.jsonl": as_lines([{**row, "created_at": str(row["created_at"])} for row in ROWS]),
-    "items.jsonl": as_lines(
-        [{**row, "content": [{"type": "input_text", "text": row["content"]}], "type": "message"} for row in ROWS]
-    ),
-    "parts.jsonl": as_lines([{**row, "content": [{"type": "text", "text": row["content"]}]} for row in ROWS]),
-    "table.json": json.dumps(
-        {id_: [row for row in ROWS if row["thread_id"] == id_] for id_ in ("thread_1", "thread_2")}
-    ).encode(),
-}
-
-
-@pytest.mark.parametrize("name", FILES_OF_ROWS)
-def test_rows_of_an_application_are_messages(sqlite_settings: Settings, tmp_path: Path, name: str) -> None:
-    """Rows with a thread, a role and a text become the same messages in every format, with ids that repeat."""
-    path = tmp_path / name
-    path.write_bytes(FILES_OF_ROWS[name])
-    result, problems = import_paths(sqlite_settings, path)
-    assert (problems, result.unknown_keys) == ([], {})
-    assert (result.taken, result.made) == ({"messages": 4}, ["thread_1", "thread_2"])
-    rows = dump_store(sqlite_settings)["messages"]
-    found = [
-        {
-            "thread_id": row["thread_id"],
-            "role": row["body"]["role"],
-            "content": row["body"]["content"][0]["text"]["value"],
-            "created_at": row["created_at"],
-        }
-        for row in rows
-    ]
-    assert found == ROWS
-    assert len({row["id"] for row in rows}) == 4  # two rows of a thread are equal but for their time
-    again, problems = import_paths(sqlite_settings, path)
-    assert (problems, again.taken, again.there, again.kept) == ([], {}, 4, [])
-
-
-def test_rows_get_the_same_ids_from_every_format(sqlite_settings: Settings, tmp_path: Path) -> None:
-    """A row has the same minted id in JSON and CSV, so an import in another format adds nothing."""
-    for name in ("rows.jsonl", "rows.csv", "iso.jsonl"):
-        (tmp_path / name).write_bytes(FILES_OF_ROWS[name])
-    import_paths(sqlite_settings, tmp_path / "rows.jsonl")
-    result, problems = import_paths(sqlite_settings, tmp_path / "rows.csv")
-    assert (problems, result.taken, result.there) == ([], {}, 4)
-
-
-def test_own_ids_of_rows_are_kept(sqlite_settings: Settings, tmp_path: Path) -> None:
-    """A message keeps the id in `message_id`; the number of a database's row only makes equal rows differ."""
-    rows = [
-        {"id": 17, "thread_id": "thread_1", "message_id": "msg_a", "role": "user", "text": "ok", "created_at": 5},
-        {"id": 18, "thread_id": "thread_1", "message_id": None, "role": "user", "text": "ok", "created_at": 5},
-        {"id": 19, "thread_id": "thread_1", "role": "user", "text": "ok", "created_at": 5},
-        {"id": "msg_b", "thread_id": "thread_1", "role": "assistant", "text": "", "created_at": 6},
-    ]
-    result, problems = import_paths(sqlite_settings, write_lines(tmp_path / "rows.jsonl", rows))
-    assert (problems, result.unknown_keys) == ([], {"message: id": 1})
-    ids = [row["id"] for row in dump_store(sqlite_settings)["messages"]]
-    assert (ids[0], ids[3], len({*ids})) == ("msg_a", "msg_b", 4)
-    assert all(len(id_) == 28 and id_.startswith("msg_") for id_ in ids[1:3])
-
-
-def test_the_backfill_of_the_migration_guide_is_taken(
-    door: Door, client: Any, settings: Settings, tmp_path: Path
-) -> None:
-    """Items as the migration guide makes them become the messages of the thread that the file's name names."""
-    items = [
-        {"role": "user", "content": [{"type": "input_text", "text": "What is this?"},
-                                     {"type": "input_image", "image_url": "https://a.example/b.png", "detail": "low"}]},
-        {"role": "assistant", "content": [{"type": "output_text", "text": "A cat.", "annotations": []}]},
-        {"role": "user", "content": [{"type": "input_image", "file_id": "file-1"}, {"type": "input_file"}]},
-    ]  # fmt: skip
-    path = write_json(tmp_path / "thread_EIpHrTAVe0OzoLQg3TXfvrkG.json", items)
-    result, problems = import_paths(settings, path)
-    assert (problems, result.unknown_keys) == ([], {"message: content of type input_file": 1})
-    thread_id = "thread_EIpHrTAVe0OzoLQg3TXfvrkG"
-    served = get_raw(door, client, f"/threads/{thread_id}/messages?order=asc")["data"]
-    assert [saved["content"] for saved in served] == [
-        [{"type": "text", "text": {"value": "What is this?", "annotations": []}},
-         {"type": "image_url", "image_url": {"detail": "low", "url": "https://a.example/b.png"}}],
-        [{"type": "text", "text": {"value": "A cat.", "annotations": []}}],
-        [{"type": "image_file", "image_file": {"detail": "auto", "file_id": "file-1"}}],
-    ]  # fmt: skip
-    path.touch()  # its time stands in for those of the messages
-    again, problems = import_paths(settings, path)
-    assert (problems, again.taken, again.kept) == ([], {}, [])
-
-
-CONTENTS: dict[str, Any] = {
-    "a text": "Hello",
-    "a request's part": [{"type": "text", "text": "Hello"}],
-    "an input item's part": [{"type": "input_text", "text": "Hello"}],
-    "texts": ["Hello"],
-    "one block": {"type": "text", "text": {"value": "Hello", "annotations": []}},
-    "a block that nobody knows": [{"type": "text", "text": {"value": "Hello"}}, {"type": "hologram", "hologram": {}}],
-}
-
-
-@pytest.mark.parametrize("form", CONTENTS)
-def test_content_may_have_other_forms(sqlite_settings: Settings, tmp_path: Path, form: str) -> None:
-    """A saved message may have content as a text, or as the parts of a request, and keeps its other fields."""
-    saved = message(1, content=CONTENTS[form], metadata={"a": "b"})
-    result, problems = import_paths(sqlite_settings, write_lines(tmp_path / "a.jsonl", [saved]))
-    assert problems == []
-    assert [row["body"] for row in dump_store(sqlite_settings)["messages"]] == [
-        message(1, content=[{"type": "text", "text": {"value": "Hello", "annotations": []}}], metadata={"a": "b"})
-    ]
-    assert result.unknown_keys == ({"message: content of type hologram": 1} if "nobody" in form else {})
-
-
-def test_conversations_without_a_thread_get_one_each(sqlite_settings: Settings, tmp_path: Path) -> None:
-    """A list, bundle or file of rows that names no thread becomes a thread with a new id, which is told and repeats."""
-    hello = [{"role": "user", "content": "Hi"}, {"role": "user", "content": "Hi"}]
-    write_json(tmp_path / "a" / "chat.json", hello)
-    write_json(tmp_path / "b" / "chat.json", hello)
-    write_json(tmp_path / "c" / "chats.json", [{"messages": hello}, {"messages": hello}, hello])
-    for name in ("d", "e"):
-        (tmp_path / name).mkdir()
-    write_lines(tmp_path / "d" / "chats.jsonl", [hello, {"items": hello}])
-    write_lines(tmp_path / "e" / "chat.jsonl", hello)
-    result, problems = import_paths(sqlite_settings, tmp_path)
-    assert (problems, result.taken) == ([], {"messages": 16})
-    assert {
-        Path(location).relative_to(tmp_path).as_posix() for location in result.new_threads.values()
-    } == {
-        "a/chat.json:1", "b/chat.json:1", "c/chats.json:1[0]", "c/chats.json:1[1]", "c/chats.json:1[2]",
-        "d/chats.jsonl:1", "d/chats.jsonl:2", "e/chat.jsonl",
-    }  # fmt: skip
-    assert sorted(result.new_threads) == sorted(result.made)
-    again, problems = import_paths(sqlite_settings, tmp_path)
-    assert (problems, again.taken, again.there, again.new_threads) == ([], {}, 16, result.new_threads)
-
-
-def test_rows_without_a_time_follow_their_neighbours(sqlite_settings: Settings, tmp_path: Path) -> None:
-    """Rows without a time keep their place between those that have one."""
-    times = [None, None, 1_714_557_600, "", 1_714_557_700]
-    rows = [
-        {"thread_id": "thread_1", "role": "user", "content": str(number), "created_at": time}
-        for number, time in enumerate(times)
-    ]
-    import_paths(sqlite_settings, write_json(tmp_path / "rows.json", rows))
-    stored = [
-        (row["body"]["content"][0]["text"]["value"], row["created_at"])
-        for row in dump_store(sqlite_settings)["messages"]
-    ]
-    first, last = 1_714_557_600, 1_714_557_700
-    assert stored == [("0", first - 1), ("1", first - 1), ("2", first), ("3", first), ("4", last)]
 
 
 def har_of(*answers: tuple[Any, str]) -> Json:
@@ -423,3 +238,35 @@ def test_very_deep_shapes_end(
     _, problems = import_paths(sqlite_settings, write_json(tmp_path / "deep.json", [value, THREAD]))
     assert len(problems) == 1
     assert len(dump_store(sqlite_settings)["threads"]) == 1
+
+
+def cited(text: str, marker: str, **offsets: Any) -> Json:
+    """Return a message of the assistant with one citation of a searched file."""
+    note = {"type": "file_citation", "text": marker, "file_citation": {"file_id": "file-1"}, **offsets}
+    content = [{"type": "text", "text": {"value": text, "annotations": [note]}}]
+    return message(2, content=content, role="assistant")
+
+
+def test_citations_with_wrong_offsets_cost_no_word(
+    door: Door, client: Any, upstream: StandIn, settings: Settings, tmp_path: Path
+) -> None:
+    """Later runs are told every word of answers whose citations were saved with wrong offsets, and no marker."""
+    marker = "【4:0†a.txt】"
+    text = f"😀😀😀 The cake{marker} is a lie."
+    saved = [
+        message(1),
+        {**cited(text, marker, start_index=15, end_index=26), "id": "msg_utf16"},
+        {**cited(text, marker, start_index=7, end_index=18), "id": "msg_off"},
+        {**cited(text, marker, start_index=None, end_index=None), "id": "msg_null"},
+        {**cited("No marker left.", marker, start_index=2, end_index=13), "id": "msg_removed"},
+    ]
+    path = write_lines(tmp_path / "a.jsonl", [ASSISTANT, {**THREAD, "tool_resources": {}}, *saved, message(5)])
+    assert import_paths(settings, path)[1] == []
+    served = get_raw(door, client, "/threads/thread_old/messages/msg_null")["content"][0]["text"]["annotations"][0]
+    assert text[served["start_index"] : served["end_index"]] == marker
+    upstream.script(Turn(text="Yes."))
+    run = door(client.beta.threads.runs.create_and_poll(thread_id="thread_old", assistant_id="asst_old"))
+    assert run.status == "completed"
+    [sent] = [request.json for request in upstream.requests if request.path == "/responses"]
+    answers = [item["content"] for item in sent["input"] if item["role"] == "assistant"]
+    assert answers == [*["😀😀😀 The cake is a lie."] * 3, "No marker left."]
