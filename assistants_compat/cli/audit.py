@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -54,9 +56,13 @@ def audit(
     The code is parsed and never run. By default the exit code is 1 if there is any use, else 0.
     """
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):  # noqa: PTH110 - `Path.exists` raises for a folder that may not be read
             exit_with_error(f"{path} does not exist", EXIT_USAGE)
-    result = audit_paths(paths, include_ignored=read_all)
+    try:
+        result = audit_paths(paths, include_ignored=read_all)
+    except Exception:  # noqa: BLE001 - Python's own exit code for it is 1, which says here that there are uses
+        traceback.print_exc()
+        raise typer.Exit(EXIT_USAGE) from None
     # On stderr, so that a report that is piped into a file holds only the report.
     if result.skipped:
         print_to_stderr(f"assistants_compat: skipped {quantity(len(result.skipped), 'path')} (--all reads everything)")

@@ -50,6 +50,28 @@ def test_the_exit_code_says_what_was_found(audit: RunCommand) -> None:
     assert {arguments: audit(*arguments).exit_code for arguments in expected} == expected
 
 
+def test_a_folder_with_a_gitignore_is_audited_from_inside(audit: RunCommand) -> None:
+    """`audit .` reads a folder that has a `.gitignore`, which nearly every project has."""
+    Path(".gitignore").write_text("differs.py\n", encoding="utf-8")
+    result = audit(".")
+    assert result.exit_code == 1
+    assert [line.split(":")[0] for line in result.stdout.splitlines()[:2]] == ["unsupported.py", "works.py"]
+
+
+def test_a_failure_of_the_audit_itself_is_not_taken_for_findings(
+    audit: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An audit that breaks off exits with 2: only 1 says that there are uses, and a build may act on it."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("assistants_compat.cli.audit.audit_paths", fail)
+    result = audit(".")
+    assert result.exit_code == 2
+    assert "RuntimeError" in result.stderr
+
+
 def test_findings_are_sorted_lines_and_skipped_paths_go_to_stderr(audit: RunCommand) -> None:
     """Findings are sorted lines on stdout that editors can read, and stderr counts skipped paths."""
     result = audit(".")

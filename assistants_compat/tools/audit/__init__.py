@@ -53,8 +53,8 @@ def audit(paths: Iterable[Path], *, include_ignored: bool = False) -> Audit:
     seen: set[Path] = set()
     for start in paths:
         for path in walk.files(start):
-            if path.absolute() not in seen:
-                seen.add(path.absolute())
+            if (place := path.resolve()) not in seen:
+                seen.add(place)
                 _audit_file(path, result)
     result.skipped = walk.skipped
     if not result.uses:  # a client alone does not use the Assistants API

@@ -44,35 +44,38 @@ class FileWalk:
     def files(self, path: Path) -> Iterator[Path]:
         """Yield the source files in a path, sorted by name.
 
-        A file or folder that is named explicitly is always read, even if a `.gitignore` above it excludes it.
+        A file or folder that is named explicitly is always read, even if a `.gitignore` above it excludes it. The paths
+        begin as the user named the folder; the rules are about where it really is, whatever it was called (`..`).
         """
         if path.is_file():
             yield path
             return
-        outer_rules = [] if self.include_ignored else [*_rules_above(path)]
+        start = path.resolve()
+        outer_rules = [] if self.include_ignored else [*_rules_above(start)]
         # A rule that excludes the whole folder was meant for git: an environment's own `.gitignore`, for example.
-        is_ignored = _is_ignored(path.absolute(), outer_rules, folder=True)
-        yield from self._files_in(path, [] if is_ignored else outer_rules)
+        is_ignored = _is_ignored(start, outer_rules, folder=True)
+        yield from self._files_in(start, path, [] if is_ignored else outer_rules)
 
-    def _files_in(self, folder: Path, outer_rules: list[_IgnoreRule]) -> Iterator[Path]:
+    def _files_in(self, folder: Path, named: Path, outer_rules: list[_IgnoreRule]) -> Iterator[Path]:
+        """Yield the files of a folder, below the name that the user gave it."""
         rules = outer_rules if self.include_ignored else [*outer_rules, *_rules_in(folder)]
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError:
-            self.skipped.append(f"{folder} (cannot be listed)")
+            self.skipped.append(f"{named} (cannot be listed)")
             return
         for entry in entries:
-            path = Path(entry.path)
+            path, name = Path(entry.path), named / entry.name
             if entry.is_dir(follow_symlinks=False):  # a link to a folder could lead back here
                 if self._is_skipped(path, rules, folder=True):
-                    self.skipped.append(str(path))
+                    self.skipped.append(str(name))
                 else:
-                    yield from self._files_in(path, rules)
+                    yield from self._files_in(path, name, rules)
             elif path.suffix.lower() in SOURCE_SUFFIXES and entry.is_file():
                 if self._is_skipped(path, rules, folder=False):
-                    self.skipped.append(str(path))
+                    self.skipped.append(str(name))
                 else:
-                    yield path
+                    yield name
 
     def _is_skipped(self, path: Path, rules: list[_IgnoreRule], *, folder: bool) -> bool:
         if self.include_ignored:
@@ -84,7 +87,10 @@ class FileWalk:
 
 @dataclass(frozen=True)
 class _IgnoreRule:
-    """One line of a `.gitignore`; `base` is the folder of that file, and a line that begins with `!` includes."""
+    """One line of a `.gitignore`; `base` is the folder of that file, and a line that begins with `!` includes.
+
+    The base and the paths that it is asked about are absolute and resolved.
+    """
 
     base: Path
     pattern: re.Pattern[str]
@@ -104,8 +110,8 @@ def _is_ignored(path: Path, rules: list[_IgnoreRule], *, folder: bool) -> bool:
 
 def _rules_above(path: Path) -> Iterator[_IgnoreRule]:
     """Yield the rules of the folders above a path, from the repository's root down; outside a repository, none."""
-    parents = path.absolute().parents
-    depths = [depth for depth, folder in enumerate([path.absolute(), *parents]) if (folder / ".git").exists()]
+    parents = path.parents
+    depths = [depth for depth, folder in enumerate([path, *parents]) if (folder / ".git").exists()]
     for folder in reversed(parents[: depths[0]] if depths else ()):
         yield from _rules_in(folder)
 
@@ -120,7 +126,7 @@ def _rules_in(folder: Path) -> Iterator[_IgnoreRule]:
         if text and not text.startswith("#"):
             excludes = not text.startswith("!")
             body = text.removeprefix("!").removeprefix("\\")  # a backslash escapes a leading # or !
-            yield _IgnoreRule(folder.absolute(), _compile_pattern(body.rstrip("/")), excludes, body.endswith("/"))
+            yield _IgnoreRule(folder, _compile_pattern(body.rstrip("/")), excludes, body.endswith("/"))
 
 
 def _compile_pattern(text: str) -> re.Pattern[str]:

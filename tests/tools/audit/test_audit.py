@@ -99,6 +99,42 @@ def test_a_folder_that_is_ignored_is_read_when_it_is_named(tmp_path: Path) -> No
     ]
 
 
+WAYS_TO_NAME_A_FOLDER = [
+    ("app", ".", ""),
+    ("", "app", "app/"),
+    ("", "./app", "app/"),
+    ("app/sub", "..", "../"),
+    ("other", "../app", "../app/"),
+    ("", "linked", "linked/"),
+]
+
+
+@pytest.mark.parametrize(("start", "named", "prefix"), WAYS_TO_NAME_A_FOLDER)
+def test_a_relative_folder_is_read_like_an_absolute_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str, named: str, prefix: str
+) -> None:
+    """A relative folder with a `.gitignore`, above it or in it, gives the findings of the absolute one."""
+    files = {
+        ".git/HEAD": "",
+        ".gitignore": "above.py\n/app/anchored.py\n",
+        "app/.gitignore": "inside.py\n/sub/deep.py\n",
+        "app/.venv/x.py": USE,
+        **dict.fromkeys(("app/above.py", "app/anchored.py", "app/inside.py", "app/sub/deep.py"), USE),
+        **dict.fromkeys(("app/app.py", "app/sub/kept.py"), USE),
+        "other/x.txt": "",
+    }
+    write_files(tmp_path, files)
+    (tmp_path / "linked").symlink_to("app")
+    monkeypatch.chdir(tmp_path / start)
+    relative, absolute = audit([Path(named)]), audit([tmp_path / "app"])
+    assert [use.path for use in relative.uses] == [f"{prefix}app.py", f"{prefix}sub/kept.py"]
+    assert locations(absolute, tmp_path / "app") == ["app.py:1", "sub/kept.py:1"]
+    assert relative.skipped == [
+        f"{prefix}{name}" for name in (".venv", "above.py", "anchored.py", "inside.py", "sub/deep.py")
+    ]
+    assert len(audit([Path(named), tmp_path / "app"]).uses) == 2
+
+
 def test_unreadable_files_are_reported_with_a_reason(tmp_path: Path) -> None:
     """Unreadable files are reported with a reason; pipes and broken links are ignored."""
     write_files(tmp_path, {"good.py": USE, "old.py": "print 'x'", "broken.ipynb": "{", "huge.py": "#" * 5_000_001})
