@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from itertools import pairwise
 
-from . import other_uses_table
+from . import other_uses_table, routes
 from .attribute_chains import CONTAINER_FILE, Chain, NameScopes, legacy_path
 from .calls_table import ROWS_BY_CALL, MethodRow
 from .findings import Finding, Kind, worst_verdict
@@ -24,13 +24,10 @@ _BETA_TYPES = re.compile(r"openai\.(?:types|resources)\.beta(?:\.|\Z)")
 _HANDLER_CLASSES = frozenset({"AssistantEventHandler", "AsyncAssistantEventHandler"})
 _CLIENT_CLASSES = frozenset({"OpenAI", "AsyncOpenAI", "AzureOpenAI", "AsyncAzureOpenAI"})
 _DATED_VERSION = re.compile(r"20\d\d-\d\d-\d\d(?:-preview)?\Z")
-# A full URL or path of the API, anywhere in a string. `_string_value` writes `{}` for what is formatted in.
-_ROUTE = re.compile(r"(?:/v1|/openai|openai\.com|/deployments/[^/]+)/(?:assistants|threads)(?![\w.-])")
-# A path without a base, which counts only as an argument of an HTTP call: other services have threads too.
-_SHORT_ROUTE = re.compile(
-    r"(?:\{\}|https?://[^/]+)?/?(?:assistants|threads)(?:/(?:\{\}|[\w-]+))?(?:/(?:messages|runs)(?:/.*)?)?\Z"
-)
-_HTTP_METHODS = frozenset({"get", "post", "delete", "put", "patch", "request"})
+# What a file mentions that may speak to the Assistants API, here or at Azure.
+_API_NAMES = re.compile(r"openai|ai\.azure\.com|assistants=v", re.IGNORECASE)
+# The last name of a call that may send an HTTP request: `post`, or a program's own `_request` and `post_json`.
+_HTTP_CALL = re.compile(r"(?:\A|_)(?:get|post|delete|put|patch|request)(?:\Z|_)|\A(?:Request|urlopen|urlretrieve)\Z")
 # The name of a call that probably pauses a polling loop.
 _PAUSE_NAME = re.compile(r"sleep|wait|poll|pause|delay")
 # What code reads from, or does with, an answer that it takes for the bytes of a file.
@@ -58,8 +55,13 @@ class _UseFinder(ast.NodeVisitor):
         self.loops: list[_Loop] = []
         self.functions: list[str] = []
         self.tree = tree
-        # Short routes and `replace` calls are common elsewhere: they count only in files that mention these words.
-        self.mentions_openai = "openai" in source.lower()
+        self.texts = routes.Texts(tree)
+        # Strings that are not looked at (again): the program's own routes, and those that were found.
+        self.known_routes = routes.strings_of_own_routes(tree)
+        # Short routes and `replace` calls are common elsewhere: they count only in files that mention these words. A
+        # server of LangGraph has the same paths.
+        self.mentions_api = _API_NAMES.search(source) is not None and "langgraph" not in source.lower()
+        self.speaks_to_the_api = self.mentions_api and routes.speaks_to_the_api(source, tree, self.texts)
         self.mentions_annotations = "annotation" in source
         # Objects whose `container_id` the code reads as well: their `file_id` is a container's file.
         self.container_citations = {
@@ -166,6 +168,8 @@ class _UseFinder(ast.NodeVisitor):
         self._bind(node.target, node.value)
 
     def _bind(self, target: ast.expr, value: ast.expr) -> None:
+        if routes.names_a_url(target):
+            self._check_string(value, is_url=True)
         if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
             for inner_target, inner_value in zip(target.elts, value.elts, strict=True):
                 self._bind(inner_target, inner_value)
@@ -231,6 +235,10 @@ class _UseFinder(ast.NodeVisitor):
         else:
             self._check_other_call(node, chain)
             self.visit(node.func)
+        self._check_string(node)
+        for keyword in node.keywords:
+            if keyword.arg is not None and routes.is_url_name(keyword.arg):
+                self._check_string(keyword.value, is_url=True)
         for argument in (*node.args, *node.keywords):
             self.visit(argument)
 
@@ -251,7 +259,7 @@ class _UseFinder(ast.NodeVisitor):
             for argument in node.args
         ):
             self.add(node, "mistake", "containers.files.retrieve", other_uses_table.CONTAINER_FILE_METADATA)
-        if last in _HTTP_METHODS and self.mentions_openai:
+        if _HTTP_CALL.search(last):
             self._check_http_request(node)
 
     def visit_Return(self, node: ast.Return) -> None:
@@ -261,6 +269,8 @@ class _UseFinder(ast.NodeVisitor):
         # Returning the metadata is a mistake only in a function whose name promises the content.
         if returns_container_file and self.functions and _DOWNLOAD_NAME.search(self.functions[-1]):
             self.add(node, "mistake", "containers.files.retrieve", other_uses_table.CONTAINER_FILE_METADATA)
+        if node.value is not None and self.functions and routes.is_url_name(self.functions[-1]):
+            self._check_string(node.value, is_url=True)
         self.generic_visit(node)
 
     def _is_container_file(self, node: ast.AST) -> bool:
@@ -304,12 +314,20 @@ class _UseFinder(ast.NodeVisitor):
     def _check_http_request(self, node: ast.Call) -> None:
         """Check a call such as `x.post(url)`: only the SDK client's own methods, which take `cast_to`, are answered."""
         uses_sdk = any(keyword.arg == "cast_to" for keyword in node.keywords)
-        urls = [keyword.value for keyword in node.keywords if keyword.arg in {"url", "path"}]
-        for argument in (*node.args[:2], *urls):  # `request` has the HTTP method first
-            text = _string_value(argument)
-            if text is not None and (_SHORT_ROUTE.match(text) or (uses_sdk and _ROUTE.search(text))):
-                advice = other_uses_table.CLIENT_ROUTE if uses_sdk else other_uses_table.OTHER_LIBRARY_ROUTE
-                self.add(argument, "route", text, advice)
+        for argument in node.args[:3]:  # `request` has the HTTP method first
+            text = self.texts.text(argument)
+            if text is None or isinstance(argument, ast.Name | ast.Attribute):
+                continue  # a name is checked where it gets its value
+            if uses_sdk and (routes.is_bare_path(text) or routes.is_full_route(text)):
+                self._add_route(argument, text, other_uses_table.CLIENT_ROUTE)
+            elif self.speaks_to_the_api and routes.is_bare_path(text) and id(argument) not in self.known_routes:
+                self._add_route(argument, text, other_uses_table.OTHER_LIBRARY_ROUTE)
+            else:
+                self._check_string(argument, is_url=True)
+
+    def _add_route(self, node: ast.expr, text: str, advice: Advice) -> None:
+        self.add(node, "route", text, advice)
+        self.known_routes.update(id(part) for part in ast.walk(node))  # its parts are not looked at again
 
     # --- loops
 
@@ -329,23 +347,37 @@ class _UseFinder(ast.NodeVisitor):
 
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str):
-            self._check_string(node, node.value)
+            self._check_string(node)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
-        self._check_string(node, _string_value(node) or "")
+        self._check_string(node)
         for part in node.values:
             if isinstance(part, ast.FormattedValue):
                 self.visit(part.value)
 
-    def _check_string(self, node: ast.expr, text: str) -> None:
-        if _ROUTE.search(text) and not any(
-            finding.kind == "route" and _is_at(finding, node) for finding in self.findings
-        ):
-            self.add(node, "route", text, other_uses_table.OTHER_LIBRARY_ROUTE)
+    def visit_BinOp(self, node: ast.BinOp) -> None:
+        is_route = self._check_string(node)
+        for part in routes.added_parts(node) if isinstance(node.op, ast.Add) else (node.left, node.right):
+            if not (is_route and isinstance(part, ast.Constant | ast.JoinedStr)):
+                self.visit(part)
+
+    def _check_string(self, node: ast.expr, *, is_url: bool = False) -> bool:
+        """Add a finding for an expression that is a route of the API, and return whether it is one."""
+        text = None if id(node) in self.known_routes else self.texts.text(node)
+        if text is None:
+            return False
+        is_route = routes.is_full_route(text) or (
+            self.mentions_api and (routes.is_unmistakable(text) or (is_url and routes.is_path_below_unknown(text)))
+        )
+        if is_route:
+            self._add_route(node, text, other_uses_table.OTHER_LIBRARY_ROUTE)
+        return is_route
 
     def visit_Dict(self, node: ast.Dict) -> None:
         for key, value in zip(node.keys, node.values, strict=True):
             self._check_header(key, value)
+            if routes.is_url_name(_string_value(key) or ""):
+                self._check_string(value, is_url=True)
         self.generic_visit(node)
 
     def _check_header(self, key: ast.expr | None, value: ast.expr) -> None:
@@ -388,7 +420,3 @@ def _string_value(node: ast.expr | None) -> str | None:
 
 def _attribute_name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else ""
-
-
-def _is_at(finding: Finding, node: ast.expr) -> bool:
-    return (finding.line, finding.column) == (node.lineno, node.col_offset + 1)

@@ -178,6 +178,76 @@ def test_hand_written_routes_are_found() -> None:
     assert len([finding for finding in found_in(source) if finding.kind == "route"]) == 6
 
 
+HAND_WRITTEN_ROUTES = [
+    'V = "?api-version=2024-05-01-preview"\nrequests.post(f"{BASE}/threads{V}", headers=h)',
+    'requests.post(f"{BASE}/threads?api-version={V}", headers=h)',
+    'requests.get(BASE + "/threads/" + t + "/runs", headers=h)',
+    'requests.get(BASE + "/threads/" + t + "/runs?limit=" + str(n))',
+    'requests.get("{}/threads/{}/messages".format(BASE, t))',
+    'requests.get("{base}/assistants".format(base=BASE))',
+    'requests.get("%s/threads/%s/runs" % (BASE, t))',
+    'requests.get("/".join([BASE, "threads", t, "runs"]))',
+    'requests.get(urljoin(BASE, "threads"))',
+    'B = "https://api.openai.com/v1"\nrequests.get(urljoin(B + "/", "threads"))',
+    'B = "https://api.openai.com/v1"\nx = B + "/assistants"',
+    'class A:\n    base = "https://api.openai.com/v1"\n    def f(self): return self.call(f"{self.base}/threads")',
+    'B = os.environ.get("B", "https://api.openai.com/v1")\nsend("POST", B.rstrip("/") + "/threads")',
+    'def f(b="https://api.openai.com/v1"):\n    return call(b + "/assistants")',
+    'url = f"{BASE}/threads"\nsession.post(url)',
+    'def threads_url(base):\n    return base + "/threads"',
+    'call(method="POST", url=f"{BASE}/threads")',
+    'self._request("GET", f"{self.endpoint}/threads/{t}?api-version={v}")',
+    'send(f"{endpoint}/threads/{t}/runs/{r}/submit_tool_outputs")',
+    'urllib.request.Request(BASE + "/threads", data=b"{}")',
+    'c = httpx.Client(base_url="https://api.openai.com/v1")\nc.post("/threads")',
+    'async with ClientSession(BASE) as s:\n    await s.post("/threads", json={})',
+    'H = {"OpenAI-Beta": "assistants=v2"}\nself._post(f"/threads/{t}/messages", headers=H)',
+    'f"https://n.services.ai.azure.com/api/projects/p/threads?api-version=v1"',
+    'subprocess.run(["curl", "https://api.openai.com/v1/assistants"])',
+]
+
+
+@pytest.mark.parametrize("source", HAND_WRITTEN_ROUTES)
+def test_a_route_is_found_however_its_url_is_put_together(source: str) -> None:
+    """A route is found once whether its URL is one string, or a base and a path that are joined in any way."""
+    wrapped = f"async def f():\n{textwrap.indent(source, '    ')}" if "await" in source else source
+    found = [finding for finding in found_in(f"import openai\n{wrapped}") if finding.kind == "route"]
+    assert [finding.verdict for finding in found] == ["unsupported"]
+
+
+OWN_ROUTES = [
+    '@router.post("/threads")\nasync def create(): ...',
+    '@app.get("/v1/threads/{thread_id}/messages")\ndef messages(thread_id): ...',
+    '@app.route(f"{PREFIX}/threads", methods=["POST"])\ndef create(): ...',
+    'app.add_api_route("/v1/threads", create)',
+    'app.add_url_rule("/v1/threads", view_func=create)',
+    'router = APIRouter(prefix="/v1/threads")',
+    'app.include_router(router, prefix="/v1/threads")',
+    'routes = [Route("/v1/threads", create)]',
+    'urlpatterns = [path("v1/threads", create), re_path("/v1/threads", create)]',
+    'app.add_routes([web.post("/v1/threads", create)])',
+    'c = TestClient(app)\nc.post("/v1/threads")',
+    'with TestClient(app) as c:\n    c.post("/threads")',
+    'async def f():\n    async with AsyncClient(app=a, base_url="http://t") as c:\n        await c.post("/v1/threads")',
+    '@pytest.fixture\ndef api():\n    return app.test_client()\ndef test_it(api):\n    api.get("/v1/threads")',
+    'def test_it(client):\n    client.post(f"/v1/threads/{t}/messages")',
+    'client.post("/threads")',
+    'requests.get("http://localhost:8000/threads")',
+    'requests.get("https://forum.example/threads/1")',
+    'B = "https://forum.example"\nrequests.get(f"{B}/threads/{t}/messages")',
+    'data.get("threads")',
+    'open(f"{folder}/threads")',
+    'print("https://platform.openai.com/assistants")',
+    'import langgraph_sdk  # langgraph\nrequests.post(f"{URL}/threads/{t}/runs")',
+]
+
+
+@pytest.mark.parametrize("source", OWN_ROUTES)
+def test_the_routes_of_the_program_itself_are_not_reported(source: str) -> None:
+    """Routes that a program serves, or tests, or requests from another service, are no uses of the API."""
+    assert [finding for finding in found_in(f"import openai\n{source}") if not finding.context] == []
+
+
 MISTAKES = [
     "b = c.containers.files.retrieve('f', container_id='c').content",
     "f = c.containers.files.retrieve('f', container_id='c')\nopen('x', 'wb').write(f.read())",
