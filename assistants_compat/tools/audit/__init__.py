@@ -18,11 +18,12 @@ from . import other_uses_table
 from .discover import FileWalk
 from .findings import Finding
 from .notebooks import code_cells
+from .routes import full_route, routes_in_shell
 from .syntax import findings_in_tree
 
 _MAX_FILE_BYTES = 5_000_000  # a larger file is data, not code that someone wrote
 # What to look for, line by line, in a file that cannot be parsed.
-_TEXT_USE = re.compile(r"\.beta\.(?:assistants|threads|vector_stores)\b|/v1/(?:assistants|threads)\b")
+_TEXT_USE = re.compile(r"\.beta\.(?:assistants|threads|vector_stores)\b")
 
 
 @dataclass
@@ -113,17 +114,24 @@ def findings_in_notebook(content: bytes) -> tuple[list[Finding], str | None]:
         cells = list(code_cells(content.decode("utf-8", errors="replace")))
     except (ValueError, RecursionError):
         return [], "not a valid notebook"
-    for number, source in cells:
+    for number, source, shell in cells:
         cell_findings, reason = findings_in_source(source.encode("utf-8", errors="replace"))
-        findings += [dataclasses.replace(finding, cell=number) for finding in cell_findings]
+        in_shell = [_hand_written_route(*route) for route in routes_in_shell(shell)]
+        by_line = sorted([*cell_findings, *in_shell], key=lambda finding: (finding.line, finding.column))
+        findings += [dataclasses.replace(finding, cell=number) for finding in by_line]
         if reason is not None:
             reasons.append(f"cell {number}: {reason}")
     return findings, "; ".join(reasons) or None
 
 
+def _hand_written_route(line: int, column: int, text: str) -> Finding:
+    advice = other_uses_table.OTHER_LIBRARY_ROUTE
+    return Finding(line, column, "route", text, advice.verdict, advice.note, advice.native)
+
+
 def _findings_in_text(text: str) -> Iterator[Finding]:
     for number, line in enumerate(text.splitlines(), start=1):
-        if match := _TEXT_USE.search(line):
+        use = _TEXT_USE.search(line) or full_route(line)
+        if use is not None:
             advice = other_uses_table.UNPARSED_FILE
-            column = match.start() + 1
-            yield Finding(number, column, "text", match[0], advice.verdict, advice.note, advice.native)
+            yield Finding(number, use.start() + 1, "text", use[0], advice.verdict, advice.note, advice.native)

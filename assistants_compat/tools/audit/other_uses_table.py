@@ -5,6 +5,7 @@ These are types, event handlers, headers, routes, frameworks and common mistakes
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -32,6 +33,72 @@ UNKNOWN_PARAMETER = Support(
     "mistake", "the SDK's method has no such parameter and raises TypeError; use `extra_body` to send it"
 )
 SDK_TYPES = Advice("works", "answers are objects of these classes", "openai.types.responses")
+_MOVED_TYPE = "openai 1.66 moved it and newer SDKs do not have the old name: change it, or keep an older SDK"
+_RENAMED_TYPE = "renamed for version 2 of the API: the SDK no longer has this name"
+_FIRST_VERSION_TYPE = "a type of Assistants API v1: the SDK no longer has this name"
+_VECTOR_STORE_TYPES = (
+    *("AutoFileChunkingStrategyParam", "FileChunkingStrategy", "FileChunkingStrategyParam"),
+    *("OtherFileChunkingStrategyObject", "StaticFileChunkingStrategy", "StaticFileChunkingStrategyObject"),
+    *("StaticFileChunkingStrategyObjectParam", "StaticFileChunkingStrategyParam", "VectorStore"),
+    *("VectorStoreCreateParams", "VectorStoreDeleted", "VectorStoreListParams", "VectorStoreUpdateParams"),
+)
+_MODULE_WORD = re.compile(r"(?<!\A)(?=[A-Z])")
+
+# The names that an SDK since 1.3 had and the newest one has not, with those that replaced them. A name stands for what
+# is below it too. Source: the SDK's wheels 1.3.9, 1.17.1, 1.21.2, 1.40.8, 1.65.5, 1.66.5 and 3.57.0.
+DROPPED_TYPES: Mapping[str, Advice] = {
+    old: Advice("unsupported", note, new)
+    for note, names in (
+        (
+            _MOVED_TYPE,
+            {
+                "openai.types.beta.vector_stores": "openai.types.vector_stores",
+                "openai.resources.beta.vector_stores": "openai.resources.vector_stores",
+                "openai.resources.beta.VectorStores": "openai.resources.VectorStores",
+                "openai.resources.beta.AsyncVectorStores": "openai.resources.AsyncVectorStores",
+                **{f"openai.types.beta.{name}": f"openai.types.{name}" for name in _VECTOR_STORE_TYPES},
+                **{
+                    f"openai.types.beta.{module}": f"openai.types.{module}"
+                    for module in (_MODULE_WORD.sub("_", name).lower() for name in _VECTOR_STORE_TYPES)
+                },
+            },
+        ),
+        (
+            _RENAMED_TYPE,
+            {
+                f"openai.types.beta.{old}": f"openai.types.beta.{new}"
+                for old, new in (
+                    ("AssistantResponseFormat", "AssistantResponseFormatOption"),
+                    ("AssistantResponseFormatParam", "AssistantResponseFormatOptionParam"),
+                    ("RetrievalTool", "FileSearchTool"),
+                    ("RetrievalToolParam", "FileSearchToolParam"),
+                    ("threads.MessageContentImageFile", "threads.ImageFileContentBlock"),
+                    ("threads.MessageContentText", "threads.TextContentBlock"),
+                    ("threads.ThreadMessage", "threads.Message"),
+                    ("threads.runs.CodeToolCall", "threads.runs.CodeInterpreterToolCall"),
+                    ("threads.runs.RetrievalToolCall", "threads.runs.FileSearchToolCall"),
+                )
+            },
+        ),
+        (
+            _FIRST_VERSION_TYPE,
+            {
+                "openai.types.beta.assistants": "attachments of a message, or file_ids of a container",
+                "openai.types.beta.threads.messages": "attachments of a message, or file_ids of a container",
+            },
+        ),
+    )
+    for old, new in names.items()
+}
+
+
+def advice_about_type(name: str) -> Advice:
+    """Return what to know about a name of the SDK's types or resources below `beta`."""
+    parts = name.split(".")
+    starts = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+    return next((DROPPED_TYPES[start] for start in starts if start in DROPPED_TYPES), SDK_TYPES)
+
+
 EVENT_HANDLER = Advice(
     "works", "its methods are called in the old order", "for event in responses.create(..., stream=True)"
 )
@@ -100,6 +167,11 @@ BUSY_POLLING = Advice(
     "every retrieve of an active run sends a request to the upstream: sleep between polls, or use runs.poll",
     "responses.retrieve with a pause between two",
 )
+AZURE_AGENTS = Advice(
+    "unsupported",
+    "Azure's Agents (classic) have their own SDK, whose requests do not go through an openai client: see docs/azure.md",
+    "project.get_openai_client().responses",
+)
 UNPARSED_FILE = Advice("unsupported", "the file is not valid Python 3 and was searched as text", "")
 
 
@@ -141,6 +213,8 @@ DOCUMENTED_USES: Mapping[str, Advice] = {
         "mistake", UNKNOWN_PARAMETER.note, "a parameter of the native call"
     ),
     "types, `openai.types.beta.threads`": SDK_TYPES,
+    "types that the SDK no longer has, `openai.types.beta.VectorStore`": DROPPED_TYPES["openai.types.beta.VectorStore"],
+    "types of Assistants API v1, `openai.types.beta.assistants`": DROPPED_TYPES["openai.types.beta.assistants"],
     "subclasses of `AssistantEventHandler`": EVENT_HANDLER,
     **{f"`{'.'.join(pair)}`": other for pair, other in OBJECT_FIELDS.items()},
     "`replace(annotation.text, ...)`": REPLACE_ANNOTATION,
@@ -155,6 +229,7 @@ DOCUMENTED_USES: Mapping[str, Advice] = {
     "the result of `containers.files.retrieve(...)` used as content": CONTAINER_FILE_METADATA,
     "`files.content` with the id of a container's file": CONTAINER_FILE_ID,
     "a loop over `runs.retrieve` without a pause": BUSY_POLLING,
+    "Azure's Agents (classic), `azure.ai.agents`": AZURE_AGENTS,
     "a file that is not valid Python 3": UNPARSED_FILE,
     **{f"`{name}` of {framework.name}": framework.advice for name, framework in FRAMEWORKS.items()},
 }

@@ -56,9 +56,11 @@ def markdown(audit: Audit) -> list[str]:
 
 
 def as_json(audit: Audit) -> dict[str, Any]:
-    """Return the whole audit; `counts` leaves out findings that are only context."""
+    """Return the whole audit: `counts` adds up to `uses`, and with `context` to the number of findings."""
     return {
         "findings": [dataclasses.asdict(finding) for finding in audit.findings],
+        "uses": len(audit.uses),
+        "context": len(audit.findings) - len(audit.uses),
         "counts": _verdict_counts(audit),
         "files": audit.files,
         "unread": audit.unread,
@@ -76,18 +78,25 @@ _PLURALS = {"works": "work", "differs": "differ", "mistake": "mistakes", "unsupp
 
 
 def _summary(audit: Audit) -> str:
-    """Return for example `3 uses in 2 of 5 files: 2 work, 1 differs`."""
+    """Return for example `3 uses in 2 of 5 files: 2 work, 1 differs`, and what else the report has lines for."""
+    files = _quantity(audit.files, "file")
+    unread = f"; {_quantity(len(audit.unread), 'file')} not read or not parsed" if audit.unread else ""
     use_count, files_with_uses = len(audit.uses), len({finding.path for finding in audit.uses})
-    files = f"{audit.files} {'file' if audit.files == 1 else 'files'}"
     if not use_count:
-        return f"no uses in {files}"
+        return f"no uses in {files}{unread}"
     counts = ", ".join(
         f"{count} {verdict if count == 1 else _PLURALS[verdict]}"
         for verdict, count in _verdict_counts(audit).items()
         if count
     )
     where = files if files_with_uses == audit.files else f"{files_with_uses} of {files}"
-    return f"{use_count} {'use' if use_count == 1 else 'uses'} in {where}: {counts}"
+    others = len(audit.findings) - use_count
+    beside = f"; {_quantity(others, 'other line')} (clients, uploads, annotations)" if others else ""
+    return f"{_quantity(use_count, 'use')} in {where}: {counts}{beside}{unread}"
+
+
+def _quantity(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _use_name(finding: Finding) -> str:

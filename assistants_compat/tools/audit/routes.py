@@ -46,7 +46,12 @@ _FORMAT_FIELD = re.compile(r"\{(\w*)[^{}]*\}")
 
 def is_full_route(text: str) -> bool:
     """Return whether a text holds a route of the API with enough before it to know that."""
-    return _ROUTE.search(text) is not None
+    return full_route(text) is not None
+
+
+def full_route(text: str) -> re.Match[str] | None:
+    """Return where a text holds a route of the API, with enough before it to know that."""
+    return _ROUTE.search(text)
 
 
 def is_path_below_unknown(text: str) -> bool:
@@ -85,6 +90,7 @@ class Texts:
     def __init__(self, tree: ast.AST) -> None:
         """Note what the names of a file stand for."""
         self._values: dict[str, list[ast.expr | None]] = {}
+        self._texts: dict[int, str | None] = {}  # by the identity of the expression
         for node in ast.walk(tree):
             for target, value in _assignments(node):
                 if isinstance(target, ast.Name | ast.Attribute):
@@ -95,8 +101,10 @@ class Texts:
         """Return the text of an expression, with `{}` for its unknown parts; None if it has no known part."""
         if node is None or depth > _MAX_DEPTH:
             return None
-        text = self._text(node, depth + 1)
-        return text if text is None else text[:_MAX_LENGTH]
+        if id(node) not in self._texts:
+            text = self._text(node, depth + 1)
+            self._texts[id(node)] = text if text is None else text[:_MAX_LENGTH]
+        return self._texts[id(node)]
 
     def _text(self, node: ast.expr, depth: int) -> str | None:  # noqa: PLR0911 - one for each kind of expression
         if isinstance(node, ast.Constant):

@@ -19,8 +19,19 @@ from .parameters_table import Verdict
 
 # Every method of the SDK takes these.
 _REQUEST_OPTIONS = frozenset({"extra_headers", "extra_query", "extra_body", "timeout"})
-_OTHER_BETAS = re.compile(r"openai\.(?:types|resources)\.beta\.(?:realtime|chatkit|chat|agents?|responses)\b")
+_OTHER_BETAS = re.compile(
+    r"openai\.(?:types|resources)\.beta\.(?:(?:realtime|chatkit|chat|agents?|responses)\b|Agent|Beta[A-Z]|ChatKit)"
+)
 _BETA_TYPES = re.compile(r"openai\.(?:types|resources)\.beta(?:\.|\Z)")
+_AZURE_AGENTS = re.compile(r"azure\.ai\.agents(?:\.|\Z)")
+# What a project client of Azure has below `agents`, now and in its previews.
+_AZURE_AGENT_CALLS = frozenset(
+    ("agents", name)
+    for name in (
+        *("threads", "messages", "runs", "run_steps", "create_agent", "create_thread", "create_message", "create_run"),
+        *("create_and_process_run", "create_thread_and_run", "create_thread_and_process_run"),
+    )
+)
 _HANDLER_CLASSES = frozenset({"AssistantEventHandler", "AsyncAssistantEventHandler"})
 _CLIENT_CLASSES = frozenset({"OpenAI", "AsyncOpenAI", "AzureOpenAI", "AsyncAzureOpenAI"})
 _DATED_VERSION = re.compile(r"20\d\d-\d\d-\d\d(?:-preview)?\Z")
@@ -62,6 +73,7 @@ class _UseFinder(ast.NodeVisitor):
         # server of LangGraph has the same paths.
         self.mentions_api = _API_NAMES.search(source) is not None and "langgraph" not in source.lower()
         self.speaks_to_the_api = self.mentions_api and routes.speaks_to_the_api(source, tree, self.texts)
+        self.mentions_azure_agents = "azure.ai" in source
         self.mentions_annotations = "annotation" in source
         # Objects whose `container_id` the code reads as well: their `file_id` is a container's file.
         self.container_citations = {
@@ -100,15 +112,19 @@ class _UseFinder(ast.NodeVisitor):
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
             if _BETA_TYPES.match(alias.name) and not _OTHER_BETAS.match(alias.name):
-                self.add(node, "type", alias.name, other_uses_table.SDK_TYPES)
+                self.add(node, "type", alias.name, other_uses_table.advice_about_type(alias.name))
+            elif _AZURE_AGENTS.match(alias.name):
+                self.add(node, "framework", alias.name, other_uses_table.AZURE_AGENTS)
             elif alias.name == "openai":
                 self.names.bind(ast.Name(alias.asname or "openai"), ("openai",))
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         module = node.module or ""
         names = [alias.name for alias in node.names]
-        if _BETA_TYPES.match(module) and not any(_OTHER_BETAS.match(f"{module}.{name}") for name in names):
-            self.add(node, "type", f"{module}: {', '.join(names)}", other_uses_table.SDK_TYPES)
+        if _BETA_TYPES.match(module):
+            self._add_types(node, module, [name for name in names if not _OTHER_BETAS.match(f"{module}.{name}")])
+        if any(_AZURE_AGENTS.match(f"{module}.{name}") for name in names):
+            self.add(node, "framework", f"{module}: {', '.join(names)}", other_uses_table.AZURE_AGENTS)
         for alias in node.names:
             framework = other_uses_table.FRAMEWORKS.get(alias.name)
             if framework is not None and module.partition(".")[0] in framework.packages:
@@ -117,6 +133,14 @@ class _UseFinder(ast.NodeVisitor):
                 self.add(node, "handler", alias.name, other_uses_table.EVENT_HANDLER)
             if module == "openai":
                 self.names.bind(ast.Name(alias.asname or alias.name), ("openai", alias.name))
+
+    def _add_types(self, node: ast.AST, module: str, names: list[str]) -> None:
+        """Add a finding for the imported names that the SDK has, and one for each kind that it no longer has."""
+        kinds: dict[Advice, list[str]] = {}
+        for name in names:
+            kinds.setdefault(other_uses_table.advice_about_type(f"{module}.{name}"), []).append(name)
+        for advice, same in kinds.items():
+            self.add(node, "type", f"{module}: {', '.join(same)}", advice)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         self._visit_function(node)
@@ -192,7 +216,9 @@ class _UseFinder(ast.NodeVisitor):
         ):
             self.add(node, "mistake", "containers.files.retrieve", other_uses_table.CONTAINER_FILE_METADATA)
         elif chain[:3] == ("openai", "types", "beta") and not _OTHER_BETAS.match(".".join(chain)):
-            self.add(node, "type", ".".join(chain), other_uses_table.SDK_TYPES)
+            self.add(node, "type", ".".join(chain), other_uses_table.advice_about_type(".".join(chain)))
+        elif self.mentions_azure_agents and any(pair in _AZURE_AGENT_CALLS for pair in pairwise(chain)):
+            self.add(node, "framework", ".".join(chain), other_uses_table.AZURE_AGENTS)
         self.visit(_root_expression(node))
 
     def _add_use(self, node: ast.AST, path: Chain, call: ast.Call | None = None) -> None:

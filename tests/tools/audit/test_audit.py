@@ -177,6 +177,26 @@ def test_notebooks_are_read_by_cells(tmp_path: Path) -> None:
     assert next(iter(result.unread.values())).startswith("cell 5: not valid Python 3")
 
 
+def test_routes_in_the_shell_commands_of_a_notebook_are_found(tmp_path: Path) -> None:
+    """A route that a cell requests with curl is found: in a line, over several lines, and in a cell of its own."""
+    content = notebook(
+        "!curl https://api.openai.com/v1/threads -H 'OpenAI-Beta: assistants=v2'\n",
+        f"x = !curl -s \\\n  \"$BASE/threads/{{thread}}/runs?limit=1\" \\\n  -H 'x: y'\n{USE}",
+        "%%bash\ncurl -X POST \\\n  ${BASE}/assistants\n",
+        "!ls /data/threads\n%%time\n",
+        "%%writefile a.txt\ncurl https://api.openai.com/v1/threads\n",
+        "# !curl https://api.openai.com/v1/threads\n",
+    )
+    result = audit([write_files(tmp_path, {"b.ipynb": content})])
+    expected = ["cell 2:1", "cell 3:2", "cell 3:4", "cell 4:3"]
+    assert locations(result, tmp_path) == [f"b.ipynb:{place}" for place in expected]
+    assert [finding.what for finding in result.findings if finding.kind == "route"] == [
+        "https://api.openai.com/v1/threads",
+        "{}/threads/{}/runs?limit=1",
+        "{}/assistants",
+    ]
+
+
 def test_notebooks_of_the_third_format_are_read(tmp_path: Path) -> None:
     """In format 3 the cells are in worksheets, and a source is called `input`."""
     content = json.dumps({"worksheets": [{"cells": [{"cell_type": "code", "input": USE}]}]})
@@ -215,7 +235,23 @@ def test_reports_are_complete_and_have_no_control_characters(tmp_path: Path) -> 
     assert "\x1b" not in "".join([*lines, *table])
     rows = [line.replace("\\|", "") for line in table if line.startswith("|")]
     assert [row.count("|") for row in rows] == [4] * len(rows)
-    assert lines[-1] == "2 uses in 1 of 2 files: 1 works, 1 unsupported"
+    assert lines[-1] == "2 uses in 1 of 2 files: 1 works, 1 unsupported; 1 file not read or not parsed"
     assert [finding["line"] for finding in as_json(result)["findings"]] == [1, 2]
     assert json.loads(json.dumps(as_json(result)))["counts"]["unsupported"] == 1
     assert any(line.startswith("not read: ") and "b.py" in line for line in lines)
+
+
+def test_the_counts_of_a_report_add_up(tmp_path: Path) -> None:
+    """The summary counts every line of the report: uses by verdict, what is beside them, and unread files."""
+    files = {
+        "app.py": f"client = OpenAI()\n{USE}client.beta.threads.delete('t')\nclient.files.content(f)\n",
+        "client.py": "client = OpenAI()\n",
+        "clean.py": "x = 1\n",
+        "big.py": "#" * 5_000_001,
+    }
+    result = audit([write_files(tmp_path, files)])
+    lines, report = text(result), as_json(result)
+    counts = "1 works, 1 differs; 3 other lines (clients, uploads, annotations); 1 file not read or not parsed"
+    assert lines[-1] == f"2 uses in 1 of 3 files: {counts}"
+    assert lines.index("") == 5 == len(report["findings"])
+    assert (sum(report["counts"].values()), report["uses"], report["context"]) == (2, 2, 3)

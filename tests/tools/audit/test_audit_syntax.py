@@ -151,6 +151,52 @@ def test_types_handlers_and_frameworks_are_found() -> None:
     assert kinds == [*enumerate(expected, start=2), (11, "handler"), (13, "handler")]
 
 
+def test_names_that_the_sdk_no_longer_has_are_not_said_to_work() -> None:
+    """A type that newer SDKs have elsewhere, under another name or not at all is told apart from those they have."""
+    source = """
+        from openai.types.beta import Assistant, Thread, VectorStore, VectorStoreDeleted
+        import openai.types.beta.vector_stores.vector_store_file
+        from openai.types.beta.threads.runs import RetrievalToolCall
+        from openai.types.beta.assistants import AssistantFile
+        from openai.resources.beta.vector_stores import VectorStores
+        x: openai.types.beta.VectorStore
+        from openai.types.beta import AgentSession, BetaResponse, ChatKitWorkflow
+    """
+    assert [(finding.line, finding.what, finding.verdict, finding.native) for finding in found_in(source)] == [
+        (2, "openai.types.beta: Assistant, Thread", "works", "openai.types.responses"),
+        (2, "openai.types.beta: VectorStore", "unsupported", "openai.types.VectorStore"),
+        (2, "openai.types.beta: VectorStoreDeleted", "unsupported", "openai.types.VectorStoreDeleted"),
+        (3, "openai.types.beta.vector_stores.vector_store_file", "unsupported", "openai.types.vector_stores"),
+        (
+            *(4, "openai.types.beta.threads.runs: RetrievalToolCall", "unsupported"),
+            "openai.types.beta.threads.runs.FileSearchToolCall",
+        ),
+        (
+            *(5, "openai.types.beta.assistants: AssistantFile", "unsupported"),
+            "attachments of a message, or file_ids of a container",
+        ),
+        (6, "openai.resources.beta.vector_stores: VectorStores", "unsupported", "openai.resources.vector_stores"),
+        (7, "openai.types.beta.VectorStore", "unsupported", "openai.types.VectorStore"),
+    ]
+
+
+def test_the_agents_of_azure_are_found() -> None:
+    """Imports and calls of Azure's Agents are uses, and the finding names the page about them."""
+    source = """
+        from azure.ai.agents import AgentsClient
+        from azure.ai.agents.models import CodeInterpreterTool
+        import azure.ai.agents.aio
+        from azure.ai import agents
+        from azure.ai.projects import AIProjectClient
+        thread = project.agents.threads.create()
+        run = project.agents.create_and_process_run(thread_id=thread.id)
+        project.agents.list_connections()
+    """
+    found = found_in(source)
+    assert [(finding.line, finding.verdict) for finding in found] == [(n, "unsupported") for n in (2, 3, 4, 5, 7, 8)]
+    assert all("docs/azure.md" in finding.note and not finding.context for finding in found)
+
+
 def test_hand_written_headers_are_found() -> None:
     """A hand-written header of version 2 works, and one of version 1 differs."""
     source = """

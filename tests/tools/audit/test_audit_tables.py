@@ -123,3 +123,21 @@ def test_the_frameworks_are_those_that_are_tested() -> None:
     clients = ROOT / "tests" / "clients"
     tests = "".join(path.read_text(encoding="utf-8") for path in clients.glob("test_*.py"))
     assert [name for name in other_uses_table.FRAMEWORKS if name not in tests] == []
+
+
+def has(name: str) -> bool:
+    """Whether the installed SDK has a module, or a name in a module."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        return hasattr(importlib.import_module(module), attribute) or bool(importlib.import_module(name))
+    except ImportError:
+        return False
+
+
+def test_the_names_that_the_sdk_dropped_are_those_that_it_has_not() -> None:
+    """The newest SDK has none of the names in the table, and all of those that replaced them."""
+    if "openai.resources.vector_stores" not in {class_.__module__.rpartition(".")[0] for _, class_ in resources()}:
+        pytest.skip("this SDK has vector stores below beta")
+    dropped = other_uses_table.DROPPED_TYPES
+    assert [name for name in dropped if has(name)] == []
+    assert [new.native for new in dropped.values() if new.native.startswith("openai.") and not has(new.native)] == []
