@@ -6,6 +6,8 @@ For any other request a handler returns None, and the request goes upstream unch
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
 from ..engine.io import IO, Request
@@ -79,17 +81,26 @@ def _file_ids(body: Json) -> list[str]:
 
 
 def _with_upstream_ids(body: Json, copies: dict[str, str]) -> Json:
-    """Return the request with the ids of upstream copies in place of those of generated files."""
+    """Return the request with the ids of upstream copies in place of those of generated files, each id once."""
     changed = dict(body)
     if isinstance(body.get("file_id"), str):
         changed["file_id"] = copies.get(body["file_id"], body["file_id"])
     if isinstance(body.get("file_ids"), list):
-        changed["file_ids"] = [copies.get(id_, id_) if isinstance(id_, str) else id_ for id_ in body["file_ids"]]
+        changed["file_ids"] = _unique(
+            [copies.get(id_, id_) if isinstance(id_, str) else id_ for id_ in body["file_ids"]]
+        )
     if isinstance(body.get("files"), list):
-        changed["files"] = [
-            _with_upstream_ids(entry, copies) if isinstance(entry, dict) else entry for entry in body["files"]
-        ]
+        changed["files"] = _unique(
+            [_with_upstream_ids(entry, copies) if isinstance(entry, dict) else entry for entry in body["files"]],
+            key=lambda entry: entry.get("file_id", entry) if isinstance(entry, dict) else entry,
+        )
     return changed
+
+
+def _unique(entries: list[Any], key: Callable[[Any], Any] = lambda entry: entry) -> list[Any]:
+    """Return the entries without later ones of the same key: a caller may have named a file and its copy."""
+    keys = [key(entry) for entry in entries]
+    return [entry for number, entry in enumerate(entries) if keys.index(keys[number]) == number]
 
 
 async def _forward(io: IO, request: Request, copies: dict[str, str]) -> Reply:

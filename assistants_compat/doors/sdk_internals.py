@@ -159,11 +159,6 @@ def _vector_stores_accessor_property(accessor: str) -> property:
     return property(vector_stores)
 
 
-def paginates_file_lists() -> bool:
-    """Whether this SDK follows the pages of a file list; early versions stop after the first page."""
-    return "after" in openai.resources.Files.list.__annotations__
-
-
 @functools.cache
 def http_library() -> ModuleType:
     """Return the HTTP library of the installed SDK, httpx or httpx2."""

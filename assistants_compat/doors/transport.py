@@ -29,7 +29,7 @@ from ..runtime import clock, logs
 from ..runtime.workers import raise_pending_cancellation
 from ..settings import LegacyCall, Settings
 from ..wire.exchange import REQUEST_HEADERS, Call, Reply
-from . import call_report, redirects, sdk_internals
+from . import call_report, redirects
 from .stream_readers import async_stream_body, sync_stream_body
 
 _DEPLOYMENT = re.compile(r"/deployments/[^/]+\Z")
@@ -136,8 +136,7 @@ def legacy_request_from_http(
     clock.current().on_legacy_request(request.method, route)
     headers = {name: request.headers[name] for name in REQUEST_HEADERS if name in request.headers}
     query = tuple(request.url.params.multi_items())
-    reads_all_pages = sdk_internals.paginates_file_lists()
-    call = Call(request.method, matched.path_params, query, request.content, headers, reads_all_pages=reads_all_pages)
+    call = Call(request.method, matched.path_params, query, request.content, headers)
     responses_base, azure = _responses_base(request, base, azure=azure)
     api_version = settings.azure_api_version if azure else None
     return LegacyRequest(matched, call, request, responses_base, base, api_version, settings)

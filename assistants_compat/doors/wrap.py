@@ -35,6 +35,7 @@ _ASSISTANTS_PATH_UNDER_BASE = re.compile(rf"(?P<base>.*)(?P<route>{_ASSISTANTS_P
 # Only the routes of one file that exists already: an upload (`POST /files`) always goes upstream.
 _FILE_PATH = re.compile(r"/files/(?P<id>[^/]+)(?:/content)?\Z")
 _FILES_ROUTE = "/files"
+_ONE_FILE_ROUTE = re.compile(rf"{_FILES_ROUTE}/[^/]+\Z")
 # Only requests whose body may name a generated file: one that creates a store, or adds a file or a batch to it. A store
 # itself, its search, and a batch that exists (`/file_batches/{id}`) name none.
 _VECTOR_STORES_PATH = re.compile(r"/vector_stores(?:/[^/]+/(?:files|file_batches))?\Z")
@@ -142,9 +143,7 @@ class RequestRouter:
         path = request.url.raw_path.partition(b"?")[0].decode("ascii")
         base_and_route = _match_legacy_path(path, self.base, request.headers.get("openai-beta"))
         if base_and_route is None:
-            is_file_list = request.method == "GET" and path == f"{self.base}{_FILES_ROUTE}"
-            if is_file_list and _has_store(settings):
-                base_and_route = self.base, _FILES_ROUTE
+            base_and_route = self._match_upstream_files(request.method, path, settings)
         if base_and_route is None:
             base_and_route = _match_vector_store_request(request, path)
         if base_and_route is None:
@@ -153,9 +152,16 @@ class RequestRouter:
 
         return legacy_request_from_http(request, *base_and_route, settings, azure=self.azure)
 
+    def _match_upstream_files(self, method: str, path: str, settings: Settings) -> tuple[str, str] | None:
+        """Split the path of a request for all files, or of one that deletes any file, if there is a store."""
+        route = path.removeprefix(self.base)
+        is_list = method == "GET" and path == f"{self.base}{_FILES_ROUTE}"
+        is_deletion = method == "DELETE" and path.startswith(self.base) and _ONE_FILE_ROUTE.fullmatch(route)
+        return (self.base, route) if (is_list or is_deletion) and _has_store(settings) else None
+
 
 def _has_store(settings: Settings) -> bool:
-    """Whether there may be generated files to list. Listing files must not create a store where there is none."""
+    """Whether there may be generated files. Listing or deleting files must not create a store where there is none."""
     from ..store.locations import store_may_exist  # noqa: PLC0415 - as above, though it does not load SQLAlchemy
 
     return store_may_exist(settings.store)

@@ -16,7 +16,7 @@ from ..store.queries import Row
 from ..translate.thread import CREATED_STORES_KEY
 from .containers import delete_all_upstream
 from .io import IO
-from .uploads import delete_copies
+from .uploads import delete_copies, mark_file_deleted
 
 log = logging.getLogger("assistants_compat")
 
@@ -59,6 +59,6 @@ async def _delete_file(io: IO, file: Row) -> None:
     try:
         await io.delete_content(file["id"])
         await delete_copies(io, file)
-        await io.write(lambda db: queries.mark_deleted(db, "files", file["namespace"], file["id"]))
+        await io.write(lambda db: mark_file_deleted(db, file))
     except errors.StoreError as error:
         log.warning("could not delete file %s of a deleted thread: %s", file["id"], type(error).__name__)

@@ -104,7 +104,8 @@ def files_of_run(io: IO, db: Connection, code_file_ids: Sequence[str], image_ids
         missing += [(id_, "vision") for id_ in others if _generated_file(db, namespace, id_) is not None]
     if missing:
         raise NotUploadedError(missing)
-    return RunFiles(by_id, copied, images)
+    # The caller may have named a file and its copy.
+    return RunFiles(list(dict.fromkeys(by_id)), copied, images)
 
 
 def uploaded_image_ids(db: Connection, namespace: str, image_ids: Iterable[str]) -> dict[str, str]:
@@ -150,6 +151,32 @@ def _may_be_uploaded(row: Row) -> bool:
 def upstream_copies(row: Row) -> dict[str, str]:
     """Return the ids of a generated file's upstream copies, by purpose."""
     return dict(row["body"].get(_BODY_KEY) or {})
+
+
+def copies_of_files(db: Connection, namespace: str) -> set[str]:
+    """Return the ids of all upstream copies of generated files that exist."""
+    rows = queries.files_that_mention(db, namespace, f'"{_BODY_KEY}"')
+    return {copy for row in rows if not row["deleted"] for copy in upstream_copies(row).values()}
+
+
+def owner_of_copy(db: Connection, namespace: str, copy: str) -> Row | None:
+    """Return the row of the generated file, which may be deleted, of which an upstream file is a copy; else None."""
+    rows = queries.files_that_mention(db, namespace, f'"{copy}"')
+    return next((row for row in rows if copy in upstream_copies(row).values()), None)
+
+
+def forget_copy(db: Connection, namespace: str, id_: str, copy: str) -> None:
+    """Forget an upstream copy of a generated file that no longer exists, so that the file is uploaded again."""
+    row = queries.get(db, "files", namespace, id_, lock=True)
+    if row is not None:
+        copies = {purpose: other for purpose, other in upstream_copies(row).items() if other != copy}
+        queries.update_row(db, "files", namespace, id_, body={**row["body"], _BODY_KEY: copies})
+
+
+def mark_file_deleted(db: Connection, row: Row) -> None:
+    """Delete a generated file's row but for its place in lists and the ids of its copies, which go with it."""
+    copies = upstream_copies(row)
+    queries.mark_deleted(db, "files", row["namespace"], row["id"], kept={_BODY_KEY: copies} if copies else None)
 
 
 async def delete_copies(io: IO, row: Row) -> None:

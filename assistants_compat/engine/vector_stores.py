@@ -79,7 +79,7 @@ async def _create_store(io: IO, store: Json, created: CreatedObjects) -> str:
     later_files: list[str] = []
     if ids := store.get("file_ids"):
         upstream_ids = await ensure_uploaded(io, ids)
-        files = [upstream_ids.get(id_, id_) for id_ in ids]
+        files = list(dict.fromkeys(upstream_ids.get(id_, id_) for id_ in ids))
         later_files = files[_MAX_FILES_AT_CREATION:]
         store = {**store, "file_ids": files[:_MAX_FILES_AT_CREATION]}
     response = await io.ask(Request("POST", "/vector_stores", store))

@@ -23,7 +23,9 @@ from sqlalchemy import (
     cast,
     delete,
     insert,
+    literal,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -35,6 +37,8 @@ Values = Mapping[str, Any]
 """The columns of a row to insert."""
 Row = dict[str, Any]
 """A row as it was read, by column."""
+FilePlace = tuple[int, int]
+"""Where a generated file stands in a list by time: when it was created, and its `seq`."""
 
 TABLES: dict[str, Table] = {
     "assistants": assistants,
@@ -185,10 +189,15 @@ def update_row(db: Connection, table_name: TableName, namespace: str, id_: str, 
     return db.execute(_update_statement(table_name), parameters).rowcount == 1
 
 
-def mark_deleted(db: Connection, table_name: TableName, namespace: str, id_: str) -> bool:
-    """Delete an object's body but keep its row, so that page cursors can still refer to it; whether it existed."""
+def mark_deleted(
+    db: Connection, table_name: TableName, namespace: str, id_: str, *, kept: Mapping[str, Any] | None = None
+) -> bool:
+    """Delete an object's body but keep its row, so that page cursors can still refer to it; whether it existed.
+
+    `kept` is what remains of the body.
+    """
     table = TABLES[table_name]
-    statement = update(table).where(_matches_id(table, namespace, id_)).values(deleted=True, body={})
+    statement = update(table).where(_matches_id(table, namespace, id_)).values(deleted=True, body=dict(kept or {}))
     return db.execute(statement).rowcount == 1
 
 
@@ -322,6 +331,32 @@ def files_without_bytes(db: Connection, namespace: str, since: int) -> list[str]
     where = (files.c.namespace == namespace, files.c.deleted.is_(False), files.c.stored.is_(False))
     has_container = (files.c.container_id.is_not(None), files.c.created_at >= since)
     return list(db.execute(select(files.c.id).where(*where, *has_container).order_by(files.c.seq)).scalars())
+
+
+def files_by_time(
+    db: Connection, namespace: str, *, limit: int, descending: bool = True, after: FilePlace | None = None
+) -> list[Row]:
+    """The generated files after a place, ordered by when they were created; at most `limit`."""
+    conditions = [files.c.namespace == namespace, files.c.deleted.is_(False)]
+    columns = (files.c.created_at, files.c.seq)
+    if after is not None:
+        own, place = tuple_(*columns), tuple_(*map(literal, after))
+        conditions.append(own < place if descending else own > place)
+    ordering = [column.desc() if descending else column.asc() for column in columns]
+    return _select_rows(db, select(files).where(*conditions).order_by(*ordering).limit(limit))
+
+
+def place_of_file(db: Connection, namespace: str, id_: str) -> FilePlace | None:
+    """The place of a generated file, which may be deleted, in a list by time; None if there is none."""
+    where = (files.c.namespace == namespace, files.c.id == _storable_id(id_))
+    row = db.execute(select(files.c.created_at, files.c.seq).where(*where)).first()
+    return None if row is None else (row.created_at, row.seq)
+
+
+def files_that_mention(db: Connection, namespace: str, text: str) -> list[Row]:
+    """The rows of generated files, deleted ones too, whose body contains a text."""
+    contains_text = cast(files.c.body, String).contains(text, autoescape=True)
+    return _select_rows(db, select(files).where(files.c.namespace == namespace, contains_text))
 
 
 def old_files(db: Connection, namespace: str, before: int) -> list[Row]:

@@ -23,7 +23,7 @@ class Call:
     """A legacy request.
 
     `path_params` maps the route's parameter names to the decoded ids in the path. `headers` holds those of
-    `REQUEST_HEADERS` that the request has. `reads_all_pages` is False if the caller reads only one page of a file list.
+    `REQUEST_HEADERS` that the request has.
     """
 
     method: str
@@ -31,7 +31,6 @@ class Call:
     query: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
-    reads_all_pages: bool = True
 
     def query_value(self, name: str) -> str | None:
         """The last value of a query parameter, or None."""

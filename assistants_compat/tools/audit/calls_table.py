@@ -262,7 +262,9 @@ _GENERATED_FILE = differs(
     "a generated file is answered from the library's store, even after its container has expired; other ids are "
     "forwarded to the upstream"
 )
-_MERGED_FILE_LIST = differs("generated files first, newest first, then the upstream's pages unchanged")
+_MERGED_FILE_LIST = differs(
+    "generated files and the upstream's in one list, by time; copies that were uploaded as input are left out"
+)
 _CONTAINER_FILE_CONTENT = (
     "containers.files.content.retrieve(file_id, container_id=...), until the container expires (20 idle minutes)"
 )
