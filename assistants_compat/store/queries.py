@@ -311,9 +311,10 @@ def lease_run(db: Connection, namespace: str, run_id: str, *, now: int, seconds:
 
 
 def renew_lease(db: Connection, namespace: str, run_id: str, until: int) -> None:
-    """Extend the lease of a run, if it still has one."""
+    """Extend the lease of a run, if it still has one and is not being cancelled."""
     # Another process may have finished the round meanwhile, which sets `lease_until` to 0.
-    is_leased = (_matches_id(runs, namespace, run_id), runs.c.status.in_(ACTIVE), runs.c.lease_until > 0)
+    is_active = runs.c.status.in_([status for status in ACTIVE if status != "cancelling"])
+    is_leased = (_matches_id(runs, namespace, run_id), is_active, runs.c.lease_until > 0)
     db.execute(update(runs).where(*is_leased).values(lease_until=until))
 
 

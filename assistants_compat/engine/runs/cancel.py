@@ -6,7 +6,7 @@ from ... import errors
 from ...store.queries import Row
 from ...wire.objects import Run
 from ..io import IO
-from .refresh import cancel_upstream, change_status, refresh_run_if_reachable
+from .refresh import begin_cancelling, cancel_upstream, refresh_run_if_reachable
 
 _CANCELLABLE = frozenset({"queued", "in_progress", "requires_action"})
 
@@ -20,7 +20,7 @@ async def cancel_run(io: IO, row: Row) -> Run:
     row = await refresh_run_if_reachable(io, row, may_resend=False)
     if row["status"] not in _CANCELLABLE:
         raise errors.ApiError(400, f"Cannot cancel run with status '{row['status']}'.")
-    row = await change_status(io, row, "cancelling", required_action=None)
+    row = await begin_cancelling(io, row)
     if row["status"] != "cancelling":  # it ended after the refresh
         raise errors.ApiError(400, f"Cannot cancel run with status '{row['status']}'.")
     await cancel_upstream(io, row)  # does nothing for a run that waited for outputs: it has no open response

@@ -99,7 +99,7 @@ async def finish_round(
             was_cancelled = (status, current["status"]) == ("requires_action", "cancelling")
             if current["status"] == "requires_action" or was_cancelled:
                 return None
-            next_run = run_status.run_with_status(current["body"], status, now, **changes)
+            next_run = _run_after_round(current["body"], status, now, changes, streamed=streamed_outcome is not None)
             columns = {"response_id": row["response_id"], "state": state, "lease_until": 0}
             queries.update_row(db, "runs", namespace, run_id, status=next_run["status"], body=next_run, **columns)
             # Objects that a dead stream stored are unknown here: None makes `write_objects` look for each of them.
@@ -117,6 +117,13 @@ async def finish_round(
         await generated_files.report_stored(io, file_rows)
         await log_if_ended(io, finished_row)
     return finished_row or await reload_run(io, row)
+
+
+def _run_after_round(run: Run, status: str, now: int, changes: Json, *, streamed: bool) -> Run:
+    """Return the run after a round; a stream ends one that is being cancelled as `cancelled`, with all its text."""
+    if streamed and run["status"] == "cancelling":
+        return run_status.run_with_status(run, "cancelled", now, usage=changes["usage"])
+    return run_status.run_with_status(run, status, now, **changes)
 
 
 def _attach_uncited_files(db: Connection, row: Row, outcome: Outcome) -> None:

@@ -43,6 +43,9 @@ _NOT_FOUND = 404
 _NOT_FOUND_PAUSES = (0.5, 1.0)  # seconds; before a response that was just created counts as not served
 # While the upstream does not answer, a run past its time stays open this long: its response may have finished in time.
 RESULT_RETENTION_SECONDS = 86_400
+# A streamed run that is cancelled or late ends by its reader, which stores what it has shown. A reader looks at the run
+# when something arrives, so one that hears nothing loses the run after this long.
+_READER_SECONDS = 10
 
 # The `last_error` of a streamed run whose program died. Callers see it, so its text stays as it is.
 STREAMER_DIED_ERROR = {
@@ -87,7 +90,7 @@ async def refresh_run(io: IO, row: Row, *, may_resend: bool = True) -> Row:
         return row
     is_late = io.now() >= row["expires_at"]
     if row["status"] != "requires_action" and row["lease_until"] > io.now() and row["request"].get("stream"):
-        return await _refresh_streamed_run(io, row, is_late=is_late)
+        return await _refresh_streamed_run(io, row)
     if row["response_id"] is None or row["status"] == "requires_action":
         return await _refresh_without_response(io, row, is_late=is_late)
     return await _refresh_from_response(io, row, is_late=is_late, may_resend=may_resend and not is_late)
@@ -199,15 +202,16 @@ def _is_orphaned_stream(row: Row) -> bool:
     return bool(row["request"].get("stream")) and not row["request"].get("background")
 
 
-async def _refresh_streamed_run(io: IO, row: Row, *, is_late: bool) -> Row:
-    """Leave a run to the reader that streams it, unless it is late or being cancelled.
+async def _refresh_streamed_run(io: IO, row: Row) -> Row:
+    """Leave a run to the reader that streams it, unless it is so late that the reader must have noticed.
 
-    The reader notices the new status at its next save.
+    The reader notices at its next save that the run is cancelled or late, and stores what it has shown together with
+    the end. A run that is being cancelled has a short lease, see `begin_cancelling`.
     """
-    if is_late:
-        await cancel_upstream(io, row)
-        return await end_run(io, row, "expired")
-    return await end_run(io, row, "cancelled") if row["status"] == "cancelling" else row
+    if io.now() < row["expires_at"] + _READER_SECONDS:
+        return row
+    await cancel_upstream(io, row)
+    return await end_run(io, row, "cancelled" if row["status"] == "cancelling" else "expired")
 
 
 async def _refresh_without_response(io: IO, row: Row, *, is_late: bool) -> Row:
@@ -286,12 +290,12 @@ def _accept_retry(io: IO, db: Connection, row: Row, upstream_request: UpstreamRe
 def accept_streamed_retry(io: IO, db: Connection, row: Row, upstream_request: UpstreamRequest) -> Row | None:
     """Write the accepted retry of a stream to the run's row, and return the new columns.
 
-    Returns None if the run has ended, was deleted, or is in another round.
+    Returns None if the run has ended, is being cancelled, was deleted, or is in another round.
     """
     namespace, run_id = row["namespace"], row["id"]
     queries.lock_thread(db, namespace, row["thread_id"])  # before the run, as in every transaction
     current = queries.get(db, "runs", namespace, run_id, lock=True)
-    if current is None or current["status"] in {*run_status.TERMINAL, "requires_action"}:
+    if current is None or current["status"] in {*run_status.TERMINAL, "requires_action", "cancelling"}:
         return None
     if round_number(current) != round_number(row):
         return None
@@ -308,6 +312,27 @@ def accept_streamed_retry(io: IO, db: Connection, row: Row, upstream_request: Up
 async def change_status(io: IO, row: Row, status: str, **changes: object) -> Row:
     """Set a run's status if it still has the status of `row`; return the run's row as it is afterwards."""
     return await io.write(lambda db: _change_status(io, db, row, status, **changes))
+
+
+async def begin_cancelling(io: IO, row: Row) -> Row:
+    """Set a run to `cancelling` if it still has the status of `row`; return the run's row as it is afterwards.
+
+    If a reader streams the run, its lease ends soon, so that the run ends even if the reader hears nothing more.
+    """
+
+    def work(db: Connection) -> Row:
+        current = _change_status(io, db, row, "cancelling", required_action=None)
+        lease_until = io.now() + _READER_SECONDS
+        if (
+            current["status"] != "cancelling"
+            or not row["request"].get("stream")
+            or current["lease_until"] < lease_until
+        ):
+            return current
+        queries.update_row(db, "runs", row["namespace"], row["id"], lease_until=lease_until)
+        return {**current, "lease_until": lease_until}
+
+    return await io.write(work)
 
 
 async def end_run(io: IO, row: Row, status: str, *, last_error: Json | None = None) -> Row:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -35,6 +35,7 @@ from .event_sources import EventSource
 from .refresh import abandon_response, accept_streamed_retry, cancel_upstream
 from .remedies import asks_for_less_input
 from .run_log import log_if_ended
+from .stream_write import ColumnsOf, TakenOverError, WriteResult, write_transaction
 
 log = logging.getLogger("assistants_compat")
 
@@ -43,8 +44,6 @@ _RESUME_ATTEMPTS = 5  # in a row without a new event, to resume a background str
 _FIRST_PAUSE_SECONDS = 0.5  # before the second attempt; doubled after each
 _HEADERS = {"content-type": "text/event-stream; charset=utf-8"}
 _END_SUFFIXES = (".completed", ".failed", ".incomplete")  # of messages and steps
-_ColumnsOf = Callable[[Connection, Row], Json]  # adds to the transaction; returns the run's new columns
-_WriteResult = tuple[Row | None, dict[str, int] | None]  # the run's row, and the hashes of its stored objects
 _ENDED_BY_RESPONSE = frozenset({"completed", "incomplete"})
 _CONNECTION_LOST_ERROR = {
     "code": "server_error",
@@ -77,12 +76,6 @@ def _reply(stream: _RunStream, first_events: list[Event]) -> Reply:
     return Reply(200, headers=dict(_HEADERS), chunks=stream.frames(first_events), run_id=stream.row["id"])
 
 
-class _TakenOverError(Exception):
-    """Another reader has taken this run over, because this one was away for longer than its lease."""
-
-    MESSAGE = "Another reader has taken this run over: this one was away for longer than its lease."
-
-
 class _RunStream:
     """The stream of one round: reads its response, and another one if the input must be reduced."""
 
@@ -91,7 +84,7 @@ class _RunStream:
         self.io, self.row, self.body = io, row, upstream_request.body
         self.is_over = False
         self.resumed_after, self.resume_attempts = -1, 0
-        self.deferred_save: DeferredWrite[_WriteResult] | None = None  # of events that were sent already
+        self.deferred_save: DeferredWrite[WriteResult] | None = None  # of events that were sent already
         self._start_response()
 
     def _start_response(self) -> None:
@@ -119,8 +112,8 @@ class _RunStream:
         except errors.CallerCodeError as error:
             await self._end_interrupted()
             raise error.original from error.original.__cause__
-        except _TakenOverError:
-            taken_over = errors.ApiError(409, _TakenOverError.MESSAGE, kind="server_error")
+        except TakenOverError:
+            taken_over = errors.ApiError(409, TakenOverError.MESSAGE, kind="server_error")
             yield encode_events([("error", taken_over.body())])
         except Exception as error:  # noqa: BLE001 - the status is sent already: an error can only be the last event
             await self._release_after_error()
@@ -205,7 +198,9 @@ class _RunStream:
         if not (is_growth_only or generated or has_end or self.row["request"].get("background")):
             # A copy, because the objects may grow before they are written.
             entries, steps = json.loads(json.dumps([events.entries(), events.reader.outcome.steps]))
-            self.deferred_save = io.write_later(self._write_transaction(self._progress_columns([]), entries, steps))
+            columns_of = self._progress_columns([])
+            work = write_transaction(io, self.row, columns_of, entries, steps, self.stored_hashes)
+            self.deferred_save = io.write_later(work)
             return []
         try:
             async with finish.copied_files(io, generated, events.run) as files:
@@ -250,7 +245,7 @@ class _RunStream:
             return await self._end_run("expired")
         return []
 
-    def _progress_columns(self, files: list[Json]) -> _ColumnsOf:
+    def _progress_columns(self, files: list[Json]) -> ColumnsOf:
         """Return the function that adds copied files and gives the columns of a run that continues."""
         run, response_id, assigned_ids = dict(self.events.run), self.events.response_id, dict(self.new_id.assigned_ids)
         lease_until = self.io.now() + LEASE_SECONDS
@@ -260,7 +255,8 @@ class _RunStream:
             columns: Json = {
                 "response_id": response_id,
                 "state": run_status.with_response_id({**current["state"], "minted": assigned_ids}, response_id),
-                "lease_until": lease_until,
+                # That of a run that is being cancelled ends soon (`refresh.begin_cancelling`).
+                "lease_until": current["lease_until"] if current["status"] == "cancelling" else lease_until,
             }
             if (current["status"], run["status"]) == ("queued", "in_progress"):
                 columns["status"] = "in_progress"
@@ -269,32 +265,13 @@ class _RunStream:
 
         return columns_of
 
-    async def _write(self, columns_of: _ColumnsOf) -> Row | None:
+    async def _write(self, columns_of: ColumnsOf) -> Row | None:
         """Write messages, steps and the run's new columns if it is still active; return its row."""
         await self._await_deferred_save_unless_busy()
-        work = self._write_transaction(columns_of, self.events.entries(), self.events.reader.outcome.steps)
+        entries, steps = self.events.entries(), self.events.reader.outcome.steps
+        work = write_transaction(self.io, self.row, columns_of, entries, steps, self.stored_hashes)
         current, self.stored_hashes = await self.io.write(work)
         return current
-
-    def _write_transaction(
-        self, columns_of: _ColumnsOf, entries: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]
-    ) -> Callable[[Connection], _WriteResult]:
-        """Return the transaction that `_write` runs; it raises `_TakenOverError` if the run is in another round."""
-        io, row, stored_hashes = self.io, self.row, self.stored_hashes
-
-        def work(db: Connection) -> _WriteResult:
-            namespace, run_id = row["namespace"], row["id"]
-            queries.lock_thread(db, namespace, row["thread_id"])  # before the run, as in every transaction
-            current = queries.get(db, "runs", namespace, run_id, lock=True)
-            if current is None or current["status"] in run_status.TERMINAL:
-                return current, stored_hashes
-            if current["status"] == "requires_action" or finish.round_number(current) != finish.round_number(row):
-                raise _TakenOverError
-            columns = columns_of(db, current)
-            queries.update_row(db, "runs", namespace, run_id, **columns)
-            return {**current, **columns}, finish.write_objects(io, db, row["body"], entries, steps, stored_hashes)
-
-        return work
 
     # --- the end
 
@@ -315,11 +292,12 @@ class _RunStream:
         last_names = (f"thread.run.{self.events.run['status']}", "done")
         other_events = [event for event in new_events if event[0] not in last_names]
         if current["status"] in run_status.TERMINAL:
+            self.stored_hashes = None  # `finish_round` may have written objects, so each is looked up
             return [*other_events, *await self._final_events(current)]
         if current is self.row:  # `finish_round` found no row: the run was deleted
             return await self._final_events(None)
         if finish.round_number(current) != finish.round_number(self.row):
-            raise _TakenOverError
+            raise TakenOverError
         self.row = current
         return [*other_events, *await self._end_run("cancelled" if current["status"] == "cancelling" else "failed")]
 
@@ -355,17 +333,29 @@ class _RunStream:
         now = self.io.now()
         last_events = self.events.stop(status, now, error=error)
         changes = {"usage": self.row["state"]["usage"], **({"last_error": error} if error else {})}
+        # Those of a response that has ended; all others are stored when their message or step ends.
+        has_unsaved_files = self.events.response is not None and bool(self.events.reader.outcome.files)
+        ended_here = False
 
-        def columns_of(_db: Connection, current: Row) -> Json:
+        def columns_of(db: Connection, current: Row) -> Json:
+            nonlocal ended_here
+            ended_here = True
+            queries.insert_rows(db, "files", files)
             run = run_status.run_with_status(current["body"], status, now, **changes)
             return {"status": status, "body": run, "lease_until": 0}
 
-        current = await self._write(columns_of)
+        copied_files = finish.copied_files(self.io, self.events.reader.outcome.files, self.events.run)
+        # A loop that ends takes no new asynchronous generator, such as `copied_files`.
+        async with copied_files if has_unsaved_files else contextlib.nullcontext([]) as files:
+            current = await self._write(columns_of)
         self.is_over = True
-        if current is not None and current["status"] == status:
+        if ended_here and current is not None:
+            await generated_files.report_stored(self.io, files)
             await log_if_ended(self.io, current)
-        elif current is not None:
+        elif current is not None:  # a poll has ended it meanwhile
             last_events[-2] = (f"thread.run.{current['status']}", current["body"])
+            if current["status"] in INCOMPLETE_REASONS:
+                await self._store_remaining()
         return last_events
 
     async def _final_events(self, current: Row | None) -> list[Event]:

@@ -73,6 +73,21 @@ def test_files_of_a_run_cancelled_while_copying_can_be_downloaded(
     assert kept_files(settings) == {row["id"] for row in dump_store(settings)["files"]} >= named
 
 
+def test_files_of_a_run_that_is_cancelled_as_it_calls_a_function_are_kept(
+    door: Door, client: Any, sync: Door, upstream: StandIn, settings: Settings, after_copy: list[Any]
+) -> None:
+    """A run whose code saved a file, and that is cancelled just before it would wait for outputs, keeps the file."""
+    ids, runs = make_thread_and_assistant(door, client), sync.client(upstream, settings).beta.threads.runs
+    after_copy.append(lambda run: runs.cancel(run["id"], thread_id=run["thread_id"]))
+    call = {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": "{}"}
+    upstream.script(Turn(output=[{**CALL, "outputs": []}, call], files={"a": b"1"}))
+    ended = run_to_end(door, client, *ids, stream=True)
+    assert ended.status == "cancelled"
+    [row] = dump_store(settings)["files"]
+    assert kept_files(settings) == {row["id"]}
+    assert door(client.files.content(row["id"])).read() == b"1"
+
+
 @each_copy_time
 def test_copies_of_a_thread_deleted_while_copying_are_removed(
     door: Door, client: Any, sync: Door, upstream: StandIn, settings: Settings, after_copy: list[Any], output: Any

@@ -354,7 +354,7 @@ def test_a_run_that_ends_during_a_retry_stays_as_it_is(
             other.beta.threads.delete(run["thread_id"])
         else:
             other.beta.threads.runs.cancel(run["id"], thread_id=run["thread_id"])
-            assert other.beta.threads.runs.retrieve(run["id"], thread_id=run["thread_id"]).status == "cancelled"
+            assert other.beta.threads.runs.retrieve(run["id"], thread_id=run["thread_id"]).status == "cancelling"
         return upstream_request
 
     monkeypatch.setattr(ask_upstream, "retry_with_less_input", overtaken_retry)
