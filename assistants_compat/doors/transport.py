@@ -26,6 +26,7 @@ from ..api import app
 from ..engine.io import AsyncIO, BlockingIO, BufferedResponse, Request, Upload, iterate, run
 from ..errors import CallerCodeError, UnreachableError
 from ..runtime import clock, logs
+from ..runtime.overrides import own_request
 from ..runtime.workers import raise_pending_cancellation
 from ..settings import LegacyCall, Settings
 from ..wire.exchange import REQUEST_HEADERS, Call, Reply
@@ -385,7 +386,7 @@ class SyncUpstream(_RequestBuilder):
         return _SyncStreamedResponse(self._send(request, stream=True), self.library)
 
     def _send(self, request: Request, *, stream: bool = False) -> Any:
-        with _RequestLog(request) as log_line:
+        with _RequestLog(request) as log_line, own_request():
             log_line.response = response = self._send_unlogged(request, stream=stream)
         return response
 
@@ -414,7 +415,7 @@ class AsyncUpstream(_RequestBuilder):
         return _AsyncStreamedResponse(await self._send(request, stream=True), self.library)
 
     async def _send(self, request: Request, *, stream: bool = False) -> Any:
-        with _RequestLog(request) as log_line:
+        with _RequestLog(request) as log_line, own_request():
             log_line.response = response = await self._send_unlogged(request, stream=stream)
         return response
 

@@ -5,40 +5,49 @@ VCR.py has no public hooks for most of this, so this file alone uses its private
 
 from __future__ import annotations
 
-import json
+import copy
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
-from vcr.matchers import raw_body
 from vcr.record_mode import RecordMode
 from vcr.serializers import yamlserializer
 
 from ..recordings import replay, scrub
 from ..recordings import vcr_yaml as cassette_file
 from ..recordings.leaks import Leak, find_leaks, mask
-from ..recordings.legacy_requests import is_legacy_url
+from ..recordings.legacy_requests import is_legacy_exchange, is_upstream_url
+from ..runtime.overrides import is_own_request
 from ..wire.objects import Json
+from .matching import Matchers, scrub_request
+from .vcr_patch import is_default_choice
 
-_DEFAULT_MATCHERS = {"method", "scheme", "host", "port", "path", "query", "uri"}
 _MIN_SECRET_LENGTH = 8  # characters: a shorter header value occurs in any text by chance
+_OWN_REQUEST = "_assistants_compat_own"  # set on a recorded request of the library; a copy of the request keeps it
 
 
 class OpenCassette:
-    """An open cassette."""
+    """An open cassette.
+
+    A suite may have cassettes of any service. Only those that the library plays or records through are held to its
+    rules; `is_ours` says whether this one is, by what has happened so far.
+    """
 
     def __init__(self, cassette: Any) -> None:
         """Read what was recorded."""
         self.cassette = cassette
         self.path = str(Path(cassette._path).resolve())  # noqa: SLF001 - older versions have no public name for it
         self.recorded = [(str(request.method), str(request.uri)) for request in cassette.requests]
+        self._has_legacy_requests = any(_is_legacy(request, response) for request, response in cassette.data)
         # A cassette that is recorded again does not replay the Assistants API, whatever it holds now.
-        self.is_legacy = cassette.record_mode != RecordMode.ALL and any(is_legacy_url(url) for _, url in self.recorded)
+        self.is_legacy = cassette.record_mode != RecordMode.ALL and self._has_legacy_requests
         self.only_plays = bool(cassette.write_protected)
         self.leaks: list[Leak] = []
         self.replay_data = _load_replay_data(Path(self.path))
+        self.is_ours = bool(self.replay_data)
 
     @property
     def unplayed(self) -> list[int]:
@@ -47,29 +56,49 @@ class OpenCassette:
             return []
         return [index for index in range(len(self.recorded)) if not self.cassette.play_counts[index]]
 
-    def enable_scrubbing(self, harmless: Collection[re.Pattern[str]]) -> None:
-        """Match requests by method, URL and body, scrub everything recorded, and refuse to write secrets."""
-        cassette, identity_values = self.cassette, set[str]()
-        filter_request, filter_response = cassette._before_record_request, cassette._before_record_response  # noqa: SLF001
+    def missing(self, unplayed: list[int]) -> list[int]:
+        """Return which of the unplayed requests a test must not leave out: those to routes that the library uses."""
+        if self.is_legacy or not self.is_ours:
+            return []
+        return [index for index in unplayed if is_upstream_url(self.recorded[index][1])]
 
-        def scrub_request(request: Any) -> Any:
-            # Collected before the suite's own filters can remove the headers.
-            identity_values.update(_identity_values(request.headers))
-            kept = filter_request(request)
-            return kept if kept is None else _scrub_request(kept)
-
-        def scrub_response(response: Any) -> Any:
-            kept = filter_response(response)
-            return kept if kept is None else scrub.scrub_response(kept)
-
-        cassette._before_record_request, cassette._before_record_response = scrub_request, scrub_response  # noqa: SLF001
-        cassette._match_on = _matchers(cassette._match_on)  # noqa: SLF001
-        cassette._persister = _ScrubbingPersister(cassette._persister, self.leaks, identity_values, harmless)  # noqa: SLF001
-        # Recorded requests are scrubbed too, so that they match the scrubbed requests of the test.
-        cassette.data = [(_scrub_request(request), response) for request, response in cassette.data]
+    def library_used(self) -> None:
+        """Note that the library answers a request while this cassette is open."""
+        self.is_ours = True
         # The old requests to the Assistants API would stay beside the new ones.
-        if cassette.record_mode == RecordMode.ALL and any(is_legacy_url(url) for _, url in self.recorded):
-            cassette.drop_unused_requests = True
+        if self.cassette.record_mode == RecordMode.ALL and self._has_legacy_requests:
+            self.cassette.drop_unused_requests = True
+
+    def apply_rules(self, harmless: Collection[re.Pattern[str]]) -> None:
+        """Match and scrub the library's requests, and refuse to write secrets into a cassette that has some."""
+        cassette = self.cassette
+        filter_request, filter_response = cassette._before_record_request, cassette._before_record_response  # noqa: SLF001
+        matchers = cassette._match_on  # noqa: SLF001
+        persister = _ScrubbingPersister(self, cassette._persister, harmless)  # noqa: SLF001
+
+        def scrub_own_request(request: Any) -> Any:
+            # Collected before the suite's own filters can remove the headers.
+            persister.collect_identity(request)
+            kept = filter_request(request)
+            if kept is None or not is_own_request():
+                return kept
+            self.library_used()
+            setattr(kept, _OWN_REQUEST, True)
+            return scrub_request(kept)
+
+        def scrub_own_response(response: Any) -> Any:
+            kept = filter_response(response)
+            return kept if kept is None or not is_own_request() else scrub.scrub_response(kept)
+
+        cassette._before_record_request, cassette._before_record_response = scrub_own_request, scrub_own_response  # noqa: SLF001
+        cassette._match_on = Matchers(matchers, is_default=is_default_choice(matchers))  # noqa: SLF001
+        cassette._persister = persister  # noqa: SLF001
+
+
+def _is_legacy(request: Any, response: Mapping[str, Any]) -> bool:
+    beta = next((str(value) for name, value in request.headers.items() if name.lower() == "openai-beta"), None)
+    body = response.get("body", response.get("content"))  # `content` is of older formats
+    return is_legacy_exchange(str(request.uri), beta, body.get("string") if isinstance(body, dict) else body)
 
 
 def _load_replay_data(path: Path) -> Json:
@@ -86,88 +115,71 @@ def _load_replay_data(path: Path) -> Json:
         return {}
 
 
-def _matchers(configured: Any) -> list[Any]:
-    """Return the matchers to use: VCR.py's defaults do not compare bodies; a suite's own choice stays."""
-    matchers = list(configured)
-    names = {matcher.__name__ for matcher in matchers}
-    if names <= _DEFAULT_MATCHERS:
-        return [_match_method, _match_uri, _match_body]
-    return [_match_body if matcher.__name__ in {"body", "raw_body"} else matcher for matcher in matchers]
-
-
-def _match_method(request: Any, recorded: Any) -> None:
-    assert request.method == recorded.method, f"{request.method} != {recorded.method}"  # noqa: S101 - VCR.py's protocol
-
-
-def _match_uri(request: Any, recorded: Any) -> None:
-    assert request.uri == recorded.uri, f"{request.uri} != {recorded.uri}"  # noqa: S101 - as above
-
-
-def _match_body(request: Any, recorded: Any) -> None:
-    if _parse_body(request.body) != _parse_body(recorded.body):
-        raw_body(request, recorded)  # raises an error that shows the difference
-
-
-def _parse_body(body: Any) -> Any:
-    try:
-        return json.loads(body or b"null")
-    except (ValueError, TypeError):
-        return body
-
-
-# VCR.py's messages show the names of matchers.
-_match_method.__name__, _match_uri.__name__, _match_body.__name__ = "method", "uri", "body"
-
-
-def _identity_values(headers: Any) -> list[str]:
-    """Return the header values that must be nowhere in the cassette: in full, and without a scheme like `Bearer`."""
-    values = [str(headers[name]) for name in scrub.IDENTITY_HEADERS if name in headers]
-    secrets = {secret for value in values for secret in (value, value.rpartition(" ")[2])}
-    return [secret for secret in secrets if len(secret) >= _MIN_SECRET_LENGTH]
-
-
-def _scrub_request(request: Any) -> Any:
-    request.uri = scrub.scrub_url(request.uri)
-    headers = scrub.scrub_headers(request.headers, scrub.REQUEST_HEADERS)
-    body = request.body
-    if isinstance(body, bytes) and body:
-        body, content_type = scrub.scrub_request_body(body, str(headers.get("content-type", "")))
-        request.body = body
-        if content_type:
-            headers["content-type"] = content_type
-    request.headers = headers
-    return request
-
-
 class _ScrubbingPersister:
-    """Writes a cassette through its original persister: polls folded, texts readable, and only without secrets."""
+    """Writes a cassette through its original persister.
 
-    def __init__(
-        self, persister: Any, leaks: list[Leak], identity_values: set[str], harmless: Collection[re.Pattern[str]]
-    ) -> None:
-        self.persister, self.leaks = persister, leaks
-        self.identity_values, self.harmless = identity_values, harmless
+    If the library has recorded through the cassette, its polls are folded, its texts are readable, and nothing is
+    written if anything looks like a secret. Any other cassette is written as if this class did not exist.
+    """
+
+    def __init__(self, cassette: OpenCassette, persister: Any, harmless: Collection[re.Pattern[str]]) -> None:
+        self.cassette, self.persister, self.harmless = cassette, persister, harmless
+        self._identity_values: set[str] = set()
+        self._origins: set[tuple[str, str]] = set()  # scheme and host of the library's requests
+
+    def collect_identity(self, request: Any) -> None:
+        """Note the header values that identify the caller, and the origin of the library's requests."""
+        self._identity_values.update(str(request.headers[name]) for name in _identity_headers(request.headers))
+        if is_own_request():
+            self._origins.add(_origin(request.uri))
 
     def save_cassette(self, path: Any, cassette: dict[str, Any], serializer: Any) -> None:
         """Write the cassette, or nothing if it holds a secret; `leaks` then has what was found."""
-        requests, responses = cassette["requests"], cassette["responses"]
+        if not self.cassette.is_ours:
+            self.persister.save_cassette(path, cassette, serializer)
+            return
+        exchanges = [
+            self._cleaned(*exchange) for exchange in zip(cassette["requests"], cassette["responses"], strict=True)
+        ]
         kept = scrub.fold_polls(
             [
-                (request.method, request.uri, response["body"].get("string") or b"")
-                for request, response in zip(requests, responses, strict=True)
+                # Without a body it is no poll: the suite's own polls stay.
+                (request.method, request.uri, response["body"].get("string") or b"" if _is_own(request) else b"")
+                for request, response in exchanges
             ]
         )
-        self.leaks += self._find_leaks(requests, responses)
-        if self.leaks:
+        leaks = self._find_leaks(exchanges)
+        self.cassette.leaks += leaks
+        if leaks:
             return
-        folded = {**cassette, "requests": [requests[i] for i in kept], "responses": [responses[i] for i in kept]}
+        requests, responses = [exchanges[index][0] for index in kept], [exchanges[index][1] for index in kept]
         # A serializer that the suite chose itself stays.
         chosen = _ReadableSerializer if serializer is yamlserializer else serializer
-        self.persister.save_cassette(path, folded, chosen)
+        self.persister.save_cassette(path, {**cassette, "requests": requests, "responses": responses}, chosen)
 
-    def _find_leaks(self, requests: list[Any], responses: list[Any]) -> list[Leak]:
+    def _cleaned(self, request: Any, response: Any) -> tuple[Any, Any]:
+        """Return an exchange without what identifies the caller; only the library's own are scrubbed completely."""
+        if _is_own(request):
+            return request, response
+        request = copy.copy(request)
+        is_same_service = _origin(request.uri) in self._origins
+        # A value that the suite's own filter put there stays: it is no secret, and the suite may compare it.
+        request.headers = {
+            name: value for name, value in request.headers.items() if str(value) not in self._identity_values
+        }
+        if is_same_service:
+            request.uri = scrub.scrub_url(request.uri)
+            headers = {
+                name: value for name, value in response["headers"].items() if name.lower() not in scrub.IDENTITY_HEADERS
+            }
+            response = {**response, "headers": headers}
+        return request, response
+
+    def _find_leaks(self, exchanges: list[tuple[Any, Any]]) -> list[Leak]:
         leaks: list[Leak] = []
-        for request, response in zip(requests, responses, strict=True):
+        secrets = {part for value in self._identity_values for part in (value, value.rpartition(" ")[2])}
+        secrets = {secret for secret in secrets if len(secret) >= _MIN_SECRET_LENGTH}
+        for request, response in exchanges:
             name = f"{request.method} {request.uri}"
             sent = {"address": request.uri, "headers": dict(request.headers), "body": request.body}
             for location, value in ((f"request {name}", sent), (f"response to {name}", response)):
@@ -175,13 +187,26 @@ class _ScrubbingPersister:
                 text = repr(value)
                 leaks += [
                     Leak("the value of a header that identifies the caller", location, mask(secret))
-                    for secret in self.identity_values
+                    for secret in secrets
                     if secret in text
                 ]
             # An encoding that could not be read was not searched.
-            if encoding := response["headers"].get("content-encoding"):
+            if _is_own(request) and (encoding := response["headers"].get("content-encoding")):
                 leaks.append(Leak("an unsupported content encoding", f"response to {name}", " ".join(encoding)))
         return leaks
+
+
+def _is_own(request: Any) -> bool:
+    return bool(getattr(request, _OWN_REQUEST, False))
+
+
+def _identity_headers(headers: Mapping[str, Any]) -> list[str]:
+    return [name for name in headers if name.lower() in scrub.IDENTITY_HEADERS]
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.rpartition("@")[2]
 
 
 class _ReadableDumper(yaml.SafeDumper):

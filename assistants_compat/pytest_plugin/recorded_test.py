@@ -17,6 +17,7 @@ import pytest
 from ..recordings.legacy_requests import is_legacy_url
 from ..recordings.replay import ReplayClockAndIds
 from ..runtime import clock, upstream_memory
+from ..runtime.overrides import is_own_request
 from ..settings import Settings
 from .marker import MARKER
 
@@ -54,7 +55,8 @@ class RecordedTest:
         self._client_fixtures: tuple[str, ...] = marker.args if marker else ()
         self._may_be_partly_played = marker.kwargs.get("partly_played", may_be_partly_played) if marker else False
         self.has_passed = False
-        self.refused_requests: list[Exception] = []
+        self._refused_requests: list[tuple[Exception, OpenCassette]] = []
+        self._refused_foreign_requests: list[tuple[Exception, OpenCassette]] = []
         self._open_cassettes: list[OpenCassette] = []
         self._closed_cassettes: list[tuple[OpenCassette, list[int]]] = []  # with their unplayed requests
         self._wrapped_clients: list[tuple[Any, Any]] = []  # with their original HTTP clients
@@ -64,7 +66,7 @@ class RecordedTest:
     def __enter__(self) -> None:
         """Replace the clock and the ids."""
         if self.is_managed:
-            self._stack.enter_context(clock.replace_current(ReplayClockAndIds()))
+            self._stack.enter_context(clock.replace_current(ReplayClockAndIds(on_request=self.library_used)))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -122,19 +124,33 @@ class RecordedTest:
         self._open_cassettes.append(cassette)
         self.is_managed = self.is_managed or bool(cassette.replay_data)
         if self.is_managed and not cassette.is_legacy:
-            cassette.enable_scrubbing(harmless)
+            cassette.apply_rules(harmless)
+
+    def library_used(self) -> None:
+        """Note that the library answers a request of this test."""
+        if self._open_cassettes:
+            self._open_cassettes[-1].library_used()
 
     def cassette_closed(self, cassette: OpenCassette) -> None:
         """Note that a cassette was saved, with the requests that are unplayed by now."""
         self._open_cassettes.remove(cassette)
         self._closed_cassettes.append((cassette, cassette.unplayed))
 
-    def playback_error(self) -> RecordingError | None:
+    def request_refused(self, error: Exception, cassette: OpenCassette) -> None:
+        """Note a request that VCR.py cannot play. A test may expect that of the requests that are not the library's."""
+        is_ours = is_own_request() or _is_legacy_request(error)
+        (self._refused_requests if is_ours else self._refused_foreign_requests).append((error, cassette))
+
+    def playback_error(self, *, failed: bool) -> RecordingError | None:
         """Return VCR.py's messages about requests that it could not play since the last call of this method.
 
-        None if there were no such requests, or if the plugin does not manage the test.
+        None if there were no such requests, or if the plugin does not manage the test. `failed` says that an exception
+        ended the test: then a request of the suite counts too, if the library plays through the cassette.
         """
-        refused, self.refused_requests = self.refused_requests, []
+        refused, foreign = self._refused_requests, self._refused_foreign_requests
+        self._refused_requests, self._refused_foreign_requests = [], []
+        if failed:
+            refused = refused + [(error, cassette) for error, cassette in foreign if cassette.is_ours]
         if not self.is_managed or not refused:
             return None
         # unittest stores the exception of a test on the item, and pytest would show that one instead.
@@ -142,8 +158,8 @@ class RecordedTest:
         trace = unittest_errors[0].tb if unittest_errors else None
         if unittest_errors:
             unittest_errors.clear()
-        messages = dict.fromkeys(str(error) for error in refused)  # the SDK's retries repeat them
-        if any(is_legacy_url(str(getattr(getattr(error, "failed_request", None), "uri", ""))) for error in refused):
+        messages = dict.fromkeys(str(error) for error, _ in refused)  # the SDK's retries repeat them
+        if any(_is_legacy_request(error) for error, _ in refused):
             messages[_NOT_WRAPPED_MESSAGE] = None
         return RecordingError("\n\n".join(messages)).with_traceback(trace)
 
@@ -164,11 +180,12 @@ class RecordedTest:
         if not self.has_passed or self._may_be_partly_played:
             return
         for cassette, unplayed in self._closed_cassettes:
-            if unplayed and not cassette.is_legacy:
-                requests = "\n".join(f"  {index + 1}. {' '.join(cassette.recorded[index])}" for index in unplayed)
+            missing = cassette.missing(unplayed)
+            if missing:
+                requests = "\n".join(f"  {index + 1}. {' '.join(cassette.recorded[index])}" for index in missing)
                 message = (
                     f"{cassette.path} was only partly played: the test did not make "
-                    f"{len(unplayed)} of its {len(cassette.recorded)} requests.\n{requests}\n"
+                    f"{len(missing)} of its {len(cassette.recorded)} requests.\n{requests}\n"
                     f"Record it again, or allow it with @pytest.mark.{MARKER}(partly_played=True)."
                 )
                 raise RecordingError(message)
@@ -180,6 +197,13 @@ class RecordedTest:
             for cassette, unplayed in self._closed_cassettes
         }
         return {"is_legacy": any(cassette.is_legacy for cassette, _ in self._closed_cassettes), "played": played}
+
+
+def _is_legacy_request(error: Exception) -> bool:
+    """Return whether an error of VCR.py is about a request to the Assistants API, which the SDK marks by a header."""
+    request: Any = getattr(error, "failed_request", None)
+    headers = {str(name).lower(): str(value) for name, value in getattr(request, "headers", {}).items()}
+    return "assistants=" in headers.get("openai-beta", "") and is_legacy_url(str(request.uri))
 
 
 def _close_store(store: str) -> None:

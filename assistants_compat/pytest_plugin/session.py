@@ -66,7 +66,8 @@ class Session:
         self.open_cassettes.append(open_cassette)
         stack = ExitStack()
         if open_cassette.replay_data:
-            stack.enter_context(clock.replace_current(ReplayClockAndIds(open_cassette.replay_data)))
+            source = ReplayClockAndIds(open_cassette.replay_data, on_request=open_cassette.library_used)
+            stack.enter_context(clock.replace_current(source))
 
         def on_close() -> None:
             stack.close()
@@ -79,7 +80,7 @@ class Session:
     def request_refused(self, error: Exception) -> None:
         """Note a request of the test that VCR.py cannot play."""
         if self.test is not None and self.open_cassettes and not self.open_cassettes[-1].is_legacy:
-            self.test.refused_requests.append(error)
+            self.test.request_refused(error, self.open_cassettes[-1])
 
     # --- one test
 
@@ -139,11 +140,11 @@ class Session:
             raise
         except BaseException as error:
             # The SDK turns VCR.py's error into "Connection error", which hides the cause.
-            if test is not None and (playback_error := test.playback_error()) is not None:
+            if test is not None and (playback_error := test.playback_error(failed=True)) is not None:
                 raise playback_error.with_traceback(_trim_traceback(error.__traceback__, item)) from None
             raise
         # The test may have caught the error of the SDK.
-        if test is not None and (playback_error := test.playback_error()) is not None:
+        if test is not None and (playback_error := test.playback_error(failed=False)) is not None:
             raise playback_error.with_traceback(_trim_traceback(playback_error.__traceback__, item))
         return result
 

@@ -1,17 +1,23 @@
 """Reports the cassettes that VCR.py opens, whether pytest-recording, pytest-vcr, unittest or a test asks for them.
 
-It patches VCR.py in two places, once a process and only when VCR.py is imported: where a cassette is opened and closed,
-and where a request cannot be played. The SDK would show the latter as "Connection error".
+It patches VCR.py in three places, once a process and only when VCR.py is imported: where a cassette is opened and
+closed, where a request cannot be played (the SDK would show that as "Connection error"), and where the names of
+matchers become functions, because a cassette does not know whether a suite chose them.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Protocol
 
 import wrapt
+
+
+class _DefaultMatchers(list):  # type: ignore[type-arg]  # of VCR.py's matchers
+    """The matchers of a cassette for which the suite chose none."""
 
 
 class Watcher(Protocol):
@@ -39,6 +45,7 @@ def watch_cassettes(watcher: Watcher) -> Iterator[None]:
         _registered_hooks.append("vcr")
         wrapt.register_post_import_hook(_patch_cassette, "vcr.cassette")
         wrapt.register_post_import_hook(_patch_errors, "vcr.errors")
+        wrapt.register_post_import_hook(_patch_config, "vcr.config")
     _watchers.append(watcher)
     try:
         yield
@@ -53,6 +60,28 @@ def _patch_cassette(module: ModuleType) -> None:
 
 def _patch_errors(module: ModuleType) -> None:
     wrapt.wrap_function_wrapper(module, "CannotOverwriteExistingCassetteException.__init__", _init_error)
+
+
+def _patch_config(module: ModuleType) -> None:
+    default = inspect.signature(module.VCR.__init__).parameters["match_on"].default
+
+    def mark_defaults(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        config = wrapped(*args, **kwargs)
+        # The very object: a suite may choose the same names that are the default.
+        is_chosen = not {"match_on", "additional_matchers"}.isdisjoint(kwargs) or instance.match_on is not default
+        return config if is_chosen else {**config, "match_on": _DefaultMatchers(config["match_on"])}
+
+    wrapt.wrap_function_wrapper(module, "VCR.get_merged_config", mark_defaults)
+
+
+def is_default_choice(matchers: Any) -> bool:
+    """Return whether the matchers of an open cassette are VCR.py's defaults, and not the choice of the suite."""
+    if isinstance(matchers, _DefaultMatchers):
+        return True
+    # A cassette that was made without a `VCR` has a default of its own.
+    from vcr.cassette import Cassette  # noqa: PLC0415 - it is imported by now
+
+    return matchers is inspect.signature(Cassette.__init__).parameters["match_on"].default
 
 
 def _enter(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:

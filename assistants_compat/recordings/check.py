@@ -13,7 +13,7 @@ from typing import Any
 
 from . import vcr_yaml
 from .leaks import Leak, find_leaks, mask
-from .legacy_requests import is_legacy_url
+from .legacy_requests import is_legacy_exchange
 from .scrub import IDENTITY_HEADERS
 
 _YAML_SUFFIXES = {".yaml", ".yml"}
@@ -68,7 +68,12 @@ def request_lines(document: Mapping[str, Any]) -> list[str]:
 
 def has_legacy_requests(document: Mapping[str, Any]) -> bool:
     """Return whether a recording holds Assistants API traffic."""
-    return any(is_legacy_url(exchange.uri) for exchange in vcr_yaml.exchanges_from_document(document))
+    return any(
+        is_legacy_exchange(
+            exchange.uri, " ".join(exchange.request_headers.get("openai-beta", ())) or None, exchange.body
+        )
+        for exchange in vcr_yaml.exchanges_from_document(document)
+    )
 
 
 def unplayed_requests(file: Path) -> dict[str, list[int]]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..runtime import clock
@@ -36,8 +36,12 @@ DEFAULT_START_TIME = 1_700_000_000
 class ReplayClockAndIds(clock.ClockAndIds):
     """The ids and the times of a recording; without recorded ones, numbered ids and a clock that stands still."""
 
-    def __init__(self, data: Mapping[str, Any] | None = None) -> None:
-        """Start at the time of the first call; `data` has the format that the module describes."""
+    def __init__(self, data: Mapping[str, Any] | None = None, on_request: Callable[[], object] | None = None) -> None:
+        """Start at the time of the first call; `data` has the format that the module describes.
+
+        `on_request` is called for each request that the library answers.
+        """
+        self._on_request = on_request
         recorded = data or {}
         self._ids: dict[str, deque[str]] = {kind: deque(ids_) for kind, ids_ in (recorded.get("ids") or {}).items()}
         self._files = frozenset(self._ids.get("file", ()))
@@ -60,6 +64,8 @@ class ReplayClockAndIds(clock.ClockAndIds):
 
         A call that comes more often than it was recorded changes nothing, and the clock never goes back.
         """
+        if self._on_request is not None:
+            self._on_request()
         times = self._times.get(f"{method} {route}")
         if times:
             self._now = max(self._now, times.popleft())

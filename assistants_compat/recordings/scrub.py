@@ -52,6 +52,7 @@ _SECRET_QUERY = re.compile(
     r"(?i)(?P<name>(?:^|(?<=[?&;]))(?:api[-_]?key|key|code|sig|signature|token|access[-_]token|subscription[-_]key))=[^&;#]*"
 )
 _BOUNDARY = re.compile(r"(?i)boundary=\"?(?P<boundary>[^\";\s]+)\"?")
+_GUESSED_PART_HEADERS = {b"content-type", b"content-length"}
 _FIXED_BOUNDARY = "boundary-of-the-form"
 
 
@@ -83,6 +84,37 @@ def scrub_request_body(body: bytes, content_type: str) -> tuple[bytes, str]:
         except ValueError:
             pass
     return body, content_type
+
+
+def comparable_body(body: Any, content_type: str) -> Any:
+    """Return what two requests are compared by: the value of a JSON body, the parts of a form, or the body itself.
+
+    The parts of a form have no boundary, which is random, and no content type, which the client guesses from the file's
+    name with the tables of its machine: a recording of `notes.md` would not match on another one.
+    """
+    if isinstance(body, str):
+        body = body.encode("utf-8", "surrogatepass")
+    if isinstance(body, bytes) and (match := _BOUNDARY.search(content_type)):
+        return _form_parts(body, match["boundary"].encode())
+    try:
+        return json.loads(body or b"null")
+    except (ValueError, TypeError):
+        return body
+
+
+def _form_parts(body: bytes, boundary: bytes) -> Any:
+    """Return each part of a form: its headers without what the client guesses, and its bytes."""
+    delimiter = b"\r\n--" + boundary
+    first, *parts = (b"\r\n" + body).split(delimiter)
+    if first or len(parts) < 2 or not parts[-1].startswith(b"--"):  # noqa: PLR2004 - a part and the end
+        return body
+    form: list[tuple[frozenset[bytes], bytes]] = []
+    for part in parts[:-1]:
+        head, _, content = part.partition(b"\r\n\r\n")
+        lines = [line.strip() for line in head.split(b"\r\n") if line.strip()]
+        kept = (line for line in lines if line.partition(b":")[0].strip().lower() not in _GUESSED_PART_HEADERS)
+        form.append((frozenset(kept), content))
+    return form
 
 
 def scrub_response(response: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from ..doors.transport import azure_v1_base
 from ..doors.wrap import is_wrapped, resolve_client, settings_of
 from ..engine.io import IO, AsyncIO, BlockingIO, BufferedResponse, Request, Upload, run
 from ..errors import ApiError, CompatError, UnreachableError
+from ..runtime.overrides import own_request
 from ..runtime.workers import raise_pending_cancellation
 from ..settings import Settings
 from ..wire.objects import Json, as_object_list
@@ -202,6 +203,7 @@ class _SyncSdkUpstream(_SdkUpstream):
         file = await _spool_upload(request.upload)
         with (
             contextlib.nullcontext() if file is None else closing(file),
+            own_request(),
             closing(self._send(request, file)) as response,
         ):
             try:
@@ -211,14 +213,15 @@ class _SyncSdkUpstream(_SdkUpstream):
 
     async def open(self, request: Request) -> _SyncStreamedResponse:
         """Send a request and leave the response body unread."""
-        return _SyncStreamedResponse(self._send(request))
+        with own_request():
+            return _SyncStreamedResponse(self._send(request))
 
 
 class _AsyncSdkUpstream(_SdkUpstream):
     async def send(self, request: Request) -> BufferedResponse:
         """Send a request and read the whole response."""
         file = await _spool_upload(request.upload)
-        with contextlib.nullcontext() if file is None else closing(file):
+        with contextlib.nullcontext() if file is None else closing(file), own_request():
             response = await self._send(request, file)
             try:
                 return BufferedResponse(response.status_code, {}, await response.read())
@@ -229,4 +232,5 @@ class _AsyncSdkUpstream(_SdkUpstream):
 
     async def open(self, request: Request) -> _AsyncStreamedResponse:
         """Send a request and leave the response body unread."""
-        return _AsyncStreamedResponse(await self._send(request))
+        with own_request():
+            return _AsyncStreamedResponse(await self._send(request))

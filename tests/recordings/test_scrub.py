@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vcr.serializers import yamlserializer
 
-from assistants_compat.pytest_plugin.cassette import _ReadableSerializer, _ScrubbingPersister
+from assistants_compat.pytest_plugin.cassette import _OWN_REQUEST, _ReadableSerializer, _ScrubbingPersister
 from assistants_compat.recordings import scrub
 from assistants_compat.recordings.leaks import Leak
 
@@ -76,8 +76,8 @@ def test_an_unsupported_content_encoding_is_reported_as_a_leak() -> None:
     scrubbed = scrub.scrub_response(_response(b"\x0b\x02\x80", content_encoding="zstd"))
     assert (scrubbed["body"]["string"], scrubbed["headers"]["content-encoding"]) == (b"\x0b\x02\x80", ["zstd"])
     leaks: list[Leak] = []
-    request = SimpleNamespace(method="GET", uri=URL, headers={}, body=None)
-    writer = _ScrubbingPersister(None, leaks, set(), ())
+    request = SimpleNamespace(method="GET", uri=URL, headers={}, body=None, **{_OWN_REQUEST: True})
+    writer = _ScrubbingPersister(SimpleNamespace(is_ours=True, leaks=leaks), None, ())  # type: ignore[arg-type]
     writer.save_cassette("a.yaml", {"requests": [request], "responses": [scrubbed]}, yamlserializer)
     assert [str(leak) for leak in leaks] == [f"response to GET {URL}: an unsupported content encoding (zstd)"]
 
@@ -113,6 +113,50 @@ def test_uploads_of_the_same_file_are_the_same_request() -> None:
     ]
     assert bodies[0] == bodies[1]
     assert scrub.scrub_request_body(*bodies[0]) == bodies[0]
+
+
+def _form(boundary: str, *parts: str) -> tuple[bytes, str]:
+    body = "".join(f"--{boundary}\r\n{part}\r\n" for part in parts) + f"--{boundary}--\r\n"
+    return body.encode(), f'multipart/form-data; boundary="{boundary}"'
+
+
+_PURPOSE = 'Content-Disposition: form-data; name="purpose"\r\n\r\nassistants'
+_FILE = 'Content-Disposition: form-data; name="file"; filename="{name}"\r\n{guess}\r\n{content}'
+
+
+@given(
+    st.lists(st.sampled_from(["text/markdown", "application/octet-stream", "text/yaml", ""]), min_size=2, max_size=2),
+    st.sampled_from(["# Title\r\n\r\n--x", "a,b\r\n", ""]),
+)
+def test_forms_are_compared_without_what_the_machine_guesses(guesses: list[str], content: str) -> None:
+    """Forms are equal whatever their boundary and whatever type the machine guessed for a file's name."""
+    lines = [f"Content-Type: {guess}\r\n" if guess else "" for guess in guesses]
+    first, second = (
+        scrub.comparable_body(*_form(boundary, _PURPOSE, _FILE.format(name="notes.md", guess=line, content=content)))
+        for boundary, line in zip(("0123456789abcdef", "----WebKitFormBoundaryX"), lines, strict=True)
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [_PURPOSE, _FILE.format(name="other.md", guess="", content="x")],
+        [_PURPOSE, _FILE.format(name="notes.md", guess="", content="y")],
+        [_PURPOSE.replace("assistants", "vision"), _FILE.format(name="notes.md", guess="", content="x")],
+        [_FILE.format(name="notes.md", guess="", content="x")],
+    ],
+)
+def test_forms_that_differ_are_not_equal(parts: list[str]) -> None:
+    """Another name, other bytes, another field or a missing one make another form."""
+    form = _form("x" * 16, _PURPOSE, _FILE.format(name="notes.md", guess="", content="x"))
+    assert scrub.comparable_body(*_form("y" * 16, *parts)) != scrub.comparable_body(*form)
+
+
+def test_a_broken_form_is_compared_by_its_bytes() -> None:
+    """A body that is not the form that its header says is compared as it is."""
+    for body in (b"", b"no form", b"--x\r\n\r\ncut"):
+        assert scrub.comparable_body(body, "multipart/form-data; boundary=x") == body
 
 
 @given(st.recursive(st.none() | st.booleans() | st.text() | st.integers(), st.lists, max_leaves=5))

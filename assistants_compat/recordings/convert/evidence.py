@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 from ...api import app
 from ...translate.file_references import files_of_message, files_of_step
 from ...wire.objects import Json, as_object, as_object_list
+from ..legacy_requests import is_legacy_exchange
 from ..vcr_yaml import Exchange
 
 _ASSISTANTS_PATH = re.compile(r"(?P<base>.*)(?P<route>/(?:assistants|threads)(?:/.+)?\Z)")
@@ -263,8 +264,7 @@ def _recorded_call(number: int, exchange: Exchange) -> RecordedCall:
     match = _ASSISTANTS_PATH.fullmatch(path)
     beta = next(iter(exchange.request_headers.get("openai-beta", ())), None)
     matched = app.match_route(exchange.method, match["route"]) if match else None
-    # ChatKit has paths with /threads too, and sends a beta header of its own.
-    if match is None or matched is None or "/chatkit" in path or (beta is not None and "assistants=" not in beta):
+    if match is None or matched is None or not is_legacy_exchange(exchange.uri, beta, exchange.body):
         return RecordedCall(number, exchange, "", None)
     return RecordedCall(number, exchange, match["base"], match["route"], matched.path_params)
 
