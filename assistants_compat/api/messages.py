@@ -6,6 +6,7 @@ from .. import errors
 from ..engine import threads
 from ..engine.io import IO
 from ..engine.runs import refresh
+from ..engine.runs.second_looks import look_again
 from ..store import queries
 from ..store.database import Connection
 from ..store.lookup import get_or_404
@@ -43,7 +44,8 @@ async def create(io: IO, call: Call) -> Reply:
 
 
 async def retrieve(io: IO, call: Call) -> Reply:
-    """Retrieve a message: GET .../messages/{message_id}."""
+    """Retrieve a message: GET .../messages/{message_id}. Files that could not be listed are looked for again."""
+    await look_again(io, call.path_params["thread_id"])
     return json_reply(await io.read(lambda db: _require_message(io, db, call)))
 
 

@@ -29,6 +29,7 @@ from ..translate.replay import MAX_CONTAINER_ID
 from ..translate.request import container_of_request, request_in_container
 from ..translate.request_files import missing_file_of, without_file
 from ..translate.uncited_files import container_ids_from_output
+from ..translate.unlisted_files import ListFailure, marked_body
 from ..wire.headers import form_filename
 from ..wire.objects import Json, Run
 from . import generated_files
@@ -138,6 +139,18 @@ def record_container_use(io: IO, db: Connection, run: Run, items: Iterable[Mappi
             _insert_container(io, db, id_, run["thread_id"], auto_container or {"type": "auto"})
         elif container is not None and container["thread_id"] == run["thread_id"]:
             queries.update_row(db, "containers", namespace, id_, used_at=now)
+
+
+def record_unlisted(io: IO, db: Connection, run: Run, failures: Mapping[str, ListFailure], since: object) -> None:
+    """Record which containers of a run could not be listed and why; `since` is when the run's response began."""
+    namespace = io.settings.namespace
+    for id_, failure in failures.items():
+        if queries.get(db, "containers", namespace, id_, lock=True) is None:
+            record_container_use(io, db, run, [{"type": "code_interpreter_call", "container_id": id_}])
+        row = queries.get(db, "containers", namespace, id_, lock=True)
+        if row is not None:
+            body = marked_body(row["body"], run["id"], failure, since, io.now())
+            queries.update_row(db, "containers", namespace, id_, body=body)
 
 
 async def delete_file_in_container(io: IO, file: Row) -> None:

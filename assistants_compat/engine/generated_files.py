@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
+from typing import NamedTuple
 from urllib.parse import quote
 
 from .. import errors
@@ -19,7 +20,14 @@ from ..store import queries
 from ..store.database import Connection
 from ..store.queries import Row
 from ..translate.output import GeneratedFile
-from ..translate.uncited_files import files_made_by_model, has_links, location_of_file, was_written_again
+from ..translate.uncited_files import (
+    FileLocation,
+    files_made_by_model,
+    has_links,
+    location_of_file,
+    was_written_again,
+)
+from ..translate.unlisted_files import ListFailure, is_of_earlier_run, open_marks
 from ..wire.headers import content_disposition, expected_size
 from ..wire.objects import Json, Run, as_object_list
 from .io import IO, Request, StreamedResponse
@@ -36,37 +44,63 @@ _MAX_RETRY_AFTER = 20.0  # seconds; a caller waits for the answer to a poll
 _HTTP_OK, _HTTP_SERVER_ERROR = 200, 500
 # With 5xx, these are the statuses that the SDK retries (platform.md section 2).
 _TRANSIENT_STATUSES = frozenset({408, 409, 429})
+_FINAL_STATUSES = frozenset({404, 405, 410})  # no such container, or no such route
 _MAX_ERROR_BYTES = 64 * 1024  # larger than any error body of the service
 
 
 class NotCopiedError(Exception):
-    """A file could not be copied from its container; `retryable` tells whether another attempt may succeed."""
+    """A file could not be copied from its container; `retryable` tells whether another attempt may succeed.
 
-    def __init__(self, reason: str, *, retryable: bool) -> None:
+    `retry_after` is how many seconds the container asked to wait first.
+    """
+
+    def __init__(self, reason: str, *, retryable: bool, retry_after: float = 0) -> None:
         """Set the reason, which is served to callers as the file's `status_details`."""
         super().__init__(reason)
-        self.retryable = retryable
+        self.retryable, self.retry_after = retryable, retry_after
 
 
-async def list_new_files(io: IO, container_ids: Sequence[str], assigned_ids: Mapping[str, list[str]]) -> list[Json]:
-    """Return the files that the model made in these containers, except those that an earlier round has recorded.
+class NewFiles(NamedTuple):
+    """The files that a run made in its containers, and why some of these could not be listed, by their id."""
+
+    files: list[Json]
+    failures: dict[str, ListFailure]
+
+
+async def list_new_files(
+    io: IO, run_id: str, container_ids: Sequence[str], assigned_ids: Mapping[str, list[str]], since: object
+) -> NewFiles:
+    """Return the files that the model made in these containers, except those that belong to an earlier round or run.
 
     A file that was written again since then is new: its container may keep the id of a path. `assigned_ids` are the ids
-    that this round has given out, by kind. If a container cannot be listed, its cited files are still copied.
+    that this round has given out, by kind, and `since` is when its response began. If a container cannot be listed, its
+    cited files are still copied.
     """
     if not container_ids:
-        return []
-    files = [
-        file for container_id in container_ids for file in files_made_by_model(await _list_container(io, container_id))
-    ]
-    known = await io.read(lambda db: queries.generated_files(db, io.settings.namespace, container_ids))
+        return NewFiles([], {})
+    files, failures = [], {}
+    for container_id in container_ids:
+        listed, failure = await list_container(io, container_id)
+        files += files_made_by_model(listed)
+        if failure is not None:
+            failures[container_id] = failure
+    namespace, now = io.settings.namespace, io.now()
+
+    def read_known(db: Connection) -> tuple[dict[FileLocation, Row], dict[str, list[Json]]]:
+        rows = {id_: queries.get(db, "containers", namespace, id_) for id_ in container_ids}
+        marks = {id_: open_marks(row["body"], now) for id_, row in rows.items() if row is not None}
+        return queries.generated_files(db, namespace, container_ids), marks
+
+    known, marks = await io.read(read_known)
     own_ids = set(assigned_ids.get("file", ()))  # recorded earlier in the same round, so the file belongs to it
 
     def is_new(file: Json) -> bool:
         row = known.get(location_of_file(file))
-        return row is None or row["id"] in own_ids or was_written_again(file, row)
+        if row is not None and row["id"] not in own_ids and not was_written_again(file, row):
+            return False
+        return not is_of_earlier_run(file, marks.get(file["container_id"], ()), run_id, since)
 
-    return list(filter(is_new, files))
+    return NewFiles(list(filter(is_new, files)), failures)
 
 
 async def earlier_files(io: IO, run: Run, items: Sequence[Json]) -> list[Json]:
@@ -88,12 +122,15 @@ async def earlier_files(io: IO, run: Run, items: Sequence[Json]) -> list[Json]:
     ]
 
 
-async def _list_container(io: IO, container_id: str) -> list[Json]:
+async def list_container(
+    io: IO, container_id: str, *, attempts: int = _MAX_ATTEMPTS
+) -> tuple[list[Json], ListFailure | None]:
+    """Return the files of a container, and why there may be more of them, if its list could not be had."""
     path, after, files = f"/containers/{quote(container_id, safe='')}/files", "", []
     try:
         for _ in range(_MAX_PAGES):
             query = (("limit", "100"), ("order", "asc"), *((("after", after),) if after else ()))
-            page = await _ask_with_retries(io, Request("GET", path, query=query))
+            page = await _ask_with_retries(io, Request("GET", path, query=query), attempts)
             # By the spec each file names its container. Some servers omit it, and a gateway that renames containers in
             # responses (LiteLLM) does not rename them in lists: the id that was asked is the one that citations have.
             files += [{**file, "container_id": container_id} for file in as_object_list(page.get("data"))]
@@ -101,14 +138,26 @@ async def _list_container(io: IO, container_id: str) -> list[Json]:
             if not (page.get("has_more") and after):
                 break
     except errors.UPSTREAM_FAILURES as error:
-        log.warning("could not list the files of container %s: %s", container_id, type(error).__name__)
-    return files
+        failure = _list_failure(error)
+        log.warning("could not list the files of container %s: %s", container_id, failure.reason)
+        return files, failure
+    return files, None
 
 
-async def _ask_with_retries(io: IO, request: Request) -> Json:
+def _list_failure(error: Exception) -> ListFailure:
+    """Return why a container could not be listed, without the upstream's text: it contains upstream ids."""
+    if not isinstance(error, errors.UpstreamError):
+        lost = isinstance(error, errors.UnreachableError)
+        return ListFailure("the connection was lost" if lost else "the upstream's answer was not a list")
+    if container_is_gone(error.error()):
+        return ListFailure("it has expired or was deleted", is_final=True)
+    return ListFailure(f"the upstream answered {error.status}", is_final=error.status in _FINAL_STATUSES)
+
+
+async def _ask_with_retries(io: IO, request: Request, attempts: int) -> Json:
     """Send a GET as `IO.ask` does, again after a failure that may pass: the SDK would have tried it three times too."""
     delay = _FIRST_RETRY_DELAY
-    for attempts_left in reversed(range(_MAX_ATTEMPTS)):
+    for attempts_left in reversed(range(attempts)):
         wait = delay
         try:
             return await io.ask(request)
@@ -238,7 +287,8 @@ async def _copy_content(io: IO, row: Row, data: bytes | None, expected: int | No
         except NotCopiedError as error:
             if not (attempts_left and error.retryable):
                 raise
-        await io.sleep(delay)
+            wait = max(delay, error.retry_after)
+        await io.sleep(wait)
         delay *= 2
     raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
@@ -265,7 +315,11 @@ async def _refusal_error(response: StreamedResponse) -> NotCopiedError:
                 break
     if container_is_gone(errors.UpstreamError(response.status, response.headers, body).error()):
         return NotCopiedError("its container has expired or was deleted", retryable=False)
-    return NotCopiedError(f"the container answered {response.status}", retryable=_is_transient(response.status))
+    return NotCopiedError(
+        f"the container answered {response.status}",
+        retryable=_is_transient(response.status),
+        retry_after=_retry_after(response.headers),
+    )
 
 
 async def _save_checked(io: IO, row: Row, response: StreamedResponse, expected: int | None) -> tuple[int, str]:

@@ -360,6 +360,12 @@ def files_that_mention(db: Connection, namespace: str, text: str) -> list[Row]:
     return _select_rows(db, select(files).where(files.c.namespace == namespace, contains_text))
 
 
+def recent_containers(db: Connection, namespace: str, since: int) -> list[Row]:
+    """The rows of the containers that were used at or after `since`, oldest first."""
+    where = (containers.c.namespace == namespace, containers.c.deleted.is_(False), containers.c.used_at >= since)
+    return _select_rows(db, select(containers).where(*where).order_by(containers.c.seq))
+
+
 def old_files(db: Connection, namespace: str, before: int) -> list[Row]:
     """The rows of files created before `before`, oldest first."""
     where = (files.c.namespace == namespace, files.c.deleted.is_(False), files.c.created_at < before)

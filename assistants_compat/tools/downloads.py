@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, overload
@@ -31,6 +31,7 @@ from ..translate.file_references import (
     files_of_step,
 )
 from ..translate.uncited_files import container_ids_from_output, files_made_by_model
+from ..translate.unlisted_files import describe_mark, marks_of_container
 from ..wire.filenames import safe_names
 from ..wire.headers import expected_size
 from ..wire.objects import Json, as_object_list
@@ -128,18 +129,22 @@ class _DownloadableFile:
 class _FoundFiles:
     """The files of one object, by id, and the rest of the warning that is logged if there are none.
 
-    Each file is a function that retrieves its name and size, so that one failing file does not stop the others.
+    `unseen` are the reasons why there may be more files: containers that could not be listed. Each file is a function
+    that retrieves its name and size, so that one failing file does not stop the others.
     """
 
     files: dict[str, Callable[[], Awaitable[_DownloadableFile]]]
     if_empty: str
+    unseen: list[str] = field(default_factory=list)
 
 
 async def _download(
     find: Callable[[IO, Any], Awaitable[_FoundFiles]], source: str | SdkObject, directory: Path, io: IO
 ) -> list[Path]:
     found = await find(io, source)
-    if not found.files:
+    if found.unseen:
+        log.warning("Files may be missing in %s.", "; ".join(found.unseen))
+    elif not found.files:
         log.warning("No files were generated in %s.", found.if_empty)
     paths: list[Path] = []
     failed: dict[str, str] = {}
@@ -230,13 +235,15 @@ async def _find_in_run(io: IO, source: Any) -> _FoundFiles:
     steps = await list_all(io, f"{path}/steps")
     if_empty = f"run {source.id}: {explain_no_files_in_run(run, steps)}"
     stored_ids = await io.read(lambda db: _stored_file_ids(io, db, source.thread_id, run_id=source.id))
-    return _legacy_files(io, if_empty, messages, steps, stored_ids)
+    unseen = await io.read(lambda db: _unseen(io, db, source.thread_id, source.id))
+    return _legacy_files(io, if_empty, messages, steps, stored_ids, unseen)
 
 
 async def _find_in_message(io: IO, source: Any) -> _FoundFiles:
     message = await io.ask(Request("GET", f"{_thread_path(source.thread_id)}/messages/{_quote_id(source.id)}"))
     if_empty = f"message {source.id}; check the other messages, or download the files of the whole thread"
-    return _legacy_files(io, if_empty, [message], [])
+    unseen = await io.read(lambda db: _unseen(io, db, source.thread_id, message.get("run_id")))
+    return _legacy_files(io, if_empty, [message], [], (), unseen)
 
 
 async def _find_in_thread(io: IO, source: Any) -> _FoundFiles:
@@ -251,7 +258,8 @@ async def _find_in_thread(io: IO, source: Any) -> _FoundFiles:
         reason = "it has no runs"
     all_steps = [step for steps_of_run in steps for step in steps_of_run]
     stored_ids = await io.read(lambda db: _stored_file_ids(io, db, thread_id))
-    return _legacy_files(io, f"thread {thread_id}: {reason}", messages, all_steps, stored_ids)
+    unseen = await io.read(lambda db: _unseen(io, db, thread_id, *(run["id"] for run in runs)))
+    return _legacy_files(io, f"thread {thread_id}: {reason}", messages, all_steps, stored_ids, unseen)
 
 
 def _stored_file_ids(io: IO, db: Connection, thread_id: str, **where: str) -> list[str]:
@@ -260,8 +268,21 @@ def _stored_file_ids(io: IO, db: Connection, thread_id: str, **where: str) -> li
     ]
 
 
-def _legacy_files(
-    io: IO, if_empty: str, messages: Iterable[Json], steps: Iterable[Json], stored_ids: Iterable[str] = ()
+def _unseen(io: IO, db: Connection, thread_id: str, *run_ids: str | None) -> list[str]:
+    """Return why files of these runs may be missing: a container of theirs could not be listed."""
+    rows = queries.rows_of_thread(db, "containers", io.settings.namespace, thread_id)
+    marks = [mark for row in reversed(rows) for mark in marks_of_container(row["body"]) if mark["run_id"] in run_ids]
+    hints = ["" if mark["final"] else "; try again soon" for mark in marks]
+    return [f"run {mark['run_id']}: {describe_mark(mark)}{hint}" for mark, hint in zip(marks, hints, strict=True)]
+
+
+def _legacy_files(  # noqa: PLR0913, PLR0917 - three places that name files, and what to say without any
+    io: IO,
+    if_empty: str,
+    messages: Iterable[Json],
+    steps: Iterable[Json],
+    stored_ids: Iterable[str] = (),
+    unseen: Iterable[str] = (),
 ) -> _FoundFiles:
     """Collect the files that messages and steps mention, then the stored files that nothing mentions.
 
@@ -270,7 +291,10 @@ def _legacy_files(
     ids = [file_id for message in messages for file_id in files_of_message(message)]
     ids += [file_id for step in steps for file_id in files_of_step(step)]
     ids += stored_ids
-    return _FoundFiles({file_id: partial(_describe_legacy_file, io, file_id) for file_id in ids}, if_empty)
+    files: dict[str, Callable[[], Awaitable[_DownloadableFile]]] = {
+        file_id: partial(_describe_legacy_file, io, file_id) for file_id in ids
+    }
+    return _FoundFiles(files, if_empty, list(unseen))
 
 
 async def _describe_legacy_file(io: IO, file_id: str) -> _DownloadableFile:
@@ -293,11 +317,15 @@ async def _find_in_response(io: IO, source: Any) -> _FoundFiles:
         response = await io.ask(Request("GET", f"/responses/{_quote_id(source)}"))
     else:
         response = source.to_dict(warnings=False)  # not retrieved again: the upstream may not have stored it
-    listed = [
-        file
-        for container_id in container_ids_from_output(as_object_list(response.get("output")))
-        for file in await _list_container_files(io, container_id)
-    ]
+    listed: list[Json] = []
+    unseen: list[str] = []
+    for container_id in container_ids_from_output(as_object_list(response.get("output"))):
+        try:
+            files_of_container = await list_all(io, f"/containers/{_quote_id(container_id)}/files")
+        except REQUEST_ERRORS as error:  # noqa: PERF203 - the files that the response cites are still downloaded
+            unseen.append(f"response {response.get('id')}: its container could not be listed: {describe_error(error)}")
+        else:
+            listed += files_made_by_model({"container_id": container_id, **file} for file in files_of_container)
     # Listed files are passed in as well, so that a file that is both cited and listed is downloaded once.
     files = {file.id: file for file in files_of_response(response, listed, io.new_id)}
     downloads: dict[str, Callable[[], Awaitable[_DownloadableFile]]] = {}
@@ -308,20 +336,7 @@ async def _find_in_response(io: IO, source: Any) -> _FoundFiles:
         downloads[file.container_file_id or file.filename] = partial(
             _return_file, _DownloadableFile(file.filename, path, file.size, file.data)
         )
-    return _FoundFiles(downloads, f"response {response.get('id')}: {explain_no_files_in_response(response)}")
-
-
-async def _list_container_files(io: IO, container_id: str) -> list[Json]:
-    """List the files that the model created in a container.
-
-    If listing fails, log a warning and return none: the files that the response cites are still downloaded.
-    """
-    try:
-        listed = await list_all(io, f"/containers/{_quote_id(container_id)}/files")
-    except REQUEST_ERRORS as error:
-        log.warning("container %s could not be listed: %s", container_id, describe_error(error))
-        return []
-    return files_made_by_model({"container_id": container_id, **file} for file in listed)
+    return _FoundFiles(downloads, f"response {response.get('id')}: {explain_no_files_in_response(response)}", unseen)
 
 
 async def _return_file(file: _DownloadableFile) -> _DownloadableFile:

@@ -78,12 +78,14 @@ def span_of_citation(text: str, annotation: Mapping[str, Any], used_spans: Itera
     may be linked twice). An annotation may have the file's `path`, which its container listed.
     """
     spans = [span for span in _cited_spans(text, annotation) if _is_link(text[slice(*span)])]
-    named = [span for span in spans if _names_file(text[slice(*span)], annotation)]
-    if spans:
-        return (named or spans)[0]
+    named = next((span for span in spans if _names_file(text[slice(*span)], annotation)), None)
+    if named is not None:
+        return named
     used_starts = {start for start, _ in used_spans}
-    found = (span for span in _spans_of_file(text, annotation) if span[0] not in used_starts)
-    return next(found, None)
+    found = [span for span in _spans_of_file(text, annotation) if span[0] not in used_starts]
+    # A span that ends too early is not the name that it cuts.
+    whole = (span for span in found if any(span[0] == start for start, _ in spans))
+    return next(whole, next(iter([*spans, *found]), None))
 
 
 def _cited_spans(text: str, annotation: Mapping[str, Any]) -> Iterator[Span]:
@@ -265,11 +267,12 @@ def text_block_with_citations(
             # A marker at the very start of a link moves it; one at its very end does not lengthen it.
             start = span[0] + sum(length for offset, length in markers if offset <= span[0])
             end = span[1] + sum(length for offset, length in markers if offset < span[1])
-            legacy_annotations.append(_file_path_annotation(value, start, end, str(file_id)))
+            legacy_annotations.append(file_path_annotation(value, start, end, str(file_id)))
     return {"type": "text", "text": {"value": value, "annotations": legacy_annotations}}
 
 
-def _file_path_annotation(value: str, start: int, end: int, file_id: str) -> Json:
+def file_path_annotation(value: str, start: int, end: int, file_id: str) -> Json:
+    """Return the annotation of a link to a generated file, which is `value[start:end]`."""
     return {
         "type": "file_path",
         "text": value[start:end],

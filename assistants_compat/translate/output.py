@@ -37,6 +37,7 @@ from .uncited_files import (
     unknown_files,
     version_of_file,
 )
+from .unlisted_files import ListFailure, attach_found_files
 
 _CONTAINER_LIFETIME = 19 * 60  # seconds: a container expires after 20 idle minutes, less a margin
 # A data URL may have more parameters between its type and `base64`.
@@ -74,6 +75,8 @@ class Outcome:
     entries: list[Json] = field(default_factory=list)  # the messages, and the items between them that later runs send
     steps: list[RunStep] = field(default_factory=list)
     files: dict[str, GeneratedFile] = field(default_factory=dict)
+    # Containers that could not be listed, by id: they may hold more files.
+    unlisted: dict[str, ListFailure] = field(default_factory=dict)
 
 
 def outcome_from_response(  # noqa: PLR0913 - two objects, two lists of files, and two statuses
@@ -138,8 +141,18 @@ class OutputReader:
         self.container_files: list[Json] = []  # files of the containers that calls ran in, as listed
         # Files that the thread already has. A text may link them, but they must not be copied again.
         self.thread_files: Sequence[Json] = ()
+        self._listed_late: set[str] = set()  # containers that could be listed only after their messages had ended
         self._files_by_location: dict[FileLocation, GeneratedFile] = {}
         self._unclaimed_image_ids: list[str] = []  # images that calls showed since the last message
+
+    def set_listed(self, files: Sequence[Json], failures: Mapping[str, ListFailure], container_ids: list[str]) -> None:
+        """Take the new files of these containers, which were listed except for the failures."""
+        others = [file for file in self.container_files if file["container_id"] not in container_ids]
+        self.container_files = [*others, *files]
+        unlisted = self.outcome.unlisted
+        had = [id_ for id_ in container_ids if id_ not in failures]
+        self._listed_late.update(id_ for id_ in had if unlisted.pop(id_, None) is not None)
+        unlisted.update(failures)
 
     # --- hosted tools
 
@@ -396,7 +409,9 @@ class OutputReader:
         """
         for file in unknown_files(self.container_files, self._known_locations(), self._sizes_of_unnamed_images()):
             generated = self._file_for_citation(citation_from_file(file))
-            if self.outcome.messages:
+            if file["container_id"] in self._listed_late:
+                attach_found_files(self.outcome.messages, [(file, generated.id)])
+            elif self.outcome.messages:
                 message = self.outcome.messages[-1]
                 message["attachments"] = [*message["attachments"], code_interpreter_attachment(generated.id)]
         if self.function_step is not None:

@@ -46,6 +46,7 @@ class RunEvents:
         self.items_changed = False
         self.response: Json | None = None
         self.response_id: str | None = None
+        self.response_created_at: object = None
         self.sequence_number = -1
         self.usage: Usage | None = None
         self._upstream_error: Json = {}
@@ -99,6 +100,7 @@ class RunEvents:
         # The last id is the response's: some gateways announce another one first (gateways.md F10).
         if self.response is None and isinstance(id_ := as_object(event.get("response")).get("id"), str):
             self.response_id = id_
+        self.response_created_at = as_object(event.get("response")).get("created_at", self.response_created_at)
         handle = _HANDLERS.get(event["type"])
         if handle is None or self.response is not None:
             return []

@@ -57,6 +57,7 @@ from .event_sources import NoEvents
 from .refresh import abandon_response, advance_run, cancel_upstream, end_run, refresh_active_run
 from .remedies import Allowed, without_known_refusals
 from .run_log import log_run_start
+from .second_looks import look_again
 
 log = logging.getLogger("assistants_compat")
 
@@ -138,6 +139,8 @@ async def begin_run(  # noqa: PLR0913 - a request, its thread, and how the answe
     With `content` the run's stream shows the text of file search results. A run that cannot search its vector stores
     comes back as `failed`, without a request to the upstream.
     """
+    if thread is None:
+        await look_again(io, thread_id)  # before the new run makes files in the same container
     async with delete_on_failure(io) as created:
         store_update = None
         if thread is not None:

@@ -51,28 +51,9 @@ async def finish_round(
     status, changes = transition_from_response(run, response, total_usage)
     # A stream that died may have sent ids to its caller: the same objects get the same ids.
     assigned_ids = row["state"].get("minted")
-    new_id = RepeatableIds(io.new_id, assigned_ids)
-    is_streamed = bool(row["request"].get("stream"))
-    if streamed_outcome is None:
-        output = as_object_list(response.get("output"))
-        container_files = await generated_files.list_new_files(
-            io, container_ids_from_output(output), assigned_ids or {}
-        )
-        thread_files = await generated_files.earlier_files(io, run, output)
-        function_status = function_step_status(status)
-        outcome = outcome_from_response(
-            run,
-            response,
-            usage,
-            new_id,
-            now,
-            function_status=function_status,
-            streamed=is_streamed,
-            container_files=container_files,
-            thread_files=thread_files,
-        )
-    else:
-        outcome = streamed_outcome
+    outcome = streamed_outcome
+    if outcome is None:
+        outcome = await _outcome_from_response(io, row, response, function_step_status(status), now)
     state = _state_after_round(row, response, usage, total_usage)
     if outcome.files and streamed_outcome is None and not await take_lease(io, row):
         return await reload_run(io, row)
@@ -106,6 +87,7 @@ async def finish_round(
             known_hashes = stored_hashes if streamed_outcome is not None else None if assigned_ids else {}
             _attach_uncited_files(db, row, outcome)
             write_objects(io, db, run, outcome.entries, outcome.steps, known_hashes)
+            containers.record_unlisted(io, db, run, outcome.unlisted, response.get("created_at"))
             queries.insert_rows(db, "files", file_rows)
             return {**current, "status": next_run["status"], "body": next_run, **columns}
 
@@ -124,6 +106,31 @@ def _run_after_round(run: Run, status: str, now: int, changes: Json, *, streamed
     if streamed and run["status"] == "cancelling":
         return run_status.run_with_status(run, "cancelled", now, usage=changes["usage"])
     return run_status.run_with_status(run, status, now, **changes)
+
+
+async def _outcome_from_response(
+    io: IO, row: Row, response: Mapping[str, Any], function_status: str, now: int
+) -> Outcome:
+    """List the files that a response may cite, and translate it."""
+    run: Run = row["body"]
+    assigned_ids = row["state"].get("minted")
+    output = as_object_list(response.get("output"))
+    container_files, failures = await generated_files.list_new_files(
+        io, run["id"], container_ids_from_output(output), assigned_ids or {}, response.get("created_at")
+    )
+    outcome = outcome_from_response(
+        run,
+        response,
+        usage_from_response(response),
+        RepeatableIds(io.new_id, assigned_ids),
+        now,
+        function_status=function_status,
+        streamed=bool(row["request"].get("stream")),
+        container_files=container_files,
+        thread_files=await generated_files.earlier_files(io, run, output),
+    )
+    outcome.unlisted = failures
+    return outcome
 
 
 def _attach_uncited_files(db: Connection, row: Row, outcome: Outcome) -> None:

@@ -36,6 +36,7 @@ from .ask_upstream import (
 from .finish import finish_round, release_lease, reload_run, round_number, take_lease
 from .remedies import RESPONSES_SERVED, asks_for_less_input, row_of_error
 from .run_log import log_if_ended
+from .second_looks import look_again
 
 log = logging.getLogger("assistants_compat")
 
@@ -64,10 +65,15 @@ NOT_SERVED_ERROR = {
 
 
 async def refresh_active_run(io: IO, thread_id: str) -> None:
-    """Refresh the thread's active run, if it has one; an upstream failure changes nothing."""
+    """Refresh the thread's active run, if it has one; an upstream failure changes nothing.
+
+    Without one, containers of earlier runs that could not be listed are looked at again.
+    """
     row = await io.read(lambda db: queries.active_run(db, io.settings.namespace, thread_id))
     if row is not None:
         await refresh_run_if_reachable(io, row)
+    else:
+        await look_again(io, thread_id)
 
 
 async def refresh_run_if_reachable(io: IO, row: Row, *, may_resend: bool = True) -> Row:
@@ -87,6 +93,8 @@ async def refresh_run(io: IO, row: Row, *, may_resend: bool = True) -> Row:
     has not finished it or if it waits for tool outputs.
     """
     if row["status"] in run_status.TERMINAL:
+        if container_of_request(row["request"]) is not None:
+            await look_again(io, row["thread_id"])
         return row
     is_late = io.now() >= row["expires_at"]
     if row["status"] != "requires_action" and row["lease_until"] > io.now() and row["request"].get("stream"):

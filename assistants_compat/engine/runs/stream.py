@@ -26,15 +26,16 @@ from ...translate.sse import DONE, Event, encode_events
 from ...translate.thread import thread_from_fields
 from ...wire.exchange import Reply
 from ...wire.ids import RepeatableIds
-from ...wire.objects import Json, as_object, as_object_list
+from ...wire.objects import Json
 from .. import generated_files
-from ..containers import delete_upstream
+from ..containers import delete_upstream, record_unlisted
 from ..io import IO, LEASE_SECONDS
 from . import ask_upstream, create, finish, tool_outputs
 from .event_sources import EventSource
 from .refresh import abandon_response, accept_streamed_retry, cancel_upstream
 from .remedies import asks_for_less_input
 from .run_log import log_if_ended
+from .stream_files import list_files, unlisted_containers
 from .stream_write import ColumnsOf, TakenOverError, WriteResult, write_transaction
 
 log = logging.getLogger("assistants_compat")
@@ -155,7 +156,7 @@ class _RunStream:
             if self.resume_attempts and self._was_already_sent(event):
                 continue  # a server that ignores `starting_after` repeats the stream
             if event["type"] in LIST_FILES_BEFORE:
-                await self._list_files(event)
+                await list_files(self.io, self.events, self.new_id.assigned_ids, event)
             events += self.events.feed(event, now)
             if self.events.response is not None:
                 return await self._end_response(events)
@@ -168,17 +169,6 @@ class _RunStream:
     def _was_already_sent(self, event: Json) -> bool:
         number = event.get("sequence_number")
         return isinstance(number, int) and number <= self.events.sequence_number
-
-    async def _list_files(self, event: Json) -> None:
-        """List the files that a message may cite, before it ends: those in its containers and the thread's own."""
-        reader = self.events.reader
-        if containers := self.events.containers_to_list(event):
-            other_files = [file for file in reader.container_files if file["container_id"] not in containers]
-            new_files = await generated_files.list_new_files(self.io, containers, self.new_id.assigned_ids)
-            reader.container_files = [*other_files, *new_files]
-        items = [as_object(event.get("item")), *as_object_list(as_object(event.get("response")).get("output"))]
-        if thread_files := await generated_files.earlier_files(self.io, self.events.run, items):
-            reader.thread_files = thread_files
 
     async def _save(self, new_events: list[Event]) -> list[Event]:
         """Store the run's progress; return its last events if it has been ended elsewhere or must end now.
@@ -331,6 +321,7 @@ class _RunStream:
         """End the run before its response ends and return its last events; the text so far is kept."""
         await self.body.aclose()
         now = self.io.now()
+        unlisted = unlisted_containers(self.events)
         last_events = self.events.stop(status, now, error=error)
         changes = {"usage": self.row["state"]["usage"], **({"last_error": error} if error else {})}
         # Those of a response that has ended; all others are stored when their message or step ends.
@@ -341,6 +332,7 @@ class _RunStream:
             nonlocal ended_here
             ended_here = True
             queries.insert_rows(db, "files", files)
+            record_unlisted(self.io, db, current["body"], unlisted, self.events.response_created_at)
             run = run_status.run_with_status(current["body"], status, now, **changes)
             return {"status": status, "body": run, "lease_until": 0}
 
@@ -383,13 +375,13 @@ class _RunStream:
         if response is None:
             return []
         end_event = events_from_response(response)[-1]
-        await self._list_files(end_event)
+        await list_files(self.io, self.events, self.new_id.assigned_ids, end_event)
         new_events = self.events.feed(end_event, self.io.now())
         return [*new_events[:-2], (f"thread.run.{current['status']}", current["body"]), DONE]
 
     async def _store_remaining(self) -> None:
         """Store what was sent after the last save, with its files, of a run that was ended elsewhere."""
-        io, outcome = self.io, self.events.reader.outcome
+        io, outcome, unlisted = self.io, self.events.reader.outcome, unlisted_containers(self.events)
 
         def work(db: Connection, files: list[Json]) -> bool:
             queries.lock_thread(db, self.row["namespace"], self.row["thread_id"])
@@ -398,6 +390,7 @@ class _RunStream:
                 return False
             finish.write_objects(io, db, current["body"], outcome.entries, outcome.steps, self.stored_hashes)
             queries.insert_rows(db, "files", files)
+            record_unlisted(io, db, current["body"], unlisted, self.events.response_created_at)
             return True
 
         async with finish.copied_files(io, outcome.files, self.events.run) as files:

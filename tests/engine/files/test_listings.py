@@ -103,3 +103,23 @@ def test_a_list_that_is_refused_is_asked_for_once(door: Door, client: Any, upstr
     upstream.script(Turn(code="1", text="Done.", files={"d.csv": b"1"}, polls=0))
     run_to_end(door, client, *make_thread_and_assistant(door, client))
     assert upstream_calls(upstream, LIST) == [LIST]
+
+
+def test_a_copy_waits_as_long_as_the_container_asks(
+    door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pause before a file is copied again is what the answer asks for, if that is longer."""
+    pauses: list[float] = []
+
+    async def sleep(_io: object, seconds: float) -> None:
+        pauses.append(seconds)
+
+    ids = make_thread_and_assistant(door, client)
+    upstream.fault(Fault("GET /containers/*/content", status=429, headers={"retry-after": "3"}, times=2))
+    upstream.script(Turn(code="1", text="Done.", files={"d.csv": b"1"}, polls=0))
+    monkeypatch.setattr(BlockingIO, "sleep", sleep)
+    monkeypatch.setattr(AsyncIO, "sleep", sleep)
+    run = run_to_end(door, client, *ids)
+    [attachment] = last_attachments(door, client, run)
+    assert door(client.files.content(attachment.file_id)).read() == b"1"
+    assert pauses == [3, 3]

@@ -1,0 +1,106 @@
+"""Looks again at containers whose files could not be listed when their run ended, and stores what it finds.
+
+The row of such a container has a mark (`translate/unlisted_files.py`). Whoever reads the thread or begins its next run
+looks again, and so does `settle`. The files go to the run that made them.
+"""
+
+from __future__ import annotations
+
+from ...store import queries
+from ...store.database import Connection
+from ...store.queries import Row
+from ...translate.output import GeneratedFile
+from ...translate.uncited_files import files_made_by_model, location_of_file, version_of_file, was_written_again
+from ...translate.unlisted_files import (
+    ListFailure,
+    attach_found_files,
+    body_after_failure,
+    body_without_mark,
+    marks_of_container,
+    may_be_looked_at,
+    open_marks,
+    run_of_file,
+)
+from ...wire.objects import Json
+from .. import generated_files
+from ..io import IO
+from .finish import copied_files
+
+
+async def look_again(io: IO, thread_id: str) -> None:
+    """List the thread's containers that could not be listed before, once each; does nothing while a run is active.
+
+    A list that fails again is left to a later look.
+    """
+    for container in await io.read(lambda db: _containers_to_look_at(io, db, thread_id)):
+        listed, failure = await generated_files.list_container(io, container["id"], attempts=1)
+        if failure is None:
+            await _store_files(io, container, files_made_by_model(listed))
+        else:
+            await _record_failure(io, container, failure)
+
+
+def _containers_to_look_at(io: IO, db: Connection, thread_id: str) -> list[Row]:
+    namespace, now = io.settings.namespace, io.now()
+    rows = queries.rows_of_thread(db, "containers", namespace, thread_id)
+    due = [row for row in rows if may_be_looked_at(row["body"], now)]
+    # An active run lists its containers itself, and may be making files in them.
+    return [] if due and queries.active_run(db, namespace, thread_id) is not None else due
+
+
+async def _record_failure(io: IO, container: Row, failure: ListFailure) -> None:
+    namespace, id_ = container["namespace"], container["id"]
+
+    def work(db: Connection) -> None:
+        row = queries.get(db, "containers", namespace, id_, lock=True)
+        if row is not None:
+            queries.update_row(
+                db, "containers", namespace, id_, body=body_after_failure(row["body"], failure, io.now())
+            )
+
+    await io.write(work)
+
+
+async def _store_files(io: IO, container: Row, listed: list[Json]) -> None:
+    """Copy the files that no run has recorded, and write them to the runs that have a mark."""
+    marks = open_marks(container["body"], io.now())
+    known = await io.read(lambda db: queries.generated_files(db, container["namespace"], [container["id"]]))
+    new_files = [
+        file for file in listed if (row := known.get(location_of_file(file))) is None or was_written_again(file, row)
+    ]
+    for mark in marks:
+        own_files = [file for file in new_files if run_of_file(file, marks) == mark["run_id"]]
+        await _store_files_of_run(io, container, mark["run_id"], own_files)
+
+
+async def _store_files_of_run(io: IO, container: Row, run_id: str, listed: list[Json]) -> None:
+    namespace, thread_id, container_id = container["namespace"], container["thread_id"], container["id"]
+    files: dict[str, Json] = {io.new_id("file"): file for file in listed}
+    generated = {id_: _generated_file(id_, file) for id_, file in files.items()}
+
+    def work(db: Connection, rows: list[Json]) -> bool:
+        """Write the files and remove the mark, unless another look has done so meanwhile."""
+        queries.lock_thread(db, namespace, thread_id)
+        row = queries.get(db, "containers", namespace, container_id, lock=True)
+        if row is None or all(mark["run_id"] != run_id for mark in marks_of_container(row["body"])):
+            return False
+        queries.insert_rows(db, "files", rows)
+        # They come newest first.
+        message_rows = queries.rows_of_thread(db, "messages", namespace, thread_id, run_id=run_id, kind="message")
+        messages = [message_row["body"] for message_row in reversed(message_rows)]
+        attach_found_files(messages, [(file, id_) for id_, file in files.items()])
+        for message in messages if files else ():
+            queries.update_row(db, "messages", namespace, message["id"], body=message)
+        queries.update_row(db, "containers", namespace, container_id, body=body_without_mark(row["body"], run_id))
+        return True
+
+    run: Json = {"id": run_id, "thread_id": thread_id}
+    async with copied_files(io, generated, run) as rows:  # type: ignore[arg-type]  # all that a copy needs of a run
+        is_written = await io.write(lambda db: work(db, rows))
+    if is_written:
+        await generated_files.report_stored(io, rows)
+
+
+def _generated_file(id_: str, file: Json) -> GeneratedFile:
+    size, listed_at = version_of_file(file)
+    return GeneratedFile(id_, str(file["path"]), *location_of_file(file), size=size, listed_at=listed_at)
