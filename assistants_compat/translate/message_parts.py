@@ -6,14 +6,15 @@ of events is not: that is `run_events.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..wire.objects import Json, Message, RunStep, as_object_list
 from .citations import MarkerPosition, marker_positions
 from .output import ItemDraft
-from .sse import Event
+from .sse import Event, TextDelta
 
+_LINK_SCHEME = "sandbox:"
 _PART_TYPES = frozenset({"output_text", "refusal"})
 
 
@@ -33,13 +34,29 @@ class TextBuffer:
         self._bytes += piece.encode("utf-8", "surrogatepass")
         self.length += len(piece)
 
+    def ends_with_piece_of(self, word: str, piece: str) -> bool:
+        """Whether an ASCII word ends within the last `piece`."""
+        start = len(self._bytes) - len(piece.encode("utf-8", "surrogatepass")) - len(word) + 1
+        return self._bytes.find(word.encode("ascii"), max(0, start)) >= 0
+
     def getvalue(self) -> str:
         """Return the whole text."""
         return self._bytes.decode("utf-8", "surrogatepass")
 
 
+@dataclass
+class _Piece:
+    """A piece of a text, and the annotations of its delta; None if the delta has no such key."""
+
+    text: str
+    annotations: list[Json] | None
+
+
 class OpenPart:
-    """A text or refusal of a message while it is streamed, and what was sent of it."""
+    """A text or refusal of a message while it is streamed, and what was sent of it.
+
+    The last piece may be `held` back: it is part of what was sent already, except for `block`.
+    """
 
     def __init__(self, kind: str, index: int) -> None:
         """Begin with nothing sent; `kind` is `text` or `refusal`, `index` that of its block in the message."""
@@ -50,6 +67,13 @@ class OpenPart:
         # Sent citations by their index among the upstream's annotations.
         self.citations: dict[int, tuple[MarkerPosition, Json]] = {}
         self.has_started = False
+        self.has_link = False  # to a file of a container
+        self.held: _Piece | None = None
+
+    def write(self, piece: str) -> None:
+        """Append a piece of the upstream's text."""
+        self.raw.write(piece)
+        self.has_link = self.has_link or self.raw.ends_with_piece_of(_LINK_SCHEME, piece)
 
     @property
     def length(self) -> int:
@@ -64,12 +88,17 @@ class OpenPart:
             start = offset
         return "".join([*pieces, raw[start:]])
 
-    def block(self) -> Json:
-        """Return the content block with what was sent so far."""
-        text = self.sent_text()
+    def blocks(self) -> list[Json]:
+        """Return the content block with what was sent so far, without the piece held back; none before the first."""
+        text, annotations = self.sent_text(), list(self.annotations)
         if self.kind == "refusal":
-            return {"type": "refusal", "refusal": text}
-        return {"type": "text", "text": {"value": text, "annotations": list(self.annotations)}}
+            return [{"type": "refusal", "refusal": text}]
+        if self.held is not None:
+            if self.held.text == text:
+                return []
+            text = text[: len(text) - len(self.held.text)]
+            annotations = annotations[: len(annotations) - len(self.held.annotations or ())]
+        return [{"type": "text", "text": {"value": text, "annotations": annotations}}]
 
 
 class OpenItem:
@@ -116,6 +145,66 @@ def message_delta(message: Message, block: Json) -> Event:
         "object": "thread.message.delta",
         "delta": {"content": [block]},
     }
+
+
+def part_deltas(
+    message: Message, parts: Iterable[OpenPart], part: OpenPart, text: str, added: list[Json] | None = None
+) -> list[Event]:
+    """Return the deltas to send for the next piece of a text or refusal, one of the `parts` of a message.
+
+    The first delta of a text always has `annotations`; a later one has them only if some were `added`. Once a text has
+    a link to a file, its last piece is held back. The annotation of the link is known only at the end of the text, and
+    readers skip a delta without text, so both are sent together, as in the recorded citations of searched files.
+    """
+    is_first, part.has_started = not part.has_started, True
+    pieces = [] if part.held is None else [part.held]
+    part.held = None
+    if part.kind == "refusal":
+        deltas = [message_delta(message, {"index": part.index, "type": "refusal", "refusal": text})]
+    else:
+        pieces.append(_Piece(text, None if added is None and not is_first else _annotate(part, added or [])))
+        part.held = pieces.pop() if part.has_link else None
+        deltas = [_text_delta(message, part, piece) for piece in pieces]
+    if not deltas:
+        return []
+    earlier = [other for other in parts if other.index < part.index]
+    return [*(event for other in earlier for event in _release(message, other)), *deltas]
+
+
+def remaining_deltas(message: Message, parts: Iterable[OpenPart], part: OpenPart, block: Json) -> list[Event]:
+    """Return the deltas for what was not yet sent of a block; annotations come with the last piece of its text."""
+    if block["type"] == "refusal":
+        unsent = block["refusal"][part.length :]
+        return part_deltas(message, parts, part, unsent) if unsent or not part.has_started else []
+    unsent, annotations = block["text"]["value"][part.length :], block["text"]["annotations"][len(part.annotations) :]
+    if unsent or not part.has_started:
+        events = part_deltas(message, parts, part, unsent, annotations or None)
+        return [*events, *_release(message, part)]
+    if part.held is None:  # another part began after this one
+        return [_text_delta(message, part, _Piece("", _annotate(part, annotations)))] if annotations else []
+    if annotations:
+        part.held.annotations = [*(part.held.annotations or ()), *_annotate(part, annotations)]
+    return _release(message, part)
+
+
+def _release(message: Message, part: OpenPart) -> list[Event]:
+    """Return the delta of the piece that was held back, if there is one."""
+    piece, part.held = part.held, None
+    return [] if piece is None else [_text_delta(message, part, piece)]
+
+
+def _text_delta(message: Message, part: OpenPart, piece: _Piece) -> Event:
+    if piece.annotations is None:
+        return "thread.message.delta", TextDelta(message["id"], part.index, piece.text)
+    content: Json = {"value": piece.text, "annotations": piece.annotations}
+    return message_delta(message, {"index": part.index, "type": "text", "text": content})
+
+
+def _annotate(part: OpenPart, added: list[Json]) -> list[Json]:
+    """Add annotations to a part and return them as a delta has them."""
+    first = len(part.annotations)
+    part.annotations += added
+    return [delta_annotation(annotation, index) for index, annotation in enumerate(added, first)]
 
 
 def call_delta(step: RunStep, index: int, call: Json) -> Event:

@@ -15,9 +15,18 @@ from ..wire.objects import Json, Message, Run, RunStep, Thread, Usage, as_object
 from . import run as run_status
 from .citations import file_citation_from_annotation, is_file_citation, marker_from_citation
 from .item_matching import StreamedItem, content_of_item, indexes_of_output
-from .message_parts import OpenItem, OpenPart, call_delta, delta_annotation, final_text, finished_parts, message_delta
+from .message_parts import (
+    OpenItem,
+    OpenPart,
+    call_delta,
+    final_text,
+    finished_parts,
+    message_delta,
+    part_deltas,
+    remaining_deltas,
+)
 from .output import INCOMPLETE_REASONS, ZERO_USAGE, ItemDraft, OutputReader, incomplete_reason, is_hosted_tool_call
-from .sse import DONE, Event, TextDelta
+from .sse import DONE, Event
 from .step import set_step_status, without_search_content
 from .uncited_files import container_ids_from_output
 
@@ -227,9 +236,9 @@ class RunEvents:
         if item is None or not isinstance(piece, str) or not piece:
             return begin_events
         part = self._get_part(item, _index_from_event(event, "content_index"), kind)
-        part.raw.write(piece)
-        delta = self._part_delta(item, part, piece)
-        return [*begin_events, delta] if begin_events else [delta]
+        part.write(piece)
+        deltas = part_deltas(self._draft_message(item.draft), item.parts.values(), part, piece)
+        return [*begin_events, *deltas] if begin_events else deltas
 
     def _handle_refusal_delta(self, event: Mapping[str, Any], now: int) -> list[Event]:
         return self._handle_text_delta(event, now, "refusal")
@@ -245,13 +254,14 @@ class RunEvents:
         if index in part.citations:
             return begin_events
         part.citations[index] = (part.raw.length, item.marker_count), citation
-        return [*begin_events, self._citation_delta(item, part, citation)]
+        return [*begin_events, *self._citation_deltas(item, part, citation)]
 
-    def _citation_delta(self, item: OpenItem, part: OpenPart, citation: Json) -> Event:
+    def _citation_deltas(self, item: OpenItem, part: OpenPart, citation: Json) -> list[Event]:
         text, start = marker_from_citation(item.marker_count, citation), part.length
         item.marker_count += 1
         part.markers.append((part.raw.length, text))
-        return self._part_delta(item, part, text, [file_citation_from_annotation(citation, text, start)])
+        added = [file_citation_from_annotation(citation, text, start)]
+        return part_deltas(self._draft_message(item.draft), item.parts.values(), part, text, added)
 
     def _open_message(self, event: Mapping[str, Any], now: int) -> tuple[OpenItem | None, list[Event]]:
         index = _index_from_event(event, "output_index")
@@ -271,22 +281,6 @@ class RunEvents:
             part = item.parts[content_index] = OpenPart(kind, image_count + len(item.parts))
         return part
 
-    def _part_delta(self, item: OpenItem, part: OpenPart, text: str, added: list[Json] | None = None) -> Event:
-        """Return the delta of a piece of a text or refusal.
-
-        The first delta of a text always has `annotations`; a later one has them only if some were `added`.
-        """
-        message, is_first, part.has_started = self._draft_message(item.draft), not part.has_started, True
-        if part.kind == "refusal":
-            return message_delta(message, {"index": part.index, "type": "refusal", "refusal": text})
-        if added is None and not is_first:
-            return "thread.message.delta", TextDelta(message["id"], part.index, text)
-        first = len(part.annotations)
-        annotations = [delta_annotation(annotation, index) for index, annotation in enumerate(added or [], first)]
-        part.annotations += added or []
-        content: Json = {"value": text, "annotations": annotations}
-        return message_delta(message, {"index": part.index, "type": "text", "text": content})
-
     def _end_message(
         self, open_item: OpenItem, item: Json, reason: str, now: int, *, takes_unlinked: bool
     ) -> list[Event]:
@@ -299,28 +293,14 @@ class RunEvents:
         events: list[Event] = []
         for number, block in enumerate(message["content"][draft.image_count :]):
             if number < len(parts):
-                events += self._remaining_deltas(open_item, parts[number].content_index, block)
+                part = self._get_part(open_item, parts[number].content_index, block["type"])
+                events += remaining_deltas(message, open_item.parts.values(), part, block)
             else:  # an image that became known only at the end of the message
                 events.append(message_delta(message, {"index": draft.image_count + number, **block}))
         events += self._release_held_step()
         self._held_step = draft.step
         name = "completed" if message["status"] == "completed" else "incomplete"
         return [*events, (f"thread.message.{name}", dict(message))]
-
-    def _remaining_deltas(self, open_item: OpenItem, content_index: int, block: Json) -> list[Event]:
-        """Return deltas for what was not yet sent of a block; each container citation gets one without text."""
-        part = self._get_part(open_item, content_index, block["type"])
-        if block["type"] == "refusal":
-            unsent = block["refusal"][part.length :]
-            return [self._part_delta(open_item, part, unsent)] if unsent or not part.has_started else []
-        annotations = block["text"]["annotations"][len(part.annotations) :]
-        citations = [annotation for annotation in annotations if annotation["type"] == "file_citation"]
-        unsent = block["text"]["value"][part.length :]
-        events: list[Event] = []
-        if unsent or citations or not part.has_started:
-            events.append(self._part_delta(open_item, part, unsent, citations or None))
-        file_paths = annotations[len(citations) :]
-        return [*events, *(self._part_delta(open_item, part, "", [annotation]) for annotation in file_paths)]
 
     # --- calls
 
@@ -431,7 +411,10 @@ class RunEvents:
             if item.is_message:
                 message = self._draft_message(item.draft)
                 parts = sorted(item.parts.values(), key=lambda part: part.index)
-                drafts[message["id"]] = {**message, "content": [*message["content"], *(part.block() for part in parts)]}
+                drafts[message["id"]] = {
+                    **message,
+                    "content": [*message["content"], *(block for part in parts for block in part.blocks())],
+                }
         return [drafts.get(entry["id"], entry) for entry in self.reader.outcome.entries]
 
     # --- payloads

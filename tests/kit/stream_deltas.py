@@ -100,7 +100,8 @@ class DeltaSums:
         else:
             if is_first:
                 content.append({"type": "text", "text": {"value": "", "annotations": []}})
-            _add_text(content[index]["text"], piece["text"], is_first=is_first)
+            is_last = index == len(content) - 1
+            _add_text(content[index]["text"], piece["text"], is_first=is_first, is_last=is_last)
 
     @staticmethod
     def _call(calls: list[Json], piece: Json) -> None:
@@ -132,8 +133,11 @@ def _without_index(piece: Json) -> Json:
     return {key: value for key, value in piece.items() if key != "index"}
 
 
-def _add_text(text: Json, piece: Json, *, is_first: bool) -> None:
-    """Add a piece of text. The first piece has `annotations`, a later one only if it brings some."""
+def _add_text(text: Json, piece: Json, *, is_first: bool, is_last: bool) -> None:
+    """Add a piece of text. The first piece has `annotations`, a later one only if it brings some.
+
+    Frameworks skip a delta without text, so only a text that another block follows may get its links in one.
+    """
     text["value"] += piece["value"]
     notes = piece.get("annotations")
     assert notes is not None if is_first else notes != []
@@ -146,7 +150,8 @@ def _add_text(text: Json, piece: Json, *, is_first: bool) -> None:
             assert note["file_citation"]["quote"] == ""
             note = {**note, "file_citation": {"file_id": note["file_citation"]["file_id"]}}  # noqa: PLW2901 - as stored
         else:
-            assert (note["type"], piece["value"]) == ("file_path", "")
+            assert note["type"] == "file_path"
+            assert piece["value"] or not is_last
             # A search may be cited in the middle of a link, and the part already sent cannot be withdrawn.
             assert re.sub("【[^】]*】", "", note["text"]).startswith("sandbox:/mnt/data/")
         text["annotations"].append(_without_index(note))

@@ -282,12 +282,12 @@ def test_text_deltas_add_up_to_the_texts(recordings: ModuleType, name: str) -> N
 
 
 def test_an_image_comes_before_its_text_and_a_link_after_it() -> None:
-    """In the handmade stream an image comes before its text, and a link's annotation after the text."""
+    """In the handmade stream an image comes before its text, and a link's annotation with the text's last piece."""
     translator, stream = translate_stream(tuple((event["type"], event) for event in handmade_events()), new_run())
     [message] = translator.reader.outcome.messages
     assert [block["type"] for block in message["content"]] == ["image_file", "text", "refusal"]
     pieces = [piece for event, data in stream if event == "thread.message.delta" for piece in data["delta"]["content"]]
-    assert [piece["index"] for piece in pieces] == [0, 1, 1, 1, 2]
-    assert [note["type"] for note in pieces[3]["text"]["annotations"]] == ["file_path"]
-    assert pieces[3]["text"]["value"] == ""
+    assert [piece["index"] for piece in pieces] == [0, 1, 1, 2]
+    assert [note["type"] for note in pieces[2]["text"]["annotations"]] == ["file_path"]
+    assert pieces[2]["text"]["value"] == "/data/a.csv)"
     assert message["completed_at"] == NOW
