@@ -5,14 +5,18 @@ request schemas are in `request_schemas.py`.
 
 The texts share one pattern. `invalid_type` and `decimal_below_min_value` are recorded (recordings.md section 5 and 6).
 `string_above_max_length` and `object_above_max_properties` (home-assistant/core#124440, BerriAI/litellm#4257) and
-`unknown_parameter` (openai/openai-node#902) are reported. The other texts are assumed on the same pattern.
+`unknown_parameter` (openai/openai-node#902) are reported, as are `missing_required_parameter`
+(openai/openai-python#1335), the pattern of a name (coinbase/agentkit#217, run-llama/llama_index#16093) and the URL that
+is none (community.openai.com/t/752440). The other texts are assumed on the same pattern.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..errors import ApiError
 
@@ -42,14 +46,19 @@ def _join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def _missing(path: str, key: str) -> ApiError:
+def missing_parameter(path: str, key: str) -> ApiError:
+    """`Missing required parameter: 'attachments[0].tools'.` (reported)."""
     missing_path = _join(path, key)
     text = f"Missing required parameter: '{missing_path}'."
     return ApiError(400, text, param=missing_path, code="missing_required_parameter")
 
 
-def string(*, max_length: int | None = None, min_length: int = 0) -> Check:
-    """Accept a string of `min_length` to `max_length` characters."""
+def string(*, max_length: int | None = None, min_length: int = 0, pattern: str | None = None) -> Check:
+    """Accept a string of `min_length` to `max_length` characters that matches `pattern`.
+
+    The pattern begins with `^` and ends with `$`; the error shows it as it is.
+    """
+    matches = re.compile(pattern.removesuffix("$")).fullmatch if pattern else None  # `$` would allow a line break
 
     def check(value: Any, path: str) -> None:
         if not isinstance(value, str):
@@ -63,8 +72,30 @@ def string(*, max_length: int | None = None, min_length: int = 0) -> Check:
                 f"but got a string with length {len(value)} instead."
             )
             raise _invalid(path, text, "string_above_max_length")
+        if matches is not None and not matches(value):
+            text = f"string does not match pattern. Expected a string that matches the pattern '{pattern}'."
+            raise _invalid(path, text, "invalid_value")
 
     return check
+
+
+def image_url(value: Any, path: str) -> None:
+    """Accept the URL of an image, or the image itself as a `data:` URL.
+
+    The old service took no `data:` URL. The Responses API takes it, and no old program depends on its refusal.
+    """
+    string(min_length=1)(value, path)
+    if not _is_image_url(value):
+        text = f"Invalid '{path}'. Expected a valid URL, but got a value with an invalid format."
+        raise ApiError(400, text, param=path, code="invalid_value")
+
+
+def _is_image_url(value: str) -> bool:
+    try:
+        url = urlsplit(value)
+    except ValueError:
+        return False
+    return url.scheme == "data" or (url.scheme in {"http", "https"} and bool(url.netloc))
 
 
 def number(*, minimum: float | None = None, maximum: float | None = None, integer: bool = False) -> Check:
@@ -143,7 +174,7 @@ def record(keys: Mapping[str, Check], *, required: tuple[str, ...] = ()) -> Chec
             raise wrong_type(path, "an object", value)
         for key in required:
             if key not in value:
-                raise _missing(path, key)
+                raise missing_parameter(path, key)
         for key, entry in value.items():
             key_path = _join(path, key)
             if key not in keys:
@@ -165,7 +196,7 @@ def tagged(types: Mapping[str, Check], legacy_types: Mapping[str, Check] = Mappi
         if not isinstance(value, dict):
             raise wrong_type(path, "an object", value)
         if "type" not in value:
-            raise _missing(path, "type")
+            raise missing_parameter(path, "type")
         if value["type"] not in [*legacy_types]:  # a list, because the value may be unhashable
             check_type(value["type"], _join(path, "type"))
         check_of_type[value["type"]](value, path)
@@ -176,6 +207,16 @@ def tagged(types: Mapping[str, Check], legacy_types: Mapping[str, Check] = Mappi
 def nullable(check: Check) -> Check:
     """Accept null, or what `check` accepts."""
     return lambda value, path: None if value is None else check(value, path)
+
+
+def both(first: Check, second: Check) -> Check:
+    """Accept what both checks accept; the second one sees only what the first one accepts."""
+
+    def check(value: Any, path: str) -> None:
+        first(value, path)
+        second(value, path)
+
+    return check
 
 
 def string_or(string_check: Check, other_check: Check) -> Check:

@@ -10,7 +10,9 @@ from .checks import (
     anything,
     array,
     boolean,
+    both,
     choice,
+    image_url,
     mapping,
     metadata,
     nullable,
@@ -20,6 +22,7 @@ from .checks import (
     string_or,
     tagged,
 )
+from .json_schemas import check_new_format, check_new_tools
 
 _type = {"type": string()}
 _id = string(min_length=1)
@@ -126,7 +129,7 @@ _part = tagged(
         "image_url": record(
             {
                 **_type,
-                "image_url": record({"url": _id, "detail": choice("auto", "low", "high")}, required=("url",)),
+                "image_url": record({"url": image_url, "detail": choice("auto", "low", "high")}, required=("url",)),
             },
             required=("image_url",),
         ),
@@ -143,7 +146,8 @@ _attachment = record(
     {
         "file_id": _id,
         "tools": array(tagged({"code_interpreter": record(_type), "file_search": record(_type)})),
-    }
+    },
+    required=("file_id", "tools"),
 )
 _message = record(
     {
@@ -163,13 +167,13 @@ _assistant = {
     "description": nullable(string(max_length=512)),
     "instructions": _instructions,
     "reasoning_effort": _effort,
-    "tools": nullable(_tools),
+    "tools": nullable(both(_tools, check_new_tools)),
     "tool_resources": _resources,
     "file_ids": _file_ids,
     "metadata": nullable(metadata),
     "temperature": _temperature,
     "top_p": _top_p,
-    "response_format": _response_format,
+    "response_format": both(_response_format, check_new_format),
 }
 _thread = {
     "messages": nullable(array(_message)),
@@ -181,7 +185,7 @@ _run = {
     "model": nullable(string(min_length=1)),
     "instructions": _instructions,
     "reasoning_effort": _effort,
-    "tools": nullable(_tools),
+    "tools": nullable(both(_tools, check_new_tools)),
     "metadata": nullable(metadata),
     "temperature": _temperature,
     "top_p": _top_p,
@@ -191,7 +195,7 @@ _run = {
     "truncation_strategy": _truncation,
     "tool_choice": _tool_choice,
     "parallel_tool_calls": nullable(boolean),
-    "response_format": _response_format,
+    "response_format": both(_response_format, check_new_format),
 }
 _more = {
     "additional_instructions": _instructions,
@@ -200,6 +204,10 @@ _more = {
 _metadata_only = record({"metadata": nullable(metadata)})
 
 ASSISTANT_CREATE = record(_assistant, required=("model",))
+# Without what only a new assistant is refused for: one that was saved exists, and must come back.
+ASSISTANT_SAVED = record(
+    {**_assistant, "tools": nullable(_tools), "response_format": _response_format}, required=("model",)
+)
 ASSISTANT_UPDATE = record(_assistant)
 THREAD_CREATE = record(_thread)
 THREAD_UPDATE = record({"tool_resources": _resources, "metadata": nullable(metadata)})

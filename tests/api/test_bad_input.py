@@ -171,9 +171,21 @@ FIELDS: list[tuple[str, Any, str | None, str]] = [
     ),
     (
         "/threads/{thread}/messages",
-        {"role": "user", "content": "x", "attachments": [{"file_id": 1}]},
+        {"role": "user", "content": "x", "attachments": [{"file_id": 1, "tools": []}]},
         "attachments[0].file_id",
         "invalid_type",
+    ),
+    (
+        "/threads/{thread}/messages",
+        {"role": "user", "content": "x", "attachments": [{"file_id": "file-1"}]},
+        "attachments[0].tools",
+        "missing_required_parameter",
+    ),
+    (
+        "/threads",
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "/data/a.png"}}]}]},
+        "messages[0].content[0].image_url.url",
+        "invalid_value",
     ),
     ("/threads/{thread}/messages/{message}", {"content": "changed"}, "content", "unknown_parameter"),
     ("/threads/{thread}/runs", {}, "assistant_id", "missing_required_parameter"),

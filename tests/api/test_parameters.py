@@ -358,7 +358,8 @@ def test_a_parameter_that_the_model_refuses_gets_the_upstreams_error(
     assert (run.status, run.last_error.to_dict()) == ("failed", {"code": "invalid_prompt", "message": message})
 
 
-SCHEMA = {"name": "answer", "schema": {"type": "object", "properties": {}}, "strict": True}
+OBJECT = {"type": "object", "properties": {}, "additionalProperties": False}
+SCHEMA = {"name": "answer", "schema": OBJECT, "strict": True}
 
 
 @pytest.mark.parametrize(

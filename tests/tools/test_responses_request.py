@@ -27,7 +27,7 @@ from kit.legacy_code import (
     waiting_run,
 )
 
-SCHEMA = {"name": "answer", "schema": {"type": "object", "properties": {}}, "strict": True}
+SCHEMA = {"name": "answer", "schema": {"type": "object", "additionalProperties": False}, "strict": True}
 OPTIONS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "instructions": {"instructions": "Be brief.", "additional_instructions": "And kind."},

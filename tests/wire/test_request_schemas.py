@@ -142,6 +142,67 @@ def test_a_body_that_is_no_json_gets_the_services_error(body: bytes) -> None:
             "string_above_max_length",
         ),
         (
+            request_schemas.MESSAGE_CREATE,
+            {"role": "user", "content": "Hi", "attachments": [{"file_id": "file-1"}]},
+            "Missing required parameter: 'attachments[0].tools'.",  # reported: openai/openai-python#1335
+            "attachments[0].tools",
+            "missing_required_parameter",
+        ),
+        (
+            request_schemas.RUN_CREATE,
+            {
+                "assistant_id": "asst_1",
+                "additional_messages": [
+                    {"role": "user", "content": "Hi", "attachments": [{"tools": [{"type": "file_search"}]}]}
+                ],
+            },
+            "Missing required parameter: 'additional_messages[0].attachments[0].file_id'.",  # the spec requires both
+            "additional_messages[0].attachments[0].file_id",
+            "missing_required_parameter",
+        ),
+        (
+            request_schemas.MESSAGE_CREATE,
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "What is this?"},
+                    {"type": "image_url", "image_url": {"url": "photo.png"}},
+                ],
+            },
+            # reported in the forum's topic 752440
+            "Invalid 'content[1].image_url.url'. Expected a valid URL, but got a value with an invalid format.",
+            "content[1].image_url.url",
+            "invalid_value",
+        ),
+        (
+            request_schemas.ASSISTANT_CREATE,
+            {"model": "m", "tools": [{"type": "function", "function": {"name": "get weather"}}]},
+            # reported: coinbase/agentkit#217, run-llama/llama_index#16093 and others
+            (
+                "Invalid 'tools[0].function.name': string does not match pattern. "
+                "Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'."
+            ),
+            "tools[0].function.name",
+            "invalid_value",
+        ),
+        (
+            request_schemas.ASSISTANT_CREATE,
+            {"model": "m", "response_format": {"type": "json_schema", "json_schema": {"name": "my answer"}}},
+            (
+                "Invalid 'response_format.json_schema.name': string does not match pattern. "
+                "Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'."
+            ),
+            "response_format.json_schema.name",
+            "invalid_value",
+        ),
+        (
+            request_schemas.ASSISTANT_UPDATE,
+            {"tools": [{"type": "file_search", "file_search": {"ranking_options": {"ranker": "auto"}}}]},
+            "Missing required parameter: 'tools[0].file_search.ranking_options.score_threshold'.",  # spec
+            "tools[0].file_search.ranking_options.score_threshold",
+            "missing_required_parameter",
+        ),
+        (
             request_schemas.THREAD_CREATE,
             {"role": "user", "content": "Hi"},
             "Unknown parameter: 'role'.",  # reported: openai/openai-node#902
@@ -159,3 +220,56 @@ def test_errors_have_the_recorded_or_reported_texts(
     assert error.body() == {
         "error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}
     }
+
+
+@pytest.mark.parametrize(
+    ("url", "is_accepted"),
+    [
+        ("https://example.com/a.png", True),
+        ("http://localhost:8000/a b.png?x=1", True),
+        ("HTTPS://EXAMPLE.COM/é.png", True),
+        ("https://[::1]/a.png", True),
+        ("data:image/png;base64,iVBORw0KGgo=", True),
+        ("photo.png", False),
+        ("/mnt/data/photo.png", False),
+        ("./photo.png", False),
+        (r"C:\photos\photo.png", False),
+        ("C:/photos/photo.png", False),
+        ("file-abc123", False),
+        ("file:///tmp/photo.png", False),
+        ("iVBORw0KGgoAAAANSUhEUg==", False),
+        ("https://", False),
+        ("https:///a.png", False),
+        ("http://[bad/a.png", False),
+        ("example.com/a.png", False),
+        (" ", False),
+    ],
+)
+def test_an_image_is_at_a_url(url: str, is_accepted: bool) -> None:  # noqa: FBT001 - a value of the table
+    """The URL of an image is one, or holds the image's data; a path, an id and bare base64 are refused."""
+    body = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
+    error = error_of(request_schemas.MESSAGE_CREATE, body)
+    assert (error is None) is is_accepted
+    assert error is None or error.code == "invalid_value"
+
+
+@pytest.mark.parametrize("name", ["look", "get-weather_2", "A" * 64])
+def test_names_that_the_service_takes_are_accepted(name: str) -> None:
+    """A function may be called by letters, digits, underscores and dashes."""
+    body = {"model": "m", "tools": [{"type": "function", "function": {"name": name}}]}
+    assert error_of(request_schemas.ASSISTANT_CREATE, body) is None
+
+
+@pytest.mark.parametrize("name", ["a.b", "a b", "größe", "a\n", "天気"])
+def test_names_that_the_service_refuses_are_refused(name: str) -> None:
+    """Other characters, also at the end, are refused when the function is set, not when it is used."""
+    tools = [{"type": "function", "function": {"name": name}}]
+    for check, body in (
+        (request_schemas.ASSISTANT_CREATE, {"model": "m", "tools": tools}),
+        (request_schemas.ASSISTANT_UPDATE, {"tools": tools}),
+        (request_schemas.RUN_CREATE, {"assistant_id": "asst_1", "tools": tools}),
+        (request_schemas.THREAD_AND_RUN_CREATE, {"assistant_id": "asst_1", "tools": tools}),
+    ):
+        error = error_of(check, body)
+        assert error is not None
+        assert (error.param, error.code) == ("tools[0].function.name", "invalid_value")

@@ -63,11 +63,11 @@ def _assistant_row(saved: Json, _now: int) -> Json:
 def assistant_fields(saved: Mapping[str, Any]) -> Json:
     """Return the request fields that create this saved assistant.
 
-    Raises `ApiError` for fields that `POST /assistants` refuses, and `RejectedObjectError` for a request to create a
-    vector store: only `POST /assistants` itself can do that.
+    Raises `ApiError` for fields of another form than `POST /assistants` takes, and `RejectedObjectError` for a request
+    to create a vector store: only `POST /assistants` itself can do that.
     """
     fields = assistant_fields_from_served(saved)
-    request_schemas.ASSISTANT_CREATE(fields, "")
+    request_schemas.ASSISTANT_SAVED(fields, "")
     fields = v2_request_from_v1(fields)
     if vector_stores_to_create(fields.get("tool_resources")):
         message = "it requests a new vector store: create the store first and name its id in `vector_store_ids`"

@@ -41,6 +41,20 @@ def test_saved_objects_are_served_as_they_were(door: Door, client: Any, settings
     assert get_raw(door, client, "/threads/thread_old/runs/run_old/steps")["data"] == [STEP]
 
 
+def test_what_only_a_new_object_is_refused_for_is_imported(
+    door: Door, client: Any, settings: Settings, tmp_path: Path
+) -> None:
+    """A saved assistant and message come back although a new one with the same name, schema or URL is refused."""
+    function = {"name": "get.weather", "parameters": {"type": "object", "properties": {}}, "strict": True}
+    assistant = {**ASSISTANT, "tools": [{"type": "function", "function": function}]}
+    picture = {"type": "image_url", "image_url": {"url": "photo.png", "detail": "auto"}}
+    saved = [assistant, THREAD, message(1, content=[picture])]
+    _, problems = import_paths(settings, write_lines(tmp_path / "all.jsonl", saved))
+    assert problems == []
+    assert get_raw(door, client, "/assistants/asst_old") == assistant
+    assert get_raw(door, client, "/threads/thread_old/messages")["data"][0]["content"] == [picture]
+
+
 def test_an_imported_thread_can_run(
     door: Door, client: Any, upstream: StandIn, settings: Settings, tmp_path: Path
 ) -> None:
