@@ -14,6 +14,7 @@ from ..translate.v1_requests import v2_request_from_v1
 from ..wire import request_schemas
 from ..wire.exchange import Call, Reply, json_reply
 from ..wire.objects import Assistant
+from .metadata import updated_metadata
 from .paging import list_reply, page_from_call
 
 
@@ -37,7 +38,10 @@ async def retrieve(io: IO, call: Call) -> Reply:
 
 
 async def update(io: IO, call: Call) -> Reply:
-    """Update an assistant: POST /assistants/{assistant_id}. Only the keys in the request change (recorded)."""
+    """Update an assistant: POST /assistants/{assistant_id}. Only the keys in the request change (recorded).
+
+    Its metadata is merged.
+    """
     id_ = call.path_params["assistant_id"]
     stored = await _read_row(io, id_)  # the 404 comes before a vector store is created
     params = v2_request_from_v1(call.json(request_schemas.ASSISTANT_UPDATE), stored["body"].get("tools") or ())
@@ -47,8 +51,7 @@ async def update(io: IO, call: Call) -> Reply:
         def update_row(db: Connection) -> Row:
             # Read again under a lock: another request may have changed the assistant meanwhile.
             row = get_or_404(db, io.settings.namespace, "assistant", id_, lock=True)
-            # Metadata is replaced as any other key: no recording shows whether the service merged it.
-            row["body"] = {**row["body"], **fields}
+            row["body"] = {**row["body"], **fields, **updated_metadata(row["body"], fields)}
             queries.update_row(db, "assistants", io.settings.namespace, id_, body=row["body"])
             return row
 

@@ -16,6 +16,7 @@ from ..translate.v1_requests import v2_request_from_v1
 from ..wire import request_schemas
 from ..wire.exchange import Call, Reply, json_reply
 from ..wire.objects import Json
+from .metadata import updated_metadata
 
 
 def _thread_reply(row: Row, *, answers_post: bool) -> Reply:
@@ -37,7 +38,7 @@ async def retrieve(io: IO, call: Call) -> Reply:
 
 
 async def update(io: IO, call: Call) -> Reply:
-    """Update a thread: POST /threads/{thread_id}. Only the keys in the request change."""
+    """Update a thread: POST /threads/{thread_id}. Only the keys in the request change; metadata is merged."""
     id_ = call.path_params["thread_id"]
     await _read_row(io, id_)  # the 404 comes before a vector store is created
     params = call.json(request_schemas.THREAD_UPDATE)
@@ -49,7 +50,7 @@ async def update(io: IO, call: Call) -> Reply:
             stores: Json = {}
             if CREATED_STORES_KEY in fields:  # added to the earlier ones: deleting the thread deletes all of them
                 stores = {CREATED_STORES_KEY: [*row["body"].get(CREATED_STORES_KEY, ()), *fields[CREATED_STORES_KEY]]}
-            row["body"] = {**row["body"], **fields, **stores}
+            row["body"] = {**row["body"], **fields, **stores, **updated_metadata(row["body"], fields)}
             queries.update_row(db, "threads", io.settings.namespace, id_, body=row["body"])
             return row
 

@@ -86,10 +86,10 @@ def test_an_update_changes_only_the_given_keys(door: Door, client: Any) -> None:
     updated = door(client.beta.assistants.update(created.id, description="new", temperature=None))
     assert updated.to_dict() == {**created.to_dict(), "description": "new", "temperature": 1.0}
     assert door(client.beta.assistants.retrieve(created.id)) == updated
-    replaced = door(client.beta.assistants.update(created.id, metadata={"b": "2"}, tools=[]))
-    assert replaced.metadata == {"b": "2"}
-    assert replaced.tools == []
-    assert replaced.name == "A"
+    changed = door(client.beta.assistants.update(created.id, metadata={"b": "2"}, tools=[]))
+    assert changed.metadata == {"a": "1", "b": "2"}
+    assert changed.tools == []
+    assert changed.name == "A"
 
 
 def test_an_update_without_keys_changes_nothing(door: Door, client: Any) -> None:

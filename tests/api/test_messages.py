@@ -176,11 +176,11 @@ def test_run_id_filters_messages_by_run(door: Door, client: Any, upstream: Stand
 
 
 def test_an_update_of_a_message_changes_its_metadata_only(door: Door, client: Any) -> None:
-    """An update replaces a message's metadata, and an update without metadata changes nothing."""
+    """An update adds to a message's metadata, and an update without metadata changes nothing."""
     thread = door(client.beta.threads.create())
     created = door(client.beta.threads.messages.create(thread.id, role="user", content="x", metadata={"a": "1"}))
     updated = door(client.beta.threads.messages.update(created.id, thread_id=thread.id, metadata={"b": "2"}))
-    assert updated.to_dict() == {**created.to_dict(), "metadata": {"b": "2"}}
+    assert updated.to_dict() == {**created.to_dict(), "metadata": {"a": "1", "b": "2"}}
     assert door(client.beta.threads.messages.update(created.id, thread_id=thread.id)) == updated
     assert door(client.beta.threads.messages.retrieve(created.id, thread_id=thread.id)) == updated
 

@@ -206,7 +206,7 @@ def test_listing_advances_the_active_run(door: Door, client: Any, upstream: Stan
 
 
 def test_an_update_of_a_run_changes_its_metadata(door: Door, client: Any, upstream: StandIn) -> None:
-    """An update replaces the metadata of a finished run; a run in progress refuses it with the recorded text."""
+    """An update adds to the metadata of a finished run; a run in progress refuses it with the recorded text."""
     upstream.script(Turn(text="Slow.", polls=2))
     run = start_run(door, client, metadata={"a": "1"})
     runs = client.beta.threads.runs
@@ -222,7 +222,7 @@ def test_an_update_of_a_run_changes_its_metadata(door: Door, client: Any, upstre
     finished = door(runs.poll(run.id, thread_id=run.thread_id))
     assert finished.metadata == {"a": "1"}
     updated = door(runs.update(run.id, thread_id=run.thread_id, metadata={"b": "2"}))
-    assert updated.to_dict() == {**finished.to_dict(), "metadata": {"b": "2"}}
+    assert updated.to_dict() == {**finished.to_dict(), "metadata": {"a": "1", "b": "2"}}
     assert door(runs.retrieve(run.id, thread_id=run.thread_id)) == updated
 
 

@@ -57,11 +57,11 @@ def test_an_update_of_a_thread_changes_only_the_given_keys(door: Door, client: A
     thread = door(client.beta.threads.create(metadata={"a": "1"}, tool_resources=resources))
     door(client.beta.threads.update(thread.id, metadata={"b": "2"}))
     served = get_raw(door, client, f"/threads/{thread.id}")
-    assert (served["metadata"], served["tool_resources"]) == ({"b": "2"}, resources)
+    assert (served["metadata"], served["tool_resources"]) == ({"a": "1", "b": "2"}, resources)
     other = {"code_interpreter": {"file_ids": ["file-2", "file-3"]}}
     door(client.beta.threads.update(thread.id, tool_resources=other))
     served = get_raw(door, client, f"/threads/{thread.id}")
-    assert (served["metadata"], served["tool_resources"]) == ({"b": "2"}, other)
+    assert (served["metadata"], served["tool_resources"]) == ({"a": "1", "b": "2"}, other)
 
 
 def test_a_deleted_thread_loses_everything_but_its_files(door: Door, client: Any, upstream: StandIn) -> None:

@@ -269,9 +269,9 @@ class ReferenceService:
         run.status, run.pending_calls = "cancelling", ()
 
     def update_run(self, run: Run, metadata: Json) -> None:
-        """Replace a run's metadata, unless it is in progress."""
+        """Add to a run's metadata, unless it is in progress."""
         self.check_exists(run.thread)
         self.poll(run)
         if run.status in ("in_progress", "cancelling"):
             raise RefusedError(400, f"Cannot update run with status '{run.status}'.")
-        run.metadata = metadata
+        run.metadata = {**run.metadata, **metadata}
