@@ -250,7 +250,7 @@ COMPILE = $(COMPILE_ALONE) $(EXTRAS)
 
 lock: $(UV_READY)
 	for v in $(SUPPORTED); do \
-	  $(COMPILE) --python-version $$v --group test --group build -o locks/py$$v.txt pyproject.toml && \
+	  $(COMPILE) --python-version $$v --group test --group mocks --group build -o locks/py$$v.txt pyproject.toml && \
 	  $(COMPILE) --python-version $$v --group dev -c locks/py$$v.txt -o locks/py$$v-check.txt pyproject.toml || exit 1; \
 	done
 	for pin in locks/*-openai-*.in; do \

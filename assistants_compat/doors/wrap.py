@@ -134,8 +134,8 @@ class RequestRouter:
         self.base = base.rstrip("/")
         self.azure = azure
 
-    def intercept(self, request: Any) -> LegacyRequest | None:
-        """Return the request if it is answered here, else None: then the upstream answers it."""
+    def intercept(self, request: Any, http_client: Any) -> LegacyRequest | None:
+        """Return the request if it is answered here, else None: then `http_client` sends it to the upstream."""
         settings = overrides.effective_settings(self.settings)
         if settings is None:
             return None
@@ -146,7 +146,7 @@ class RequestRouter:
             base_and_route = self._match_upstream_files(request.method, path, settings)
         if base_and_route is None:
             base_and_route = _match_vector_store_request(request, path)
-        if base_and_route is None:
+        if base_and_route is None or overrides.leaves_to_client(request, http_client):
             return None
         from .transport import legacy_request_from_http  # noqa: PLC0415 - loads SQLAlchemy, so only when it is needed
 
@@ -228,7 +228,7 @@ class SyncClientProxy(_ClientProxy):
 
     def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
         """Answer the request, or send it with the HTTP client inside."""
-        legacy_request = self._self_router.intercept(request)
+        legacy_request = self._self_router.intercept(request, self.__wrapped__)
         if legacy_request is not None:
             response = legacy_request.answer(self.__wrapped__, options, stream=stream)
             if response is not None:
@@ -247,7 +247,7 @@ class AsyncClientProxy(_ClientProxy):
 
     async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
         """Answer the request, or send it with the HTTP client inside."""
-        legacy_request = self._self_router.intercept(request)
+        legacy_request = self._self_router.intercept(request, self.__wrapped__)
         if legacy_request is not None:
             response = await legacy_request.answer_async(self.__wrapped__, options, stream=stream)
             if response is not None:

@@ -56,8 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and start to watch cassettes and tests."""
     config.addinivalue_line(
         "markers",
-        f"{MARKER}(*fixtures, partly_played=False): wrap the OpenAI clients of this test's fixtures, or of the named "
-        "ones only, with a store of their own and with ids and a clock that are the same on every run.",
+        f"{MARKER}(*fixtures, partly_played=False, off=False): wrap the OpenAI clients of this test's fixtures, or of "
+        "the named ones only, with a store of their own and with ids and a clock that are the same on every run. With "
+        "off=True, leave every client as it is: the test's own mocks answer.",
     )
     if int(pytest.__version__.partition(".")[0]) >= 8:  # noqa: PLR2004 - older versions lack such hook wrappers
         from .session import Session  # noqa: PLC0415 - heavy, see above
@@ -98,6 +99,16 @@ def assistants_compat_async_client(request: pytest.FixtureRequest) -> Any:
     In a test that also uses `assistants_compat_upstream` it is a new client of that stand-in.
     """
     return _session(request).client(request, asynchronous=True)
+
+
+@pytest.fixture
+def assistants_compat_off(request: pytest.FixtureRequest) -> None:
+    """Switches the library off for the test: every client acts as if it were not wrapped.
+
+    For tests that mock the HTTP of the Assistants API. For a module:
+    `pytestmark = pytest.mark.usefixtures("assistants_compat_off")`.
+    """
+    _session(request).switch_off()
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from ..recordings.replay import ReplayClockAndIds
 from ..runtime import clock, upstream_memory
 from ..runtime.overrides import is_own_request
 from ..settings import Settings
-from .marker import MARKER
+from .http_mocks import answers_legacy_calls
+from .marker import MARKER, OFF_FIXTURE
 
 if TYPE_CHECKING:
     from .cassette import OpenCassette
@@ -51,7 +52,13 @@ class RecordedTest:
         """Decide by the marker and the fixtures whether the plugin manages this test."""
         marker = item.get_closest_marker(MARKER)
         self.item = item
+        has_off_fixture = OFF_FIXTURE in getattr(item, "fixturenames", ())
+        self.is_off = bool(marker.kwargs.get("off", has_off_fixture) if marker else has_off_fixture)
+        self._is_forced_on = marker is not None and marker.kwargs.get("off") is False
+        self._is_mocked = False
+        self.mocks: list[object] = []  # among the values of its fixtures
         self.is_managed = marker is not None or not set(_PLUGIN_FIXTURES).isdisjoint(getattr(item, "fixturenames", ()))
+        self.is_managed = self.is_managed and not self.is_off
         self._client_fixtures: tuple[str, ...] = marker.args if marker else ()
         self._may_be_partly_played = marker.kwargs.get("partly_played", may_be_partly_played) if marker else False
         self.has_passed = False
@@ -117,12 +124,24 @@ class RecordedTest:
             for objects in seeds:
                 insert_seed(settings, objects)
 
+    def switch_off(self) -> None:
+        """Act from now on as if no client were wrapped."""
+        if not self._is_forced_on:
+            self.is_off, self.is_managed = True, False
+
+    def is_mocked(self, request: Any, http_client: Any) -> bool:
+        """Return whether a mock of the test answers a request to the Assistants API."""
+        if self._is_forced_on or not answers_legacy_calls(request, http_client, self.mocks):
+            return False
+        self._is_mocked = True
+        return True
+
     # --- cassettes
 
     def cassette_opened(self, cassette: OpenCassette, harmless: Collection[re.Pattern[str]]) -> None:
         """Note an open cassette. A converted one makes the test managed, because only the library can play it."""
         self._open_cassettes.append(cassette)
-        self.is_managed = self.is_managed or bool(cassette.replay_data)
+        self.is_managed = self.is_managed or (bool(cassette.replay_data) and not self.is_off)
         if self.is_managed and not cassette.is_legacy:
             cassette.apply_rules(harmless)
 
@@ -196,7 +215,8 @@ class RecordedTest:
             cassette.path: {"requests": [" ".join(request) for request in cassette.recorded], "unplayed": unplayed}
             for cassette, unplayed in self._closed_cassettes
         }
-        return {"is_legacy": any(cassette.is_legacy for cassette, _ in self._closed_cassettes), "played": played}
+        is_legacy = any(cassette.is_legacy for cassette, _ in self._closed_cassettes)
+        return {"is_legacy": is_legacy, "is_mocked": self._is_mocked, "played": played}
 
 
 def _is_legacy_request(error: Exception) -> bool:

@@ -18,6 +18,7 @@ from ..recordings.replay import ReplayClockAndIds
 from ..runtime import clock, overrides
 from ..settings import Settings
 from . import vcr_patch
+from .http_mocks import is_mock
 from .marker import MARKER
 from .recorded_test import RecordedTest, RecordingError
 
@@ -37,11 +38,13 @@ class Session:
         self.open_cassettes: list[OpenCassette] = []
         self.fixtures_of_clients: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # by client: the fixture's name
         self.legacy_tests: set[str] = set()
+        self.mocked_tests: set[str] = set()
         self.played: dict[str, dict[str, Any]] = {}
         self._harmless = [re.compile(line) for line in config.getini("assistants_compat_harmless")]
         self._stack = ExitStack()
         self._stack.enter_context(vcr_patch.watch_cassettes(self))
         self._stack.enter_context(overrides.override_settings(self._override_settings))
+        self._stack.enter_context(overrides.leave_to_client(self._is_mocked))
 
     def close(self) -> None:
         """Stop at the end of the run."""
@@ -50,10 +53,15 @@ class Session:
     # --- called for each request, and for each cassette
 
     def _override_settings(self, settings: Settings) -> Settings | None:
+        if self.test is not None and self.test.is_off:
+            return None
         # None: a recording of the Assistants API replays only if its requests go out unchanged.
         if self.open_cassettes and self.open_cassettes[-1].is_legacy:
             return None
         return settings if self.test is None or not self.test.is_managed else self.test.settings_from(settings)
+
+    def _is_mocked(self, request: Any, http_client: Any) -> bool:
+        return self.test is not None and self.test.is_mocked(request, http_client)
 
     def cassette_opened(self, cassette: Any) -> Callable[[], None]:
         """Start to play a cassette; the returned function ends it."""
@@ -102,6 +110,8 @@ class Session:
     def pytest_fixture_setup(self, fixturedef: Any) -> Generator[None, object, object]:
         """Wrap the clients that the fixtures of a managed test make."""
         value = yield
+        if self.test is not None and is_mock(value):
+            self.test.mocks.append(value)
         if self.test is not None and _is_client(value):
             self.fixtures_of_clients.setdefault(
                 value, fixturedef.argname
@@ -166,21 +176,31 @@ class Session:
         test_report: dict[str, Any] = getattr(report, _REPORT_ATTRIBUTE, {})
         if test_report.get("is_legacy"):
             self.legacy_tests.add(report.nodeid)
+        if test_report.get("is_mocked"):
+            self.mocked_tests.add(report.nodeid)
         for path, cassette in test_report.get("played", {}).items():
             entry = self.played.setdefault(path, {"requests": cassette["requests"], "unplayed": cassette["unplayed"]})
             # Several tests may use one cassette: a request counts as unplayed only if none of them made it.
             entry["unplayed"] = [index for index in entry["unplayed"] if index in cassette["unplayed"]]
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print how many tests use recordings of the Assistants API, and write the file of played requests."""
+        """Print how many tests use recordings or mocks of the Assistants API, and write the file of played requests."""
         if self.legacy_tests:
             tests = "1 test still uses" if len(self.legacy_tests) == 1 else f"{len(self.legacy_tests)} tests still use"
             terminalreporter.write_line(f"assistants_compat: {tests} recordings of the Assistants API")
+        if self.mocked_tests:
+            tests = "1 test mocks" if len(self.mocked_tests) == 1 else f"{len(self.mocked_tests)} tests mock"
+            terminalreporter.write_line(f"assistants_compat: {tests} the Assistants API, and the mock answered there")
         target: Path | None = self.config.getoption("--assistants-compat-played")
         if target is not None:
             target.write_text(json.dumps({"cassettes": self.played}, indent=1), encoding="utf-8")
 
     # --- fixtures
+
+    def switch_off(self) -> None:
+        """Switch the library off until the end of the test."""
+        assert self.test is not None  # noqa: S101 - a fixture runs within a test
+        self.test.switch_off()
 
     def client(self, request: pytest.FixtureRequest, *, asynchronous: bool) -> Any:
         """Return the suite's client of this kind, or a new client of the stand-in if the test uses that."""

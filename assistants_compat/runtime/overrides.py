@@ -11,17 +11,35 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from ..settings import Settings
 
 SettingsOverride = Callable[[Settings], "Settings | None"]
+RequestFilter = Callable[[Any, Any], bool]  # of a request, and of the HTTP client that is to send it
 
 _overrides: list[SettingsOverride] = []  # for the whole process, like the recorders' own patches; the last one wins
+_filters: list[RequestFilter] = []  # as above
 
 
 def effective_settings(settings: Settings) -> Settings | None:
     """The settings to use for a client that was wrapped with `settings`, or None to treat it as not wrapped."""
     return _overrides[-1](settings) if _overrides else settings
+
+
+def leaves_to_client(request: Any, http_client: Any) -> bool:
+    """Whether a legacy request goes out as it is, because a mock of the HTTP client answers it."""
+    return bool(_filters) and _filters[-1](request, http_client)
+
+
+@contextmanager
+def leave_to_client(request_filter: RequestFilter) -> Iterator[None]:
+    """Let the HTTP client of every wrapped client answer the legacy requests for which `request_filter` is true."""
+    _filters.append(request_filter)
+    try:
+        yield
+    finally:
+        _filters.remove(request_filter)
 
 
 @contextmanager

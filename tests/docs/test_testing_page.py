@@ -15,7 +15,7 @@ from kit.old_recordings import Recording
 
 PAGE = Page("docs/testing.md")
 COMMANDS = [line[2:] for line in PAGE.lines() if line.startswith("$ ")]
-LINE, FIXTURES, STAND_IN = PAGE.blocks()
+LINE, OFF, OFF_MODULE, FIXTURES, STAND_IN = PAGE.blocks()
 TEST = suites.PLAIN.partition("def test_polled_by_hand")[0].replace("def test_polled", "def test_answer")
 
 pytest.importorskip("typer", reason="the extra cli is not installed")
@@ -83,6 +83,33 @@ def test_the_blocks_work_in_a_suite(pytester: pytest.Pytester) -> None:
     pytester.path.joinpath("pytest.ini").write_text(f"[pytest]\naddopts = --strict-config\n{options}")
     quiet = ("-p", "no:hypothesispytest", "-W", "ignore::pytest.PytestWarning")
     pytester.runpytest_inprocess("-p", "assistants_compat.pytest_plugin", *quiet).assert_outcomes(passed=1)
+
+
+FAKED = """
+import openai
+import pytest
+
+@pytest.fixture
+def client(monkeypatch):
+    client = openai.OpenAI(api_key="sk-test", max_retries=0)
+    monkeypatch.setattr(client._client, "send", lambda *args, **options: (_ for _ in ()).throw(LookupError("sent")))
+    return client
+
+def check(client):
+    with pytest.raises(LookupError, match="sent"):
+        client.beta.threads.create()
+"""
+
+
+def test_the_blocks_switch_the_library_off(pytester: pytest.Pytester) -> None:
+    """The marker and the fixture of the page leave the client's request to the client, in a test and in a module."""
+    pytester.path.joinpath("conftest.py").write_text(LINE)
+    pytester.path.joinpath("test_one.py").write_text(FAKED + OFF.replace("...", "check(client)"))
+    for number, line in enumerate(OFF_MODULE.splitlines()):
+        module = f"{FAKED}\n{line}\ndef test_it(client): check(client)\n"
+        pytester.path.joinpath(f"test_module_{number}.py").write_text(module)
+    quiet = ("-p", "no:hypothesispytest", "-W", "ignore::pytest.PytestWarning")
+    pytester.runpytest_inprocess(*quiet).assert_outcomes(passed=4)
 
 
 def test_the_recording_command_of_the_page_is_valid(pytester: pytest.Pytester) -> None:

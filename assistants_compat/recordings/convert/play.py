@@ -147,9 +147,15 @@ class _Converter:
     def convert(self) -> Conversion:
         seed, warnings = find_seed(self.evidence)
         settings = Settings(store="sqlite://", files=None, namespace=f"conversion-{uuid.uuid4().hex}")
-        # In a test, the pytest plugin would replace this store by the test's own.
+        # In a test, the pytest plugin would replace this store by the test's own, and look for mocks.
         no_override = overrides.override_settings(lambda settings: settings)
-        with clock.replace_current(self.clock_and_ids), no_override, _client_proxy(settings, self.upstream) as proxy:
+        no_mocks = overrides.leave_to_client(lambda _request, _http_client: False)
+        with (
+            clock.replace_current(self.clock_and_ids),
+            no_override,
+            no_mocks,
+            _client_proxy(settings, self.upstream) as proxy,
+        ):
             insert_seed(settings, seed)
             for call in self.evidence.calls:
                 self._convert_call(call, proxy)
