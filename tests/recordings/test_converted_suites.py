@@ -204,12 +204,13 @@ def test_two_function_rounds_keep_their_call_ids(play: Callable[..., Conversion]
     assert (converted.refused, converted.warnings) == ([], [])
 
 
-def test_code_interpreter_files_keep_their_ids_and_bytes(play: Callable[..., Conversion]) -> None:
+@pytest.mark.parametrize("linked_name", ["a b.csv", "a%20b.csv"])
+def test_code_interpreter_files_keep_their_ids_and_bytes(play: Callable[..., Conversion], linked_name: str) -> None:
     """A plot and a linked file keep their ids, positions and bytes, and an uploaded file can still be retrieved."""
     plot, table, data = (id_of("file-", name) for name in ("Plot", "Table", "Data"))
-    text = "Look: [table](sandbox:/mnt/data/a b.csv)."
+    text = f"Look: [table](sandbox:/mnt/data/{linked_name})."
     start = text.index("sandbox")
-    link = {"type": "file_path", "text": "sandbox:/mnt/data/a b.csv", "start_index": start, "end_index": len(text) - 2}
+    link = {"type": "file_path", "text": text[start:-2], "start_index": start, "end_index": len(text) - 2}
 
     def suite(client: Any, door: Door) -> None:
         _create_conversation(client, door, [CODE])
@@ -223,7 +224,8 @@ def test_code_interpreter_files_keep_their_ids_and_bytes(play: Callable[..., Con
         assert block.text.value == text
         assert door(client.files.content(table)).read() == CSV
         assert door(client.files.content(plot)).read() == PNG
-        assert door(client.files.retrieve(table)).bytes == len(CSV)
+        served = door(client.files.retrieve(table))
+        assert (served.filename, served.bytes) == ("/mnt/data/a b.csv", len(CSV))
         [_, code] = door(client.beta.threads.runs.steps.list(RUN, thread_id=THREAD)).data
         logs, plotted = code.step_details.tool_calls[0].code_interpreter.outputs
         assert (code.step_details.tool_calls[0].id, logs.logs, plotted.image.file_id) == (

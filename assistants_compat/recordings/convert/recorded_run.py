@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-from ...translate.citations import is_shown_image
+from ...translate.citations import is_named_by_id, is_shown_image
 from ...translate.run import TERMINAL
 from ...wire.objects import Json, as_object, as_object_list
 from .evidence import Evidence, Observation, tool_calls_of
@@ -348,8 +348,10 @@ class _OutputWriter:
     def _file_citation(self, file_id: str, link: str, start: int, end: int) -> Json:
         """Return the citation of a container's file that stands for a recorded one; an image has no link."""
         file = upstream_id("cfile", file_id)
-        path = link.removeprefix("sandbox:")
-        name = path.removeprefix("/mnt/data/") if link else self._file_name(file_id)
+        # The file's own name is better than the link's, which may be percent-encoded.
+        recorded_name = str(self.run.evidence.file_objects.get(file_id, {}).get("filename") or "")
+        path = recorded_name if recorded_name.startswith("/mnt/data/") else link.removeprefix("sandbox:")
+        name = path.removeprefix("/mnt/data/") if link else self._image_name(file_id)
         if file not in self.run.recorded_file_ids:
             self._add_file(file_id, file)
             if link:
@@ -374,14 +376,16 @@ class _OutputWriter:
             "type": "container_file_citation",
             "container_id": self.run.container_id,
             "file_id": upstream_id("cfile", file_id),
-            "filename": self._file_name(file_id),
+            "filename": self._image_name(file_id),
             "start_index": 0,
             "end_index": 0,
         }
 
-    def _file_name(self, file_id: str) -> str:
+    def _image_name(self, file_id: str) -> str:
+        """Return the name of a shown image: the recorded one if it is made from an id, as the service makes it."""
         file_object = self.run.evidence.file_objects.get(file_id, {})
-        return str(file_object.get("filename") or f"{file_id}.png").rpartition("/")[2]
+        name = str(file_object.get("filename") or "").rpartition("/")[2]
+        return name if is_named_by_id(name) else f"{file_id}.png"
 
     # --- tool calls
 
