@@ -12,6 +12,7 @@ container, which is then never `auto`. A file of the user that was deleted upstr
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from ..service.refusals import recognize
 from ..store import queries
 from ..store.database import Connection
 from ..store.queries import Row
+from ..translate.links import WORKING_DIRECTORY
 from ..translate.replay import MAX_CONTAINER_ID
 from ..translate.request import container_of_request, request_in_container
 from ..translate.request_files import missing_file_of, without_file
@@ -251,7 +253,7 @@ async def _copy_into(io: IO, container_id: str, file: Row) -> bool:
         return True
     try:
         file = await generated_files.ensure_stored(io, file)
-        await _send_content(io, container_id, file)
+        await _send_content(io, container_id, file, form_filename(file["body"]["filename"]))
     except errors.UpstreamError as error:
         if container_is_gone(error.error()):
             raise
@@ -304,7 +306,8 @@ async def _restore_container(io: IO, choice: ContainerChoice) -> Json | str:
     if len(id_) > MAX_CONTAINER_ID or not await io.write(lambda db: _claim_for_thread(io, db, id_, choice)):
         await delete_upstream(io, _container_path(id_), id_)
         return auto_container
-    await io.gather([partial(_upload_copy, io, id_, file) for file in files])
+    names = _upload_names(file["body"]["filename"] for file in files)
+    await io.gather([partial(_upload_copy, io, id_, file, name) for file, name in zip(files, names, strict=True)])
     if to_copy and not await _copy_all_into(io, id_, choice, to_copy):
         return auto_container
     return id_
@@ -370,21 +373,33 @@ def _files_to_restore(db: Connection, namespace: str, thread_id: str) -> list[Ro
     return restored[::-1]
 
 
-async def _upload_copy(io: IO, container_id: str, file: Row) -> None:
+def _upload_names(paths: Iterable[str]) -> list[str]:
+    """Return the names under which files are uploaded: their base names, with their folders where two are the same.
+
+    A container puts every upload into one folder, behind a hash (recorded), so that a model could not tell them apart.
+    """
+    paths = list(paths)
+    counts = Counter(map(form_filename, paths))
+    full_names = [form_filename(path.removeprefix(WORKING_DIRECTORY).replace("/", "_")) for path in paths]
+    base_names = map(form_filename, paths)
+    return [full if counts[base] > 1 else base for base, full in zip(base_names, full_names, strict=True)]
+
+
+async def _upload_copy(io: IO, container_id: str, file: Row, name: str) -> None:
     """Upload our copy of a file to a container; a failure is logged and does not affect the other files."""
     id_, size = file["id"], file["body"]["bytes"]
     try:
         if await io.content_size(id_) != size:  # another machine has stored it
             log.warning("file %s is not stored on this machine; container %s does not get it", id_, container_id)
             return
-        await _send_content(io, container_id, file)
+        await _send_content(io, container_id, file, name)
     except (*errors.UPSTREAM_FAILURES, errors.StoreError) as error:
         log.warning("could not upload file %s to container %s: %s", id_, container_id, type(error).__name__)
 
 
-async def _send_content(io: IO, container_id: str, file: Row) -> None:
-    """Upload our copy of a file to a container; raises what `IO.ask` raises, and `StoreError`."""
+async def _send_content(io: IO, container_id: str, file: Row, name: str) -> None:
+    """Upload our copy of a file to a container under a name; raises what `IO.ask` raises, and `StoreError`."""
     size = file["body"]["bytes"]
     async with aclosing(io.load_content(file["id"], range(size))) as chunks:
-        upload = Upload(form_filename(file["body"]["filename"]), size, chunks)
+        upload = Upload(name, size, chunks)
         await io.ask(Request("POST", f"{_container_path(container_id)}/files", upload=upload))

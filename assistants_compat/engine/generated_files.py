@@ -265,12 +265,18 @@ async def mark(io: IO, id_: str, mark_name: str) -> None:
 
 
 async def retry_copy(io: IO, row: Row) -> Json | None:
-    """Repeat the copy of a file and return the changes for its row, or None if the copy failed again."""
+    """Repeat the copy of a file and return the changes for its row, or None if the copy failed again.
+
+    A file that was copied before, and whose container has another version by now, is not replaced by it.
+    """
     if row["container_id"] is None:
         return None
     try:
         size, sha256 = await _copy_content(io, row, None)
     except NotCopiedError:
+        return None
+    if row["stored"] and row["sha256"] not in {None, sha256}:
+        await io.delete_content(row["id"])
         return None
     return {"stored": True, "sha256": sha256, "trouble": None, "body": {**row["body"], "bytes": size}}
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
+from assistants_compat import Settings
 from assistants_compat.store import queries
 from assistants_compat.testing import Fault, StandIn, Turn
 from kit.container_runs import (
     MINUTE,
     advance_clocks,
+    container_contents,
     last_message,
     make_thread_and_assistant,
     polled_or_streamed,
@@ -106,6 +110,29 @@ def test_a_file_that_was_overwritten_and_not_linked_is_attached(door: Door, clie
     assert attached_contents(door, client, run_to_end(door, client, *ids)) == []
 
 
+def test_an_earlier_version_is_not_replaced_by_a_later_one(
+    door: Door, upstream: StandIn, sqlite_settings: Settings
+) -> None:
+    """A file whose copy is lost is copied again, but not if its container has another version by now."""
+    client = door.client(upstream, sqlite_settings)
+    upstream.script(Turn(output=[CALL, message(f"[d]({LINK})")], files={"d.csv": b"1"}, polls=0))
+    run = run_to_end(door, client, *make_thread_and_assistant(door, client))
+    [note] = last_message(door, client, run).content[0].text.annotations
+
+    def lose_copy() -> None:
+        [copy] = [path for path in Path(sqlite_settings.files).rglob(note.file_path.file_id) if path.is_file()]
+        copy.unlink()
+
+    lose_copy()
+    assert read(door, client, note.file_path.file_id) == b"1"
+    write_again(upstream, b"2", seconds=5)
+    assert read(door, client, note.file_path.file_id) == b"1"
+    lose_copy()
+    for _ in range(2):
+        with pytest.raises(openai.NotFoundError, match="no longer kept here"):
+            read(door, client, note.file_path.file_id)
+
+
 def test_a_file_that_an_older_version_stored_is_known_by_its_size(
     door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,5 +182,25 @@ def test_files_of_one_name_in_two_folders_keep_their_paths(
     advance_clocks(monkeypatch, upstream, 21 * MINUTE)
     upstream.script(Turn(text="Done.", polls=0))
     run_to_end(door, client, *ids, stream=stream)
-    restored = upstream.containers[requested_containers(upstream)[-1]].files.values()
-    assert sorted(file.content for file in restored) == [b"1", b"22"]
+    restored = container_contents(upstream, requested_containers(upstream)[-1])
+    assert restored == {"a_d.csv": b"1", "b_d.csv": b"22"}
+
+
+def test_a_stream_links_the_version_that_its_message_had(door: Door, client: Any, upstream: StandIn) -> None:
+    """A file that a response writes again after a streamed message is another file for the next message."""
+    ids = make_thread_and_assistant(door, client)
+    output = [CALL, message(f"First [d]({LINK})"), CALL, message(f"Then [d]({LINK})")]
+    upstream.script(Turn(output=output, files={"d.csv": b"1"}, polls=0))
+    answer = upstream.answer
+
+    def answer_and_write_again(request: Any) -> Any:
+        result = answer(request)
+        if request.path.endswith("/content") and result.body == b"1":
+            write_again(upstream, b"22", seconds=1)
+        return result
+
+    upstream.answer = answer_and_write_again  # type: ignore[method-assign]
+    run = run_to_end(door, client, *ids, stream=True)
+    messages = door.all(client.beta.threads.messages.list(run.thread_id, run_id=run.id, order="asc"))
+    notes = [note for served in messages for note in served.content[0].text.annotations]
+    assert [read(door, client, note.file_path.file_id) for note in notes] == [b"1", b"22"]
