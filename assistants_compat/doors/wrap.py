@@ -7,6 +7,7 @@ the process. This module decides which requests to answer; the first of them loa
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 import sys
@@ -221,6 +222,14 @@ class _ClientProxy(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic in w
     def __copy__(self) -> _ClientProxy:
         """Return a proxy of the same HTTP client: the SDK's copies share it too."""
         return type(self)(self.__wrapped__, self._self_router)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _ClientProxy:
+        """Return a proxy of a deep copy of the HTTP client; raises what copying it raises (it holds locks)."""
+        return type(self)(copy.deepcopy(self.__wrapped__, memo), self._self_router)
+
+    def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
+        """Let `pickle` go on with the HTTP client, and raise what that raises."""
+        return type(self), (self.__wrapped__, self._self_router)
 
 
 class SyncClientProxy(_ClientProxy):

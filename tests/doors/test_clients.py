@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import pickle
+import re
+import types
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -12,6 +16,7 @@ from openai.resources.beta.threads.threads import Threads
 
 import assistants_compat
 from assistants_compat import Settings
+from assistants_compat.doors.sdk_internals import http_library
 from assistants_compat.testing import StandIn
 from kit.doors import KEY, Door
 from kit.legacy_code import finish_run, make_assistant, make_thread, upstream_calls
@@ -102,6 +107,42 @@ def test_the_proxy_can_be_copied(door: Door, client: Any) -> None:
     other = copy.copy(client)
     other._client = copy.copy(client._client)
     assert door(other.beta.assistants.retrieve(make_assistant(door, client).id)).object == "assistant"
+
+
+@pytest.mark.parametrize("azure", [False, True], ids=["openai", "azure"])
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, pickle.dumps], ids=["deepcopy", "pickle"])
+def test_a_wrapped_client_is_duplicated_as_a_bare_one(
+    door: Door, upstream: StandIn, settings: Settings, duplicate: Callable[[Any], Any], *, azure: bool
+) -> None:
+    """Deep copies and pickles of a client raise what they raise without this package, so that callers can catch it."""
+    # Not the SDK's own class of HTTP client, whose half-made copies complain when they are collected.
+    http = http_library()
+    http_client = http.Client() if door.kind == "sync" else http.AsyncClient()
+    client = door.raw_client(upstream, azure=azure, http_client=http_client)
+    with pytest.raises(TypeError) as bare:
+        duplicate(client)
+    with pytest.raises(TypeError) as bare_inside:
+        duplicate(client._client)
+    assistants_compat.wrap(client, settings)
+    with pytest.raises(TypeError, match=re.escape(str(bare.value))):
+        duplicate(client)
+    with pytest.raises(TypeError, match=re.escape(str(bare_inside.value))):
+        duplicate(client._client)
+
+
+def pickled_and_loaded(value: Any) -> Any:
+    """Return what `pickle` makes of a value."""
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 - the test's own bytes
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, pickled_and_loaded])
+def test_a_proxy_is_duplicated_with_its_http_client(client: Any, duplicate: Callable[[Any], Any]) -> None:
+    """If an HTTP client can be copied or pickled, the duplicate answers legacy calls with the same settings."""
+    proxy = type(client._client)(types.SimpleNamespace(timeout=5), client._client.request_router())
+    other = duplicate(proxy)
+    assert type(other) is type(proxy)
+    assert (other.timeout, other.client_settings()) == (5, proxy.client_settings())
+    assert other.__wrapped__ is not proxy.__wrapped__
 
 
 def test_raw_responses(door: Door, client: Any) -> None:
