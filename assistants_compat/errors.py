@@ -251,7 +251,7 @@ class UnreachableError(Exception):
 
 
 class CallerCodeError(Exception):
-    """The caller's own code raised while a stream was read; `original` is raised to the caller unchanged."""
+    """The caller's own code or timeout ended the reading of a stream; `original` is raised to the caller unchanged."""
 
     def __init__(self, original: Exception) -> None:
         """Carry the exception past the code that turns our own failures into error bodies."""

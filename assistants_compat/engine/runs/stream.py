@@ -85,6 +85,7 @@ class _RunStream:
         self.io, self.row, self.body = io, row, upstream_request.body
         self.is_over = False
         self.resumed_after, self.resume_attempts = -1, 0
+        self.read_timeout: Exception | None = None  # the HTTP client's, by the caller's own timeout
         self.deferred_save: DeferredWrite[WriteResult] | None = None  # of events that were sent already
         self._start_response()
 
@@ -139,7 +140,9 @@ class _RunStream:
                     if self._is_finished_with(body):
                         return
         except errors.UnreachableError as error:
-            log.warning("the stream of run %s was disconnected: %s", self.row["id"], type(error.original).__name__)
+            name = type(error.original).__name__
+            log.warning("the stream of run %s was disconnected: %s", self.row["id"], name)
+            self.read_timeout = error.original if name == "ReadTimeout" else None  # of httpx or httpx2
 
     def _is_finished_with(self, body: EventSource) -> bool:
         """Whether the run was ended early, or continues over another connection."""
@@ -405,18 +408,24 @@ class _RunStream:
 
         A background response is resumed where it stopped. Any other one is retrieved once, because it may have
         finished. If it has not, the run fails: a dropped connection ends it upstream too (platform.md section 4).
+
+        If the caller's own read timeout has passed, it is raised instead; then a background run is left to pollers.
         """
         if self.is_over or body is not self.body:
             return []
         await body.aclose()
+        if self.events.response_id is not None:
+            self.row = {**self.row, "response_id": self.events.response_id}
+            is_resumable = bool(self.row["request"].get("background")) and self.read_timeout is None
+            if is_resumable and await self._resume_with_retries():
+                return []
+            response = await self._get_ended_response()
+            if response is not None:
+                return await self._process_events(events_from_response(response)[-1:])
+        if self.read_timeout is not None:
+            raise errors.CallerCodeError(self.read_timeout)
         if self.events.response_id is None:
             return await self._end_run("failed", self.events.error or _CONNECTION_LOST_ERROR)
-        self.row = {**self.row, "response_id": self.events.response_id}
-        if self.row["request"].get("background") and await self._resume_with_retries():
-            return []
-        response = await self._get_ended_response()
-        if response is not None:
-            return await self._process_events(events_from_response(response)[-1:])
         if self.row["request"].get("background"):
             return await self._leave_run_to_pollers()
         return await self._end_run("failed", self.events.error or _CONNECTION_LOST_ERROR)
