@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +19,7 @@ from recorded_streams import (
     translate_stream,
 )
 
-from assistants_compat.translate.response_events import events_from_response
+from assistants_compat.translate.response_events import events_from_response, has_ended
 from assistants_compat.translate.run_events import END_EVENTS, RunEvents
 from kit.stream_deltas import DeltaSums
 from kit.stream_grammar import check_order
@@ -58,3 +60,18 @@ def test_a_finished_response_is_told_as_its_recorded_stream(recordings: ModuleTy
     assert translator.reader.outcome == streamed_translator.reader.outcome
     assert translator.run == streamed_translator.run
     assert translator.response_id == response["id"]
+
+
+def test_a_recorded_response_shows_no_output_before_its_end(recordings: ModuleType) -> None:
+    """No recorded response in progress has output, so a polled run has no steps to show before its end."""
+    paths = sorted((recordings.ROOT / "responses").rglob("*ackground*"))
+    bodies = [json.loads(text) for path in paths for text in _json_bodies(recordings, path)]
+    unfinished = [body for body in bodies if not has_ended(body)]
+    assert {body["status"] for body in unfinished} == {"queued", "in_progress"}
+    assert all(body["output"] == [] for body in unfinished)
+
+
+def _json_bodies(recordings: ModuleType, path: Path) -> list[str]:
+    """Return the responses that a recording has as whole bodies, not as streams."""
+    bodies = [str(exchange.body) for exchange in recordings.read(path) if not exchange.is_stream]
+    return [body for body in bodies if '"object": "response"' in body]

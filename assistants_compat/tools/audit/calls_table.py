@@ -63,7 +63,8 @@ _DELETED_UPSTREAM_TOO = differs(
 )
 _CANCELLED = differs("answers `cancelling`; a stream notices the cancellation at its next event")
 _STEPS = differs(
-    "all steps of one response have the time at which the library saw the run end; the last one has the usage"
+    "the steps of a polled run appear at the end of each round, with the time at which the library saw it; the last "
+    "one has the usage"
 )
 
 _NO_EQUIVALENT = "none: keep it in your own database or code"
