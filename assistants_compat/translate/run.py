@@ -55,8 +55,13 @@ _TIMESTAMP_KEYS = {
 }
 # A run that reaches one of these statuses had started. An expired one may never have.
 _IMPLIES_STARTED = (TERMINAL | {"requires_action"}) - {"expired"}
-_LEGACY_ERROR_CODES = frozenset({"server_error", "rate_limit_exceeded", "invalid_prompt"})
-_LEGACY_CODE_BY_STATUS = {"429": "rate_limit_exceeded"}
+# By upstream codes and types. A run of the old service that a used-up quota ended was printed in public, with this code
+# and the message of `insufficient_quota`; the recorded error has that as its code and type.
+_LEGACY_CODES = {
+    **{code: code for code in ("server_error", "rate_limit_exceeded", "invalid_prompt")},
+    "insufficient_quota": "rate_limit_exceeded",
+    "429": "rate_limit_exceeded",  # gateways send the HTTP status as the code
+}
 
 
 class IllegalTransitionError(Exception):
@@ -233,12 +238,11 @@ def _required_action(calls: list[Json]) -> Json:
 def last_error_from_upstream(error: Mapping[str, Any]) -> Json:
     """Return a run's `last_error`: the legacy API has three codes, so any other becomes `server_error`.
 
-    Gateways send the HTTP status as the code.
+    The upstream's code decides; if it is none of those that are known, its type.
     """
-    code = str(error.get("code"))
-    code = _LEGACY_CODE_BY_STATUS.get(code, code)
+    known = (_LEGACY_CODES.get(str(error.get(key))) for key in ("code", "type"))
     message = str(error.get("message") or "Sorry, something went wrong.")
-    return {"code": code if code in _LEGACY_ERROR_CODES else "server_error", "message": message}
+    return {"code": next(filter(None, known), "server_error"), "message": message}
 
 
 def _int_or_zero(value: object) -> int:

@@ -295,7 +295,12 @@ def test_usage_is_served_under_the_legacy_names(door: Door, client: Any, upstrea
 
 @pytest.mark.parametrize(
     ("code", "served"),
-    [("rate_limit_exceeded", "rate_limit_exceeded"), ("server_error", "server_error"), ("bio_policy", "server_error")],
+    [
+        ("rate_limit_exceeded", "rate_limit_exceeded"),
+        ("insufficient_quota", "rate_limit_exceeded"),
+        ("server_error", "server_error"),
+        ("bio_policy", "server_error"),
+    ],
 )
 def test_a_failed_response_fails_the_run(door: Door, client: Any, upstream: StandIn, code: str, served: str) -> None:
     """A failed response fails the run; `last_error` keeps the message, and maps unknown codes to `server_error`."""

@@ -107,8 +107,30 @@ def test_a_cancelling_run_does_not_wait_for_outputs() -> None:
 
 @pytest.mark.parametrize(
     ("upstream", "code"),
-    [("rate_limit_exceeded", "rate_limit_exceeded"), ("vector_store_timeout", "server_error"), (None, "server_error")],
+    [
+        ("rate_limit_exceeded", "rate_limit_exceeded"),
+        ("insufficient_quota", "rate_limit_exceeded"),  # a printed run of the old service shows it
+        ("429", "rate_limit_exceeded"),
+        ("vector_store_timeout", "server_error"),
+        (None, "server_error"),
+    ],
 )
 def test_an_error_keeps_its_message_and_gets_a_legacy_code(upstream: str | None, code: str) -> None:
     """An upstream error keeps its message and gets one of the legacy codes."""
     assert last_error_from_upstream({"code": upstream, "message": "Why."}) == {"code": code, "message": "Why."}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ({"type": "insufficient_quota", "code": None}, "rate_limit_exceeded"),
+        ({"type": "insufficient_quota", "code": "insufficient_quota", "param": None}, "rate_limit_exceeded"),
+        ({"type": "tokens", "code": "rate_limit_exceeded"}, "rate_limit_exceeded"),
+        ({"type": "rate_limit_exceeded", "code": "server_error"}, "server_error"),
+        ({"type": "invalid_request_error", "code": None}, "server_error"),
+        ({"type": ["a"], "code": {}}, "server_error"),
+    ],
+)
+def test_an_error_without_a_code_is_known_by_its_type(error: dict[str, Any], code: str) -> None:
+    """The code of an error counts first, then its type, as in the recorded error of a used-up quota."""
+    assert last_error_from_upstream({**error, "message": "Why."})["code"] == code

@@ -132,6 +132,7 @@ def test_two_calls_of_one_place_are_two_calls(door: Door, client: Any, hand: Man
 UNTYPED_ERRORS = {
     "coded": ({"message": "Too fast.", "code": "rate_limit_exceeded"}, ("rate_limit_exceeded", "Too fast.")),
     "status as code": ({"message": "Too fast.", "type": None, "code": "429"}, ("rate_limit_exceeded", "Too fast.")),
+    "quota": ({"message": "Empty.", "type": "insufficient_quota", "code": None}, ("rate_limit_exceeded", "Empty.")),
     "uncoded": ({"message": "Out of memory."}, ("server_error", "Out of memory.")),
     "text": ("Out of memory.", ("server_error", "Out of memory.")),
 }
