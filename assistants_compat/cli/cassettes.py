@@ -17,6 +17,7 @@ from .terminal import (
     EXIT_FAILURE,
     EXIT_USAGE,
     JsonOption,
+    check_output_directory,
     examples,
     exit_with_error,
     no_recordings_message,
@@ -101,6 +102,7 @@ def _target_paths(paths: list[Path], to: Path, *, force: bool) -> dict[Path, Pat
     recordings = dict(_find_recordings(paths))
     if not recordings:
         exit_with_error(no_recordings_message(paths), EXIT_USAGE)
+    check_output_directory(to)
     targets = {path: to / name for path, name in recordings.items()}
     # Paths are relative to the directory that was named, so two directories may hold the same one.
     for target, count in Counter(targets.values()).items():

@@ -13,6 +13,7 @@ from ..tools.downloads import download_files
 from .terminal import (
     EXIT_USAGE,
     JsonOption,
+    check_output_directory,
     client_from_environment,
     examples,
     exit_with_error,
@@ -53,6 +54,7 @@ def download(  # noqa: PLR0913 - one for each option
         )
     if run is not None and message is not None:
         exit_with_error("give --run or --message, not both", EXIT_USAGE)
+    check_output_directory(to)
     failed: Mapping[str, str] = {}
     with report_errors(), client_from_environment() as client:
         source: Any = source_id

@@ -13,8 +13,10 @@ from ..tools.transfer import export_objects
 from .terminal import (
     EXIT_USAGE,
     JsonOption,
+    check_output_directory,
     examples,
     exit_with_error,
+    hide_secrets,
     print_result,
     quantity,
     report_errors,
@@ -33,11 +35,13 @@ def export(
     """Export all assistants, threads, messages, runs, run steps and generated files of the namespace.
 
     The output is JSON lines in the shapes of the Assistants API, and the bytes of the files. Use import to read it into
-    any database.
+    any database. If the namespace is empty, the exit code is 1.
     """
+    check_output_directory(to)
     try:
         with report_errors():
-            result = export_objects.export(Settings(), to)
+            settings = Settings()
+            result = export_objects.export(settings, to)
     except export_objects.DirectoryNotEmptyError:
         # A wrong argument, so the exit code is not that of an export that failed.
         exit_with_error(f"{to} is not an empty directory: choose a new or empty one", EXIT_USAGE)
@@ -46,4 +50,11 @@ def export(
         [f"{to}: {', '.join(counts)} ({quantity(result.bytes, 'byte')})"],
         {**dataclasses.asdict(result), "to": str(to)} if as_json else None,
     )
+    if not any(result.written.values()):
+        # A backup of nothing is mostly one of the wrong store, which a script must notice.
+        store = hide_secrets(str(settings.store))
+        exit_with_error(
+            f"nothing was exported: {store} has nothing in the namespace {settings.namespace!r}. "
+            "Check ASSISTANTS_COMPAT_STORE and ASSISTANTS_COMPAT_NAMESPACE."
+        )
     report_failures(result.failed)

@@ -11,7 +11,18 @@ import typer
 from ..engine.saved.assistants_file import ApplyReport
 from ..settings import Settings
 from ..tools.transfer.import_objects import ImportResult, import_assistants, import_objects
-from .terminal import EXIT_FAILURE, JsonOption, examples, print_result, print_to_stderr, quantity, report_errors
+from ..tools.transfer.input_files import why_unusable
+from .terminal import (
+    EXIT_FAILURE,
+    EXIT_USAGE,
+    JsonOption,
+    examples,
+    exit_with_error,
+    print_result,
+    print_to_stderr,
+    quantity,
+    report_errors,
+)
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -61,6 +72,10 @@ def import_(
     """
     assistants_files = [path for path in paths if path.suffix.lower() in _ASSISTANTS_FILE_SUFFIXES]
     saved_paths = [path for path in paths if path not in assistants_files]
+    for path in saved_paths:
+        reason = why_unusable(path)
+        if reason is not None:
+            exit_with_error(f"{path}: {reason}", EXIT_USAGE)
     with report_errors():
         settings = Settings()
         applied = [(path, import_assistants(settings, path, dry_run=dry_run)) for path in assistants_files]

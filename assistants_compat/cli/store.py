@@ -11,7 +11,7 @@ import typer
 
 from ..settings import Settings
 from ..tools.retention import remove_old_files
-from .terminal import JsonOption, examples, print_result, quantity, report_errors, report_failures
+from .terminal import JsonOption, confirm, examples, print_result, quantity, report_errors, report_failures
 
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Maintain the store.")
 
@@ -41,13 +41,18 @@ def gc(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be removed, and remove nothing.")
     ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before an AGE of 0 removes all generated files.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Remove generated files that are older than AGE: their bytes and their data in the store.
 
     Messages keep their text and annotations, but downloads of these files return 404. Only files of the namespace are
-    removed.
+    removed. If AGE is 0, which is all of them, the command asks first.
     """
+    if older_than == 0 and not dry_run and not yes:
+        _confirm_removal_of_everything()
     with report_errors():
         result = remove_old_files(Settings(), before=int(time.time()) - older_than, dry_run=dry_run)
     would_be = "would be " if dry_run else ""
@@ -57,3 +62,13 @@ def gc(
         {**dataclasses.asdict(result), "dry_run": dry_run} if as_json else None,
     )
     report_failures(result.failed)
+
+
+def _confirm_removal_of_everything() -> None:
+    with report_errors():
+        settings = Settings()
+        everything = remove_old_files(settings, before=int(time.time()), dry_run=True)
+    if everything.removed:
+        count = f"({quantity(len(everything.removed), 'file')}, {quantity(everything.bytes, 'byte')})"
+        what = f"all generated files of the namespace {settings.namespace!r} {count}"
+        confirm(f"This removes {what}. Continue?", f"an age of 0 removes {what}: give --yes if you mean it")

@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -94,6 +95,25 @@ def report_failures(failed: Mapping[str, str]) -> None:
         print_to_stderr(f"{id_}: {reason}")
     if failed:
         raise typer.Exit(EXIT_FAILURE)
+
+
+def check_output_directory(path: Path) -> None:
+    """End the command with a usage error if a directory to write is a file, or would lie in one."""
+    existing = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
+    if os.path.lexists(existing) and not existing.is_dir():
+        problem = "is not a directory" if existing == path else f"cannot be created, because {existing} is a file"
+        exit_with_error(f"{path} {problem}: choose another one", EXIT_USAGE)
+
+
+def confirm(question: str, wrong_use: str) -> None:
+    """Ask on stderr before something that cannot be undone, and end the command unless the answer is yes.
+
+    Without a terminal nobody can answer: then the command ends with the usage error `wrong_use`.
+    """
+    if sys.stdin is None or not sys.stdin.isatty():
+        exit_with_error(wrong_use, EXIT_USAGE)
+    if not typer.confirm(question, err=True):
+        exit_with_error("nothing was removed")
 
 
 def client_from_environment() -> openai.OpenAI:

@@ -77,14 +77,17 @@ def test_an_export_needs_a_new_or_empty_directory(invoke: Callable[..., Any]) ->
     Path("full", "mine.txt").write_text("mine", encoding="utf-8")
     Path("elsewhere").mkdir()
     Path("link").symlink_to("elsewhere")
-    for name in ("full", "link", "full/mine.txt"):
+    for name, problem in (
+        ("full", "is not an empty directory: choose a new or empty one"),
+        ("link", "is not an empty directory: choose a new or empty one"),
+        ("full/mine.txt", "is not a directory: choose another one"),
+    ):
         result = invoke("export", "--to", name)
-        assert (result.exit_code, result.stderr) == (
-            2,
-            f"assistants_compat: {name} is not an empty directory: choose a new or empty one\n",
-        )
+        assert (result.exit_code, result.stderr) == (2, f"assistants_compat: {name} {problem}\n")
     assert Path("full", "mine.txt").read_text(encoding="utf-8") == "mine"
     assert list(Path("elsewhere").iterdir()) == []
+    Path("a.json").write_text(json.dumps(THREAD), encoding="utf-8")
+    invoke("import", "a.json")
     assert invoke("export", "--to", "elsewhere").exit_code == 0
 
 

@@ -78,6 +78,16 @@ def test_every_command_of_the_page_runs(run: Callable[[str], str], sqlite_settin
     assert [row["id"] for name in ("assistants", "threads") for row in store[name]] == ["asst_abc123", "thread_1"]
 
 
+def test_the_rows_of_the_page_are_messages(
+    run: Callable[[str], str], sqlite_settings: Settings, tmp_path: Path
+) -> None:
+    """The page's table is imported as the messages of its thread."""
+    (tmp_path / "rows.csv").write_text(block("csv"), encoding="utf-8")
+    assert run("python -m assistants_compat import rows.csv").startswith("2 messages imported\n")
+    stored = [(row["thread_id"], row["body"]["role"]) for row in dump_store(sqlite_settings)["messages"]]
+    assert stored == [("thread_abc123", "user"), ("thread_abc123", "assistant")]
+
+
 def test_the_code_of_the_page_makes_its_thread(
     upstream: StandIn, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

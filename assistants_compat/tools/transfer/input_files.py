@@ -46,18 +46,27 @@ def list_input_files(paths: Iterable[Path], on_refused: OnRefused) -> list[Path]
     """
     files: list[Path] = []
     for path in paths:
-        if path == STDIN:
-            files.append(path)
+        reason = why_unusable(path)
+        if reason is not None:
+            on_refused(str(path), reason)
             continue
-        try:
-            is_directory = path.is_dir()
-            path.stat()  # raises for what `is_dir` only calls "no directory": a missing or unreadable path
-        except (OSError, ValueError, RuntimeError) as error:  # older Pythons raise RuntimeError for a loop of links
-            reason = getattr(error, "strerror", None) or "it is not a valid path"
-            on_refused(str(path), f"it cannot be read: {reason}")
-            continue
-        files += _files_in_directory(path, on_refused) if is_directory else [path]
+        files += _files_in_directory(path, on_refused) if path.is_dir() else [path]
     return files
+
+
+def why_unusable(path: Path) -> str | None:
+    """Return why there is nothing to read at a path, or None: it is missing or unreadable, or an empty directory."""
+    if path == STDIN:
+        return None
+    try:
+        path.stat()
+    except (OSError, ValueError, RuntimeError) as error:  # older Pythons raise RuntimeError for a loop of links
+        return f"it cannot be read: {getattr(error, 'strerror', None) or 'it is not a valid path'}"
+    problems: list[str] = []
+    if path.is_dir() and not _files_in_directory(path, lambda _place, problem: problems.append(problem)):
+        suffixes = f"{', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}"
+        return problems[0] if problems else f"it contains no file with the suffix {suffixes}"
+    return None
 
 
 def _files_in_directory(directory: Path, on_refused: OnRefused) -> list[Path]:
@@ -70,10 +79,6 @@ def _files_in_directory(directory: Path, on_refused: OnRefused) -> list[Path]:
         for name in names
         if _suffix(Path(name)) in _SUFFIXES
     ]
-    if not files:
-        on_refused(
-            str(directory), f"it contains no file with the suffix {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}"
-        )
     return sorted(files, key=lambda path: _natural_sort_key(str(path)))
 
 
