@@ -19,7 +19,7 @@ BASE = "https://api.openai.com/v1"
         (f"{BASE}/threads/thread_1", None, b'{"id": "thread_1", "object": "thread"}', True),
         (f"{BASE}/threads/thread_1", None, b'{"error": {"message": "No thread found"}}', True),
         (f"{BASE}/threads/runs", None, b"event: thread.run.created\ndata: {}\n\n", True),
-        (f"{BASE}/assistants", None, gzip.compress(b"{}"), True),
+        (f"{BASE}/assistants", None, gzip.compress(b"{}", mtime=0), True),
         (f"{BASE}/assistants", None, None, True),
         ("https://forum.example/api/threads/9", None, b'{"id": 9, "title": "Apples"}', False),
         ("https://forum.example/api/threads", None, b'[{"id": 9}]', False),
