@@ -19,7 +19,7 @@ from ..settings import StoredFile
 from ..store import queries
 from ..store.database import Connection
 from ..store.queries import Row
-from ..translate.output import GeneratedFile
+from ..translate.outcome import GeneratedFile
 from ..translate.uncited_files import (
     FileLocation,
     files_made_by_model,
@@ -202,7 +202,7 @@ async def copy_file(io: IO, file: GeneratedFile, run: Run) -> Json:
         "run_id": run["id"],
         "container_id": file.container_id,
         "container_file_id": file.container_file_id,
-        "body": {"filename": file.filename, "bytes": 0, **_listed_version(file)},
+        "body": {"filename": file.filename, "bytes": 0, **listed_version(file)},
         "stored": False,
     }
     try:
@@ -213,7 +213,7 @@ async def copy_file(io: IO, file: GeneratedFile, run: Run) -> Json:
     return {**row, "stored": True, "sha256": sha256, "body": {**row["body"], "bytes": size}}
 
 
-def _listed_version(file: GeneratedFile) -> Json:
+def listed_version(file: GeneratedFile) -> Json:
     """Return what the row of a file says of its version, so that a later listing tells whether it was written again."""
     is_listed = file.size is not None or file.listed_at is not None
     return {"listed": {"bytes": file.size, "created_at": file.listed_at}} if is_listed else {}

@@ -366,6 +366,20 @@ def recent_containers(db: Connection, namespace: str, since: int) -> list[Row]:
     return _select_rows(db, select(containers).where(*where).order_by(containers.c.seq))
 
 
+def locate_file(db: Connection, namespace: str, id_: str, location: tuple[str | None, str], **body: Any) -> None:
+    """Set a file's place, which is its container id and container file id, and keys of its `body`.
+
+    A deleted file gets its place too: otherwise a later run would take what the container still has for a new file.
+    """
+    container_id, container_file_id = location
+    matches = (files.c.namespace == namespace, files.c.id == _storable_id(id_))
+    row = _row_or_none(db.execute(select(files).where(*matches)).first())
+    if row is not None and (row["container_id"], row["container_file_id"]) != location:
+        new_body = {} if row["deleted"] else {"body": {**row["body"], **body}}
+        place = {"container_id": container_id, "container_file_id": container_file_id}
+        db.execute(update(files).where(*matches).values(**place, **new_body))
+
+
 def old_files(db: Connection, namespace: str, before: int) -> list[Row]:
     """The rows of files created before `before`, oldest first."""
     where = (files.c.namespace == namespace, files.c.deleted.is_(False), files.c.created_at < before)

@@ -10,7 +10,8 @@ from typing import Any
 
 from ..wire.ids import IdFactory, looks_like_generated_file_id
 from ..wire.objects import Json, Run, as_object, as_object_list
-from .output import ZERO_USAGE, GeneratedFile, outcome_from_response
+from .outcome import GeneratedFile
+from .output import ZERO_USAGE, outcome_from_response
 from .run import TERMINAL
 from .uncited_files import container_ids_from_output
 

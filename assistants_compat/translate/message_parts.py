@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from ..wire.objects import Json, Message, RunStep, as_object_list
 from .citations import MarkerPosition, marker_positions
+from .links import LINK_SCHEME
 from .output import ItemDraft
 from .sse import Event, TextDelta
 
-_LINK_SCHEME = "sandbox:"
 _PART_TYPES = frozenset({"output_text", "refusal"})
 
 
@@ -73,7 +73,7 @@ class OpenPart:
     def write(self, piece: str) -> None:
         """Append a piece of the upstream's text."""
         self.raw.write(piece)
-        self.has_link = self.has_link or self.raw.ends_with_piece_of(_LINK_SCHEME, piece)
+        self.has_link = self.has_link or self.raw.ends_with_piece_of(LINK_SCHEME, piece)
 
     @property
     def length(self) -> int:

@@ -12,7 +12,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..wire.ids import IdFactory
@@ -25,6 +25,7 @@ from .citations import (
     path_of_citation,
     text_block_with_citations,
 )
+from .outcome import GeneratedFile, Outcome
 from .run import function_call_from_item
 from .step import set_step_status
 from .uncited_files import (
@@ -32,8 +33,11 @@ from .uncited_files import (
     citation_from_file,
     cite_linked_files,
     cite_remaining_files,
+    code_interpreter_attachment,
+    copies_of_shown_images,
     location_of_citation,
     location_of_file,
+    name_of_copy,
     unknown_files,
     version_of_file,
 )
@@ -49,34 +53,6 @@ ZERO_USAGE: Usage = {
     "prompt_token_details": {"cached_tokens": 0},
     "completion_tokens_details": {"reasoning_tokens": 0},
 }
-
-
-@dataclass
-class GeneratedFile:
-    """A file that Code Interpreter generated: its id in this library, and where its bytes are.
-
-    `data` holds the bytes of an image that came in the output itself. The bytes of all others are in the container.
-    """
-
-    id: str
-    filename: str
-    container_id: str | None = None
-    container_file_id: str | None = None
-    data: bytes | None = None
-    size: int | None = None  # in bytes, as the container lists it
-    listed_at: int | None = None  # its time of creation there; another one means that the file was written again
-
-
-@dataclass
-class Outcome:
-    """Everything that a response adds to its thread, in order; `files` are by their id in this library."""
-
-    messages: list[Message] = field(default_factory=list)
-    entries: list[Json] = field(default_factory=list)  # the messages, and the items between them that later runs send
-    steps: list[RunStep] = field(default_factory=list)
-    files: dict[str, GeneratedFile] = field(default_factory=dict)
-    # Containers that could not be listed, by id: they may hold more files.
-    unlisted: dict[str, ListFailure] = field(default_factory=dict)
 
 
 def outcome_from_response(  # noqa: PLR0913 - two objects, two lists of files, and two statuses
@@ -264,9 +240,8 @@ class OutputReader:
         item = cite_linked_files(item, files) if files else dict(item)
         if not (include_unlinked and self.container_files):
             return item
-        return cite_remaining_files(
-            item, self.container_files, self._known_locations(), self._sizes_of_unnamed_images()
-        )
+        shown_sizes = self._uncited_images().values()
+        return cite_remaining_files(item, self.container_files, self._known_locations(), shown_sizes)
 
     def _known_locations(self) -> set[FileLocation]:
         """Return the locations of which this response has a file, as they are now."""
@@ -280,11 +255,6 @@ class OutputReader:
 
     def _listed_file(self, location: FileLocation) -> Json:
         return next((file for file in self.container_files if location_of_file(file) == location), {})
-
-    def _sizes_of_unnamed_images(self) -> list[int]:
-        """Return the sizes of the images that calls showed and no citation has named."""
-        shown = [file for file in self.outcome.files.values() if file.container_file_id is None]
-        return [len(file.data) for file in shown if file.data is not None]
 
     def end_message(
         self,
@@ -375,6 +345,24 @@ class OutputReader:
         file.size, file.listed_at = version_of_file(self._listed_file(location))
         self._files_by_location.setdefault(location, file)
 
+    def _locate_uncited_images(self) -> None:
+        """Give images that no message cites the location of their copy in a container.
+
+        Otherwise a later run would take that copy for a new file.
+        """
+        unknown = unknown_files(self.container_files, self._known_locations(), ())
+        for file_id, copy in copies_of_shown_images(unknown, self._uncited_images()).items():
+            file = self.outcome.files[file_id]
+            file.filename = name_of_copy(copy)
+            file.container_id, file.container_file_id = location = location_of_file(copy)
+            file.size, file.listed_at = version_of_file(copy)
+            self._files_by_location[location] = file
+
+    def _uncited_images(self) -> dict[str, int]:
+        """Return the sizes in bytes of the shown images without a location, by id."""
+        images = (file for file in self.outcome.files.values() if file.container_file_id is None)
+        return {file.id: len(file.data) for file in images if file.data is not None}
+
     # --- steps
 
     def _add_step(self, type_: str, details: Json, now: int) -> RunStep:
@@ -407,7 +395,8 @@ class OutputReader:
         for tool outputs gets its usage when they arrive. The upstream counts a response as a whole, and this library
         estimates nothing (docs/differences.md).
         """
-        for file in unknown_files(self.container_files, self._known_locations(), self._sizes_of_unnamed_images()):
+        self._locate_uncited_images()
+        for file in unknown_files(self.container_files, self._known_locations(), self._uncited_images().values()):
             generated = self._file_for_citation(citation_from_file(file))
             if file["container_id"] in self._listed_late:
                 attach_found_files(self.outcome.messages, [(file, generated.id)])
@@ -439,11 +428,6 @@ def set_message_end(message: Message, reason: str | None, now: int) -> None:
     message["incomplete_details"] = None if reason is None else {"reason": reason}
     message["incomplete_at"] = None if reason is None else now
     message["completed_at"] = now if reason is None else None
-
-
-def code_interpreter_attachment(file_id: str) -> Json:
-    """Return the attachment of a generated file to a message."""
-    return {"file_id": file_id, "tools": [{"type": "code_interpreter"}]}
 
 
 def _image_block(file_id: str) -> Json:

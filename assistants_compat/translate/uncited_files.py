@@ -97,6 +97,11 @@ def citation_from_file(file: Mapping[str, Any], span: Span | None = None) -> Jso
     }
 
 
+def code_interpreter_attachment(file_id: str) -> Json:
+    """Return the attachment of a generated file to a message."""
+    return {"file_id": file_id, "tools": [{"type": "code_interpreter"}]}
+
+
 def cite_linked_files(item: Mapping[str, Any], files: list[Json]) -> Json:
     """Return the message item with a citation added for each uncited link to one of these files, oldest first.
 
@@ -177,10 +182,35 @@ def unknown_files(
     for file in files:
         if location_of_file(file) in known_locations:
             continue
-        size, path = file.get("bytes"), str(file["path"])
-        # By size, because an image in the output of a call has no file id (recordings.md section 2).
-        if is_image(path) and is_named_by_id(path) and isinstance(size, int) and sizes[size]:
-            sizes[size] -= 1
+        if _may_be_copy(file) and sizes[file["bytes"]]:
+            sizes[file["bytes"]] -= 1
         else:
             unknown.append(file)
     return unknown
+
+
+def copies_of_shown_images(files: Iterable[Json], sizes: Mapping[str, int]) -> dict[str, Json]:
+    """Return the container's copy of each image that a call showed, by the image's id; each copy is of one image.
+
+    `files` are listed files that are not known yet, and `sizes` the images that no message cites, by id, in bytes.
+    """
+    copies: dict[str, Json] = {}
+    for file in filter(_may_be_copy, files):
+        shown = (id_ for id_, size in sizes.items() if id_ not in copies and file.get("bytes") == size)
+        if (id_ := next(shown, None)) is not None:
+            copies[id_] = file
+    return copies
+
+
+def name_of_copy(file: Mapping[str, Any]) -> str:
+    """Return the name of a shown image, given the container's copy of it: as a citation has it, without a folder."""
+    return str(file["path"]).rpartition("/")[2]
+
+
+def _may_be_copy(file: Mapping[str, Any]) -> bool:
+    """Whether a listed file may be the container's copy of an image that a call showed.
+
+    Which image is told by its size only, because one in the output of a call has no file id (recordings.md section 2).
+    """
+    path = str(file["path"])
+    return is_image(path) and is_named_by_id(path) and isinstance(file.get("bytes"), int)

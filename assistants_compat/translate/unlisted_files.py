@@ -13,6 +13,7 @@ from typing import Any
 from ..wire.objects import Json, Message, as_object, as_object_list
 from .citations import file_path_annotation
 from .links import links_to_paths, path_from_name
+from .uncited_files import code_interpreter_attachment
 
 _KEY = "unlisted"  # of a container's body: its marks, in the order of their runs
 _MARK_SECONDS = 3600  # after its run a mark is looked at for this long: each look keeps a paid container alive
@@ -116,8 +117,7 @@ def attach_found_files(messages: Sequence[Message], files: Iterable[tuple[Mappin
     for file, id_ in files:
         linking = [message for message in messages if _add_links(message, path_from_name(str(file["path"])), id_)]
         for message in linking or messages[-1:]:
-            attachment = {"file_id": id_, "tools": [{"type": "code_interpreter"}]}
-            message["attachments"] = [*message["attachments"], attachment]
+            message["attachments"] = [*message["attachments"], code_interpreter_attachment(id_)]
 
 
 def _add_links(message: Message, path: str, file_id: str) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistants_compat.translate.output import Outcome, outcome_from_response
+from assistants_compat.translate.outcome import Outcome
+from assistants_compat.translate.output import outcome_from_response
 from assistants_compat.translate.run import run_from_request, transition_from_response, usage_from_response
 
 PNG = "data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()

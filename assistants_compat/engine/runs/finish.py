@@ -18,9 +18,10 @@ from ...store.database import Connection
 from ...store.queries import Row
 from ...translate import run as run_status
 from ...translate.file_references import files_of_message, files_of_step
-from ...translate.output import GeneratedFile, Outcome, code_interpreter_attachment, outcome_from_response
+from ...translate.outcome import GeneratedFile, Outcome
+from ...translate.output import outcome_from_response
 from ...translate.run import function_step_status, sum_usage, transition_from_response, usage_from_response
-from ...translate.uncited_files import container_ids_from_output
+from ...translate.uncited_files import code_interpreter_attachment, container_ids_from_output
 from ...wire.ids import RepeatableIds
 from ...wire.objects import Json, Run, Usage, as_object_list
 from .. import containers, generated_files
@@ -88,7 +89,7 @@ async def finish_round(
             _attach_uncited_files(db, row, outcome)
             write_objects(io, db, run, outcome.entries, outcome.steps, known_hashes)
             containers.record_unlisted(io, db, run, outcome.unlisted, response.get("created_at"))
-            queries.insert_rows(db, "files", file_rows)
+            write_files(db, namespace, outcome.files, file_rows)
             return {**current, "status": next_run["status"], "body": next_run, **columns}
 
         finished_row = await io.write(work)
@@ -205,6 +206,20 @@ async def copied_files(io: IO, files: Mapping[str, GeneratedFile], run: Run) -> 
         await delete_copies_without_row(io, [file.id for file in new_files])
 
 
+def write_files(
+    db: Connection, namespace: str, files: Mapping[str, GeneratedFile], new_rows: Iterable[queries.Values]
+) -> None:
+    """Insert the rows of files that were copied, and complete those of images whose copies were written before.
+
+    An image is copied when its call ends. Its name and place are known only when its message, or the response, ends.
+    """
+    queries.insert_rows(db, "files", new_rows)
+    for file in files.values():
+        if file.data is not None and file.container_file_id is not None:
+            body = {"filename": file.filename, **generated_files.listed_version(file)}
+            queries.locate_file(db, namespace, file.id, (file.container_id, file.container_file_id), **body)
+
+
 async def files_without_row(io: IO, files: Mapping[str, GeneratedFile]) -> list[GeneratedFile]:
     """Return the files that have no row in the store yet."""
     ids_with_row = await _ids_with_row(io, files) if files else set()
@@ -213,7 +228,8 @@ async def files_without_row(io: IO, files: Mapping[str, GeneratedFile]) -> list[
 
 async def _ids_with_row(io: IO, ids: Iterable[str]) -> set[str]:
     namespace = io.settings.namespace
-    return await io.read(lambda db: {id_ for id_ in ids if queries.get(db, "files", namespace, id_) is not None})
+    # A deleted file has a row, too: the caller may delete a file while its run goes on.
+    return await io.read(lambda db: {id_ for id_ in ids if queries.cursor_exists(db, "files", namespace, id_)})
 
 
 async def _release_after_failure(io: IO, row: Row, ids: list[str]) -> None:

@@ -9,8 +9,15 @@ from __future__ import annotations
 from ...store import queries
 from ...store.database import Connection
 from ...store.queries import Row
-from ...translate.output import GeneratedFile
-from ...translate.uncited_files import files_made_by_model, location_of_file, version_of_file, was_written_again
+from ...translate.outcome import GeneratedFile
+from ...translate.uncited_files import (
+    copies_of_shown_images,
+    files_made_by_model,
+    location_of_file,
+    name_of_copy,
+    version_of_file,
+    was_written_again,
+)
 from ...translate.unlisted_files import (
     ListFailure,
     attach_found_files,
@@ -75,7 +82,12 @@ async def _store_files(io: IO, container: Row, listed: list[Json]) -> None:
 
 async def _store_files_of_run(io: IO, container: Row, run_id: str, listed: list[Json]) -> None:
     namespace, thread_id, container_id = container["namespace"], container["thread_id"], container["id"]
-    files: dict[str, Json] = {io.new_id("file"): file for file in listed}
+    run_rows = await io.read(
+        lambda db: queries.rows_of_thread(db, "files", namespace, thread_id, run_id=run_id)[::-1]  # oldest first
+    )
+    shown = {row["id"]: row["body"]["bytes"] for row in run_rows if row["container_file_id"] is None}
+    copies = copies_of_shown_images(listed, shown)
+    files: dict[str, Json] = {io.new_id("file"): file for file in listed if file not in copies.values()}
     generated = {id_: _generated_file(id_, file) for id_, file in files.items()}
 
     def work(db: Connection, rows: list[Json]) -> bool:
@@ -85,6 +97,9 @@ async def _store_files_of_run(io: IO, container: Row, run_id: str, listed: list[
         if row is None or all(mark["run_id"] != run_id for mark in marks_of_container(row["body"])):
             return False
         queries.insert_rows(db, "files", rows)
+        for id_, copy in copies.items():
+            body = {"filename": name_of_copy(copy), **generated_files.listed_version(_generated_file(id_, copy))}
+            queries.locate_file(db, namespace, id_, location_of_file(copy), **body)
         # They come newest first.
         message_rows = queries.rows_of_thread(db, "messages", namespace, thread_id, run_id=run_id, kind="message")
         messages = [message_row["body"] for message_row in reversed(message_rows)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -19,6 +19,7 @@ from ...store import queries
 from ...store.database import Connection, DeferredWrite
 from ...store.queries import Row
 from ...translate import run as run_status
+from ...translate.outcome import GeneratedFile
 from ...translate.output import INCOMPLETE_REASONS
 from ...translate.response_events import events_from_response, has_ended
 from ...translate.run_events import LIST_FILES_BEFORE, RunEvents
@@ -27,7 +28,6 @@ from ...translate.thread import thread_from_fields
 from ...wire.exchange import Reply
 from ...wire.ids import RepeatableIds
 from ...wire.objects import Json
-from .. import generated_files
 from ..containers import delete_upstream, record_unlisted
 from ..io import IO, LEASE_SECONDS
 from . import ask_upstream, create, finish, tool_outputs
@@ -35,7 +35,7 @@ from .event_sources import EventSource
 from .refresh import abandon_response, accept_streamed_retry, cancel_upstream
 from .remedies import asks_for_less_input
 from .run_log import log_if_ended
-from .stream_files import list_files, unlisted_containers
+from .stream_files import FileReports, list_files, unlisted_containers
 from .stream_write import ColumnsOf, TakenOverError, WriteResult, write_transaction
 
 log = logging.getLogger("assistants_compat")
@@ -87,6 +87,7 @@ class _RunStream:
         self.resumed_after, self.resume_attempts = -1, 0
         self.read_timeout: Exception | None = None  # the HTTP client's, by the caller's own timeout
         self.deferred_save: DeferredWrite[WriteResult] | None = None  # of events that were sent already
+        self.reports = FileReports(io)
         self._start_response()
 
     def _start_response(self) -> None:
@@ -191,20 +192,20 @@ class _RunStream:
         if not (is_growth_only or generated or has_end or self.row["request"].get("background")):
             # A copy, because the objects may grow before they are written.
             entries, steps = json.loads(json.dumps([events.entries(), events.reader.outcome.steps]))
-            columns_of = self._progress_columns([])
+            columns_of = self._progress_columns({}, [])
             work = write_transaction(io, self.row, columns_of, entries, steps, self.stored_hashes)
             self.deferred_save = io.write_later(work)
             return []
         try:
             async with finish.copied_files(io, generated, events.run) as files:
-                current = await self._write(self._progress_columns(files))
+                current = await self._write(self._progress_columns(generated, files))
         except errors.StoreBusyError as error:
             if not is_growth_only:
                 raise
             log.warning("run %s was not saved, the next save retries: %s", self.row["id"], type(error).__name__)
             return []
         if current is not None and current["status"] not in run_status.TERMINAL:
-            await generated_files.report_stored(io, files)
+            await self.reports.report(events.reader.outcome.files, files)
         return await self._events_after_save(current)
 
     async def _events_after_deferred_save(self) -> list[Event]:
@@ -238,13 +239,16 @@ class _RunStream:
             return await self._end_run("expired")
         return []
 
-    def _progress_columns(self, files: list[Json]) -> ColumnsOf:
-        """Return the function that adds copied files and gives the columns of a run that continues."""
+    def _progress_columns(self, generated: Mapping[str, GeneratedFile], files: list[Json]) -> ColumnsOf:
+        """Return the function that writes the `generated` files, of which `files` are the new rows.
+
+        It gives the columns of a run that continues.
+        """
         run, response_id, assigned_ids = dict(self.events.run), self.events.response_id, dict(self.new_id.assigned_ids)
         lease_until = self.io.now() + LEASE_SECONDS
 
         def columns_of(db: Connection, current: Row) -> Json:
-            queries.insert_rows(db, "files", files)
+            finish.write_files(db, current["namespace"], generated, files)
             columns: Json = {
                 "response_id": response_id,
                 "state": run_status.with_response_id({**current["state"], "minted": assigned_ids}, response_id),
@@ -279,6 +283,7 @@ class _RunStream:
         if is_retryable and await self._retry_failed_response(error):
             return [event for event in new_events if event[0] == "thread.run.in_progress"]
         current = await finish.finish_round(self.io, self.row, response, self.events.reader.outcome, self.stored_hashes)
+        await self.reports.end(self.events.reader.outcome.files)
         if current["status"] == self.events.run["status"]:
             self.is_over = True
             return new_events
@@ -334,7 +339,7 @@ class _RunStream:
         def columns_of(db: Connection, current: Row) -> Json:
             nonlocal ended_here
             ended_here = True
-            queries.insert_rows(db, "files", files)
+            finish.write_files(db, current["namespace"], self.events.reader.outcome.files, files)
             record_unlisted(self.io, db, current["body"], unlisted, self.events.response_created_at)
             run = run_status.run_with_status(current["body"], status, now, **changes)
             return {"status": status, "body": run, "lease_until": 0}
@@ -345,12 +350,14 @@ class _RunStream:
             current = await self._write(columns_of)
         self.is_over = True
         if ended_here and current is not None:
-            await generated_files.report_stored(self.io, files)
+            await self.reports.report(self.events.reader.outcome.files, files)
+            await self.reports.end(self.events.reader.outcome.files)
             await log_if_ended(self.io, current)
         elif current is not None:  # a poll has ended it meanwhile
             last_events[-2] = (f"thread.run.{current['status']}", current["body"])
             if current["status"] in INCOMPLETE_REASONS:
                 await self._store_remaining()
+            await self.reports.end(self.events.reader.outcome.files)
         return last_events
 
     async def _final_events(self, current: Row | None) -> list[Event]:
@@ -363,10 +370,12 @@ class _RunStream:
                 await delete_upstream(self.io, ask_upstream.response_path(row), self.events.response_id)
             return [DONE]
         if current["status"] in _ENDED_BY_RESPONSE and (last_events := await self._remaining_events(current)):
+            await self.reports.end(self.events.reader.outcome.files)
             return last_events
         last_events = self.events.stop(current["status"], self.io.now(), run=current["body"])
         if current["status"] in INCOMPLETE_REASONS:
             await self._store_remaining()
+        await self.reports.end(self.events.reader.outcome.files)
         return last_events
 
     async def _remaining_events(self, current: Row) -> list[Event]:
@@ -392,14 +401,14 @@ class _RunStream:
             if current is None or finish.round_number(current) != finish.round_number(self.row):
                 return False
             finish.write_objects(io, db, current["body"], outcome.entries, outcome.steps, self.stored_hashes)
-            queries.insert_rows(db, "files", files)
+            finish.write_files(db, self.row["namespace"], outcome.files, files)
             record_unlisted(io, db, current["body"], unlisted, self.events.response_created_at)
             return True
 
         async with finish.copied_files(io, outcome.files, self.events.run) as files:
             is_written = await io.write(lambda db: work(db, files))
         if is_written:
-            await generated_files.report_stored(io, files)
+            await self.reports.report(outcome.files, files)
 
     # --- without a connection
 
@@ -464,6 +473,7 @@ class _RunStream:
     async def _leave_run_to_pollers(self) -> list[Event]:
         """Stop streaming a background run that cannot be reached; the next poll picks up its result."""
         await finish.release_lease(self.io, self.row)
+        await self.reports.end(self.events.reader.outcome.files)
         self.is_over = True
         message = "The connection was lost; the run goes on, and can be retrieved."
         return [("error", errors.ApiError(503, message, kind="server_error").body())]

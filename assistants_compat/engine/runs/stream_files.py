@@ -1,13 +1,14 @@
-"""The generated files of a streamed run: which containers to list, before a message that may cite their files ends."""
+"""The generated files of a streamed run: which containers to list before a message ends, and when to report a file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...translate.outcome import GeneratedFile
 from ...translate.run_events import END_EVENTS, RunEvents
 from ...translate.unlisted_files import NOT_LISTED, ListFailure
-from ...wire.objects import as_object, as_object_list
+from ...wire.objects import Json, as_object, as_object_list
 from .. import generated_files
 from ..io import IO
 
@@ -40,3 +41,31 @@ async def list_files(
 def unlisted_containers(events: RunEvents) -> dict[str, ListFailure]:
     """Return the containers of a run that ends without its response, and that may hold files nobody has seen."""
     return {**dict.fromkeys(events.containers_to_list(_MESSAGE_END), NOT_LISTED), **events.reader.outcome.unlisted}
+
+
+class FileReports:
+    """Calls `on_file` once for each file that a stream has stored, and for a shown image only when it has its name.
+
+    Its message, or the end of the response, names it; if the run ends before, the image keeps the name that it has.
+    """
+
+    def __init__(self, io: IO) -> None:
+        """Nothing has been stored yet."""
+        self._io = io
+        self._held_rows: dict[str, Json] = {}
+
+    async def report(self, files: Mapping[str, GeneratedFile], new_rows: Sequence[Json]) -> None:
+        """Report the rows that have just been committed, and earlier ones, as far as they have their names."""
+        self._held_rows.update({row["id"]: row for row in new_rows})
+        waiting = {file.id for file in files.values() if file.data is not None and file.container_file_id is None}
+        await self._report(files, [id_ for id_ in self._held_rows if id_ not in waiting])
+
+    async def end(self, files: Mapping[str, GeneratedFile]) -> None:
+        """Report what is left: the run has ended, or goes on without this stream."""
+        await self._report(files, list(self._held_rows))
+
+    async def _report(self, files: Mapping[str, GeneratedFile], ids: Sequence[str]) -> None:
+        for id_ in ids:
+            row = self._held_rows.pop(id_)
+            name = files[id_].filename if id_ in files else row["body"]["filename"]
+            await generated_files.report_stored(self._io, [{**row, "body": {**row["body"], "filename": name}}])

@@ -19,6 +19,7 @@ from assistants_compat.testing import Fault, StandIn, Turn
 from kit.doors import KEY, Door
 from kit.files import CONTENT_REQUEST, PNG, TURN, finish_run_with_turn, run_with_uncopied_file
 from kit.legacy_code import CODE, CSV, LINK, finish_run, make_assistant, make_thread, retrieve_run, start_run
+from kit.streams import read_rest, read_until
 
 
 @pytest.fixture
@@ -138,6 +139,33 @@ def test_a_stream_calls_the_callback_once_a_file(
     assert retrieve_run(door, client, run).status == "completed"
     assert sorted(file.size for file in stored_files) == sorted([len(CSV), len(PNG)])
     assert {file.run for file in stored_files} == {run.id}
+
+
+@pytest.mark.parametrize("text", ["See the picture.", None], ids=["named by its message", "never named"])
+def test_a_stream_calls_the_callback_when_a_picture_has_its_name(
+    door: Door, client: Any, upstream: StandIn, stored_files: list[StoredFile], text: str | None
+) -> None:
+    """A streamed picture is stored when its call ends, and reported once, with the name that it is served with."""
+    upstream.script(Turn(text=text, images=[PNG], pace=0.01))
+    assistant, thread = make_assistant(door, client, tools=CODE), make_thread(door, client)
+    door.all(door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id, stream=True)))
+    [file] = stored_files
+    assert door(client.files.retrieve(file.id)).filename == file.filename
+    assert file.filename.startswith("cfile_")
+
+
+def test_a_picture_of_a_stopped_stream_is_reported(
+    door: Door, client: Any, upstream: StandIn, stored_files: list[StoredFile]
+) -> None:
+    """A picture of a stream that is cancelled before its message ends is reported once."""
+    upstream.script(Turn(text="word " * 200, images=[PNG], pace=0.02))
+    assistant, thread = make_assistant(door, client, tools=CODE), make_thread(door, client)
+    runs = client.beta.threads.runs
+    stream = door(runs.create(thread.id, assistant_id=assistant.id, stream=True))
+    run = read_until(door, stream, "thread.message.delta")[0].data
+    door(runs.cancel(run.id, thread_id=run.thread_id))
+    assert read_rest(door, stream)[-1].event == "thread.run.cancelled"
+    assert [file.size for file in stored_files] == [len(PNG)]
 
 
 def test_a_file_that_is_copied_later_calls_the_callback_then(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from assistants_compat.engine.io import AsyncIO, BlockingIO
 from assistants_compat.testing import Fault, StandIn, Turn
 from kit.container_runs import advance_clocks, make_thread_and_assistant, polled_or_streamed, run_to_end
 from kit.doors import Door
+from kit.files import PNG
 from kit.legacy_code import dump_store, upstream_calls
 from kit.streams import read_rest, read_until
 
@@ -116,6 +118,21 @@ def test_a_link_gets_its_annotation_later(door: Door, client: Any, upstream: Sta
     assert (note.text, value[note.start_index : note.end_index]) == ("sandbox:/mnt/data/d.csv",) * 2
     assert attached_contents(door, client, run) == [b"1", b"2"]
     assert door(client.files.content(note.file_path.file_id)).read() == b"1"
+
+
+@polled_or_streamed
+def test_a_shown_picture_is_not_found_again(door: Door, client: Any, upstream: StandIn, *, stream: bool) -> None:
+    """The container's copy of a picture that a call has shown is not attached when the container can be listed."""
+    ids = make_thread_and_assistant(door, client)
+    refuse_lists(upstream, attempts_of(stream))
+    picture = {"type": "image", "url": f"data:image/png;base64,{base64.b64encode(PNG).decode()}"}
+    message = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "See."}]}
+    output = [{**CALL, "outputs": [picture]}, message]
+    upstream.script(Turn(output=output, files={"shown.png": PNG, "d.csv": b"1"}, polls=0))
+    run = run_to_end(door, client, *ids, stream=stream)
+    assert attached_contents(door, client, run) == [b"1"]
+    files = door.all(client.files.list(purpose="assistants_output"))
+    assert sorted(file.filename for file in files) == ["/mnt/data/d.csv", "shown.png"]
 
 
 def test_a_stream_asks_again_at_the_end_of_its_response(door: Door, client: Any, upstream: StandIn) -> None:
