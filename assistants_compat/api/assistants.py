@@ -14,7 +14,7 @@ from ..translate.v1_requests import v2_request_from_v1
 from ..wire import request_schemas
 from ..wire.exchange import Call, Reply, json_reply
 from ..wire.objects import Assistant
-from .metadata import updated_metadata
+from .metadata import with_merged_metadata
 from .paging import list_reply, page_from_call
 
 
@@ -51,7 +51,7 @@ async def update(io: IO, call: Call) -> Reply:
         def update_row(db: Connection) -> Row:
             # Read again under a lock: another request may have changed the assistant meanwhile.
             row = get_or_404(db, io.settings.namespace, "assistant", id_, lock=True)
-            row["body"] = {**row["body"], **fields, **updated_metadata(row["body"], fields)}
+            row["body"] = {**row["body"], **with_merged_metadata(fields, row["body"])}
             queries.update_row(db, "assistants", io.settings.namespace, id_, body=row["body"])
             return row
 

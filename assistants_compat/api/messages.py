@@ -15,7 +15,7 @@ from ..translate.v1_requests import v2_request_from_v1
 from ..wire import request_schemas
 from ..wire.exchange import Call, Reply, json_reply
 from ..wire.objects import Message
-from .metadata import updated_metadata
+from .metadata import merged_metadata
 from .paging import list_reply, page_from_call
 
 
@@ -57,7 +57,7 @@ async def update(io: IO, call: Call) -> Reply:
     def update_metadata(db: Connection) -> Message:
         message = _require_message(io, db, call, lock=True)
         if "metadata" in params:
-            message.update(updated_metadata(message, params))
+            message["metadata"] = merged_metadata(message["metadata"], params["metadata"])
             queries.update_row(db, "messages", io.settings.namespace, message["id"], body=message)
         return message
 

@@ -15,7 +15,7 @@ from ..translate.v1_requests import v2_request_from_v1
 from ..wire import request_schemas
 from ..wire.exchange import Call, Reply, json_reply
 from ..wire.objects import Run
-from .metadata import updated_metadata
+from .metadata import merged_metadata
 from .paging import list_reply, page_from_call
 
 _UPDATE_REFUSED = frozenset({"in_progress", "cancelling"})  # statuses in which a run cannot be updated (recorded)
@@ -72,7 +72,7 @@ async def update(io: IO, call: Call) -> Reply:
         if run["status"] in _UPDATE_REFUSED:
             raise errors.ApiError(400, f"Cannot update run with status '{run['status']}'.")
         if "metadata" in params:
-            run.update(updated_metadata(run, params))
+            run["metadata"] = merged_metadata(run["metadata"], params["metadata"])
             queries.update_row(db, "runs", io.settings.namespace, run["id"], body=run)
         return run
 

@@ -16,7 +16,7 @@ from ..translate.v1_requests import v2_request_from_v1
 from ..wire import request_schemas
 from ..wire.exchange import Call, Reply, json_reply
 from ..wire.objects import Json
-from .metadata import updated_metadata
+from .metadata import with_merged_metadata
 
 
 def _thread_reply(row: Row, *, answers_post: bool) -> Reply:
@@ -50,7 +50,7 @@ async def update(io: IO, call: Call) -> Reply:
             stores: Json = {}
             if CREATED_STORES_KEY in fields:  # added to the earlier ones: deleting the thread deletes all of them
                 stores = {CREATED_STORES_KEY: [*row["body"].get(CREATED_STORES_KEY, ()), *fields[CREATED_STORES_KEY]]}
-            row["body"] = {**row["body"], **fields, **stores, **updated_metadata(row["body"], fields)}
+            row["body"] = {**row["body"], **with_merged_metadata(fields, row["body"]), **stores}
             queries.update_row(db, "threads", io.settings.namespace, id_, body=row["body"])
             return row
 

@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import ApiError
-from .checks import missing_parameter, string
+from .checks import choice, missing_parameter, string
 
 # "Must be a-z, A-Z, 0-9, or contain underscores and dashes, with a maximum length of 64" (spec: `FunctionObject` and
 # `ResponseFormatJsonSchema`).
 _NAME = string(pattern="^[a-zA-Z0-9_-]+$")
+_RANKER = choice("auto", "default_2024_08_21")
 _SCHEMAS_BY_NAME = ("properties", "$defs", "definitions")
 _SCHEMA_LISTS = ("anyOf",)
 
@@ -30,8 +31,8 @@ def check_new_tools(tools: Any, path: str) -> None:
         if tool["type"] == "function":
             _check_function(tool["function"], f"{tool_path}.function")
         ranking = (tool.get("file_search") or {}).get("ranking_options")
-        if ranking is not None and "score_threshold" not in ranking:  # required by the spec
-            raise missing_parameter(f"{tool_path}.file_search.ranking_options", "score_threshold")
+        if ranking is not None:
+            _check_ranking(ranking, f"{tool_path}.file_search.ranking_options")
 
 
 def check_new_format(response_format: Any, path: str) -> None:
@@ -42,6 +43,14 @@ def check_new_format(response_format: Any, path: str) -> None:
     _NAME(schema["name"], f"{path}.json_schema.name")
     if schema.get("strict") and (fault := fault_of_strict_schema(schema.get("schema"))):
         raise ApiError(400, f"Invalid schema for response_format '{schema['name']}': {fault}", param=path)
+
+
+def _check_ranking(ranking: Mapping[str, Any], path: str) -> None:
+    """Check the options of a ranking as the spec has them (`FileSearchRankingOptions`)."""
+    if "score_threshold" not in ranking:
+        raise missing_parameter(path, "score_threshold")
+    if ranking.get("ranker") is not None:
+        _RANKER(ranking["ranker"], f"{path}.ranker")
 
 
 def _check_function(function: Mapping[str, Any], path: str) -> None:

@@ -203,6 +203,17 @@ def test_a_body_that_is_no_json_gets_the_services_error(body: bytes) -> None:
             "missing_required_parameter",
         ),
         (
+            request_schemas.ASSISTANT_UPDATE,
+            {
+                "tools": [
+                    {"type": "file_search", "file_search": {"ranking_options": {"ranker": "b", "score_threshold": 0}}}
+                ]
+            },
+            "Invalid value: 'b'. Supported values are: 'auto' and 'default_2024_08_21'.",  # spec
+            "tools[0].file_search.ranking_options.ranker",
+            "invalid_value",
+        ),
+        (
             request_schemas.THREAD_CREATE,
             {"role": "user", "content": "Hi"},
             "Unknown parameter: 'role'.",  # reported: openai/openai-node#902

@@ -334,6 +334,7 @@ class _RunStream:
         changes = {"usage": self.row["state"]["usage"], **({"last_error": error} if error else {})}
         # Those of a response that has ended; all others are stored when their message or step ends.
         has_unsaved_files = self.events.response is not None and bool(self.events.reader.outcome.files)
+        files: list[Json] = []
         ended_here = False
 
         def columns_of(db: Connection, current: Row) -> Json:
@@ -344,9 +345,10 @@ class _RunStream:
             run = run_status.run_with_status(current["body"], status, now, **changes)
             return {"status": status, "body": run, "lease_until": 0}
 
-        copied_files = finish.copied_files(self.io, self.events.reader.outcome.files, self.events.run)
-        # A loop that ends takes no new asynchronous generator, such as `copied_files`.
-        async with copied_files if has_unsaved_files else contextlib.nullcontext([]) as files:
+        async with contextlib.AsyncExitStack() as stack:
+            if has_unsaved_files:  # a loop that ends takes no new asynchronous generator, such as `copied_files`
+                outcome = self.events.reader.outcome
+                files += await stack.enter_async_context(finish.copied_files(self.io, outcome.files, self.events.run))
             current = await self._write(columns_of)
         self.is_over = True
         if ended_here and current is not None:

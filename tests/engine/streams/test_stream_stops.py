@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from typing import Any
@@ -63,7 +64,7 @@ def renew_lease(settings: Settings, run_id: str, seconds: int) -> None:
 def test_a_cancelled_stream_stays_cancelling_until_its_text_is_stored(
     door: Door, client: Any, other: Any, hand: ManualUpstream
 ) -> None:
-    """A poll shows `cancelling` and the thread is locked until the reader has stored what it showed."""
+    """A poll shows `cancelling` and the thread is locked until the text is stored, so that the next run sends it."""
     stream, run_id, thread_id = start_partial_stream(door, client, hand)
     next_event(door, stream)  # the second word was shown and is not stored yet
     threads = other.beta.threads
@@ -77,6 +78,10 @@ def test_a_cancelled_stream_stays_cancelling_until_its_text_is_stored(
     assert threads.runs.retrieve(run_id, thread_id=thread_id).status == "cancelled"
     assert text_of_answer(other, thread_id).startswith("One two")
     threads.messages.create(thread_id, role="user", content="Now.")
+    hand.plan(*EVENTS, END)
+    later = threads.runs.create(thread_id, assistant_id=seen[-1].data.assistant_id, stream=True)
+    assert list(later)[-1].event == "thread.run.completed"
+    assert "One two" in json.dumps(hand.requests[-1]["json"]["input"])
 
 
 def test_a_late_stream_expires_when_its_text_is_stored(
