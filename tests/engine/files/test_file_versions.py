@@ -120,7 +120,7 @@ def test_an_earlier_version_is_not_replaced_by_a_later_one(
     [note] = last_message(door, client, run).content[0].text.annotations
 
     def lose_copy() -> None:
-        [copy] = [path for path in Path(sqlite_settings.files).rglob(note.file_path.file_id) if path.is_file()]
+        [copy] = [path for path in Path(str(sqlite_settings.files)).rglob(note.file_path.file_id) if path.is_file()]
         copy.unlink()
 
     lose_copy()
