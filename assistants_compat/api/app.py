@@ -136,6 +136,12 @@ def _log_call(matched: RouteMatch, call: Call, io: IO, started: float, outcome: 
         logs.calls.debug("%s %s -> %s in %s ms", call.method, path, outcome, milliseconds)
 
 
+def note_passed_on(matched: RouteMatch, call: Call, io: IO, status: int) -> None:
+    """Learn from the status that the upstream has given to a call for which `answer` returned None."""
+    if matched.handler is files.delete:
+        files.note_deletion(io, call, status)
+
+
 async def _dispatch(matched: RouteMatch, call: Call, io: IO) -> Reply | None:
     is_selective = io.settings.only is not None  # some assistants are still answered upstream
     if is_selective and not await takeover.is_answered_here(io, call, matched.route):

@@ -12,8 +12,9 @@ from urllib.parse import quote
 from .. import errors
 from ..engine import containers, generated_files
 from ..engine.answers import object_from_answer
+from ..engine.file_copies import copies_of_files, forget_copy, mark_file_deleted, owner_of_copy
 from ..engine.io import BAD_REQUEST, IO, Request
-from ..engine.uploads import copies_of_files, delete_copies, forget_copy, mark_file_deleted, owner_of_copy
+from ..engine.uploads import delete_copies
 from ..store import queries
 from ..store.database import Connection
 from ..store.queries import FilePlace, Row
@@ -166,6 +167,12 @@ async def delete(io: IO, call: Call) -> Reply | None:
     return json_reply(_deleted(row["id"]))
 
 
+def note_deletion(io: IO, call: Call, status: int) -> None:
+    """Note that the upstream has deleted a file of the user, so that runs do without it."""
+    if status < BAD_REQUEST:
+        io.memory.note_deleted(call.path_params["file_id"])
+
+
 async def _delete_copy(io: IO, file_id: str) -> Reply | None:
     """Delete an upstream copy of a generated file, which is uploaded again when it is needed; None if it is no copy.
 
@@ -176,7 +183,7 @@ async def _delete_copy(io: IO, file_id: str) -> Reply | None:
         return None
     response = await io.upstream.send(Request("DELETE", f"/files/{quote(file_id, safe='')}"))
     if response.status < BAD_REQUEST or response.status == _NOT_FOUND:
-        await io.write(lambda db: forget_copy(db, io.settings.namespace, owner["id"], file_id))
+        await io.write(lambda db: forget_copy(db, io.settings.namespace, file_id))
     if response.status == _NOT_FOUND and owner["deleted"]:
         return json_reply(_deleted(file_id))
     return Reply(response.status, response.body, forwarded_headers(response.headers))

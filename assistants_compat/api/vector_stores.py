@@ -6,12 +6,14 @@ For any other request a handler returns None, and the request goes upstream unch
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from ..engine.io import IO, Request
-from ..engine.uploads import ensure_uploaded, upstream_copies
+from .. import errors
+from ..engine.file_copies import upstream_copies
+from ..engine.io import BAD_REQUEST, IO, Request
+from ..engine.uploads import send_with_copies
 from ..engine.vector_stores import store_path
 from ..store import queries
 from ..wire.exchange import Call, Reply, forwarded_headers
@@ -66,9 +68,12 @@ def _body_of(call: Call) -> Json:
 
 async def _add_files(io: IO, call: Call, path: str) -> Reply | None:
     body = _body_of(call)
-    copies = await ensure_uploaded(io, _file_ids(body))
-    # Without a generated file the request goes upstream as the caller sent it, byte for byte.
-    return await _forward(io, Request("POST", path, _with_upstream_ids(body, copies)), copies) if copies else None
+
+    async def add(copies: Mapping[str, str]) -> Reply | None:
+        # Without a generated file the request goes upstream as the caller sent it, byte for byte.
+        return await _forward(io, Request("POST", path, _with_upstream_ids(body, copies)), copies) if copies else None
+
+    return await send_with_copies(io, _file_ids(body), add)
 
 
 def _file_ids(body: Json) -> list[str]:
@@ -80,7 +85,7 @@ def _file_ids(body: Json) -> list[str]:
     return [id_ for id_ in ids if isinstance(id_, str)]
 
 
-def _with_upstream_ids(body: Json, copies: dict[str, str]) -> Json:
+def _with_upstream_ids(body: Json, copies: Mapping[str, str]) -> Json:
     """Return the request with the ids of upstream copies in place of those of generated files, each id once."""
     changed = dict(body)
     if isinstance(body.get("file_id"), str):
@@ -103,9 +108,14 @@ def _unique(entries: list[Any], key: Callable[[Any], Any] = lambda entry: entry)
     return [entry for number, entry in enumerate(entries) if keys.index(keys[number]) == number]
 
 
-async def _forward(io: IO, request: Request, copies: dict[str, str]) -> Reply:
-    """Send a request and return the upstream's response, with the generated file's own id in it."""
+async def _forward(io: IO, request: Request, copies: Mapping[str, str]) -> Reply:
+    """Send a request and return the upstream's response, with the generated file's own id in it.
+
+    Raises `UpstreamError` for a refusal, which reaches the caller as it is.
+    """
     response = await io.upstream.send(request)
+    if response.status >= BAD_REQUEST:
+        raise errors.UpstreamError(response.status, response.headers, response.body)
     headers = forwarded_headers(response.headers)
     generated_ids = {copy: id_ for id_, copy in copies.items()}
     try:

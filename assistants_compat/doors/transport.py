@@ -102,6 +102,11 @@ class LegacyRequest:
             answered: Literal["here", "upstream"] = "upstream" if reply is None else "here"
             call_report.count_call(report, LegacyCall(self.call.method, self.match.route, answered))
 
+    def note_passed_on(self, http_client: Any, options: Mapping[str, Any], status: int) -> None:
+        """Learn from the status that the upstream has given to this request, which was not answered here."""
+        io = BlockingIO(self.settings, SyncUpstream(http_client, self, options))
+        app.note_passed_on(self.match, self.call, io, status)
+
     async def answer_async(self, http_client: Any, options: Mapping[str, Any], *, stream: bool) -> Any:
         """Return the response of an async client, as `answer` does for a sync one."""
         upstream = AsyncUpstream(http_client, self, options)

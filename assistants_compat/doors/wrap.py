@@ -242,7 +242,10 @@ class SyncClientProxy(_ClientProxy):
             response = legacy_request.answer(self.__wrapped__, options, stream=stream)
             if response is not None:
                 return response
-        return redirects.send(self.__wrapped__, request, options, stream=stream)
+        response = redirects.send(self.__wrapped__, request, options, stream=stream)
+        if legacy_request is not None:
+            legacy_request.note_passed_on(self.__wrapped__, options, response.status_code)
+        return response
 
     def close(self) -> None:
         """Read open streams of runs to their end, for a bounded time, then close the HTTP client inside."""
@@ -261,7 +264,10 @@ class AsyncClientProxy(_ClientProxy):
             response = await legacy_request.answer_async(self.__wrapped__, options, stream=stream)
             if response is not None:
                 return response
-        return await redirects.send_async(self.__wrapped__, request, options, stream=stream)
+        response = await redirects.send_async(self.__wrapped__, request, options, stream=stream)
+        if legacy_request is not None:
+            legacy_request.note_passed_on(self.__wrapped__, options, response.status_code)
+        return response
 
     async def aclose(self) -> None:
         """Read open streams of runs to their end, for a bounded time, then close the HTTP client inside."""

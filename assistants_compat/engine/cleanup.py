@@ -15,8 +15,9 @@ from ..store.database import Connection
 from ..store.queries import Row
 from ..translate.thread import CREATED_STORES_KEY
 from .containers import delete_all_upstream
+from .file_copies import mark_file_deleted
 from .io import IO
-from .uploads import delete_copies, mark_file_deleted
+from .uploads import delete_copies
 
 log = logging.getLogger("assistants_compat")
 

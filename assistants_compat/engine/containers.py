@@ -29,12 +29,13 @@ from ..store.queries import Row
 from ..translate.links import WORKING_DIRECTORY
 from ..translate.replay import MAX_CONTAINER_ID
 from ..translate.request import container_of_request, request_in_container
-from ..translate.request_files import missing_file_of, without_file
+from ..translate.request_files import without_file
 from ..translate.uncited_files import container_ids_from_output
 from ..translate.unlisted_files import ListFailure, marked_body
 from ..wire.headers import form_filename
 from ..wire.objects import Json, Run
 from . import generated_files
+from .deleted_files import FILE_GONE, deleted_files_of, is_known_as_deleted
 from .io import IO, Request, Upload
 
 log = logging.getLogger("assistants_compat")
@@ -49,7 +50,6 @@ MAX_RESTORED_FILES = 50
 MAX_RESTORED_BYTES = 512 * 1024 * 1024
 
 _NOT_FOUND = 404
-_FILE_GONE = "container_file_gone"  # a row of `service/refusal_table.py`
 _REFUSED_STATUSES = (400, 413, 415, 422)
 _BAD_FILE_STATUSES = (413, 415)  # too large, of a wrong type
 
@@ -95,7 +95,7 @@ async def with_container(io: IO, choice: ContainerChoice, request: Json) -> Json
 def _without_missing_files(io: IO, choice: ContainerChoice) -> ContainerChoice:
     """Return the choice without the files of which an earlier run has learned that they are gone."""
     for file_id in (choice.auto_container or {}).get("file_ids") or ():
-        if io.memory.knows(_FILE_GONE, file_id):
+        if is_known_as_deleted(io, file_id):
             choice = choice.without_file(file_id)
     return choice
 
@@ -228,9 +228,9 @@ async def _add_file(io: IO, container_id: str, file_id: str) -> None:
     try:
         await io.ask(Request("POST", f"{_container_path(container_id)}/files", {"file_id": file_id}))
     except errors.UpstreamError as error:
-        if missing_file_of([file_id], error.status, error.details()) is None:
+        if not await deleted_files_of(io, [file_id], error.status, error.details()):
             raise
-        io.memory.remember(_FILE_GONE, file_id)
+        io.memory.remember(FILE_GONE, file_id)
 
 
 async def _files_to_copy(io: IO, choice: ContainerChoice, ids: Iterable[str]) -> list[Row]:
@@ -322,11 +322,12 @@ async def _create_container(io: IO, choice: ContainerChoice) -> tuple[ContainerC
             return choice, await io.ask(Request("POST", "/containers", body))
         except errors.UpstreamError as error:
             # Ends because each attempt leaves out a file.
-            gone = missing_file_of(params.get("file_ids") or (), error.status, error.details())
-            if gone is None:
+            gone = await deleted_files_of(io, params.get("file_ids") or (), error.status, error.details())
+            if not gone:
                 raise
-            io.memory.remember(_FILE_GONE, gone)
-            choice = choice.without_file(gone)
+            for file_id in gone:
+                io.memory.remember(FILE_GONE, file_id)
+                choice = choice.without_file(file_id)
 
 
 async def _copy_all_into(io: IO, id_: str, choice: ContainerChoice, files: list[Row]) -> bool:

@@ -28,9 +28,13 @@ _IMAGE_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8":
 async def with_image_data(io: IO, run_input: RunInput) -> RunInput:
     """Return the input with the bytes of the generated images that it names by our own file ids.
 
-    Images that were uploaded have upstream ids by now and stay as they are.
+    Images that were uploaded have upstream ids by now and stay as they are; those that the user has deleted through a
+    client of this process are left out.
     """
-    ids = [id_ for id_ in dict.fromkeys(image_file_ids(run_input.turns)) if clock.current().may_be_generated_file(id_)]
+    named = list(dict.fromkeys(image_file_ids(run_input.turns)))
+    ids = [id_ for id_ in named if clock.current().may_be_generated_file(id_)]
+    gone = [id_ for id_ in named if id_ not in ids and io.memory.was_deleted(id_)]
+    run_input = run_input.without_image_files(gone) or run_input
     if not ids:
         return run_input
 

@@ -11,11 +11,11 @@ container (`containers.py`). Images for an upstream without the purpose `vision`
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 from urllib.parse import quote
 
 from .. import errors
@@ -29,16 +29,19 @@ from ..store.queries import Row
 from ..wire.headers import form_filename
 from . import generated_files
 from .containers import delete_upstream
+from .deleted_files import deleted_files_of
+from .file_copies import BODY_KEY, upstream_copies
 from .io import IO, Request, Upload
 
 log = logging.getLogger("assistants_compat")
+
+T = TypeVar("T")
 
 # Two purposes, because it is unknown whether `vision` takes anything but images (platform.md section 14).
 Purpose = Literal["assistants", "vision"]
 FileUse = tuple[str, Purpose]
 """One of our file ids and the purpose that the file is used for."""
 
-_BODY_KEY = "uploads"  # in the body of a file's row: upstream id by purpose
 VISION_REFUSAL = "vision_purpose"
 _AZURE_BASE = "/openai/v1"
 
@@ -148,37 +151,6 @@ def _may_be_uploaded(row: Row) -> bool:
     )
 
 
-def upstream_copies(row: Row) -> dict[str, str]:
-    """Return the ids of a generated file's upstream copies, by purpose."""
-    return dict(row["body"].get(_BODY_KEY) or {})
-
-
-def copies_of_files(db: Connection, namespace: str) -> set[str]:
-    """Return the ids of all upstream copies of generated files that exist."""
-    rows = queries.files_that_mention(db, namespace, f'"{_BODY_KEY}"')
-    return {copy for row in rows if not row["deleted"] for copy in upstream_copies(row).values()}
-
-
-def owner_of_copy(db: Connection, namespace: str, copy: str) -> Row | None:
-    """Return the row of the generated file, which may be deleted, of which an upstream file is a copy; else None."""
-    rows = queries.files_that_mention(db, namespace, f'"{copy}"')
-    return next((row for row in rows if copy in upstream_copies(row).values()), None)
-
-
-def forget_copy(db: Connection, namespace: str, id_: str, copy: str) -> None:
-    """Forget an upstream copy of a generated file that no longer exists, so that the file is uploaded again."""
-    row = queries.get(db, "files", namespace, id_, lock=True)
-    if row is not None:
-        copies = {purpose: other for purpose, other in upstream_copies(row).items() if other != copy}
-        queries.update_row(db, "files", namespace, id_, body={**row["body"], _BODY_KEY: copies})
-
-
-def mark_file_deleted(db: Connection, row: Row) -> None:
-    """Delete a generated file's row but for its place in lists and the ids of its copies, which go with it."""
-    copies = upstream_copies(row)
-    queries.mark_deleted(db, "files", row["namespace"], row["id"], kept={_BODY_KEY: copies} if copies else None)
-
-
 async def delete_copies(io: IO, row: Row) -> None:
     """Delete the upstream copies of a generated file; failures are logged."""
     for copy in upstream_copies(row).values():
@@ -198,6 +170,20 @@ async def ensure_uploaded(io: IO, file_ids: Iterable[str]) -> dict[str, str]:
         except NotUploadedError as error:  # noqa: PERF203 - the loop is the retry
             await upload_all(io, error.uses)
     return {}
+
+
+async def send_with_copies(io: IO, file_ids: Sequence[str], send: Callable[[Mapping[str, str]], Awaitable[T]]) -> T:
+    """Call `send` with the upstream ids of those of these files that are ours, and return what it returns.
+
+    Called once more, with new copies, if it raises `UpstreamError` because a copy was deleted upstream.
+    """
+    copies = await ensure_uploaded(io, file_ids)
+    try:
+        return await send(copies)
+    except errors.UpstreamError as error:
+        if not await deleted_files_of(io, copies.values(), error.status, error.details()):
+            raise
+    return await send(await ensure_uploaded(io, file_ids))
 
 
 async def upload_all(io: IO, uses: Iterable[FileUse]) -> None:
@@ -251,7 +237,7 @@ async def _upload(io: IO, id_: str, purpose: Purpose) -> None:
         # Read again under a lock: another upload of the file, for the other purpose, may have ended meanwhile.
         current = queries.get(db, "files", namespace, id_, lock=True)
         if current is not None:
-            body = {**current["body"], _BODY_KEY: {**upstream_copies(current), purpose: copy}}
+            body = {**current["body"], BODY_KEY: {**upstream_copies(current), purpose: copy}}
             queries.update_row(db, "files", namespace, id_, body=body)
 
     await io.write(store_id)

@@ -6,7 +6,7 @@ Vector stores live upstream and keep their upstream ids. What was created for a 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +20,7 @@ from ..translate.thread import CREATED_STORES_KEY, attached_file_ids
 from ..wire.objects import Json, as_object
 from .containers import delete_all_upstream
 from .io import IO, Request
-from .uploads import ensure_uploaded
+from .uploads import send_with_copies
 
 log = logging.getLogger("assistants_compat")
 
@@ -32,6 +32,7 @@ _EXPIRES_AFTER = {"anchor": "last_active_at", "days": 7}
 _MAX_FILES_AT_CREATION = 100
 _MAX_FILES_OF_BATCH = 500
 
+_STORE_GONE = "vector_store_gone"  # a row of `service/refusal_table.py`
 _BAD_REQUEST = 400
 _ABSENT_STATUSES = (404, 400)  # answers for a file that is not in the store; 400 comes from OGX
 _JOINED_STATUSES = ("completed", "in_progress")  # a file with one of these need not be added again
@@ -76,22 +77,23 @@ async def with_created_stores(io: IO, fields: Json, created: CreatedObjects, *, 
 
 async def _create_store(io: IO, store: Json, created: CreatedObjects) -> str:
     """Create a vector store with all of its files and return its id; raises if any of them is refused."""
-    later_files: list[str] = []
-    if ids := store.get("file_ids"):
-        upstream_ids = await ensure_uploaded(io, ids)
-        files = list(dict.fromkeys(upstream_ids.get(id_, id_) for id_ in ids))
-        later_files = files[_MAX_FILES_AT_CREATION:]
-        store = {**store, "file_ids": files[:_MAX_FILES_AT_CREATION]}
-    response = await io.ask(Request("POST", "/vector_stores", store))
-    id_ = response.get("id")
-    if not isinstance(id_, str):
-        raise errors.bad_upstream("a vector store without an id")
-    # At once, before anything else can fail: `delete_on_failure` deletes only what is listed here.
-    created.upstream.append((store_path(id_), id_))
-    options = {"chunking_strategy": store["chunking_strategy"]} if store.get("chunking_strategy") else {}
-    for batch in _batches(later_files):
-        await io.ask(Request("POST", f"{store_path(id_)}/file_batches", {"file_ids": batch, **options}))
-    return id_
+    file_ids: list[str] = store.get("file_ids") or []
+
+    async def create(copies: Mapping[str, str]) -> str:
+        files = list(dict.fromkeys(copies.get(id_, id_) for id_ in file_ids))
+        first_files = {"file_ids": files[:_MAX_FILES_AT_CREATION]} if files else {}
+        response = await io.ask(Request("POST", "/vector_stores", {**store, **first_files}))
+        id_ = response.get("id")
+        if not isinstance(id_, str):
+            raise errors.bad_upstream("a vector store without an id")
+        # At once, before anything else can fail: `delete_on_failure` deletes only what is listed here.
+        created.upstream.append((store_path(id_), id_))
+        options = {"chunking_strategy": store["chunking_strategy"]} if store.get("chunking_strategy") else {}
+        for batch in _batches(files[_MAX_FILES_AT_CREATION:]):
+            await io.ask(Request("POST", f"{store_path(id_)}/file_batches", {"file_ids": batch, **options}))
+        return id_
+
+    return await send_with_copies(io, file_ids, create)
 
 
 def _batches(files: Sequence[str]) -> Iterator[list[str]]:
@@ -143,15 +145,31 @@ async def attach_files(io: IO, thread: Json, messages: Iterable[Json], created: 
 async def _add_to_store(io: IO, store_ids: list[str], files: list[str], created: CreatedObjects) -> str | None:
     """Add files to the newest of these stores, or create one with them; returns the id of a created store.
 
-    The newest is the one that runs search in any case (`translate.request.searched_store_ids`).
+    The newest is the one that runs search in any case (`translate.request.searched_store_ids`). One that was deleted is
+    passed over.
     """
     if not files:
         return None
     if not store_ids:
         return await _create_store(io, {"file_ids": files, "expires_after": _EXPIRES_AFTER}, created)
-    upstream_ids = await ensure_uploaded(io, files)
-    files = list(dict.fromkeys(upstream_ids.get(id_, id_) for id_ in files))
-    path = store_path(store_ids[-1])
+    *other_ids, newest = store_ids
+    if not io.memory.knows(_STORE_GONE, newest):
+        try:
+            await send_with_copies(io, files, partial(_add_to_existing, io, store_path(newest), files, created))
+        except errors.UpstreamError as error:
+            if not missing_file_of([newest], error.status, error.details()):
+                raise
+            io.memory.remember(_STORE_GONE, newest)
+        else:
+            return None
+    return await _add_to_store(io, other_ids, files, created)
+
+
+async def _add_to_existing(
+    io: IO, path: str, file_ids: list[str], created: CreatedObjects, copies: Mapping[str, str]
+) -> None:
+    """Add those of the files to a vector store that it does not have yet; `copies` has the upstream ids of ours."""
+    files = list(dict.fromkeys(copies.get(id_, id_) for id_ in file_ids))
     paths = {file_id: f"{path}/files/{quote(file_id, safe='')}" for file_id in files}
     statuses = dict(
         zip(files, await io.gather([partial(_file_status, io, paths[file_id]) for file_id in files]), strict=True)
@@ -162,7 +180,6 @@ async def _add_to_store(io: IO, store_ids: list[str], files: list[str], created:
         await io.ask(Request("POST", f"{path}/file_batches", {"file_ids": batch}))
         # At once: if a later batch is refused, the files of this one are deleted.
         created.upstream += [(paths[file_id], file_id) for file_id in batch if statuses[file_id] is None]
-    return None
 
 
 async def _file_status(io: IO, path: str) -> str | None:
@@ -192,12 +209,12 @@ async def check_stores(io: IO, store_ids: Sequence[str], awaited: Collection[str
     says that such a run failed. A store that cannot be retrieved for any other reason than that it was deleted is left
     to the upstream, which reports the problem when it searches the store.
     """
-    deleted = [id_ for id_ in store_ids if io.memory.knows("vector_store_gone", id_)]
+    deleted = [id_ for id_ in store_ids if io.memory.knows(_STORE_GONE, id_)]
     store_ids = [id_ for id_ in store_ids if id_ not in deleted]
     results = await io.gather([partial(_check_store, io, id_, wait=id_ in awaited) for id_ in store_ids])
     deleted += [id_ for id_, result in zip(store_ids, results, strict=True) if result == _DELETED]
     for id_ in deleted:
-        io.memory.remember("vector_store_gone", id_)
+        io.memory.remember(_STORE_GONE, id_)
     return StoreCheck(next((result for result in results if result not in (None, _DELETED)), None), deleted)
 
 

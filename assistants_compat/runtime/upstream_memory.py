@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 
 from ..service.refusal_table import row
@@ -20,6 +20,7 @@ log = logging.getLogger("assistants_compat")
 
 
 _MAX_RESPONSES = 1000  # of the last ones that were created and that nobody has looked up yet
+_MAX_DELETED = 10_000  # of the last files that were deleted
 _SECRET = secrets.token_bytes(16)  # so that a hash of a key is worth nothing outside of this process
 
 
@@ -43,6 +44,7 @@ class UpstreamMemory:
         self._verdicts = set(verdicts)
         self._subjects: set[tuple[str, str]] = set()
         self._responses: deque[str] = deque(maxlen=_MAX_RESPONSES)
+        self._deleted: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def add(self, upstream: str, row_name: str, key: str = "") -> None:
         """Add a verdict that was found earlier; nothing is logged."""
@@ -74,6 +76,16 @@ class UpstreamMemory:
     def has_created(self, response_id: str) -> bool:
         """Whether `note_created` was called with this id not long ago."""
         return response_id in self._responses.copy()
+
+    def note_deleted(self, upstream: str, file_id: str) -> None:
+        """Note that a file was deleted; only the last ones are kept."""
+        self._deleted[upstream, file_id] = None
+        if len(self._deleted) > _MAX_DELETED:
+            self._deleted.popitem(last=False)
+
+    def was_deleted(self, upstream: str, file_id: str) -> bool:
+        """Whether `note_deleted` was called with this file not long ago."""
+        return (upstream, file_id) in self._deleted
 
 
 _memories: dict[tuple[str, str], UpstreamMemory] = {}
@@ -121,3 +133,11 @@ class BoundMemory:
     def has_created(self, response_id: str) -> bool:
         """Whether this process created a response, as far as it remembers."""
         return self._memory.has_created(response_id)
+
+    def note_deleted(self, file_id: str) -> None:
+        """Note that a file of the user was deleted from this upstream."""
+        self._memory.note_deleted(self._upstream, file_id)
+
+    def was_deleted(self, file_id: str) -> bool:
+        """Whether a file was deleted through a client of this process, as far as it remembers."""
+        return self._memory.was_deleted(self._upstream, file_id)

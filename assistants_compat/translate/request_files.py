@@ -11,7 +11,9 @@ from .request import container_of_request, request_in_container, vector_store_id
 
 # No source has the texts for a file or vector store that was deleted (a live check asks for them). So an error counts
 # if it names an id that was sent and says that there is no such object.
-_GONE_STATUSES = (400, 404)
+_NOT_FOUND = 404
+_GONE_STATUSES = (400, _NOT_FOUND)
+_FILE_STATUSES = (*_GONE_STATUSES, 422)
 _GONE_WORDS = re.compile(r"no such|not found|not exist|could(?: not|n't) (?:find|be found)|deleted", re.IGNORECASE)
 
 
@@ -24,20 +26,43 @@ class MissingObject(NamedTuple):
 
 def missing_object_of(request: Mapping[str, Any], status: int | None, error: object) -> MissingObject | None:
     """Return the file in the request's new container, or the vector store, that an error says is gone; else None."""
-    container = container_of_request(request)
-    file_ids = container.get("file_ids") or () if isinstance(container, dict) else ()
-    if (file_id := missing_file_of(file_ids, status, error)) is not None:
+    if (file_id := missing_file_of(container_file_ids(request), status, error)) is not None:
         return MissingObject("file", file_id)
     store_id = missing_file_of(vector_store_ids_of_request(request), status, error)
     return None if store_id is None else MissingObject("vector_store", store_id)
 
 
+def may_concern_files(status: int | None, error: object) -> bool:
+    """Whether an error may be about a file that no longer exists, whatever its words."""
+    if not isinstance(error, Mapping) or status not in (None, *_FILE_STATUSES):
+        return False
+    return status == _NOT_FOUND or "file" in _words_of(error).lower()
+
+
+def names_file_ids(error: Mapping[str, Any]) -> bool:
+    """Whether an error is about the parameter `file_ids`, whatever else its words are like."""
+    return "file_ids" in _words_of(error)
+
+
+def _words_of(error: Mapping[str, Any]) -> str:
+    return f"{error.get('param')} {error.get('message')}"
+
+
+def container_file_ids(request: Mapping[str, Any]) -> list[str]:
+    """Return the files of a request's new container, by their ids upstream."""
+    container = container_of_request(request)
+    return list(container.get("file_ids") or ()) if isinstance(container, dict) else []
+
+
 def missing_file_of(ids: Iterable[str], status: int | None, error: object) -> str | None:
-    """Return the one of these ids that an error says is gone; a failed response has no status."""
+    """Return the one of these ids that an error says is gone; a failed response has no status.
+
+    A 404 that names it needs no other words.
+    """
     if not isinstance(error, Mapping) or status not in (None, *_GONE_STATUSES):
         return None
     message = str(error.get("message"))
-    if not _GONE_WORDS.search(message):
+    if status != _NOT_FOUND and not _GONE_WORDS.search(message):
         return None
     return next((id_ for id_ in ids if re.search(rf"(?<![\w-]){re.escape(id_)}(?![\w-])", message)), None)
 

@@ -79,6 +79,14 @@ class RunInput:
         turns = without_gone_images(self.turns, gone)
         return replace(self, turns=turns, gone_images=tuple(dict.fromkeys([*self.gone_images, *sorted(gone)])))
 
+    def without_image_files(self, file_ids: Collection[str]) -> RunInput | None:
+        """Return the input with a text in place of these images, as `without_images` does; None if it has none."""
+        gone = _images(self.turns)[0] & set(file_ids)
+        if not gone:
+            return None
+        turns = without_gone_images(self.turns, gone)
+        return replace(self, turns=turns, gone_images=tuple(dict.fromkeys([*self.gone_images, *sorted(gone)])))
+
 
 def turns_from_entries(
     entries: Iterable[Mapping[str, Any]], now: int, *, last_messages: int | None = None, run_id: str = ""
@@ -141,7 +149,10 @@ def _images_named(reference: str | None, images: Collection[str]) -> set[str]:
 
 
 def _last_user_message(turns: Turns) -> Json | None:
-    return next((item for turn in reversed(turns) for item in reversed(turn) if item.get("role") == "user"), None)
+    """Return the last user message, if nothing has answered it: what a caller has just sent."""
+    messages = (item for turn in reversed(turns) for item in reversed(turn) if "role" in item)
+    last = next(messages, None)
+    return last if last is not None and last["role"] == "user" else None
 
 
 def _image_of(part: Json) -> str | None:

@@ -137,3 +137,57 @@ def test_a_file_and_its_copy_are_one_file(door: Door, client: Any, upstream: Sta
     assert len(named) == 4
     assert [body["files"] for body in sent if "files" in body] == [[{"file_id": copy}]]
     assert request_bodies(upstream)[-1]["tools"][0]["container"]["file_ids"] == [copy]
+
+
+def test_a_copy_that_is_gone_is_uploaded_again_for_a_search(
+    door: Door, client: Any, upstream: StandIn, file_id: str
+) -> None:
+    """A vector store request that names a file gets a new copy if the last one was deleted without the library."""
+    stores = client.beta.vector_stores
+    store = door(stores.create(file_ids=[file_id])).id
+    copies = []
+    resources = {"file_search": {"vector_stores": [{"file_ids": [file_id]}]}}
+    message = {
+        "role": "user",
+        "content": "?",
+        "attachments": [{"file_id": file_id, "tools": [{"type": "file_search"}]}],
+    }
+    for use in (
+        lambda: stores.create(file_ids=[file_id]),
+        lambda: stores.files.create(vector_store_id=store, file_id=file_id),
+        lambda: stores.file_batches.create(store, file_ids=[file_id]),
+        lambda: client.beta.assistants.create(model="gpt-4o", tool_resources=resources),
+        lambda: client.beta.threads.create(messages=[message]),
+        lambda: client.beta.threads.create(
+            messages=[message], tool_resources={"file_search": {"vector_store_ids": [store]}}
+        ),
+    ):
+        del upstream.files[copy_of(upstream)]
+        door(use())
+        copies.append(copy_of(upstream))
+    assert len(set(copies)) == 6
+    assert set(copies[1:3]) < set(upstream.vector_stores[store].files)
+    assert copies[5] in upstream.vector_stores[store].files
+
+
+def test_a_copy_that_is_gone_is_uploaded_again_for_the_next_run(
+    door: Door, client: Any, upstream: StandIn, file_id: str
+) -> None:
+    """A run does without a copy that was deleted without the library, and the next one has a new copy."""
+    thread = make_thread(door, client).id
+    resources = {"code_interpreter": {"file_ids": [file_id]}}
+    assistant = make_assistant(door, client, tools=CODE, tool_resources=resources).id
+    old = copy_of(upstream)
+    del upstream.files[old]
+    sent = []
+    for _ in range(2):
+        assert run_to_end(door, client, thread, assistant).status == "completed"
+        sent.append(request_bodies(upstream)[-1]["tools"][0]["container"].get("file_ids"))
+    assert sent == [None, [copy_of(upstream)]]
+
+
+def test_a_missing_file_of_the_caller_is_told(door: Door, client: Any, upstream: StandIn, file_id: str) -> None:
+    """A store with a file of the caller that does not exist is refused, and nothing is uploaded."""
+    with pytest.raises(openai.NotFoundError, match="file-unknown"):
+        door(client.beta.vector_stores.create(file_ids=[file_id, "file-unknown"]))
+    assert upstream_calls(upstream, UPLOAD) == []

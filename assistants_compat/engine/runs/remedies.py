@@ -19,10 +19,18 @@ from ...service.refusals import Recognized, recognize
 from ...store.queries import Row
 from ...translate.replay import without_reasoning
 from ...translate.request import INCLUDE_REASONING, container_of_request
-from ...translate.request_files import missing_object_of, without_object
-from ...translate.transcript import RunInput
+from ...translate.request_files import (
+    container_file_ids,
+    may_concern_files,
+    missing_object_of,
+    names_file_ids,
+    without_container_file,
+    without_object,
+)
+from ...translate.transcript import RunInput, image_file_ids
 from ...wire.objects import Json
 from ..containers import ContainerChoice, with_replacement_container
+from ..deleted_files import FILE_GONE, deleted_files_of, forget_copies
 from ..io import IO
 
 log = logging.getLogger("assistants_compat")
@@ -91,7 +99,8 @@ def row_of_error(error: object, status: int | None = None) -> str:
 def asks_for_less_input(request: Json, error: object, status: int | None = None) -> bool:
     """Whether the upstream may accept less than this request, or the run's own items, after this error."""
     is_known = row_of_error(error, status) in _LESS_INPUT_ROWS
-    return is_known or missing_object_of(request, status, error) is not None
+    is_about_files = bool(container_file_ids(request)) and may_concern_files(status, error)
+    return is_known or is_about_files or missing_object_of(request, status, error) is not None
 
 
 def _effort_key(model: str, effort: str | None) -> str:
@@ -150,11 +159,19 @@ class Recovery:
         """Change the request after a refusal, or after the error of a failed response, which has no status."""
         recognized = recognize(TABLE, status, details)
         name = recognized.row.name if recognized else ""
-        if self._drop_missing_object(status, details) or self._give_up(name, recognized):
+        is_reduced = (
+            await self._drop_missing_object(status, details)
+            # Before anything else where the parameter is named: its words may resemble those about a gone container.
+            or (names_file_ids(details) and await self._drop_deleted_files(status, details))
+            or self._give_up(name, recognized)
+        )
+        if is_reduced:
             return True
         if self._is_repeated and name in CONTINUATION_ROWS:
             return self._use_own_items(name, status, details)
         if await self._replace_container(name, status, details):
+            return True
+        if await self._drop_deleted_files(status, details):
             return True
         is_known = recognized is not None and recognized.row.outcome != "avoided"
         return not is_known and self._drop_own_addition(status, details)
@@ -202,7 +219,9 @@ class Recovery:
         if name == "image_unavailable" and self._once("image"):
             self.input = replace(self.input, image_resent=True)
             return True
-        without_image = self.input.without_images(groups.get("url") or groups.get("file"))
+        file_id = groups.get("file")
+        without_image = self.input.without_image_files([file_id]) if file_id else None
+        without_image = without_image or self.input.without_images(groups.get("url") or file_id)
         self.input = without_image or self.input
         return without_image is not None
 
@@ -276,15 +295,30 @@ class Recovery:
     def _drop_keys(self, *keys: str) -> None:
         self.request = {key: value for key, value in self.request.items() if key not in keys}
 
-    def _drop_missing_object(self, status: int | None, details: Mapping[str, Any]) -> bool:
+    async def _drop_missing_object(self, status: int | None, details: Mapping[str, Any]) -> bool:
         """Leave out a file or vector store that the caller has deleted; repeats, since each attempt leaves out one."""
         missing = missing_object_of(self.request, status, details)
         if missing is None:
             return False
         self.request = without_object(self.request, missing)
-        row_name = "container_file_gone" if missing.kind == "file" else "vector_store_gone"
-        self._verdicts.append((row_name, missing.id))
+        self._verdicts.append((FILE_GONE if missing.kind == "file" else "vector_store_gone", missing.id))
+        if missing.kind == "file":
+            await forget_copies(self._io, [missing.id])
         return True
+
+    async def _drop_deleted_files(self, status: int | None, details: Mapping[str, Any]) -> bool:
+        """Leave out all files that the Files API no longer has, where the words of an error do not tell; once."""
+        if not self._once("deleted files"):
+            return False
+        in_container = container_file_ids(self.request)
+        ids = [*in_container, *image_file_ids(self.input.turns)]
+        gone = await deleted_files_of(self._io, ids, status, details, by_words=False)
+        for file_id in set(gone) & set(in_container):
+            self.request = without_container_file(self.request, file_id)
+            self._verdicts.append((FILE_GONE, file_id))
+        without_images = self.input.without_image_files(gone)
+        self.input = without_images or self.input
+        return without_images is not None or bool(set(gone) & set(in_container))
 
     async def _replace_container(self, name: str, status: int | None, details: Mapping[str, Any]) -> bool:
         """Use the next container, and leave out the calls of earlier ones.

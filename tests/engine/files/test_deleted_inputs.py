@@ -23,6 +23,7 @@ from kit.container_runs import (
     turn_with_file,
 )
 from kit.doors import Door
+from kit.files import refuse_missing_files
 from kit.legacy_code import FUNCTION, function_call_turn, make_assistant, make_thread, submit_outputs, upstream_calls
 from kit.upstream_requests import request_bodies
 
@@ -174,6 +175,114 @@ def test_a_deleted_file_that_fails_a_response_is_left_out(
     for _ in range(2):
         assert run_to_end(door, client, thread, assistant, stream=stream).status == "completed"
     assert names_of(upstream) == [[kept, gone], [kept], [kept]]
+
+
+# Forms in which a refusal may be about a deleted file without saying so in known words; `{}` is the file.
+OTHER_WORDS = [
+    (404, "File not found.", "tools[0].container.file_ids[1]"),
+    (404, "Not found", "container.file_ids"),
+    (404, "Invalid 'tools[0].container.file_ids[1]': file not found.", None),
+    (400, "Invalid file_id: {}", "tools[0].container.file_ids[1]"),
+    (400, "File with ID {} is expired or unavailable.", "tools"),
+    (422, "The following file IDs are invalid: {}", "file_ids"),
+]
+
+
+@pytest.mark.parametrize(("status", "text", "param"), OTHER_WORDS)
+@pytest.mark.parametrize("place", ["request", "restored", "living"])
+def test_a_deleted_file_is_left_out_whatever_the_refusal_says(
+    door: Door,
+    client: Any,
+    upstream: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    status: int,
+    text: str,
+    param: str | None,
+) -> None:
+    """If the words of a refusal tell nothing, the Files API is asked, in a run and in both ways to fill a container."""
+    ids = make_thread_and_assistant(door, client)
+    upstream.script(Turn(text="Hi.", polls=0) if place == "request" else turn_with_file("a.csv", b"1"))
+    assert run_to_end(door, client, *ids).status == "completed"
+    (kept, gone), _ = user_files(upstream, "kept.txt", "gone.txt")
+    attachments = [{"file_id": file_id, "tools": [{"type": "code_interpreter"}]} for file_id in (kept, gone)]
+    door(client.beta.threads.messages.create(ids[0], role="user", content="?", attachments=attachments))
+    del upstream.files[gone]
+    refuse_missing_files(upstream, monkeypatch, status, text, param)
+    if place == "restored":
+        advance_clocks(monkeypatch, upstream, 21 * MINUTE)
+    for _ in range(2):
+        assert run_to_end(door, client, *ids).status == "completed"
+        container = requested_containers(upstream)[-1]
+        if place == "request":
+            assert container["file_ids"] == [kept]
+        else:
+            assert container_contents(upstream, container) == {"a.csv": b"1", "kept.txt": b"given"}
+
+
+def test_a_refusal_of_a_file_that_exists_reaches_the_caller(
+    door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the Files API still has all files of a refused request, none is left out, whatever the refusal says."""
+    (kept,), resources = user_files(upstream, "kept.txt")
+    ids = make_thread_and_assistant(door, client, tool_resources=resources)
+    body = {"error": {"message": "Not found", "type": "x", "param": "tools[0].container.file_ids"}}
+    upstream.fault(Fault(POST, status=404, body=body))
+    with pytest.raises(openai.NotFoundError):
+        run_to_end(door, client, *ids)
+    assert names_of(upstream) == [[kept]]
+
+
+def test_a_server_without_files_is_not_believed(door: Door, client: Any, upstream: StandIn) -> None:
+    """A 404 of `GET /files/{id}` that does not name the file says nothing about it."""
+    (kept,), resources = user_files(upstream, "kept.txt")
+    ids = make_thread_and_assistant(door, client, tool_resources=resources)
+    for route in (POST, "GET /files/*"):
+        upstream.fault(Fault(route, status=404, body={"error": {"message": "Not Found", "type": "x"}}))
+    with pytest.raises(openai.NotFoundError):
+        run_to_end(door, client, *ids)
+    assert run_to_end(door, client, *ids).status == "completed"
+    assert names_of(upstream) == [[kept], [kept]]
+
+
+@polled_or_streamed
+@pytest.mark.parametrize("generated", [False, True])
+def test_a_file_that_its_caller_deletes_is_known_at_once(
+    door: Door,
+    client: Any,
+    upstream: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    stream: bool,
+    generated: bool,
+) -> None:
+    """After `files.delete` no later run names the file, so that none is refused; one line of the log says so."""
+    caplog.set_level(logging.INFO, "assistants_compat")
+    (kept, gone), _ = user_files(upstream, "kept.txt", "gone.txt")
+    attachments = [{"file_id": file_id, "tools": [{"type": "code_interpreter"}]} for file_id in (kept, gone)]
+    message = {"role": "user", "content": "?", "attachments": attachments}
+    ids = door(client.beta.threads.create(messages=[message])).id, make_thread_and_assistant(door, client)[1]
+    upstream.script(turn_with_file("a.csv", b"1") if generated else Turn(text="Hi.", code="1", polls=0))
+    assert run_to_end(door, client, *ids, stream=stream).status == "completed"
+    assert door(client.files.delete(gone)).deleted
+    advance_clocks(monkeypatch, upstream, 21 * MINUTE)
+    upstream.requests.clear()
+    for _ in range(2):
+        assert run_to_end(door, client, *ids, stream=stream).status == "completed"
+    assert not any(gone.encode() in request.body for request in upstream.requests)
+    assert sum(gone in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_file_that_was_not_deleted_after_all_is_still_given(door: Door, client: Any, upstream: StandIn) -> None:
+    """A refused `files.delete` changes nothing."""
+    (kept,), resources = user_files(upstream, "kept.txt")
+    ids = make_thread_and_assistant(door, client, tool_resources=resources)
+    upstream.fault(Fault("DELETE /files/*", status=403, body={"error": {"message": "No.", "type": "x"}}))
+    with pytest.raises(openai.PermissionDeniedError):
+        door(client.files.delete(kept))
+    assert run_to_end(door, client, *ids).status == "completed"
+    assert names_of(upstream) == [[kept]]
 
 
 # --- vector stores

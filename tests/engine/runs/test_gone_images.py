@@ -12,7 +12,7 @@ from assistants_compat import Settings
 from assistants_compat.testing import StandIn, Turn
 from kit.container_runs import polled_or_streamed, run_to_end
 from kit.doors import Door
-from kit.files import PNG
+from kit.files import PNG, refuse_missing_files
 from kit.legacy_code import FUNCTION, finish_run, function_call_turn, run_again, submit_outputs, upstream_calls
 from kit.streams import read_rest
 from kit.upstream_requests import request_bodies
@@ -233,7 +233,7 @@ def test_a_deleted_image_file_does_not_end_the_thread(door: Door, client: Any, u
     run = finish_run(door, client)
     add_image(door, client, run, image_file={"file_id": file_id})
     assert run_again(door, client, run).status == "completed"
-    door(client.files.delete(file_id))
+    del upstream.files[file_id]
     assert run_again(door, client, run, "And now?").status == "completed"
     assert last_parts(upstream) == [GONE]
     count_requests(upstream)
@@ -245,3 +245,71 @@ def test_a_thread_without_dead_images_costs_one_request_a_run(door: Door, client
     """Images that can be read cost no further request."""
     make_album(door, client, *LINKS)
     assert count_requests(upstream) == 4
+
+
+def make_file_album(door: Door, client: Any, upstream: StandIn) -> tuple[Any, list[str]]:
+    """Return a run on a thread that has three uploaded images, each seen by the model, and the ids of their files."""
+    ids = [upstream.put_file(f"{number}.png", PNG, "vision") for number in range(3)]
+    run = finish_run(door, client)
+    for file_id in ids:
+        add_image(door, client, run, image_file={"file_id": file_id})
+        assert run_again(door, client, run).status == "completed"
+    return run, ids
+
+
+@pytest.mark.parametrize("name_image", [True, False], ids=["named", "unnamed"])
+def test_several_deleted_image_files_cost_no_other_image(
+    door: Door, client: Any, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, *, name_image: bool
+) -> None:
+    """Each deleted image is replaced, in whatever words the upstream refuses it, and the others are still sent."""
+    run, (first, kept, last) = make_file_album(door, client, upstream)
+    del upstream.files[first], upstream.files[last]
+    if not name_image:
+        refuse_missing_files(upstream, monkeypatch, 400, "Could not read the file.", "input[1].content[0].file_id")
+    for _ in range(2):
+        assert run_again(door, client, run, "And now?").status == "completed"
+        assert [part.get("file_id") for part in last_parts(upstream)] == [None, kept, None]
+    count_requests(upstream)
+    assert run_again(door, client, run, "And now?").status == "completed"
+    assert count_requests(upstream) == 1
+
+
+@polled_or_streamed
+def test_an_image_file_that_its_caller_deletes_is_known_at_once(
+    door: Door, client: Any, upstream: StandIn, *, stream: bool
+) -> None:
+    """After `files.delete` no request names the image, so that none is refused."""
+    run, (gone, *kept) = make_file_album(door, client, upstream)
+    door(client.files.delete(gone))
+    count_requests(upstream)
+    door(client.beta.threads.messages.create(run.thread_id, role="user", content="And now?"))
+    assert run_to_end(door, client, run.thread_id, run.assistant_id, stream=stream).status == "completed"
+    assert [part.get("file_id") for part in last_parts(upstream)] == [None, *kept]
+    assert count_requests(upstream) == 1
+
+
+@pytest.mark.parametrize("through_client", [True, False])
+def test_an_answered_image_that_was_deleted_does_not_end_the_thread(
+    door: Door, client: Any, upstream: StandIn, *, through_client: bool
+) -> None:
+    """A run without a new message does without the deleted image of the last one, which an earlier run has answered."""
+    file_id = upstream.put_file("a.png", PNG, "vision")
+    run = finish_run(door, client)
+    add_image(door, client, run, image_file={"file_id": file_id})
+    assert run_again(door, client, run).status == "completed"
+    if through_client:
+        door(client.files.delete(file_id))
+    else:
+        del upstream.files[file_id]
+    assert run_again(door, client, run).status == "completed"
+    assert last_parts(upstream) == [GONE]
+
+
+def test_a_deleted_image_that_nobody_has_answered_is_told(door: Door, inline_client: Any, upstream: StandIn) -> None:
+    """An image that was deleted before the model saw it is the caller's to correct."""
+    file_id = upstream.put_file("a.png", PNG, "vision")
+    run = finish_run(door, inline_client)
+    add_image(door, inline_client, run, image_file={"file_id": file_id})
+    door(inline_client.files.delete(file_id))
+    with pytest.raises(openai.NotFoundError, match="No such File object"):
+        run_again(door, inline_client, run)
