@@ -32,10 +32,14 @@ commands = typer.Typer(
     help="Check, convert and show recordings, the VCR.py cassettes of a test suite (needs the extra `pytest`).",
 )
 
-RecordingArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A recording (YAML).", show_default=False)]
+RecordingArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A recording (YAML or JSON).", show_default=False)
+]
 RecordingsArgument = Annotated[
     list[Path],
-    typer.Argument(metavar="PATH", help="Recordings (YAML), or directories that contain them.", show_default=False),
+    typer.Argument(
+        metavar="PATH", help="Recordings (YAML or JSON), or directories that contain them.", show_default=False
+    ),
 ]
 
 
@@ -61,14 +65,23 @@ def convert(
 
     It plays the old calls through assistants_compat against an upstream that answers as recorded; nothing is sent over
     the network. It prints one line for each thing that is unknown, that cannot be converted or that a test will see
-    differently. It copies recordings without Assistants calls, and reports and skips files that are not recordings.
+    differently. It copies recordings without Assistants calls, and reports and skips files that are not recordings. A
+    recording keeps its format, YAML or JSON.
     """
     # The report has what the log would say; without a handler Python prints warnings on stderr.
     logging.getLogger("assistants_compat").addHandler(logging.NullHandler())
     report: dict[str, Any] = {}
     summaries: list[str] = []
     failed = False
-    for path, target in _target_paths(paths, to, force=force).items():
+    targets, passed_over = _target_paths(paths, to, force=force)
+    for path in passed_over:
+        # Another tool may have recorded it, and then its calls stay unconverted.
+        has_legacy_calls = check.mentions_legacy_calls(path)
+        failed = failed or has_legacy_calls
+        reason = f"{path} is not a VCR.py recording{', but names routes of the Assistants API' * has_legacy_calls}."
+        print_to_stderr(f"skipped: {reason}")
+        report[str(path)] = {"to": None, "unreadable": reason}
+    for path, target in targets.items():
         try:
             conversion = play.convert(vcr_yaml.load(path))
         except (vcr_yaml.CassetteError, OSError) as error:
@@ -78,17 +91,17 @@ def convert(
             print_to_stderr(f"skipped: {_error_message(path, error)}")
             report[str(path)] = {"to": None, "unreadable": _error_message(path, error)}
             continue
-        is_complete = not conversion.refused
-        failed = failed or not is_complete
-        if is_complete or partly:
-            _write(target, vcr_yaml.dump(conversion.document))
+        text = _as_text(conversion, path) if partly or not conversion.refused else None
+        failed = failed or bool(conversion.refused) or text is None
+        if text is not None:
+            _write(target, text)
             # A key recurs in every request of a recording; one line for it is enough.
             for leak in dict.fromkeys(check.leaks_in_document(conversion.document, ())):
                 print_to_stderr(f"{path}: copied from the old recording, check it: {leak}")
         for line in _difference_lines(conversion):
             print_to_stderr(f"{path}: {line}")
-        report[str(path)] = _as_json(conversion, target if is_complete or partly else None)
-        outcome = f" -> {target}" if is_complete or partly else ", not written"
+        report[str(path)] = _as_json(conversion, None if text is None else target)
+        outcome = ", not written" if text is None else f" -> {target}"
         summaries.append(f"{path}: {_summary(conversion)}{outcome}")
     if not summaries:
         exit_with_error(no_recordings_message(paths), EXIT_USAGE)
@@ -97,10 +110,26 @@ def convert(
         raise typer.Exit(EXIT_FAILURE)
 
 
-def _target_paths(paths: list[Path], to: Path, *, force: bool) -> dict[Path, Path]:
-    """Return the new path of each recording; exits before anything is written if a file would be overwritten."""
-    recordings = dict(_find_recordings(paths))
+def _as_text(conversion: play.Conversion, path: Path) -> str | None:
+    """Return the new recording in the format of the old one; None, with a line on stderr, if that is not possible."""
+    if not vcr_yaml.is_json(path):
+        return vcr_yaml.dump(conversion.document)
+    try:
+        return vcr_yaml.dump_json(conversion.document)
+    except vcr_yaml.CassetteError as error:
+        print_to_stderr(f"{path}: {error}")
+        return None
+
+
+def _target_paths(paths: list[Path], to: Path, *, force: bool) -> tuple[dict[Path, Path], list[Path]]:
+    """Return the new path of each recording, and the files that are none.
+
+    Exits before anything is written if a file would be overwritten.
+    """
+    recordings, passed_over = _find_recordings(paths)
     if not recordings:
+        for path in passed_over:
+            print_to_stderr(f"skipped: {path} is not a VCR.py recording.")
         exit_with_error(no_recordings_message(paths), EXIT_USAGE)
     check_output_directory(to)
     targets = {path: to / name for path, name in recordings.items()}
@@ -114,22 +143,18 @@ def _target_paths(paths: list[Path], to: Path, *, force: bool) -> dict[Path, Pat
             exit_with_error(
                 f"{target} exists already: choose another directory, or use --force to overwrite it.", EXIT_USAGE
             )
-        if target.suffix == ".json":
-            exit_with_error(
-                f"{target} would contain YAML, the only format that is written: save the recording as .yaml first.",
-                EXIT_USAGE,
-            )
-    return targets
+    return targets, passed_over
 
 
-def _find_recordings(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
-    """Yield each recording and its path relative to the directory in which it was found."""
+def _find_recordings(paths: list[Path]) -> tuple[dict[Path, Path], list[Path]]:
+    """Return each recording with its path below the directory in which it was found, and the files passed over."""
+    recordings: dict[Path, Path] = {}
+    passed_over: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            for recording in check.yaml_files([path]):
-                yield recording, recording.relative_to(path)
-        else:
-            yield path, Path(path.name)
+        files, others = check.recording_files([path])
+        recordings |= {file: file.relative_to(path) if path.is_dir() else Path(path.name) for file in files}
+        passed_over += others
+    return recordings, list(dict.fromkeys(passed_over))
 
 
 def _write(target: Path, text: str) -> None:
@@ -155,11 +180,16 @@ def _difference_lines(conversion: play.Conversion) -> Iterator[str]:
     New fields are left out, and times that differ are only counted.
     """
     yield from conversion.warnings
+    folded = {polls.kept.number: polls for polls in conversion.folded}
     times = 0
     for outcome in conversion.outcomes:
         interaction = f"interaction {outcome.number} ({outcome.call})"
         if outcome.kind == "refused":
             yield f"{interaction} cannot be converted: {outcome.reason}"
+        if polls := folded.get(outcome.number):
+            for status, recorded in polls.recorded.items():
+                if recorded != (current := polls.current[status]):
+                    yield f"{interaction}: polls showed {status} {_times(recorded)}, now {_times(current)}"
         for difference in outcome.differences:
             times += difference.is_time
             if not (difference.is_new or difference.is_time):
@@ -167,6 +197,10 @@ def _difference_lines(conversion: play.Conversion) -> Iterator[str]:
     if times:
         changed = "1 recorded time differs" if times == 1 else f"{times} recorded times differ"
         yield f"{changed}: a run's messages and steps get the time of the call that first returned them"
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once"}.get(count, f"{count} times")
 
 
 def _as_json(conversion: play.Conversion, target: Path | None) -> dict[str, Any]:
@@ -178,6 +212,16 @@ def _as_json(conversion: play.Conversion, target: Path | None) -> dict[str, Any]
         "unknown": conversion.warnings,
         "refused": [
             {"number": outcome.number, "call": outcome.call, "reason": outcome.reason} for outcome in conversion.refused
+        ],
+        "folded": [
+            {
+                "number": polls.kept.number,
+                "call": polls.kept.call,
+                "dropped": polls.numbers,
+                "recorded": dict(polls.recorded),
+                "now": dict(polls.current),
+            }
+            for polls in conversion.folded
         ],
         "differs": [
             {

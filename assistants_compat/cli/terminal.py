@@ -86,7 +86,7 @@ def quantity(number: int, noun: str) -> str:
 
 def no_recordings_message(paths: Iterable[Path]) -> str:
     """Return the error of a command that needs recordings and finds none."""
-    return f"no recordings found in {', '.join(map(str, paths))}: expected VCR.py cassettes (.yaml or .yml)"
+    return f"no recordings found in {', '.join(map(str, paths))}: expected VCR.py cassettes (YAML or JSON)"
 
 
 def report_failures(failed: Mapping[str, str]) -> None:

@@ -106,9 +106,10 @@ def _load_replay_data(path: Path) -> Json:
 
     Only a file that has the key is parsed, because most cassettes have none and YAML is slow.
     """
+    keys = (f"{replay.REPLAY_KEY}:", f'    "{replay.REPLAY_KEY}":')  # in YAML, and in indented JSON
     try:
         with path.open(encoding="utf-8") as file:
-            if not any(line.startswith(f"{replay.REPLAY_KEY}:") for line in file):
+            if not any(line.startswith(keys) for line in file):
                 return {}
         return replay.replay_data(cassette_file.load(path))
     except (OSError, UnicodeDecodeError, cassette_file.CassetteError):

@@ -17,24 +17,47 @@ from .legacy_requests import is_legacy_exchange
 from .scrub import IDENTITY_HEADERS
 
 _YAML_SUFFIXES = {".yaml", ".yml"}
+_SOURCE_SUFFIXES = {".py", ".pyc", ".md", ".rst", ".txt"}  # may quote a recording
+_LEGACY_ROUTE = re.compile(rb"/(?:assistants|threads)\b")
 # What other recorders put in place of an identifying header; it also matches "", the value of a missing one.
 _PLACEHOLDER_VALUE = re.compile(
     r"(?i)[\W_]*(?:bearer\s+)?[\W_]*(?:scrubbed|redacted|removed|filtered|hidden|dummy|fake|test|x+)?[\W_]*\Z"
 )
 
 
-def yaml_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the YAML files among `paths` and inside the folders among them, each once.
+def recording_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the files to read among `paths` and inside the folders among them, and the JSON files passed over.
 
-    A file that `paths` names directly is included whatever its suffix is.
+    A file that `paths` names directly is read whatever it is. In a folder, YAML files are read, and any other file that
+    begins as a recording does. JSON files that are no recordings of VCR.py are passed over.
     """
     files: list[Path] = []
+    passed_over: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            files += sorted(child for child in path.rglob("*") if child.suffix in _YAML_SUFFIXES)
-        else:
+        if not path.is_dir():
             files.append(path)
-    return list(dict.fromkeys(files))
+            continue
+        for child in sorted(path.rglob("*")):
+            if child.suffix in _YAML_SUFFIXES or _begins_as_recording(child):
+                files.append(child)
+            elif child.suffix == ".json" and child.is_file():
+                passed_over.append(child)
+    return list(dict.fromkeys(files)), list(dict.fromkeys(passed_over))
+
+
+def mentions_legacy_calls(path: Path) -> bool:
+    """Return whether a file that is no recording of VCR.py names routes of the Assistants API."""
+    try:
+        return _LEGACY_ROUTE.search(path.read_bytes()) is not None
+    except OSError:
+        return False
+
+
+def _begins_as_recording(path: Path) -> bool:
+    try:
+        return path.is_file() and path.suffix not in _SOURCE_SUFFIXES and vcr_yaml.may_be_recording(path)
+    except OSError:
+        return False
 
 
 def leaks_in_document(document: Mapping[str, Any], harmless: Collection[re.Pattern[str]]) -> Iterator[Leak]:

@@ -1,9 +1,11 @@
-"""Reads and writes VCR.py's YAML: a document becomes exchanges, and exchanges become a document.
+"""Reads and writes VCR.py's YAML and JSON: a document becomes exchanges, and exchanges become a document.
 
     interactions:
     - request: {method, uri, headers: {name: [value]}, body: text or bytes or null}
       response: {status: {code, message}, headers: {name: [value]}, body: {string: text or bytes}}
     version: 1
+
+VCR.py's JSON (`serializer="json"`) has the same keys, and no bytes.
 
 Reading is lenient. Headers may be single values. A body may also be stored as `base64_string`, as `content` (VCR.py's
 older httpx stub, with `status_code`), as `parsed_body` (a serializer of several test suites), or still compressed.
@@ -16,6 +18,7 @@ import base64
 import binascii
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +29,8 @@ from ..errors import CompatError
 from ..wire.objects import Json
 
 Headers = Mapping[str, Sequence[str]]
+_HEAD_BYTES = 4096
+_YAML_START = re.compile(rb"^(?:interactions|assistants_compat):", re.MULTILINE)
 _ENCODING_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
@@ -61,18 +66,42 @@ class Exchange:
 
 def load(path: Path) -> Json:
     """Return the document in a file; raises `OSError`, and `CassetteError` if the file is not a recording."""
-    yaml = _yaml()
-    try:
-        document = yaml.load(path.read_bytes(), Loader=_loader(yaml))
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        message = f"{path} is not valid YAML{where}."
-        raise CassetteError(message) from None
+    content = path.read_bytes()
+    # YAML reads most JSON too, but not the escapes of characters above U+FFFF.
+    document = _parse_json(content)
+    if document is None:
+        document = _parse_yaml(content, path)
     if not isinstance(document, dict) or not isinstance(document.get("interactions"), list):
         message = f"{path} is not a VCR.py recording: it has no list `interactions`."
         raise CassetteError(message)
     return document
+
+
+def is_json(path: Path) -> bool:
+    """Return whether a recording is stored as JSON, whatever its name is; raises `OSError`."""
+    return _parse_json(path.read_bytes()) is not None
+
+
+def may_be_recording(path: Path) -> bool:
+    """Return whether a file holds what a recording of VCR.py begins with, without parsing it; raises `OSError`."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+        if head.lstrip()[:1] != b"{":
+            return _YAML_START.search(head) is not None
+        return b'"interactions"' in head + file.read()
+
+
+def dump_json(document: Mapping[str, Any]) -> str:
+    """Return a document as VCR.py's JSON; raises `CassetteError` with the number of an interaction that has bytes."""
+    for number, interaction in enumerate(document["interactions"], 1):
+        try:
+            json.dumps(interaction)
+        except TypeError:  # noqa: PERF203 - the message needs its number
+            message = (
+                f"new interaction {number} has binary data, which VCR.py's JSON cannot hold: save it as YAML first."
+            )
+            raise CassetteError(message) from None
+    return f"{json.dumps(dict(document), indent=4)}\n"
 
 
 def dump(document: Mapping[str, Any]) -> str:
@@ -135,6 +164,27 @@ def interaction_from_exchange(exchange: Exchange) -> Json:
 def document_from_interactions(interactions: Iterable[Mapping[str, Any]], **extra_keys: Json) -> Json:
     """Return a VCR.py document; `extra_keys` are added at its top level, where VCR.py ignores them."""
     return {**extra_keys, "interactions": list(interactions), "version": 1}
+
+
+def _parse_json(content: bytes) -> Any:
+    """Return the JSON object in a file; None if it is something else."""
+    if content.lstrip()[:1] != b"{":
+        return None
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):  # a YAML document may begin like that too
+        return None
+
+
+def _parse_yaml(content: bytes, path: Path) -> Any:
+    yaml = _yaml()
+    try:
+        return yaml.load(content, Loader=_loader(yaml))
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        message = f"{path} is not valid {'JSON' if path.suffix == '.json' else 'YAML'}{where}."
+        raise CassetteError(message) from None
 
 
 def _headers(recorded: Any) -> dict[str, list[str]]:

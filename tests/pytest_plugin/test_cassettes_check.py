@@ -26,8 +26,36 @@ def _check(*arguments: object) -> tuple[int, str, str]:
 def test_clean_recordings_pass(tmp_path: Path) -> None:
     """Clean recordings exit with 0, and stderr counts them and those with Assistants calls."""
     Recording("x").with_conversation().with_polled_run().with_message_list().write(tmp_path / "a.yaml")
-    (tmp_path / "other.yaml").write_text("name: a workflow, no recording\n")
     assert _check(tmp_path) == (0, "", "1 recording, 1 with Assistants calls: no problems found\n")
+
+
+def test_files_that_are_passed_over_are_named(tmp_path: Path) -> None:
+    """YAML and JSON that VCR.py did not record is named on stderr, other tools' recordings first; it is no problem."""
+    Recording("x").with_missing_thread().write(tmp_path / "b.yaml")
+    for name in "acdefg":
+        (tmp_path / f"{name}.json").write_text('{"name": "data"}')
+    (tmp_path / "other.yaml").write_text("name: a workflow, no recording\n")
+    (tmp_path / "betamax.json").write_text('{"http_interactions": [{"uri": "https://api.openai.com/v1/threads"}]}')
+    (tmp_path / "notes.txt").write_text("interactions: none\n")
+    code, out, err = _check(tmp_path)
+    names = ", ".join(str(tmp_path / name) for name in ("betamax.json", "a.json", "c.json", "d.json", "e.json"))
+    assert (code, out) == (0, "")
+    assert err.splitlines()[0] == f"passed over 8 files that VCR.py did not record: {names} and 3 more"
+    report = json.loads(_check(tmp_path, "--json")[1])
+    assert (report["recordings"], len(report["passed_over"])) == (1, 8)
+
+
+def test_json_recordings_are_checked(tmp_path: Path) -> None:
+    """Recordings of VCR.py's JSON serializer, and those with another suffix or none, are checked as YAML is."""
+    recording = Recording("x").with_conversation("Use sk-live-0123456789abcdefghij please")
+    document = {"version": 1, "interactions": recording.exchanges}
+    (tmp_path / "a.json").write_text(json.dumps(document, indent=4))
+    recording.write(tmp_path / "b")
+    code, out, err = _check(tmp_path)
+    assert code == 1
+    for name in ("a.json", "b"):
+        assert f"{tmp_path / name}: 3. POST request body: an OpenAI key (sk-l..., 28 characters)" in out
+    assert err == "2 recordings, 2 with Assistants calls: 4 problems found\n"  # in requests and in responses
 
 
 def test_secrets_are_named_and_not_shown(tmp_path: Path) -> None:

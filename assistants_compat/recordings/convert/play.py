@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,12 +44,31 @@ class Outcome:
     call: str
     kind: str
     reason: str = ""
+    polled_status: str = ""  # of the run, if the exchange was a poll
     fields: list[FieldComparison] = field(default_factory=list)
 
     @property
     def differences(self) -> list[FieldComparison]:
         """The fields that are not as recorded."""
         return [comparison for comparison in self.fields if not comparison.is_same]
+
+
+@dataclass
+class FoldedPolls:
+    """Polls of a run that one poll now stands for.
+
+    `numbers` are theirs, without that of `kept`, the one that stays. `recorded` counts the polls by the status that
+    they showed, and `current` does the same for the new recording.
+    """
+
+    kept: Outcome
+    numbers: list[int]
+    recorded: Counter[str]
+
+    @property
+    def current(self) -> Counter[str]:
+        """How often a test now sees each status."""
+        return Counter([self.kept.polled_status])
 
 
 @dataclass
@@ -65,6 +84,21 @@ class Conversion:
     def refused(self) -> list[Outcome]:
         """The exchanges that cannot be converted."""
         return [outcome for outcome in self.outcomes if outcome.kind == "refused"]
+
+    @property
+    def folded(self) -> list[FoldedPolls]:
+        """The polls that were dropped, by the poll that stands for them."""
+        groups: list[FoldedPolls] = []
+        pending: list[Outcome] = []
+        for outcome in self.outcomes:
+            if outcome.kind == "folded":
+                pending.append(outcome)
+            elif outcome.kind != "copied" and pending:
+                numbers = [poll.number for poll in pending]
+                recorded = Counter(poll.polled_status for poll in [*pending, outcome])
+                groups.append(FoldedPolls(outcome, numbers, recorded))
+                pending = []
+        return groups
 
     def count_fields(self) -> tuple[int, int]:
         """Return how many recorded fields the library answers as recorded, and how many there are."""
@@ -174,6 +208,8 @@ class _Converter:
 
     def _convert_call(self, call: RecordedCall, proxy: SyncClientProxy) -> None:
         outcome = Outcome(call.number, call.label, "played")
+        if call.polled_run_id is not None:
+            outcome.polled_status = str(call.response_json.get("status") or call.exchange.status)
         self.outcomes.append(outcome)
         status = call.exchange.status
         if call.route is None:
