@@ -21,9 +21,13 @@ from .doors.sdk_internals import azure_key_placeholder, set_azure_ad_token
 from .doors.wrap import wrap
 from .errors import CompatError, SignInError
 from .settings import Settings
+from .wire.azure_endpoints import azure_resource, is_project
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
 """The token scope that legacy Azure OpenAI code requests."""
+
+PROJECT_SCOPE = "https://ai.azure.com/.default"
+"""The token scope of a Foundry project's endpoint. Source: azure-ai-projects 2, `get_openai_client`."""
 
 API_VERSION = "2024-05-01-preview"  # the first with Assistants v2; Responses requests do not carry it
 
@@ -71,14 +75,17 @@ def client(
     """Return a wrapped `AzureOpenAI` client that sends the tokens of a credential.
 
     `endpoint` is the URL of the Azure resource, `https://NAME.openai.azure.com` or
-    `https://NAME.services.ai.azure.com`; the default is the variable `AZURE_OPENAI_ENDPOINT`. `credential` comes from
+    `https://NAME.services.ai.azure.com`, or that of a Foundry project in it (`.../api/projects/PROJECT`). What some
+    pages show behind it is left out: `/openai/v1/`, `/openai`, a deployment. The default is the variable
+    `AZURE_OPENAI_ENDPOINT`. `credential` comes from
     azure-identity, or is any object with the same `get_token`. The default is a `DefaultAzureCredential`, which tries
     environment variables, a workload or managed identity, and the account signed in with `az login`. Tokens are cached,
     and renewed five minutes before they expire.
 
     `scope` is the scope of the token. Microsoft's pages disagree about it: some name
     `https://cognitiveservices.azure.com/.default`, the default here because legacy code uses it, others
-    `https://ai.azure.com/.default`. If the service answers 401 to a valid token, try the other one.
+    `https://ai.azure.com/.default`, the default for a project's endpoint. If the service answers 401 to a valid token,
+    try the other one.
 
     `settings` are passed to `wrap`, all other options to the SDK's constructor. Closing the client closes the default
     credential; close a credential of your own yourself.
@@ -95,7 +102,7 @@ def client(
     """
     identity = _import_identity("azure.identity")
     own_credential = identity.DefaultAzureCredential() if credential is None else None
-    provider = identity.get_bearer_token_provider(own_credential or credential, scope or SCOPE)
+    provider = identity.get_bearer_token_provider(own_credential or credential, scope or default_scope(endpoint))
 
     def token() -> str:
         try:
@@ -133,7 +140,7 @@ def async_client(
     identity = _import_identity("azure.identity.aio")
     own_credential = identity.DefaultAzureCredential() if credential is None else None
     provider: Callable[[], Awaitable[str]]
-    provider = identity.get_bearer_token_provider(own_credential or credential, scope or SCOPE)
+    provider = identity.get_bearer_token_provider(own_credential or credential, scope or default_scope(endpoint))
 
     async def token() -> str:
         try:
@@ -162,9 +169,20 @@ def _azure_error() -> type[Exception]:
 
 
 def _constructor_options(endpoint: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    version = os.environ.get("OPENAI_API_VERSION") or API_VERSION
     # The caller's options come last: an `api_key` of theirs replaces the placeholder.
-    return {"azure_endpoint": endpoint, "api_version": version, "api_key": azure_key_placeholder(), **options}
+    return {**endpoint_options(endpoint), "api_key": azure_key_placeholder(), **options}
+
+
+def endpoint_options(endpoint: str | None = None) -> dict[str, Any]:
+    """Return the options of `AzureOpenAI` for an endpoint in any form, or for the one in `AZURE_OPENAI_ENDPOINT`."""
+    given = endpoint or os.environ.get("AZURE_OPENAI_ENDPOINT")
+    version = os.environ.get("OPENAI_API_VERSION") or API_VERSION
+    return {"azure_endpoint": azure_resource(given) if given else endpoint, "api_version": version}
+
+
+def default_scope(endpoint: str | None = None) -> str:
+    """Return the token scope for an endpoint, or for the one in `AZURE_OPENAI_ENDPOINT`."""
+    return PROJECT_SCOPE if is_project(endpoint or os.environ.get("AZURE_OPENAI_ENDPOINT") or "") else SCOPE
 
 
 def _sign_in_error(error: Exception) -> SignInError:

@@ -31,6 +31,7 @@ from ..settings import Settings
 from ..store import locations, queries
 from ..store.database import Connection, network_filesystem, transact
 from ..tools.upstream import describe_error, run_with_client
+from ..wire.azure_endpoints import AZURE_HOSTS, azure_resource, is_project
 from ..wire.objects import Json, as_object_list
 from .live_checks.answers import missing_scopes
 from .live_checks.verdicts import add_scopes
@@ -45,7 +46,7 @@ _MIN_FREE_BYTES = 50 * 1024 * 1024  # a store with less free space would fail so
 _PAGE_SIZE = 100  # assistants that are read from the store
 _MEMORY_URL = re.compile(r"sqlite(?:\+\w+)?://(?:/?|/:memory:)(?:\?.*)?\Z")
 _SQLITE_FILE_URL = re.compile(r"sqlite(?:\+\w+)?:///([^?]+)")
-_AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com", ".azure-api.net")
+_GATEWAY_HOST = ".azure-api.net"  # API Management
 
 
 @dataclass(frozen=True)
@@ -304,14 +305,19 @@ def _check_azure_endpoint(context: CheckContext) -> Iterator[Finding]:
     if not host or parts.scheme not in ("https", "http"):
         says, do = f"AZURE_OPENAI_ENDPOINT={endpoint!r} is not a URL", "set it to https://NAME.openai.azure.com"
         yield Finding("azure", "failed", says, do)
-    elif parts.path.strip("/") or parts.query:
-        says = f"AZURE_OPENAI_ENDPOINT={endpoint!r} has a path or a query, but must be the resource alone"
-        yield Finding("azure", "failed", says, f"set it to {parts.scheme}://{parts.netloc}")
-    elif not host.endswith(_AZURE_HOSTS):
-        says = f"{host} is not an Azure host name; if it is a gateway, it must forward /openai/v1"
+        return
+    resource = azure_resource(endpoint)
+    says = endpoint if resource == endpoint.rstrip("/") else f"{endpoint}, read as {resource}"
+    if host.endswith(_GATEWAY_HOST):
+        yield Finding("azure", "ok", says)
+    elif not host.endswith(AZURE_HOSTS):
+        says = f"{says}: {host} is not an Azure host name; if it is a gateway, it must forward /openai/v1"
         yield Finding("azure", "warning", says, "correct AZURE_OPENAI_ENDPOINT, unless this is your gateway")
+    elif urlsplit(resource).path and not is_project(resource):
+        says = f"AZURE_OPENAI_ENDPOINT={endpoint!r} has a path that is neither a route nor a project"
+        yield Finding("azure", "failed", says, f"set it to {parts.scheme}://{parts.netloc}")
     else:
-        yield Finding("azure", "ok", endpoint)
+        yield Finding("azure", "ok", says)
 
 
 def _check_key(context: CheckContext) -> Iterator[Finding]:

@@ -135,8 +135,7 @@ def make_client() -> openai.OpenAI:
     if not os.environ.get("AZURE_OPENAI_ENDPOINT"):
         return wrap(openai.OpenAI())
     if any(os.environ.get(name) for name in AZURE_CREDENTIAL_VARIABLES):
-        version = os.environ.get("OPENAI_API_VERSION") or azure.API_VERSION
-        return wrap(openai.AzureOpenAI(api_version=version))
+        return wrap(openai.AzureOpenAI(**azure.endpoint_options()))
     # Without a handler azure-identity prints on stderr what SignInError says already.
     logging.getLogger("azure").addHandler(logging.NullHandler())
     return azure.client()

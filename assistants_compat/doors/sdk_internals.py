@@ -92,6 +92,12 @@ def set_azure_ad_token(client: openai.AzureOpenAI | openai.AsyncAzureOpenAI, tok
     client._azure_ad_token = token  # noqa: SLF001 - the constructor reads None as "use the variable"
 
 
+def api_version_of(client: Any) -> str | None:
+    """Return the `api-version` that a client sends with every request, if it sends one."""
+    version = client._custom_query.get("api-version")  # noqa: SLF001 - its public name came later than 1.21
+    return version if isinstance(version, str) else None
+
+
 def omitted_param() -> Any:
     """Return the value that keeps a client from sending one of its default query parameters."""
     from openai._types import Omit  # noqa: PLC0415 - public since 2.0 only

@@ -29,11 +29,10 @@ from ..runtime import clock, logs
 from ..runtime.overrides import own_request
 from ..runtime.workers import raise_pending_cancellation
 from ..settings import LegacyCall, Settings
+from ..wire import azure_endpoints
 from ..wire.exchange import REQUEST_HEADERS, Call, Reply
 from . import call_report, redirects
 from .stream_readers import async_stream_body, sync_stream_body
-
-_DEPLOYMENT = re.compile(r"/deployments/[^/]+\Z")
 
 # Headers of the legacy request that an upstream request does not copy.
 _DROPPED_HEADERS = frozenset(
@@ -143,26 +142,13 @@ def legacy_request_from_http(
     headers = {name: request.headers[name] for name in REQUEST_HEADERS if name in request.headers}
     query = tuple(request.url.params.multi_items())
     call = Call(request.method, matched.path_params, query, request.content, headers)
-    responses_base, azure = _responses_base(request, base, azure=azure)
-    api_version = settings.azure_api_version if azure else None
-    return LegacyRequest(matched, call, request, responses_base, base, api_version, settings)
-
-
-def _responses_base(request: Any, base: str, *, azure: bool) -> tuple[str, bool]:
-    """Return the path of the Responses API, and whether the upstream is Azure.
-
-    For Azure clients that path is `/openai/v1`, for any other client its own base. Signs of an Azure client are
-    its type, `api-version` in the query, `deployments` in the path, and the exact base `/openai/v1`. A longer base that
-    only ends like that may belong to another service.
-    """
-    azure = azure or _DEPLOYMENT.search(base) is not None or "api-version" in request.url.params
-    return (azure_v1_base(base) if azure else base), azure or base == "/openai/v1"
-
-
-def azure_v1_base(base: str) -> str:
-    """Return the base of Azure's v1 routes for a client's base, which may name a deployment or end in `/v1` already."""
-    without_deployment = _DEPLOYMENT.sub("", base)
-    return without_deployment if without_deployment.endswith("/v1") else f"{without_deployment}/v1"
+    sent_version = request.url.params.get("api-version")
+    host = request.url.host
+    intended = azure_endpoints.intended_base(base, host) if azure else base
+    responses_base, is_v1 = azure_endpoints.v1_base_of(intended, azure=azure, has_version=sent_version is not None)
+    api_version = azure_endpoints.kept_version(settings.azure_api_version, sent_version) if is_v1 else None
+    legacy_base = azure_endpoints.served_base(base, host, sent_version) if azure else base
+    return LegacyRequest(matched, call, request, responses_base, legacy_base, api_version, settings)
 
 
 # --- responses
@@ -234,7 +220,7 @@ class _RequestBuilder:
 
     @property
     def name(self) -> str:
-        """The URL of this upstream's Responses API, which identifies the upstream."""
+        """The URL of this upstream's Responses API, which identifies the upstream, whatever form its endpoint has."""
         url = self.request.url
         return f"{url.scheme}://{url.netloc.decode('ascii')}{self.base}"
 
@@ -263,7 +249,11 @@ class _RequestBuilder:
         if upstream_request.legacy:
             headers.append(("OpenAI-Beta", legacy.headers.get("openai-beta", "assistants=v2")))
             base = self.legacy_base
-            version_params = tuple(item for item in legacy_params if item[0] == "api-version")
+            version_params = tuple(
+                (name, value)
+                for name, value in legacy_params
+                if name == "api-version" and azure_endpoints.takes_version(base, value)
+            )
         # Not made by the client's `build_request`: the legacy request has the client's defaults already. Only those
         # that were dropped above are added again.
         defaults = self.http_client.headers

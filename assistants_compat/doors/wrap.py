@@ -20,6 +20,7 @@ from openai.lib.azure import BaseAzureClient
 from ..runtime import clock, logs, overrides
 from ..runtime.switch import is_off
 from ..settings import Settings
+from ..wire import azure_endpoints
 from . import redirects, sdk_internals
 
 if TYPE_CHECKING:
@@ -160,6 +161,24 @@ class RequestRouter:
         is_deletion = method == "DELETE" and path.startswith(self.base) and _ONE_FILE_ROUTE.fullmatch(route)
         return (self.base, route) if (is_list or is_deletion) and _has_store(settings) else None
 
+    def repair(self, request: Any) -> Any:
+        """Return a request that the upstream answers with a URL that its Azure resource serves.
+
+        The SDK appends `/openai` to an endpoint that ends in `/openai/v1` already, and no resource serves that.
+        """
+        path, version = request.url.raw_path.partition(b"?")[0].decode("ascii"), request.url.params.get("api-version")
+        if not self.azure or not path.startswith(f"{self.base}/"):
+            return request
+        base = azure_endpoints.served_base(self.base, request.url.host, version)
+        is_served = base == self.base or (base.startswith(self.base) and path.startswith(f"{base}/"))
+        if not is_served:
+            query = request.url.params
+            if not azure_endpoints.takes_version(base, version):
+                query = query.remove("api-version")
+            path = f"{base}{path[len(self.base) :]}"
+            request.url = request.url.copy_with(raw_path=f"{path}?{query}".rstrip("?").encode("ascii"))
+        return request
+
 
 def _has_store(settings: Settings) -> bool:
     """Whether there may be generated files. Listing or deleting files must not create a store where there is none."""
@@ -242,7 +261,8 @@ class SyncClientProxy(_ClientProxy):
             response = legacy_request.answer(self.__wrapped__, options, stream=stream)
             if response is not None:
                 return response
-        response = redirects.send(self.__wrapped__, request, options, stream=stream)
+        repaired = self._self_router.repair(request)
+        response = redirects.send(self.__wrapped__, repaired, options, stream=stream)
         if legacy_request is not None:
             legacy_request.note_passed_on(self.__wrapped__, options, response.status_code)
         return response
@@ -264,7 +284,8 @@ class AsyncClientProxy(_ClientProxy):
             response = await legacy_request.answer_async(self.__wrapped__, options, stream=stream)
             if response is not None:
                 return response
-        response = await redirects.send_async(self.__wrapped__, request, options, stream=stream)
+        repaired = self._self_router.repair(request)
+        response = await redirects.send_async(self.__wrapped__, repaired, options, stream=stream)
         if legacy_request is not None:
             legacy_request.note_passed_on(self.__wrapped__, options, response.status_code)
         return response

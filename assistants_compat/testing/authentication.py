@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .exchange import Refusal
+from .exchange import AZURE_PATHS, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -33,7 +33,7 @@ class KeyCheck:
     def check(self, request: Request) -> None:
         """Refuse a missing or wrong key (401) and, on Azure, a path or version that does not exist (404 or 400)."""
         path = request.full_path.partition("?")[0]
-        is_azure = path.startswith("/openai/")
+        is_azure = path.startswith(AZURE_PATHS)
         sent_keys = self._sent_keys(request, is_azure=is_azure)
         if not sent_keys:
             # The text is well known, but no recording holds it.
@@ -58,15 +58,16 @@ def _check_azure_path(request: Request, path: str) -> None:
     """Refuse dated routes and dated versions.
 
     Dated routes disappeared with the Assistants API, except those for files and vector stores. The v1 routes accept no
-    dated version. Source: platform.md sections 8 and 11 (`api-version` is optional, `v1` or `preview`; containers are
-    404 on dated routes). The bodies have Azure's usual shape, `code` and `message` only; no recording holds them.
+    dated version. Source: platform.md sections 8 and 11 (`api-version` is optional, `v1`, `preview` or `latest`;
+    containers are 404 on dated routes). The bodies have Azure's usual shape, `code` and `message` only; no recording
+    holds them.
     """
     version = request.value("api-version")
-    if not path.startswith("/openai/v1/"):
+    if "/openai/v1/" not in path:
         # The server strips the base of the dated routes that still exist, so an unchanged path is none of them.
         if request.path == path:
             raise _azure_refusal(404, "404", "Resource not found")
-    elif version not in {None, "v1", "preview"}:
+    elif version not in {None, "v1", "preview", "latest"}:
         raise _azure_refusal(400, "BadRequest", "API version not supported")
 
 

@@ -95,6 +95,10 @@ class ScriptError(Refusal):
         return answer
 
 
+AZURE_PATHS = ("/openai/", "/api/projects/")
+"""The begin of the paths of Azure: those of a resource, and those of a Foundry project."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """An HTTP request; `path` has no base (`/v1` or `/openai/v1`), and `full_path` is the whole request target."""
@@ -125,7 +129,7 @@ class Request:
     @property
     def is_azure(self) -> bool:
         """Whether the request is one to Azure: by its path, or by its header for the key."""
-        return self.full_path.startswith("/openai/") or "api-key" in self.headers
+        return self.full_path.startswith(AZURE_PATHS) or "api-key" in self.headers
 
     def values(self, name: str) -> list[str]:
         """Return every value of a query parameter, which may be written `name` or `name[]`."""

@@ -23,7 +23,8 @@ _HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gat
 _FAULT_TEXT = "The server had an error while processing your request. Sorry about that!"
 _OK = 200
 # Azure still serves dated routes (`/openai/files?api-version=...`) for files and vector stores.
-_BASE = re.compile(r"^(/openai/v1|/openai(?=/(files|vector_stores)(/|$))|/v1)(?=/|$)")
+# A Foundry project has the v1 routes below its own path (recorded, azure_agents.md section 3).
+_BASE = re.compile(r"^((?:/api/projects/[^/]+)?/openai/v1|/openai(?=/(files|vector_stores)(/|$))|/v1)(?=/|$)")
 
 
 class Application(Protocol):

@@ -16,14 +16,14 @@ from typing import Any, BinaryIO, TypeVar, cast
 import openai
 from openai.lib.azure import BaseAzureClient
 
-from ..doors.sdk_internals import omitted_param
-from ..doors.transport import azure_v1_base
+from ..doors.sdk_internals import api_version_of, omitted_param
 from ..doors.wrap import is_wrapped, resolve_client, settings_of
 from ..engine.io import IO, AsyncIO, BlockingIO, BufferedResponse, Request, Upload, run
 from ..errors import ApiError, CompatError, UnreachableError
 from ..runtime.overrides import own_request
 from ..runtime.workers import raise_pending_cancellation
 from ..settings import Settings
+from ..wire import azure_endpoints
 from ..wire.objects import Json, as_object_list
 
 T = TypeVar("T")
@@ -136,8 +136,7 @@ class _SdkUpstream:
     @property
     def name(self) -> str:
         """The base URL of the Responses API, which is also the name that the client proxy uses for it."""
-        base = str(self.client.base_url).rstrip("/")
-        return azure_v1_base(base) if self._is_azure else base
+        return self._v1[0]
 
     @property
     def credential(self) -> str:
@@ -145,8 +144,15 @@ class _SdkUpstream:
         return str(self.client.api_key or "")
 
     @property
-    def _is_azure(self) -> bool:
-        return isinstance(self.client, BaseAzureClient)
+    def _v1(self) -> tuple[str, bool]:
+        """The base URL of the Responses API, and whether it is one of Azure's."""
+        url = self.client.base_url
+        path, is_azure = url.path.rstrip("/"), isinstance(self.client, BaseAzureClient)
+        if is_azure:
+            path = azure_endpoints.intended_base(path, url.host)
+        has_version = api_version_of(self.client) is not None
+        path, is_v1 = azure_endpoints.v1_base_of(path, azure=is_azure, has_version=has_version)
+        return f"{url.scheme}://{url.netloc.decode('ascii')}{path}", is_v1
 
     def _send(self, request: Request, file: BinaryIO | None = None) -> Any:
         is_legacy = request.path.startswith(_LEGACY_PATHS)
@@ -154,11 +160,12 @@ class _SdkUpstream:
         if is_legacy:
             headers.update(_ASSISTANTS_HEADER)
         path, query = request.path, _sdk_query(request.query)
-        if self._is_azure and (path.startswith(_V1_PATHS) or (request.method != "GET" and not is_legacy)):
+        if self._v1[1] and (path.startswith(_V1_PATHS) or (request.method != "GET" and not is_legacy)):
             # Azure has these routes below /openai/v1 only. With a dated api-version they are reported to answer 404
             # (platform.md section 11).
             path = f"{self.name}{path}"
-            query["api-version"] = self.azure_api_version or omitted_param()
+            version = azure_endpoints.kept_version(self.azure_api_version, api_version_of(self.client))
+            query["api-version"] = version or omitted_param()
         options: dict[str, Any] = {"headers": headers, "params": query}
         if request.method == "GET":
             return self.client.get(path, cast_to=object, options=options)

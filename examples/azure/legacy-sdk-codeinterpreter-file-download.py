@@ -26,12 +26,17 @@ import openai
 import assistants_compat
 
 ENDPOINT = os.environ.get("AZURE_OPENAI_ENDPOINT") or "https://YOUR-RESOURCE.openai.azure.com"
+# Pages also show what follows: /openai/v1/ or /openai; and /api/projects/PROJECT, the endpoint of a Foundry project.
+ENDPOINT = re.sub(r"/(?:openai(?:/(?:v1|deployments|responses)[^?]*)?|models)?/*(?:\?.*)?$", "", ENDPOINT.strip())
+IS_PROJECT = "/api/projects/" in ENDPOINT
 DEPLOYMENT = os.environ.get("AZURE_OPENAI_DEPLOYMENT") or "gpt-4.1"
 PROMPT = os.environ.get("PROMPT") or (
     "Use Python to write the ten first primes to /mnt/data/test.txt, one a line, and link the file in your answer."
 )
-# Microsoft's pages disagree about the scope: some name https://ai.azure.com/.default instead.
-SCOPE = os.environ.get("AZURE_OPENAI_SCOPE") or "https://cognitiveservices.azure.com/.default"
+# Microsoft's pages disagree about the scope: some name https://ai.azure.com/.default instead, which projects need.
+SCOPE = os.environ.get("AZURE_OPENAI_SCOPE") or (
+    "https://ai.azure.com/.default" if IS_PROJECT else "https://cognitiveservices.azure.com/.default"
+)
 DOWNLOADS = Path(__file__).resolve().parent / "downloads"
 
 NO_FILES = """\

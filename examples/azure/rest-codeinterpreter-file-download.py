@@ -8,8 +8,8 @@
 The script saves the files in downloads/ next to itself. Its exit code is 0 if all files were saved, 1 if there were no
 files or a download failed, and 2 for wrong usage.
 
-Every request has `?api-version=preview`, the download as well as POST /responses. With a dated version
-(`2024-05-01-preview`) or a path without /v1, the service answers 404 or 400.
+Every request has `?api-version=preview`, the download as well as POST /responses (below a project, none). With a dated
+version (`2024-05-01-preview`) or a path without /v1, the service answers 404 or 400.
 """
 
 from __future__ import annotations
@@ -27,13 +27,18 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 ENDPOINT = os.environ.get("AZURE_OPENAI_ENDPOINT") or "https://YOUR-RESOURCE.openai.azure.com"
+# Pages also show what follows: /openai/v1/ or /openai; and /api/projects/PROJECT, the endpoint of a Foundry project.
+ENDPOINT = re.sub(r"/(?:openai(?:/(?:v1|deployments|responses)[^?]*)?|models)?/*(?:\?.*)?$", "", ENDPOINT.strip())
+IS_PROJECT = "/api/projects/" in ENDPOINT
 DEPLOYMENT = os.environ.get("AZURE_OPENAI_DEPLOYMENT") or "gpt-4.1"
 PROMPT = os.environ.get("PROMPT") or (
     "Use Python to write the ten first primes to /mnt/data/test.txt, one a line, and link the file in your answer."
 )
-# Microsoft's pages disagree about the scope: some name https://ai.azure.com/.default instead.
-SCOPE = os.environ.get("AZURE_OPENAI_SCOPE") or "https://cognitiveservices.azure.com/.default"
-BASE = f"{ENDPOINT.rstrip('/')}/openai/v1"
+# Microsoft's pages disagree about the scope: some name https://ai.azure.com/.default instead, which projects need.
+SCOPE = os.environ.get("AZURE_OPENAI_SCOPE") or (
+    "https://ai.azure.com/.default" if IS_PROJECT else "https://cognitiveservices.azure.com/.default"
+)
+BASE = f"{ENDPOINT}/openai/v1"
 DOWNLOADS = Path(__file__).resolve().parent / "downloads"
 SECONDS = 600  # a response that runs code can take minutes
 
@@ -49,7 +54,7 @@ def main() -> int:
     """Ask for a file, save every file that was generated, and return the exit code."""
     with requests.Session() as session:
         session.headers.update(credentials())
-        session.params = {"api-version": "preview"}
+        session.params = {} if IS_PROJECT else {"api-version": "preview"}
         # Retries GET and DELETE only: a repeated POST would create a second response.
         again = Retry(total=3, backoff_factor=0.5, status_forcelist=[429, 500, 502, 503, 504], raise_on_status=False)
         session.mount(ENDPOINT, HTTPAdapter(max_retries=again))

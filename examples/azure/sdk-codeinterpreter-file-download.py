@@ -25,12 +25,17 @@ from typing import Any, NoReturn
 import openai
 
 ENDPOINT = os.environ.get("AZURE_OPENAI_ENDPOINT") or "https://YOUR-RESOURCE.openai.azure.com"
+# Pages also show what follows: /openai/v1/ or /openai; and /api/projects/PROJECT, the endpoint of a Foundry project.
+ENDPOINT = re.sub(r"/(?:openai(?:/(?:v1|deployments|responses)[^?]*)?|models)?/*(?:\?.*)?$", "", ENDPOINT.strip())
+IS_PROJECT = "/api/projects/" in ENDPOINT
 DEPLOYMENT = os.environ.get("AZURE_OPENAI_DEPLOYMENT") or "gpt-4.1"
 PROMPT = os.environ.get("PROMPT") or (
     "Use Python to write the ten first primes to /mnt/data/test.txt, one a line, and link the file in your answer."
 )
-# Microsoft's pages disagree about the scope: some name https://ai.azure.com/.default instead.
-SCOPE = os.environ.get("AZURE_OPENAI_SCOPE") or "https://cognitiveservices.azure.com/.default"
+# Microsoft's pages disagree about the scope: some name https://ai.azure.com/.default instead, which projects need.
+SCOPE = os.environ.get("AZURE_OPENAI_SCOPE") or (
+    "https://ai.azure.com/.default" if IS_PROJECT else "https://cognitiveservices.azure.com/.default"
+)
 DOWNLOADS = Path(__file__).resolve().parent / "downloads"
 
 NO_FILES = """\
@@ -68,7 +73,7 @@ def main() -> int:
 def make_client() -> openai.AzureOpenAI:
     """Return a client for the v1 routes, with a key or with tokens that azure-identity renews."""
     # AzureOpenAI renews tokens in every SDK version. It always sends an api-version; the v1 routes accept this one.
-    base: dict[str, Any] = {"base_url": f"{ENDPOINT.rstrip('/')}/openai/v1/", "api_version": "preview"}
+    base: dict[str, Any] = {"base_url": f"{ENDPOINT}/openai/v1/", "api_version": "preview"}
     if key := os.environ.get("AZURE_OPENAI_API_KEY"):
         client = openai.AzureOpenAI(**base, api_key=key)
     else:

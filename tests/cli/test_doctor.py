@@ -355,13 +355,15 @@ def test_a_failed_request_to_the_model_is_reported(
     [
         ("https://name.openai.azure.com", "ok", ""),
         ("https://name.services.ai.azure.com/", "ok", ""),
-        ("https://name.openai.azure.com/openai/v1", "failed", "set it to https://name.openai.azure.com"),
+        ("https://name.openai.azure.com/openai/v1", "ok", "read as https://name.openai.azure.com"),
+        ("https://name.azure-api.net/team", "ok", ""),
+        ("https://name.openai.azure.com/team", "failed", "set it to https://name.openai.azure.com"),
         ("name.openai.azure.com", "failed", "is not a URL"),
         ("https://gateway.example.org", "warning", "unless this is your gateway"),
     ],
 )
 def test_the_form_of_an_azure_endpoint_is_checked(set_variables: Any, endpoint: str, expected: str, words: str) -> None:
-    """An Azure endpoint is the bare resource URL; another host may be a gateway and is a warning."""
+    """An Azure endpoint is a resource or a project in any form; another host may be a gateway and is a warning."""
     set_variables(AZURE_OPENAI_ENDPOINT=endpoint)
     [finding] = doctor_checks._check_azure_endpoint(doctor_checks.CheckContext(may_ask_model=False, timeout=1))
     assert finding.state == expected

@@ -19,6 +19,7 @@ import openai
 import pytest
 
 from assistants_compat.testing import Fault, StandIn, Turn
+from kit.azure_forms import BASES, PROJECT
 from kit.files import PNG, directory_contents
 from kit.identity_endpoints import TokenEndpoint, token_endpoint
 from kit.paths import ROOT
@@ -154,6 +155,19 @@ def test_a_native_sample_follows_the_rules_of_azure(reader: Reader, sample: str)
     ]
     assert reader.upstream.requests[1].json["tool_choice"] == "required"
     assert reader.upstream.containers == {}
+
+
+@pytest.mark.parametrize("form", BASES)
+@pytest.mark.parametrize("sample", WORKING)
+def test_every_form_of_the_endpoint_works(reader: Reader, sample: str, form: str) -> None:
+    """A sample requests the v1 routes whatever form of the endpoint is set, as Microsoft's pages show several."""
+    reader.upstream.script(FEW)
+    result = reader.runs(sample, AZURE_OPENAI_ENDPOINT=f"{reader.upstream.azure_endpoint}{form}")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert reader.downloads == {"test.txt": b"2\n3\n5\n"}
+    for request in reader.upstream.requests:
+        assert request.full_path.startswith(f"{BASES[form]}/")
+        assert "api-version=2" not in request.full_path
 
 
 @pytest.mark.parametrize("sample", NATIVE)
@@ -332,6 +346,19 @@ def test_an_identity_serves_instead_of_a_key(reader: Reader, sample: str) -> Non
     assert reader.downloads == {"test.txt": b"2\n3\n5\n"}
     assert {request.headers["authorization"] for request in reader.upstream.requests} == {"Bearer token-1"}
     assert {request.headers.get("api-key") for request in reader.upstream.requests} == {None}
+
+
+@pytest.mark.parametrize("sample", WORKING)
+def test_the_identity_of_a_project_is_for_its_own_scope(reader: Reader, sample: str) -> None:
+    """The token for a Foundry project is for the scope that its endpoint takes."""
+    pytest.importorskip("azure.identity", reason="azure-identity is not installed")
+    reader.upstream.script(FEW)
+    reader.upstream.keys = ["token-1"]
+    with token_endpoint() as tokens:
+        endpoint = f"{reader.upstream.azure_endpoint}{PROJECT}"
+        result = reader.runs_alone(sample, AZURE_OPENAI_ENDPOINT=endpoint, **identity_variables(tokens))
+        assert result.returncode == 0, result.stderr
+        assert tokens.requested_scopes == ["https://ai.azure.com"]
 
 
 def test_the_rest_sample_takes_a_token(reader: Reader) -> None:

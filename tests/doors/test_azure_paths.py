@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import openai
@@ -9,6 +10,7 @@ import pytest
 
 from assistants_compat import Settings
 from assistants_compat.testing import StandIn, Turn
+from kit.azure_forms import BASES, PROJECT, SDK_FORMS
 from kit.doors import KEY, Door
 from kit.legacy_code import (
     CODE,
@@ -104,6 +106,60 @@ def test_a_base_url_that_merely_ends_in_openai_is_not_azure(door: Door, upstream
     with pytest.raises(openai.NotFoundError):  # the stand-in serves no such base
         door(client.beta.threads.runs.create(thread.id, assistant_id=assistant.id))
     assert [request.full_path for request in upstream.requests] == ["/openai/responses"]
+
+
+@pytest.mark.parametrize("form", SDK_FORMS)
+def test_every_form_of_the_endpoint_leads_to_the_v1_routes(
+    door: Door, upstream: StandIn, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """An endpoint that ends in routes (`.../openai/v1/`) works, though the SDK appends `/openai` to it again."""
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", f"{upstream.azure_endpoint}{form}")
+    client = door.client(upstream, sqlite_settings, azure=True, azure_endpoint=None)
+    file_id = make_file(door, client, upstream, Turn(text=LINK, files={"sales.csv": CSV}, polls=0))
+    assert door(client.files.content(file_id)).read() == CSV
+    assert {request.full_path.partition(request.path)[0] for request in upstream.requests} == {BASES[form]}
+    assert [name for request in upstream.requests for name, _ in request.query if name == "api-version"] == []
+
+
+@pytest.mark.parametrize("form", SDK_FORMS)
+def test_every_form_of_the_endpoint_serves_what_goes_upstream(
+    door: Door, upstream: StandIn, sqlite_settings: Settings, form: str
+) -> None:
+    """What the upstream answers itself goes to its dated routes, and below a project to the v1 routes."""
+    client = door.client(
+        upstream,
+        sqlite_settings,
+        azure=True,
+        azure_endpoint=f"{upstream.azure_endpoint}{form}",
+        default_query={"a": "b"},
+    )
+    uploaded = door(client.files.create(file=("a.csv", CSV), purpose="assistants"))
+    assert door(client.files.retrieve(uploaded.id)).id == uploaded.id
+    assert [file.id for file in door.all(client.files.list())] == [uploaded.id]
+    is_project = "/api/projects/" in form
+    base = BASES[form] if is_project else "/openai"
+    query = (("a", "b"),) if is_project else (("a", "b"), ("api-version", "2024-05-01-preview"))
+    for request in upstream.requests:
+        assert request.full_path.startswith(f"{base}/files")
+        assert set(request.query) == set(query)
+
+
+@pytest.mark.parametrize("form", [form for form in SDK_FORMS if re.search("/openai/v1/?$", form)])
+def test_every_v1_form_is_a_base_url(door: Door, upstream: StandIn, sqlite_settings: Settings, form: str) -> None:
+    """A plain client whose `base_url` is a form with the v1 routes requests these."""
+    client = door.client(upstream, sqlite_settings, base_url=f"{upstream.azure_endpoint}{form}")
+    assert finish_run(door, client).status == "completed"
+    assert {request.full_path.partition("/responses")[0].rstrip("/") for request in upstream.requests} == {BASES[form]}
+
+
+@pytest.mark.parametrize("form", [PROJECT, f"{PROJECT}/openai"])
+def test_a_project_is_known_from_the_path_of_a_plain_client(
+    door: Door, upstream: StandIn, sqlite_settings: Settings, form: str
+) -> None:
+    """A plain client with a project's endpoint requests the project's v1 routes."""
+    client = door.client(upstream, sqlite_settings, base_url=f"{upstream.azure_endpoint}{form}")
+    assert finish_run(door, client).status == "completed"
+    assert {request.full_path.partition("/responses")[0] for request in upstream.requests} == {BASES[form]}
 
 
 def test_other_query_parameters_are_kept(door: Door, upstream: StandIn, settings: Settings) -> None:

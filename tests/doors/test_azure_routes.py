@@ -15,6 +15,7 @@ import pytest
 import assistants_compat
 from assistants_compat import Settings, SettingsError, download_files
 from assistants_compat.testing import Fault, StandIn, Turn
+from kit.azure_forms import PROJECT
 from kit.doors import KEY, Door
 from kit.files import CONTENT_REQUEST, finish_run_with_turn, run_with_uncopied_file
 from kit.legacy_code import (
@@ -40,7 +41,7 @@ ELSEWHERE = "http://localhost"  # another origin than 127.0.0.1, on the same mac
 # --- api-version
 
 
-@pytest.mark.parametrize("way", ["azure", "deployment", "v1", "query"])
+@pytest.mark.parametrize("way", ["azure", "deployment", "v1", "project", "project v1", "query"])
 def test_the_configured_version_is_sent_on_every_upstream_request(
     door: Door, upstream: StandIn, sqlite_settings: Settings, way: str
 ) -> None:
@@ -50,6 +51,8 @@ def test_the_configured_version_is_sent_on_every_upstream_request(
         "azure": {"azure": True},
         "deployment": {"azure": True, "azure_deployment": "gpt-4o"},
         "v1": {"base_url": f"{upstream.azure_endpoint}/openai/v1/"},
+        "project": {"azure": True, "azure_endpoint": f"{upstream.azure_endpoint}{PROJECT}"},
+        "project v1": {"base_url": f"{upstream.azure_endpoint}{PROJECT}/openai/v1/"},
         "query": {
             "base_url": f"{upstream.azure_endpoint}/openai",
             "default_query": {"api-version": "2024-05-01-preview"},
@@ -59,8 +62,46 @@ def test_the_configured_version_is_sent_on_every_upstream_request(
     assert file_id.startswith("file-")
     assert len(upstream.requests) == 4
     for request in upstream.requests:
-        assert request.full_path.startswith("/openai/v1/")
+        assert request.full_path.startswith(f"{PROJECT}/openai/v1/" if "project" in way else "/openai/v1/")
         assert [pair for pair in request.query if pair[0] == "api-version"] == [VERSION]
+
+
+@pytest.mark.parametrize("version", ["v1", "preview", "latest"])
+@pytest.mark.parametrize("kind", ["azure", "plain"])
+def test_a_version_of_v1_that_the_client_asks_for_is_kept(
+    door: Door, upstream: StandIn, sqlite_settings: Settings, version: str, kind: str
+) -> None:
+    """What a client asks for, `preview` or `latest`, is on every upstream request, unless a version is configured."""
+    base_url = f"{upstream.azure_endpoint}/openai/v1/"
+    own: dict[str, Any] = {"base_url": base_url, "default_query": {"api-version": version}}
+    if kind == "azure":
+        own = {"azure": True, "azure_endpoint": None, "base_url": base_url, "api_version": version}
+    make_file(door, door.client(upstream, sqlite_settings, **own), upstream, TURN)
+    assert [request.query for request in upstream.requests if ("api-version", version) not in request.query] == []
+    upstream.requests.clear()
+    settings = with_changes(sqlite_settings, azure_api_version="preview")
+    start_run(door, door.client(upstream, settings, **own))
+    assert upstream.requests[0].query == (VERSION,)
+
+
+@pytest.mark.parametrize("configured", ["preview", None])
+def test_downloads_through_a_plain_client_send_the_version_too(
+    door: Door, upstream: StandIn, sqlite_settings: Settings, tmp_path: Any, configured: str | None
+) -> None:
+    """`download_files` on a plain client of the v1 routes sends the configured version, or the client's own."""
+    settings = with_changes(sqlite_settings, azure_api_version=configured)
+    query = {} if configured else {"default_query": {"api-version": "preview"}}
+    client = door.client(upstream, settings, base_url=f"{upstream.azure_endpoint}{PROJECT}/openai/v1", **query)
+    upstream.script(TURN)
+    body = {"model": "gpt-4o", "input": "Go.", "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}
+    response = door(client.post("/responses", body=body, cast_to=object))
+    native: Any = SimpleNamespace(id="x", object="response", to_dict=lambda **_: response)
+    upstream.requests.clear()
+    [path] = door(download_files(client, native, tmp_path / "saved"))
+    assert path.read_bytes() == CSV
+    for request in upstream.requests:
+        assert request.full_path.startswith(f"{PROJECT}/openai/v1/containers/")
+        assert request.query.count(VERSION) == 1
 
 
 def test_the_version_is_for_azure_only(door: Door, upstream: StandIn, sqlite_settings: Settings) -> None:
@@ -112,6 +153,18 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
 
         monkeypatch.setattr(stand_in, "answer", routed)
         yield stand_in
+
+
+@pytest.mark.parametrize("kind", ["azure", "plain"])
+def test_a_gateway_gets_the_configured_version(
+    door: Door, gateway: StandIn, sqlite_settings: Settings, kind: str
+) -> None:
+    """`azure_api_version` counts below a gateway's path too, also for a plain client of its v1 routes."""
+    settings = with_changes(sqlite_settings, azure_api_version="preview")
+    own: dict[str, Any] = {"azure": True, "azure_endpoint": None} if kind == "azure" else {}
+    start_run(door, door.client(gateway, settings, base_url=f"{gateway.azure_endpoint}/team/openai/v1", **own))
+    [request] = gateway.requests
+    assert request.full_path == "/team/openai/v1/responses?api-version=preview"
 
 
 @pytest.mark.parametrize("base", ["/team/openai", "/team/openai/v1", "/team/openai/deployments/gpt-4o"])

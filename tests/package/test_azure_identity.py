@@ -17,6 +17,7 @@ import pytest
 import assistants_compat
 from assistants_compat import CompatError, Settings, SettingsError, SignInError
 from assistants_compat.testing import Fault, StandIn, Turn
+from kit.azure_forms import BASES, PROJECT
 from kit.doors import Door
 from kit.files import TURN
 from kit.identity_endpoints import TokenEndpoint, token_endpoint
@@ -36,6 +37,23 @@ def make_client(door: Door, upstream: StandIn, settings: Settings, *arguments: A
     client = function(upstream.azure_endpoint, *arguments, settings=settings, **{"max_retries": 0, **options})
     door.clients.append(client)
     return client
+
+
+@pytest.mark.parametrize("form", BASES)
+def test_every_form_of_the_endpoint_is_understood(
+    door: Door, upstream: StandIn, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """A client is made from any form of the endpoint, passed or in the variable, and asks for the scope it takes."""
+    endpoint = f"{upstream.azure_endpoint}{form}"
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", endpoint)
+    function: Any = azure.client if door.kind == "sync" else azure.async_client
+    for arguments in ((endpoint,), ()):
+        credential: Any = static(door)
+        client = function(*arguments, credential=credential, settings=sqlite_settings, max_retries=0)
+        door.clients.append(client)
+        start_run(door, client)
+        assert upstream.requests[-1].full_path == f"{BASES[form]}/responses"
+        assert set(credential.scopes) == {OTHER_SCOPE if PROJECT in form else SCOPE}
 
 
 class Static:
