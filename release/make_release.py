@@ -100,8 +100,8 @@ def tracked_files(*options: str) -> set[str]:
 
 
 def package_files() -> set[str]:
-    """The tracked files of the package."""
-    return {name for name in tracked_files() if name.startswith("assistants_compat/")}
+    """The tracked files of the package, and the one that the wheel has beside it."""
+    return {name for name in tracked_files() if name.startswith("assistants_compat/")} | {"assistants_compat.pth"}
 
 
 def compare_names(what: str, found: set[str], expected: set[str]) -> None:

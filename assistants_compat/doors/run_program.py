@@ -3,11 +3,15 @@
 A fresh Python replaces this process and runs the program, so that its `__main__`, arguments, tracebacks, signals and
 exit code are its own. PYTHONPATH leads that Python to `start/sitecustomize.py`, which calls `install()`. So does every
 Python that the program starts: workers, reloaders, multiprocessing.
+
+A launcher such as `opentelemetry-instrument` puts a `sitecustomize` of its own before ours. For these the wheel has
+`assistants_compat.pth`, which Python reads from site-packages: it calls `install()` if the variable of `run` is set.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,24 +27,30 @@ USAGE = """\
 Usage: python -m assistants_compat run FILE [ARGS]...
        python -m assistants_compat run -m MODULE [ARGS]...
        python -m assistants_compat run -c CODE [ARGS]...
+       python -m assistants_compat run COMMAND [ARGS]...
 
 Run an unchanged program and answer its Assistants calls over the Responses API.
 
 All arguments after `run` go to Python unchanged, --help included. Put Python's
-own options before -m assistants_compat. Python processes that the program
-starts are covered too, unless they run with -E, -I or -S. Settings come from
-ASSISTANTS_COMPAT_* variables; ASSISTANTS_COMPAT=off leaves the clients of the
-program as they are.
+own options before -m assistants_compat. A COMMAND is found on PATH, if there
+is no FILE of its name; it may start Python itself, as launchers do. Python
+processes that the program starts are covered too, unless they run with -E, -I
+or -S. Settings come from ASSISTANTS_COMPAT_* variables; ASSISTANTS_COMPAT=off
+leaves the clients of the program as they are.
 
 Examples:
   python -m assistants_compat run app.py --port 8000
   python -m assistants_compat run -m gunicorn app:app
+  python -m assistants_compat run opentelemetry-instrument python app.py
   python -X dev -m assistants_compat run app.py
 """
 
 _USAGE_ERROR = 2  # the exit code of Python and of most commands for wrong arguments
 _START_DIRECTORY = Path(__file__).with_name("start")
 _PACKAGE = str(__package__).partition(".")[0]
+_PTH_FILE = Path(__file__).parents[2] / "assistants_compat.pth"
+RUN_VARIABLE = "_ASSISTANTS_COMPAT_RUN"
+"""The environment variable that tells `assistants_compat.pth` to cover a process."""
 
 
 def run(arguments: Sequence[str]) -> NoReturn:
@@ -65,7 +75,16 @@ def run(arguments: Sequence[str]) -> NoReturn:
                 "Drop these options, or call assistants_compat.install() in the program."
             )
         os.environ["PYTHONPATH"] = os.pathsep.join(_python_path())
-    _replace_process([sys.executable, *_python_options(), *arguments])
+        os.environ[RUN_VARIABLE] = "1"
+    command = None if first.startswith("-") or Path(first).exists() else shutil.which(first)
+    if command is None:
+        _replace_process([sys.executable, *_python_options(), *arguments])
+    if not is_switched_off and not _PTH_FILE.is_file():
+        sys.stderr.write(
+            f"assistants_compat: {first} is covered only if it has no `sitecustomize` of its own, because this package "
+            "is not installed from its wheel. Otherwise call assistants_compat.install() in the program.\n"
+        )
+    _replace_process([command, *arguments[1:]])
 
 
 def _exit_with_error(message: str) -> NoReturn:

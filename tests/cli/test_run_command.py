@@ -224,6 +224,68 @@ def test_a_sitecustomize_of_the_users_runs_as_before(fails: str, tmp_path: Path)
     assert ("missing_module" in stderr) == bool(fails)
 
 
+LAUNCHER = """#!{python}
+import os, sys
+# As opentelemetry-instrument does: its own directory comes first, and with it its own sitecustomize.
+os.environ["PYTHONPATH"] = os.pathsep.join([{folder!r}, os.environ.get("PYTHONPATH", "")])
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> dict[str, str]:
+    """A launcher that hides the sitecustomize of `run`, and the PATH on which it is found."""
+    folder = tmp_path / "launcher"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("print('launched')\n")
+    (folder / "launch").write_text(LAUNCHER.format(python=sys.executable, folder=str(folder)))
+    (folder / "launch").chmod(0o755)
+    (tmp_path / "covered.py").write_text(COVERED)
+    return {"PATH": os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])}
+
+
+def test_a_program_under_a_launcher_is_covered(launcher: dict[str, str], tmp_path: Path) -> None:
+    """A launcher with a sitecustomize of its own covers the program all the same, whether it is a name or a file."""
+    script = str(tmp_path / "launcher" / "launch")
+    for name in ("launch", script):
+        result = python(*RUN, name, "python", "covered.py", cwd=tmp_path, **launcher)
+        assert result == (0, "launched\nTrue\n", "")
+    result = python(*RUN, "launch", "python", "covered.py", cwd=tmp_path, ASSISTANTS_COMPAT="off", **launcher)
+    assert result[:2] == (0, "launched\nFalse\n")
+
+
+def test_a_command_of_path_is_run(launcher: dict[str, str], tmp_path: Path) -> None:
+    """A name on PATH is run as it is, unless a file has that name, and an unknown name is Python's own error."""
+    assert python(*RUN, "python", "covered.py", cwd=tmp_path, **launcher)[:2] == (0, "True\n")
+    (tmp_path / "launch").write_text("import covered\n")
+    assert python(*RUN, "launch", cwd=tmp_path, **launcher)[:2] == (0, "True\n")
+    code, _, err = python(*RUN, "no-such-command", cwd=tmp_path, **launcher)
+    assert code == 2
+    assert "can't open file" in err
+
+
+def test_without_the_file_of_the_wheel_a_command_is_run_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """From a checkout, `run` says that a command may hide its sitecustomize, before it starts the command."""
+    started: list[list[str]] = []
+
+    def start(command: list[str]) -> None:
+        started.append(command)
+        raise SystemExit
+
+    monkeypatch.setattr(run_program, "_replace_process", start)
+    monkeypatch.setattr(run_program, "_PTH_FILE", tmp_path / "assistants_compat.pth")
+    for name in ("PYTHONPATH", run_program.RUN_VARIABLE):
+        monkeypatch.setenv(name, "")
+    exit_code("python3", "app.py")
+    assert "python3 is covered only if" in capsys.readouterr().err
+    (tmp_path / "assistants_compat.pth").touch()
+    exit_code("python3", "app.py")
+    assert capsys.readouterr().err == ""
+    assert [Path(command[0]).name for command in started] == ["python3", "python3"]
+
+
 def test_a_child_without_the_library_runs_unchanged(tmp_path: Path) -> None:
     """A child Python whose environment lacks the package starts silently."""
     bare = "import subprocess, sys, os; os.environ['PYTHONPATH'] = os.environ['PYTHONPATH'].split(os.pathsep)[0]"

@@ -104,7 +104,18 @@ def test_the_source_distribution_has_what_git_has(tmp_path: Path) -> None:
     tracked = release["tracked_files"]("--cached", "--others", "--exclude-standard")
     assert release["files_of_sdist"](release["only"]("*.tar.gz", tmp_path)) == tracked
     package = {name for name in tracked if name.startswith("assistants_compat/")}
-    assert release["files_of_wheel"](release["only"]("*.whl", tmp_path)) == package
+    assert release["files_of_wheel"](release["only"]("*.whl", tmp_path)) == {*package, "assistants_compat.pth"}
+
+
+def test_the_wheel_has_the_file_that_python_reads_at_every_start() -> None:
+    """Beside the package lies the file with which `run` covers launchers; without `run` it loads nothing."""
+    installed = [file for file in importlib.metadata.files("assistants_compat") or () if file.suffix == ".pth"]
+    assert [str(file) for file in installed] == ["assistants_compat.pth"]
+    source = ROOT / "assistants_compat" / "doors" / "start" / "assistants_compat.pth"
+    assert installed[0].read_text() == source.read_text(encoding="utf-8")
+    loaded = "import sys; print('assistants_compat' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_only_the_newest_changelog_entry_may_be_released(tmp_path: Path) -> None:
