@@ -62,7 +62,7 @@ def _function_tool(tool: Json) -> Json:
 
 def _file_search_tool(tool: Json) -> Json:
     options = tool.get("file_search") or {}
-    ranking = {**DEFAULT_RANKING_OPTIONS, **options.get("ranking_options", {})}
+    ranking = {**DEFAULT_RANKING_OPTIONS, **(options.get("ranking_options") or {})}
     return {"type": "file_search", "file_search": {**options, "ranking_options": ranking}}
 
 

@@ -53,6 +53,11 @@ def missing_parameter(path: str, key: str) -> ApiError:
     return ApiError(400, text, param=missing_path, code="missing_required_parameter")
 
 
+def unknown_parameter(path: str) -> ApiError:
+    """`Unknown parameter: 'role'.` (reported)."""
+    return ApiError(400, f"Unknown parameter: '{path}'.", param=path, code="unknown_parameter")
+
+
 def string(*, max_length: int | None = None, min_length: int = 0, pattern: str | None = None) -> Check:
     """Accept a string of `min_length` to `max_length` characters that matches `pattern`.
 
@@ -167,7 +172,11 @@ def array(item: Check, *, max_items: int | None = None, min_items: int = 0) -> C
 
 
 def record(keys: Mapping[str, Check], *, required: tuple[str, ...] = ()) -> Check:
-    """Accept an object with these keys and no others."""
+    """Accept an object with these keys and no others.
+
+    A null of an optional key counts as absent, except in the request itself: the SDK's objects have nulls for all that
+    an answer lacks, and programs send them back. `without_nulls` leaves them out.
+    """
 
     def check(value: Any, path: str) -> None:
         if not isinstance(value, dict):
@@ -178,10 +187,28 @@ def record(keys: Mapping[str, Check], *, required: tuple[str, ...] = ()) -> Chec
         for key, entry in value.items():
             key_path = _join(path, key)
             if key not in keys:
-                raise ApiError(400, f"Unknown parameter: '{key_path}'.", param=key_path, code="unknown_parameter")
-            keys[key](entry, key_path)
+                raise unknown_parameter(key_path)
+            if entry is not None or key in required or not path:
+                keys[key](entry, key_path)
 
     return check
+
+
+# What callers define themselves, where a null may mean something.
+_FREE_FORM_KEYS = frozenset({"metadata", "parameters", "schema"})
+
+
+def without_nulls(value: Any, *, is_request: bool = True) -> Any:
+    """Return a checked request without the nulls below its own keys, which stay: they may reset something."""
+    if isinstance(value, list):
+        return [without_nulls(entry, is_request=False) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: entry if key in _FREE_FORM_KEYS else without_nulls(entry, is_request=False)
+        for key, entry in value.items()
+        if is_request or entry is not None
+    }
 
 
 def tagged(types: Mapping[str, Check], legacy_types: Mapping[str, Check] = MappingProxyType({})) -> Check:
@@ -202,6 +229,12 @@ def tagged(types: Mapping[str, Check], legacy_types: Mapping[str, Check] = Mappi
         check_of_type[value["type"]](value, path)
 
     return check
+
+
+def null(value: Any, path: str) -> None:
+    """Accept null only: the key is unknown where it has a value."""
+    if value is not None:
+        raise unknown_parameter(path)
 
 
 def nullable(check: Check) -> Check:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ApiError
-from .checks import Check
+from .checks import Check, without_nulls
 from .objects import Json, check_nesting, parse_finite_float, reject_json_constant
 
 # The only request headers that a handler sees, in lower case. None of them carries a credential.
@@ -45,7 +45,10 @@ class Call:
         return [value for key, value in self.query if key in (name, f"{name}[]")]
 
     def json(self, check: Check) -> Json:
-        """Parse and check the JSON body; an empty body is `{}`. Raises the service's own 400s."""
+        """Parse and check the JSON body, and leave out the nulls in it that mean nothing; an empty body is `{}`.
+
+        Raises the service's own 400s.
+        """
         if not self.body.strip():
             body: Any = {}
         else:
@@ -55,7 +58,7 @@ class Call:
             except (ValueError, RecursionError):  # deep nesting raises RecursionError
                 raise ApiError(400, _NOT_JSON_MESSAGE) from None
         check(body, "")
-        return dict(body)
+        return dict(without_nulls(body))
 
 
 # The platform's own text on every endpoint that takes JSON.

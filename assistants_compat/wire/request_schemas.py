@@ -15,6 +15,7 @@ from .checks import (
     image_url,
     mapping,
     metadata,
+    null,
     nullable,
     number,
     record,
@@ -89,8 +90,9 @@ _tool_choice = nullable(
         choice("none", "auto", "required"),
         tagged(
             {
-                "code_interpreter": record(_type),
-                "file_search": record(_type),
+                # The SDK's object of a run has a null `function` for these two.
+                "code_interpreter": record({**_type, "function": null}),
+                "file_search": record({**_type, "function": null}),
                 "function": record(
                     {**_type, "function": record({"name": _id}, required=("name",))}, required=("function",)
                 ),
@@ -145,7 +147,8 @@ _part = tagged(
 _attachment = record(
     {
         "file_id": _id,
-        "tools": array(tagged({"code_interpreter": record(_type), "file_search": record(_type)})),
+        # Null in the SDK's object of a message of v1, for example.
+        "tools": nullable(array(tagged({"code_interpreter": record(_type), "file_search": record(_type)}))),
     },
     required=("file_id", "tools"),
 )
@@ -155,7 +158,7 @@ _message = record(
         "role": choice("user", "assistant"),
         "content": string_or(string(min_length=1, max_length=_text_limit), array(_part, min_items=1)),
         "attachments": nullable(array(_attachment)),
-        "file_ids": array(_id, max_items=10),  # from v1 of the API, like the `file_ids` of an assistant
+        "file_ids": nullable(array(_id, max_items=10)),  # from v1 of the API, like the `file_ids` of an assistant
         "metadata": nullable(metadata),
     },
     required=("role", "content"),
@@ -169,7 +172,7 @@ _assistant = {
     "reasoning_effort": _effort,
     "tools": nullable(both(_tools, check_new_tools)),
     "tool_resources": _resources,
-    "file_ids": _file_ids,
+    "file_ids": nullable(_file_ids),
     "metadata": nullable(metadata),
     "temperature": _temperature,
     "top_p": _top_p,
