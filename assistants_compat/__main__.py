@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
-_INTERRUPTED = 130  # what shells report for Ctrl-C
+_INTERRUPTED, _TERMINATED = 130, 143  # what shells report for Ctrl-C and SIGTERM
 _CONSOLE_COMMAND = "assistants-compat"
 
 
@@ -37,12 +40,18 @@ def _run_command() -> None:
         )
         sys.exit(2)
     _escape_unprintable()
+    signal.signal(signal.SIGTERM, _terminate)
     from .cli import app  # noqa: PLC0415 - needs the packages above
 
     # Shells complete the name of a command, which `python -m assistants_compat` is not.
     completes = sys.argv[1:2] in (["--install-completion"], ["--show-completion"])
     is_console_command = Path(sys.argv[0]).stem == _CONSOLE_COMMAND
     app(prog_name=_CONSOLE_COMMAND if completes or is_console_command else "python -m assistants_compat")
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End the command as an exception does, so that unfinished files are removed and transactions rolled back."""
+    sys.exit(_TERMINATED)
 
 
 def _escape_unprintable() -> None:

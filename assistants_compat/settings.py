@@ -360,7 +360,7 @@ class Settings:
         object.__setattr__(self, "store", _absolute_location(self.store))
         object.__setattr__(self, "files", _absolute_location(self.files))
         if isinstance(self.report, str):
-            object.__setattr__(self, "report", str(Path(self.report).expanduser().absolute()))
+            object.__setattr__(self, "report", _absolute_path(self.report))
         object.__setattr__(self, "assistants", _absolute_location(self.assistants))
 
 
@@ -390,8 +390,18 @@ def _absolute_location(location: str | None) -> str | None:
     if location is None:
         return None
     if "://" not in location:
-        return str(Path(location).expanduser().absolute())
+        return _absolute_path(location)
     return _SQLITE_PATH.sub(lambda match: f"{match[1]}{Path(match[2]).absolute()}", location)
+
+
+def _absolute_path(path: str) -> str:
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError:
+        message = (
+            f"The path {path!r} of a setting cannot be used: there is no home directory. Set HOME, or a full path."
+        )
+        raise SettingsError(message) from None
 
 
 def variables() -> dict[str, str]:

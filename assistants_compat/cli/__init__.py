@@ -12,9 +12,10 @@ from typing import Annotated
 
 import typer
 
-from . import audit, cassettes, cassettes_check, demo, doctor, download, export, import_, run, settle, store
+from . import audit, cassettes, cassettes_check, demo, doctor, download, export, import_, run, settle, store, terminal
 
 app = typer.Typer(
+    cls=terminal.CommandGroup,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import signal
 import sys
 import time
@@ -26,6 +27,10 @@ from .terminal import (
     report_failures,
 )
 
+log = logging.getLogger("assistants_compat")
+
+_SECONDS_BETWEEN_LIFE_SIGNS = 60
+
 commands = typer.Typer(rich_markup_mode=None)
 
 
@@ -40,7 +45,8 @@ def settle(
 ) -> None:
     """Finish runs that no program polls, and retry failed file copies, before their containers expire.
 
-    A container expires after 20 idle minutes, so run this at least every ten minutes.
+    A container expires after 20 idle minutes, so run this at least every ten minutes. With ASSISTANTS_COMPAT_LOG=info,
+    --watch says once a minute that it is alive.
     """
     if not watch:
         with report_errors(), client_from_environment() as client:
@@ -52,11 +58,33 @@ def settle(
     with report_errors(), client_from_environment() as client:
         try:
             # An error of a pass is reported by the pass; only a wrong setting or a missing key ends the command.
+            life_signs = _LifeSigns()
             while True:
                 _settle_and_report(client, as_json=as_json)
-                time.sleep(every)
+                life_signs.passes += 1
+                life_signs.wait(every)
         except KeyboardInterrupt:
             raise typer.Exit(0) from None  # an interrupt is the normal end of --watch
+
+
+class _LifeSigns:
+    """Logs once a minute that `--watch` goes on (INFO): a pass that changes nothing prints nothing."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+        self.logged_at = time.monotonic()
+
+    def wait(self, seconds: float) -> None:
+        """Wait, and log meanwhile."""
+        end = time.monotonic() + seconds
+        while True:
+            now = time.monotonic()
+            if now - self.logged_at >= _SECONDS_BETWEEN_LIFE_SIGNS:
+                log.info("settle --watch is alive: passes so far: %s.", self.passes)
+                self.logged_at = now
+            if now >= end:
+                return
+            time.sleep(min(end, self.logged_at + _SECONDS_BETWEEN_LIFE_SIGNS) - now)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

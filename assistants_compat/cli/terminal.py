@@ -9,12 +9,14 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.parse import urlsplit
 
 import openai
 import typer
+from typer.core import TyperGroup
 
 from .. import azure
 from ..doors.wrap import wrap
@@ -47,9 +49,47 @@ def report_errors() -> Iterator[None]:
 
 
 def exit_with_error(message: str, code: int = EXIT_FAILURE) -> NoReturn:
-    """Print a message to stderr and end the command."""
+    """Print a message to stderr, and with --json to stdout as `{"error": message}`, and end the command."""
     print_to_stderr(f"assistants_compat: {message}")
+    _print_json_error(message)
     raise typer.Exit(code)
+
+
+class CommandGroup(TyperGroup):
+    """The commands: it notes whether the user asked for JSON, so that errors are JSON too, also those of the parser."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Note --json, or --format json, and parse the arguments."""
+        _output.wants_json = "--json" in args or "--format=json" in args or ("--format", "json") in pairwise(args)
+        _output.has_result = False
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an error of the parser, which it prints itself, is written as JSON too."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            # Known by its method: newer versions of Typer have a copy of click, with exceptions of its own.
+            if (format_message := getattr(error, "format_message", None)) is not None:
+                _print_json_error(format_message())
+            raise
+
+
+class _Output:
+    """What this run of the command line writes to stdout."""
+
+    wants_json = False
+    has_result = False
+
+
+_output = _Output()
+
+
+def _print_json_error(message: str) -> None:
+    if _output.wants_json and not _output.has_result:
+        _output.has_result = True
+        with suppress(OSError):
+            typer.echo(json.dumps({"error": message}))
 
 
 def print_to_stderr(line: str) -> None:
@@ -59,6 +99,7 @@ def print_to_stderr(line: str) -> None:
 
 def print_result(lines: list[str], as_json: Mapping[str, Any] | None) -> None:
     """Print the result to stdout: the JSON object if there is one, else the lines."""
+    _output.has_result = True
     try:
         typer.echo("\n".join(lines) if as_json is None else json.dumps(as_json), nl=bool(lines) or as_json is not None)
     except OSError as error:

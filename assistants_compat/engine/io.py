@@ -30,7 +30,7 @@ from collections.abc import (
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import anyio
@@ -41,7 +41,7 @@ from ..runtime import clock, workers
 from ..runtime.upstream_memory import BoundMemory, UpstreamMemory, memory_of
 from ..settings import Settings, StoredFile
 from ..store import locations, queries
-from ..store.content import Draft
+from ..store.content import ContentStore, Draft
 from ..store.database import DeferredWrite, saved_verdicts, transact
 from ..wire import ids
 from ..wire.objects import Json
@@ -148,8 +148,15 @@ class IO(ABC):
         # Each makes the stream that is open read its rest into memory and close its connection.
         self.connection_holders: list[Callable[[], Awaitable[None]]] = []
         self._pid = os.getpid()
-        self._url = locations.database_url(settings.store)
-        self._files = locations.content_store(settings.files, self._url)
+
+    # When they are needed, so that a missing location is an answer to the request, like a store that cannot be opened.
+    @cached_property
+    def _url(self) -> str:
+        return locations.database_url(self.settings.store)
+
+    @cached_property
+    def _files(self) -> ContentStore:
+        return locations.content_store(self.settings.files, self._url)
 
     @property
     def memory(self) -> BoundMemory:

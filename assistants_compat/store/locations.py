@@ -12,6 +12,7 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
+from ..errors import StoreError
 from .content import ContentStore, LocalFiles
 from .object_storage import ObjectFiles
 
@@ -20,9 +21,12 @@ _MEMORY_DATABASES = ("", ":memory:")
 
 
 def database_url(store: str | None) -> str:
-    """The SQLAlchemy URL for the setting `store`, which is a URL, a path or None (the user's data directory)."""
+    """The SQLAlchemy URL for the setting `store`, which is a URL, a path or None (the user's data directory).
+
+    Raises `StoreError` if the user has no data directory.
+    """
     if store is None:
-        store = str(user_data_path(_APPLICATION_NAME, appauthor=False) / "store.db")
+        store = str(_user_directory("store", "STORE") / "store.db")
     if "://" in store:
         return store
     return f"sqlite:///{store}"
@@ -33,7 +37,10 @@ def store_may_exist(store: str | None) -> bool:
 
     It may if its file exists, if it is on a server, or if it is a memory store that this process has opened.
     """
-    url = database_url(store)
+    try:
+        url = database_url(store)
+    except StoreError:
+        return False
     if not url.startswith("sqlite"):
         return True
     path = _sqlite_path(url)
@@ -60,11 +67,26 @@ def _files_directory(files: str | None, url: str) -> Path:
     if files is not None:
         return Path(files)
     if not url.startswith("sqlite"):
-        return user_data_path(_APPLICATION_NAME, appauthor=False) / "files"
+        return _user_directory("generated files", "FILES") / "files"
     path = _sqlite_path(url)
     if path in _MEMORY_DATABASES:
         return _temporary_directory(os.getpid())
     return Path(f"{path}-files")
+
+
+def _user_directory(what: str, variable: str) -> Path:
+    """The user's data directory; a process in a container may have neither HOME nor an entry in the user database."""
+    try:
+        directory = user_data_path(_APPLICATION_NAME, appauthor=False)
+    except RuntimeError:
+        directory = None
+    if directory is None or not directory.is_absolute():  # early versions of platformdirs return a path below "~"
+        message = (
+            f"There is no home directory for the {what}: HOME is not set, and the user is in no user database. "
+            f"Set ASSISTANTS_COMPAT_{variable} to a path, or HOME to a directory."
+        )
+        raise StoreError(message)
+    return directory
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from assistants_compat.cli import app
+from assistants_compat.doors.run_program import USAGE
 from kit.paths import ROOT
 
 PROGRAM = "python -m assistants_compat"
@@ -53,6 +56,45 @@ def test_each_command_and_option_has_help(name: str) -> None:
     for parameter in command.params:
         if parameter.name not in ("help", "args"):
             assert getattr(parameter, "help", None), f"{name}: {parameter.name} has no help"
+
+
+@pytest.mark.parametrize("name", ["", "cassettes", "store", *(name for name in COMMANDS if name != "run")])
+def test_the_help_of_each_command_fits_80_columns(name: str) -> None:
+    """No line of a help text is longer than 80 characters, in a terminal of any width."""
+    for width in (80, 200):
+        result = CliRunner(env={"COLUMNS": str(width)}).invoke(app, [*name.split(), "--help"], prog_name=PROGRAM)
+        assert result.exit_code == 0
+        assert [line for line in result.output.splitlines() if len(line) > 80] == []
+    assert [line for line in USAGE.splitlines() if len(line) > 80] == []
+
+
+WRONG_USE = [
+    (["audit"], "Missing argument"),
+    (["audit", "nowhere"], "nowhere does not exist"),
+    (["audit", "nowhere", "--format", "json"], "nowhere does not exist"),
+    (["download"], "give exactly one thread or response"),
+    (["settle", "--nonsense"], "No such option"),
+    (["store", "gc"], "Missing option"),
+    (["cassettes", "check", "nowhere"], "nowhere"),
+    (["nonsense"], "No such command"),
+    (["export", "--to", "."], "is not an empty directory"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG_USE)
+def test_an_error_is_json_if_json_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    """With --json an error is an object on stdout too, and the line on stderr and the exit code stay."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ASSISTANTS_COMPAT_STORE", str(tmp_path / "store.db"))
+    asks = arguments if "json" in arguments else [*arguments, "--json"]
+    result = CliRunner().invoke(app, asks)
+    assert (result.exit_code, message in result.stderr) == (2, True)
+    assert message in json.loads(result.stdout)["error"]
+    plain = CliRunner().invoke(app, [word for word in arguments if word not in {"--format", "json"}])
+    assert (plain.exit_code, plain.stdout) == (2, "")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

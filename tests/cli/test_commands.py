@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import openai
@@ -375,6 +376,28 @@ def test_settle_watches_until_sigterm(
         process.kill()
         process.wait()
     assert (process.returncode, out, err) == (0, "", f"{first.id}: No.\n")
+
+
+def test_a_watch_says_once_a_minute_that_it_is_alive(
+    invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`settle --watch` logs once a minute that it is alive (INFO), however long it waits between two passes."""
+    clock = [0.0]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+        if clock[0] > 310:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("assistants_compat.cli.settle.time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    for every in ("25", "150"):
+        clock[0] = 0.0
+        caplog.clear()
+        with caplog.at_level("INFO", "assistants_compat"):
+            assert invoke("settle", "--watch", "--every", every).exit_code == 0
+        lines = [record.getMessage() for record in caplog.records if "alive" in record.getMessage()]
+        assert len(lines) in {4, 5}, every
+    assert lines[-1] == "settle --watch is alive: passes so far: 2."
 
 
 # --- store gc

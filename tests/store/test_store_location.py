@@ -374,3 +374,38 @@ def test_the_file_directory_accepts_only_file_ids(tmp_path: Path, key: str) -> N
         with pytest.raises(ValueError, match="is not the id of a generated file"):
             call()
     assert not (tmp_path / "files").exists()
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A process without HOME whose user is in no user database, as a container with an arbitrary user id is."""
+
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("HOME", "XDG_DATA_HOME", "ASSISTANTS_COMPAT_STORE", "ASSISTANTS_COMPAT_FILES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such user database")
+def test_without_a_home_directory_the_error_says_what_to_set(
+    door: Door, upstream: StandIn, homeless: None, tmp_path: Path
+) -> None:
+    """Without a home directory a call ends with one line that names the variables, and no folder `~` is made."""
+    client = door.client(upstream, Settings())
+    with pytest.raises(
+        openai.APIStatusError, match="There is no home directory for the store: HOME is not set"
+    ) as caught:
+        make_thread(door, client)
+    assert "ASSISTANTS_COMPAT_STORE" in str(caught.value)
+    assert door.all(client.files.list()) == []
+    assert list(tmp_path.glob("~*")) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such user database")
+def test_a_path_below_a_missing_home_directory_is_a_wrong_setting(homeless: None) -> None:
+    """A setting that begins with `~` is refused where there is no home directory."""
+    with pytest.raises(SettingsError, match=r"'~/store\.db' of a setting cannot be used: there is no home directory"):
+        Settings(store="~/store.db")
