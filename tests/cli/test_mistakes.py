@@ -96,11 +96,11 @@ def test_the_password_of_an_empty_store_is_not_shown(
     invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The line about an empty store hides the password in its address."""
-    from assistants_compat.cli import export  # noqa: PLC0415 - here only
+    from assistants_compat.tools.transfer import export_objects  # noqa: PLC0415 - here only
 
     url = "postgresql://ann:secret-word@db.example/app"
     monkeypatch.setenv("ASSISTANTS_COMPAT_STORE", url)
-    monkeypatch.setattr(export.export_objects, "export", lambda *_: export.export_objects.ExportResult({"threads": 0}))
+    monkeypatch.setattr(export_objects, "export", lambda *_: export_objects.ExportResult({"threads": 0}))
     result = invoke("export", "--to", "backup")
     assert result.exit_code == 1
     assert "postgresql://ann:***@db.example/app" in result.stderr

@@ -156,7 +156,7 @@ def test_markers_are_cut_wherever_their_offsets_point(
         value += words
         length = utf16_length if in_utf16 else len
         start = None if off_by is None else length(value) + off_by
-        annotation = {"type": "file_citation", "text": marker, "file_citation": {"file_id": "file-1"}}
+        annotation: dict[str, Any] = {"type": "file_citation", "text": marker}
         if start is not None:
             annotation |= {"start_index": start, "end_index": start + length(marker)}
         if not has_texts:

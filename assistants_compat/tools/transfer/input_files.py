@@ -136,16 +136,16 @@ class _CountedReader(io.RawIOBase):
 
 
 @contextmanager
-def _open(path: Path, advance: Advance) -> Iterator[io.BufferedReader]:
+def _open(path: Path, advance: Advance) -> Iterator[io.BufferedReader[Any]]:
     """Open a file or stdin, decompressed if it is a gzip file, and as UTF-8 if a mark says that it is UTF-16."""
     # Windows PowerShell writes UTF-16 when a program's output is sent to a file.
     source = sys.stdin.buffer if path == STDIN else path.open("rb", buffering=0)
     try:
-        reader = io.BufferedReader(_CountedReader(source, advance), _BUFFER_SIZE)
+        reader: io.BufferedReader[Any] = io.BufferedReader(_CountedReader(source, advance), _BUFFER_SIZE)
         if reader.peek(2)[:2] == _GZIP_MAGIC:
-            reader = io.BufferedReader(gzip.GzipFile(fileobj=reader), _BUFFER_SIZE)  # type: ignore[type-var]  # it is raw
+            reader = io.BufferedReader(gzip.GzipFile(fileobj=reader), _BUFFER_SIZE)
         if reader.peek(2)[:2] in _UTF_16_MARKS:
-            reader = io.BufferedReader(io.BytesIO(_recoded(reader.read(MAX_DOCUMENT_BYTES + 1))))  # type: ignore[type-var]
+            reader = io.BufferedReader(io.BytesIO(_recoded(reader.read(MAX_DOCUMENT_BYTES + 1))))
         yield reader
     finally:
         if path != STDIN:

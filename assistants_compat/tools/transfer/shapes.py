@@ -44,6 +44,7 @@ _NO_ID = re.compile(r"(ids?|steps?|messages?|runs?|names?|titles?|data|metadata|
 _ID_IN_FILE_NAME = re.compile(r"thread_[0-9A-Za-z]{16,128}", re.ASCII)
 _PAGE_KEYS = frozenset({"object", "data", "first_id", "last_id", "has_more"})
 _THREAD_ID_KEYS = ("thread_id", "threadId", "openai_thread_id", "thread")
+_THREAD_FIELDS = ("created_at", "metadata", "tool_resources")
 _RUN_ID_KEYS = ("run_id", "runId", "run")
 _CONTEXT_KEYS = frozenset({*_THREAD_ID_KEYS, *_RUN_ID_KEYS, *_PAGE_KEYS, "id", "type"})
 # Messages, runs and steps keep unknown keys, and are served with them; these kinds have no place for them.
@@ -257,28 +258,29 @@ class ObjectFinder:
     def _in_bundle(self, bundle: Json, place: _Place) -> Iterator[InputObject]:
         """Read for example `{"thread": {...}, "messages": [...], "runs": [{..., "steps": [...]}]}`."""
         thread_id = _id_under(bundle, _THREAD_ID_KEYS)
-        if thread_id is None and looks_like_thread_id(str(bundle.get("id"))):
-            thread_id = bundle["id"]
+        if thread_id is None:
+            thread_id = bundle["id"] if looks_like_thread_id(str(bundle.get("id"))) else place.thread_id
         children = {key: child for key, child in bundle.items() if _is_container(key, child)}
         others = {key: child for key, child in bundle.items() if key not in children and key not in _CONTEXT_KEYS}
         inner = replace(
             place,
-            thread_id=thread_id or place.thread_id,
+            thread_id=thread_id,
             run_id=_id_under(bundle, _RUN_ID_KEYS) or place.run_id,
             conversation=place.location,
             is_bundled=True,
             depth=place.depth + 1,
         )
         thread = children.get("thread")
-        if isinstance(thread, dict):
-            inner = replace(inner, time=seconds_from_time(thread.get("created_at")))
-            if inner.thread_id is not None and "id" not in thread:
-                children["thread"] = {"id": inner.thread_id, **thread}
-        elif inner.thread_id is not None:
-            fields = {key: others.pop(key) for key in ("created_at", "metadata", "tool_resources") if key in others}
+        if isinstance(thread, dict) and "data" not in thread:
+            children["thread"] = thread = {"id": thread_id, **thread}
+            if thread.get("created_at") is None:
+                thread["created_at"] = self._earliest_time(children)
+            inner = replace(inner, time=seconds_from_time(thread["created_at"]))
+        elif thread_id is not None:
+            fields: Json = {key: others.pop(key) for key in _THREAD_FIELDS if key in others}
             inner = replace(inner, time=seconds_from_time(fields.get("created_at")))
             if any(map(holds_data, fields.values())):
-                yield self._found(self._thread_of_bundle(inner.thread_id, fields, children), place)
+                yield self._found(self._thread_of_bundle(thread_id, fields, children), place)
         self._note_unknown("", others)
         yield from self._in_children(children, inner)
 
@@ -288,8 +290,12 @@ class ObjectFinder:
             self._note_unknown("thread", {"metadata": fields["metadata"]})
         created_at = fields.get("created_at")
         if created_at is None:
-            created_at = min(_times_in(children), default=self._file.changed_at)
+            created_at = self._earliest_time(children)
         return {**fields, "id": thread_id, "object": "thread", "created_at": created_at, "metadata": metadata}
+
+    def _earliest_time(self, children: Mapping[str, Any]) -> float:
+        """Return when a thread without a time began: when its first child did, else when the file was changed."""
+        return min(_times_in(children), default=self._file.changed_at)
 
     def _note_unknown(self, kind: str, keys: Mapping[str, Any]) -> None:
         for key, child in keys.items():
@@ -443,7 +449,7 @@ def _times_in(value: Any) -> Iterator[float]:
         for entry in value:
             yield from _times_in(entry)
     elif isinstance(value, dict):
-        time = row_time(value)
+        time = row_time(value) if is_app_row(value) else seconds_from_time(value.get("created_at"))
         if time is not None:
             yield time
         else:

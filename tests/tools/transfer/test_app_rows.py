@@ -16,7 +16,7 @@ from kit.legacy_code import dump_store, get_raw
 
 Json = dict[str, Any]
 
-ROWS = [
+ROWS: list[Json] = [
     {"thread_id": "thread_1", "role": "user", "content": "ok", "created_at": 1_714_557_600},
     {"thread_id": "thread_1", "role": "assistant", "content": "One, two", "created_at": 1_714_557_600},
     {"thread_id": "thread_1", "role": "user", "content": "ok", "created_at": 1_714_557_609},

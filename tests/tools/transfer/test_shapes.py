@@ -121,6 +121,15 @@ def test_a_bundle_describes_its_thread(sqlite_settings: Settings, tmp_path: Path
     ]  # fmt: skip
 
 
+def test_a_bundled_thread_may_lack_its_time(sqlite_settings: Settings, tmp_path: Path) -> None:
+    """A bundle's thread without a time began with its first message, and keeps its metadata."""
+    bundle = {"thread": without(THREAD, "created_at", "object"), "messages": NEWEST_FIRST}
+    result, problems = import_paths(sqlite_settings, write_json(tmp_path / "a.json", bundle))
+    assert (problems, result.made) == ([], [])
+    [thread] = dump_store(sqlite_settings)["threads"]
+    assert (thread["created_at"], thread["body"]["metadata"]) == (MESSAGES[0]["created_at"], THREAD["metadata"])
+
+
 def test_data_without_a_place_is_named(sqlite_settings: Settings, tmp_path: Path) -> None:
     """Keys with data that the store has no place for are counted by name; empty ones and known ones are not."""
     saved = [
