@@ -1,8 +1,8 @@
 """The pytest plugin: runs legacy tests over their recordings, old and new (docs/testing.md).
 
 Every pytest that finds this package loads it, so nothing heavy is imported here. A suite that does not use it stays as
-it is, except that wrapped clients act unwrapped while a recording of the Assistants API plays. Start reading at
-`session.py`.
+it is, except that wrapped clients act unwrapped while a recording of the Assistants API plays, or where a mock answers
+it. Start reading at `session.py`.
 """
 
 from __future__ import annotations

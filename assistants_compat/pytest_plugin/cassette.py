@@ -18,6 +18,7 @@ from vcr.serializers import yamlserializer
 
 from ..recordings import replay, scrub
 from ..recordings import vcr_yaml as cassette_file
+from ..recordings.check import PLACEHOLDER_VALUE
 from ..recordings.leaks import Leak, find_leaks, mask
 from ..recordings.legacy_requests import is_legacy_exchange, is_upstream_url
 from ..runtime.overrides import is_own_request
@@ -164,9 +165,10 @@ class _ScrubbingPersister:
             return request, response
         request = copy.copy(request)
         is_same_service = _origin(request.uri) in self._origins
-        # A value that the suite's own filter put there stays: it is no secret, and the suite may compare it.
         request.headers = {
-            name: value for name, value in request.headers.items() if str(value) not in self._identity_values
+            name: value
+            for name, value in request.headers.items()
+            if not self._identifies_caller(name, str(value), is_same_service=is_same_service)
         }
         if is_same_service:
             request.uri = scrub.scrub_url(request.uri)
@@ -175,6 +177,12 @@ class _ScrubbingPersister:
             }
             response = {**response, "headers": headers}
         return request, response
+
+    def _identifies_caller(self, name: str, value: str, *, is_same_service: bool) -> bool:
+        if value in self._identity_values:
+            return True
+        # A value that the suite's own filter put there stays: it is no secret, and the suite may compare it.
+        return is_same_service and name.lower() in scrub.IDENTITY_HEADERS and not PLACEHOLDER_VALUE.match(value)
 
     def _find_leaks(self, exchanges: list[tuple[Any, Any]]) -> list[Leak]:
         leaks: list[Leak] = []

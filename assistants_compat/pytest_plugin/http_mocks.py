@@ -8,6 +8,7 @@ The mock libraries have no public way to list what they answer, so this file alo
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -148,7 +149,7 @@ def _function_of(value: Any) -> Any:
     """Return the Python function behind a callable; None for classes, modules and what is written in C."""
     if isinstance(value, type):
         return None
-    for candidate in (value, getattr(value, "__func__", None), vars(type(value)).get("__call__")):
+    for candidate in (value, getattr(value, "__func__", None), inspect.getattr_static(type(value), "__call__", None)):
         if hasattr(candidate, "__code__") and hasattr(candidate, "__globals__"):
             return candidate
     return None

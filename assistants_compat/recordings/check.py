@@ -19,10 +19,10 @@ from .scrub import IDENTITY_HEADERS
 _YAML_SUFFIXES = {".yaml", ".yml"}
 _SOURCE_SUFFIXES = {".py", ".pyc", ".md", ".rst", ".txt"}  # may quote a recording
 _LEGACY_ROUTE = re.compile(rb"/(?:assistants|threads)\b")
-# What other recorders put in place of an identifying header; it also matches "", the value of a missing one.
-_PLACEHOLDER_VALUE = re.compile(
+PLACEHOLDER_VALUE = re.compile(
     r"(?i)[\W_]*(?:bearer\s+)?[\W_]*(?:scrubbed|redacted|removed|filtered|hidden|dummy|fake|test|x+)?[\W_]*\Z"
 )
+"""What other recorders put in place of an identifying header; it also matches "", the value of a missing one."""
 
 
 def recording_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -79,7 +79,7 @@ def leaks_in_document(document: Mapping[str, Any], harmless: Collection[re.Patte
             for name in IDENTITY_HEADERS:
                 value = " ".join(headers.get(name, ()))
                 # An organization id has no shape of a secret, so these headers are reported by name.
-                if f"{location} {name}" not in reported_locations and not _PLACEHOLDER_VALUE.match(value):
+                if f"{location} {name}" not in reported_locations and not PLACEHOLDER_VALUE.match(value):
                     yield Leak("a header that identifies the caller", f"{location} {name}", mask(value))
             yield from find_leaks(body, f"{location} body", harmless)
 

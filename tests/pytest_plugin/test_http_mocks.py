@@ -107,12 +107,13 @@ def by_segment(request):
     kind = request.url.path.split("/")[-1]
     return thread(request) if kind == "threads" else httpx.Response(404)
 
-class Fake:
-    def __init__(self):
-        self.path = "/v1/threads"
-
+class Base:
     def __call__(self, request):
         return thread(request) if request.url.path == self.path else httpx.Response(404)
+
+class Fake(Base):
+    def __init__(self):
+        self.path = "/v1/threads"
 
     def handle(self, request):
         return self(request)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from assistants_compat.testing import StandIn, Turn
 from kit import legacy_suites as suites
@@ -105,6 +106,21 @@ def test_a_secret_stops_the_recording(cassette: Path, run: Run, recorded_upstrea
         ["*was not written because parts of it look like secrets*", "*an OpenAI key (sk-l..., 28*"]
     )
     assert not cassette.exists()
+
+
+def test_a_recording_of_another_tool_is_completed_without_its_keys(
+    cassette: Path, run: Run, recorded_upstream: StandIn
+) -> None:
+    """A cassette that holds keys of an earlier recording loses them when the library records into it."""
+    document = yaml.safe_load(cassette.read_text())
+    for exchange in document["interactions"]:
+        exchange["request"]["headers"]["authorization"] = ["Bearer sk-proj-9876543210abcdef9876"]
+    cassette.write_text(yaml.safe_dump(document))
+    recorded_upstream.script(TURN)
+    run("-q", "--record-mode=all").assert_outcomes(passed=1)
+    text = cassette.read_text()
+    assert len(yaml.safe_load(text)["interactions"]) > len(document["interactions"])  # some of the earlier ones stay
+    assert "sk-proj" not in text
 
 
 def test_the_whole_suite_is_recorded_anew(suite_folder: Path, run: Run, recorded_upstream: StandIn) -> None:
