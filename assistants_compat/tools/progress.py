@@ -1,4 +1,7 @@
-"""Progress bars for long operations, on a terminal and with the extra `cli`; otherwise nothing is shown.
+"""A progress bar for long operations, on a terminal and with the extra `cli`; otherwise nothing is shown.
+
+There is one bar for everything, whose name is that of the present file: a terminal draws every bar again with each
+step, so a bar for each of many files would take longer than the files.
 
 The rest of the package calls the same functions either way, and knows nothing of rich.
 """
@@ -12,12 +15,12 @@ from contextlib import contextmanager
 Advance = Callable[[int], None]
 """Advances a bar by a number of bytes or items."""
 StartBar = Callable[[str, int | None], Advance]
-"""Starts a bar with a name and a total, if that is known, and returns the function that advances it."""
+"""Adds what has a name and a total, if that is known, to the bar, and returns the function that advances it."""
 
 
 @contextmanager
 def progress(*, counts: bool = False) -> Iterator[StartBar]:
-    """Yield the function that starts a bar.
+    """Yield the function that adds to the bar.
 
     Totals are bytes, or numbers of items if `counts` is true.
     """
@@ -39,9 +42,15 @@ def progress(*, counts: bool = False) -> Iterator[StartBar]:
         bars.TimeRemainingColumn(),
     )
     with bars.Progress(*columns, console=Console(stderr=True)) as display:
+        task = display.add_task("", total=None)
+        sum_of_totals: int | None = 0  # None as soon as one is not known
 
         def start_bar(name: str, total: int | None) -> Advance:
-            task = display.add_task(escape(name), total=total)  # unescaped, rich would read [brackets] as styles
+            nonlocal sum_of_totals
+            sum_of_totals = None if sum_of_totals is None or total is None else sum_of_totals + total
+            # Unescaped, rich would read [brackets] as styles.
+            display.update(task, description=escape(name), total=sum_of_totals)
+            display.tasks[0].total = sum_of_totals  # `update` cannot take a total away
             return lambda amount: display.advance(task, amount)
 
         yield start_bar
