@@ -10,6 +10,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from ... import errors
@@ -21,6 +22,7 @@ from ...translate.file_references import files_of_message, files_of_step
 from ...translate.outcome import GeneratedFile, Outcome
 from ...translate.output import outcome_from_response
 from ...translate.run import function_step_status, sum_usage, transition_from_response, usage_from_response
+from ...translate.told_times import times_of_told_run
 from ...translate.uncited_files import code_interpreter_attachment, container_ids_from_output
 from ...wire.ids import RepeatableIds
 from ...wire.objects import Json, Run, Usage, as_object_list
@@ -32,18 +34,23 @@ from .run_log import log_if_ended
 _LEASE_SECONDS = 300
 
 
-async def finish_round(
-    io: IO,
-    row: Row,
-    response: Mapping[str, Any],
-    streamed_outcome: Outcome | None = None,
-    stored_hashes: Mapping[str, int] | None = None,
-) -> Row:
+@dataclass(frozen=True)
+class StreamedRound:
+    """What a stream has made of a response: its outcome, the run as it was told, and which objects are stored.
+
+    `stored_hashes` are those of `write_objects`.
+    """
+
+    outcome: Outcome
+    run: Run
+    stored_hashes: Mapping[str, int] | None
+
+
+async def finish_round(io: IO, row: Row, response: Mapping[str, Any], streamed: StreamedRound | None = None) -> Row:
     """Copy the files of a response, then write messages, steps, files and the run's next status in one transaction.
 
     Returns the run's row as it is afterwards. Among concurrent pollers, one takes the lease and copies; the others get
-    the run as it still is. A stream passes `streamed_outcome`, its translation of the response, and `stored_hashes`,
-    which names the parts that it has stored already. A stream holds the lease anyway.
+    the run as it still is. A stream passes its own translation of the response, and holds the lease anyway.
     """
     run: Run = row["body"]
     now = io.now()
@@ -52,11 +59,12 @@ async def finish_round(
     status, changes = transition_from_response(run, response, total_usage)
     # A stream that died may have sent ids to its caller: the same objects get the same ids.
     assigned_ids = row["state"].get("minted")
-    outcome = streamed_outcome
-    if outcome is None:
+    if streamed is None:
         outcome = await _outcome_from_response(io, row, response, function_step_status(status), now)
+    else:
+        outcome = streamed.outcome
     state = _state_after_round(row, response, usage, total_usage)
-    if outcome.files and streamed_outcome is None and not await take_lease(io, row):
+    if outcome.files and streamed is None and not await take_lease(io, row):
         return await reload_run(io, row)
     finished_row: Row | None = None
     new_files: list[GeneratedFile] = []
@@ -73,7 +81,7 @@ async def finish_round(
                 return None
             # The run waits for another response by now. A stream compares the round only: its response id may not be
             # stored yet.
-            if streamed_outcome is None and current["response_id"] != row["response_id"]:
+            if streamed is None and current["response_id"] != row["response_id"]:
                 return None
             if round_number(current) != round_number(row):
                 return None
@@ -81,11 +89,14 @@ async def finish_round(
             was_cancelled = (status, current["status"]) == ("requires_action", "cancelling")
             if current["status"] == "requires_action" or was_cancelled:
                 return None
-            next_run = _run_after_round(current["body"], status, now, changes, streamed=streamed_outcome is not None)
+            times = {} if streamed is None else times_of_told_run(streamed.run, current["body"], status)
+            next_run = _run_after_round(
+                current["body"], status, now, {**changes, **times}, streamed=streamed is not None
+            )
             columns = {"response_id": row["response_id"], "state": state, "lease_until": 0}
             queries.update_row(db, "runs", namespace, run_id, status=next_run["status"], body=next_run, **columns)
             # Objects that a dead stream stored are unknown here: None makes `write_objects` look for each of them.
-            known_hashes = stored_hashes if streamed_outcome is not None else None if assigned_ids else {}
+            known_hashes = streamed.stored_hashes if streamed is not None else None if assigned_ids else {}
             _attach_uncited_files(db, row, outcome)
             write_objects(io, db, run, outcome.entries, outcome.steps, known_hashes)
             containers.record_unlisted(io, db, run, outcome.unlisted, response.get("created_at"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -19,24 +19,24 @@ from ...store import queries
 from ...store.database import Connection, DeferredWrite
 from ...store.queries import Row
 from ...translate import run as run_status
-from ...translate.outcome import GeneratedFile
 from ...translate.output import INCOMPLETE_REASONS
 from ...translate.response_events import events_from_response, has_ended
 from ...translate.run_events import LIST_FILES_BEFORE, RunEvents
 from ...translate.sse import DONE, Event, encode_events
 from ...translate.thread import thread_from_fields
+from ...translate.told_times import events_with_stored_times, times_of_told_run
 from ...wire.exchange import Reply
 from ...wire.ids import RepeatableIds
 from ...wire.objects import Json
 from ..containers import delete_upstream, record_unlisted
-from ..io import IO, LEASE_SECONDS
+from ..io import IO
 from . import ask_upstream, create, finish, tool_outputs
 from .event_sources import EventSource
 from .refresh import abandon_response, accept_streamed_retry, cancel_upstream
 from .remedies import asks_for_less_input
 from .run_log import log_if_ended
 from .stream_files import FileReports, list_files, unlisted_containers
-from .stream_write import ColumnsOf, TakenOverError, WriteResult, write_transaction
+from .stream_write import ColumnsOf, TakenOverError, WriteResult, progress_columns, stored_bodies, write_transaction
 
 log = logging.getLogger("assistants_compat")
 
@@ -192,13 +192,14 @@ class _RunStream:
         if not (is_growth_only or generated or has_end or self.row["request"].get("background")):
             # A copy, because the objects may grow before they are written.
             entries, steps = json.loads(json.dumps([events.entries(), events.reader.outcome.steps]))
-            columns_of = self._progress_columns({}, [])
+            columns_of = progress_columns(io, events, self.new_id.assigned_ids, {}, [])
             work = write_transaction(io, self.row, columns_of, entries, steps, self.stored_hashes)
             self.deferred_save = io.write_later(work)
             return []
         try:
             async with finish.copied_files(io, generated, events.run) as files:
-                current = await self._write(self._progress_columns(generated, files))
+                columns_of = progress_columns(io, events, self.new_id.assigned_ids, generated, files)
+                current = await self._write(columns_of)
         except errors.StoreBusyError as error:
             if not is_growth_only:
                 raise
@@ -239,29 +240,6 @@ class _RunStream:
             return await self._end_run("expired")
         return []
 
-    def _progress_columns(self, generated: Mapping[str, GeneratedFile], files: list[Json]) -> ColumnsOf:
-        """Return the function that writes the `generated` files, of which `files` are the new rows.
-
-        It gives the columns of a run that continues.
-        """
-        run, response_id, assigned_ids = dict(self.events.run), self.events.response_id, dict(self.new_id.assigned_ids)
-        lease_until = self.io.now() + LEASE_SECONDS
-
-        def columns_of(db: Connection, current: Row) -> Json:
-            finish.write_files(db, current["namespace"], generated, files)
-            columns: Json = {
-                "response_id": response_id,
-                "state": run_status.with_response_id({**current["state"], "minted": assigned_ids}, response_id),
-                # That of a run that is being cancelled ends soon (`refresh.begin_cancelling`).
-                "lease_until": current["lease_until"] if current["status"] == "cancelling" else lease_until,
-            }
-            if (current["status"], run["status"]) == ("queued", "in_progress"):
-                columns["status"] = "in_progress"
-                columns["body"] = {**current["body"], "status": "in_progress", "started_at": run["started_at"]}
-            return columns
-
-        return columns_of
-
     async def _write(self, columns_of: ColumnsOf) -> Row | None:
         """Write messages, steps and the run's new columns if it is still active; return its row."""
         await self._await_deferred_save_unless_busy()
@@ -282,7 +260,8 @@ class _RunStream:
         is_retryable = response.get("status") == "failed" and asks_for_less_input(self.row["request"], error)
         if is_retryable and await self._retry_failed_response(error):
             return [event for event in new_events if event[0] == "thread.run.in_progress"]
-        current = await finish.finish_round(self.io, self.row, response, self.events.reader.outcome, self.stored_hashes)
+        streamed = finish.StreamedRound(self.events.reader.outcome, self.events.run, self.stored_hashes)
+        current = await finish.finish_round(self.io, self.row, response, streamed)
         await self.reports.end(self.events.reader.outcome.files)
         if current["status"] == self.events.run["status"]:
             self.is_over = True
@@ -342,7 +321,8 @@ class _RunStream:
             ended_here = True
             finish.write_files(db, current["namespace"], self.events.reader.outcome.files, files)
             record_unlisted(self.io, db, current["body"], unlisted, self.events.response_created_at)
-            run = run_status.run_with_status(current["body"], status, now, **changes)
+            times = times_of_told_run(self.events.run, current["body"], status)
+            run = run_status.run_with_status(current["body"], status, now, **changes, **times)
             return {"status": status, "body": run, "lease_until": 0}
 
         async with contextlib.AsyncExitStack() as stack:
@@ -391,6 +371,7 @@ class _RunStream:
         end_event = events_from_response(response)[-1]
         await list_files(self.io, self.events, self.new_id.assigned_ids, end_event)
         new_events = self.events.feed(end_event, self.io.now())
+        new_events = events_with_stored_times(new_events, await stored_bodies(self.io, current))
         return [*new_events[:-2], (f"thread.run.{current['status']}", current["body"]), DONE]
 
     async def _store_remaining(self) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
+import time
 from typing import Any
 
 import pytest
 
 from assistants_compat import Settings
 from assistants_compat.doors import stream_readers
-from assistants_compat.engine.io import BlockingIO
+from assistants_compat.engine.io import IO, BlockingIO
 from assistants_compat.engine.io import run as stepped
 from assistants_compat.engine.runs import finish
 from assistants_compat.engine.runs import stream as streaming
@@ -130,8 +132,10 @@ def test_a_reader_of_a_run_that_a_poll_has_finished_gets_the_stored_end(
     monkeypatch: pytest.MonkeyPatch,
     ended_as: str,
 ) -> None:
-    """A reader that slept past its lease gets the whole end of a run that a poll finished, as stored."""
+    """A reader that slept past its lease gets the end of a run that a poll finished, with its times, as stored."""
     monkeypatch.setattr(streaming, "_SAVE_INTERVAL_SECONDS", 0.0)
+    seconds = itertools.count(int(time.time()))
+    monkeypatch.setattr(IO, "now", lambda _io: next(seconds))
     more: dict[str, Any] = {"incomplete_details": {"reason": "max_output_tokens"}} if ended_as == "incomplete" else {}
     upstream_events = events(message(TEXT, status=ended_as), status=ended_as, **more)
     hand.plan(*upstream_events[:CUT])
@@ -160,7 +164,8 @@ def test_a_reader_of_a_run_that_a_poll_has_finished_gets_the_stored_end(
         for listed_message in other.beta.threads.messages.list(run.thread_id)
         if listed_message.role == "assistant"
     ]
-    assert seen[-3].data.id == listed.id
+    told = seen[-3].data
+    assert (told.id, told.completed_at, told.incomplete_at) == (listed.id, listed.completed_at, listed.incomplete_at)
 
 
 def test_a_reader_of_an_earlier_round_keeps_the_lease_of_a_later_one(
