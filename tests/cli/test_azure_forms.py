@@ -54,5 +54,5 @@ def make_response(upstream: StandIn) -> str:
     with openai.OpenAI(base_url=upstream.base_url, api_key=KEY) as client:
         tools = [{"type": "code_interpreter", "container": {"type": "auto"}}]
         body = {"model": "gpt-4o", "input": "Go.", "tools": tools}
-        response: dict[str, str] = client.post("/responses", body=body, cast_to=dict)  # type: ignore[type-var]
+        response: dict[str, str] = client.post("/responses", body=body, cast_to=dict)
     return response["id"]
