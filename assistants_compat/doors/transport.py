@@ -214,6 +214,7 @@ class _RequestBuilder:
     def __init__(self, http_client: Any, legacy_request: LegacyRequest, options: Mapping[str, Any]) -> None:
         self.http_client, self.request, self.base = http_client, legacy_request.request, legacy_request.responses_base
         self.legacy_base = legacy_request.legacy_base
+        self.version_params: tuple[tuple[str, str], ...]
         self.version_params = (("api-version", legacy_request.api_version),) if legacy_request.api_version else ()
         self.library = _http_library_of(self.request)
         self.options = options

@@ -122,8 +122,8 @@ class Texts:
         if isinstance(node, ast.BoolOp):  # `os.environ.get("BASE") or "https://..."`
             return self.text(node.values[-1], depth)
         if isinstance(node, ast.Name | ast.Attribute):
-            assigned = self._values.get(node.id if isinstance(node, ast.Name) else node.attr, [])
-            return self.text(assigned[0], depth) if len(assigned) == 1 else None
+            given = self._values.get(node.id if isinstance(node, ast.Name) else node.attr, [])
+            return self.text(given[0], depth) if len(given) == 1 else None
         return self._text_of_call(node, depth) if isinstance(node, ast.Call) else None
 
     def _text_of_call(self, node: ast.Call, depth: int) -> str | None:
