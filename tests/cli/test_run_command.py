@@ -233,33 +233,33 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 @pytest.fixture
-def launcher(tmp_path: Path) -> str:
-    """Make a launcher that hides the sitecustomize of `run`, and return the PATH on which it is found."""
+def launcher(tmp_path: Path) -> dict[str, Any]:
+    """A launcher that hides the sitecustomize of `run`, and the PATH on which it is found."""
     folder = tmp_path / "launcher"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text("print('launched')\n")
     (folder / "launch").write_text(LAUNCHER.format(python=sys.executable, folder=str(folder)))
     (folder / "launch").chmod(0o755)
     (tmp_path / "covered.py").write_text(COVERED)
-    return os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {"PATH": os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])}
 
 
-def test_a_program_under_a_launcher_is_covered(launcher: str, tmp_path: Path) -> None:
+def test_a_program_under_a_launcher_is_covered(launcher: dict[str, Any], tmp_path: Path) -> None:
     """A launcher with a sitecustomize of its own covers the program all the same, whether it is a name or a file."""
     script = str(tmp_path / "launcher" / "launch")
     for name in ("launch", script):
-        result = python(*RUN, name, "python", "covered.py", cwd=tmp_path, PATH=launcher)
+        result = python(*RUN, name, "python", "covered.py", cwd=tmp_path, **launcher)
         assert result == (0, "launched\nTrue\n", "")
-    result = python(*RUN, "launch", "python", "covered.py", cwd=tmp_path, ASSISTANTS_COMPAT="off", PATH=launcher)
+    result = python(*RUN, "launch", "python", "covered.py", cwd=tmp_path, ASSISTANTS_COMPAT="off", **launcher)
     assert result[:2] == (0, "launched\nFalse\n")
 
 
-def test_a_command_of_path_is_run(launcher: str, tmp_path: Path) -> None:
+def test_a_command_of_path_is_run(launcher: dict[str, Any], tmp_path: Path) -> None:
     """A name on PATH is run as it is, unless a file has that name, and an unknown name is Python's own error."""
-    assert python(*RUN, "python", "covered.py", cwd=tmp_path, PATH=launcher)[:2] == (0, "True\n")
+    assert python(*RUN, "python", "covered.py", cwd=tmp_path, **launcher)[:2] == (0, "True\n")
     (tmp_path / "launch").write_text("import covered\n")
-    assert python(*RUN, "launch", cwd=tmp_path, PATH=launcher)[:2] == (0, "True\n")
-    code, _, err = python(*RUN, "no-such-command", cwd=tmp_path, PATH=launcher)
+    assert python(*RUN, "launch", cwd=tmp_path, **launcher)[:2] == (0, "True\n")
+    code, _, err = python(*RUN, "no-such-command", cwd=tmp_path, **launcher)
     assert code == 2
     assert "can't open file" in err
 
