@@ -100,8 +100,9 @@ def tracked_files(*options: str) -> set[str]:
 
 
 def package_files() -> set[str]:
-    """The tracked files of the package, and the one that the wheel has beside it."""
-    return {name for name in tracked_files() if name.startswith("assistants_compat/")} | {"assistants_compat.pth"}
+    """The tracked files of the package as the wheel has them: the `.pth` file lies beside the package, not in it."""
+    names = {name for name in tracked_files() if name.startswith("assistants_compat/")}
+    return {Path(name).name if name.endswith(".pth") else name for name in names}
 
 
 def compare_names(what: str, found: set[str], expected: set[str]) -> None:
