@@ -7,9 +7,11 @@ backfill makes them. Everything here is pure.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -151,12 +153,11 @@ def metadata_from_saved(value: object) -> Json | None:
 
 
 def _parsed(value: object) -> object:
-    """Return the value of a cell: a list or an object if its text is one in JSON, else the cell itself."""
+    """Return the value of a cell: a list or an object if its text is one in JSON or Python, else the cell itself."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
+        for parse in (json.loads, ast.literal_eval):  # `to_csv` of pandas writes Python
+            with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+                return parse(value)
     return value
 
 

@@ -179,7 +179,8 @@ def _is_table(path: Path, handle: io.BufferedReader) -> bool:
 def _json_values(path: Path, handle: io.BufferedReader, on_refused: OnRefused) -> Iterator[tuple[int, Any]]:
     """Yield each JSON value with its line number: one value a line, or else the whole file as one value.
 
-    A file is read as JSON Lines if its suffix says so, or if its first line is a complete JSON value.
+    A file is read as JSON Lines if its suffix says so, or if its first line is a complete JSON value. Otherwise it may
+    have several values one after the other, each over many lines, as a program writes that appends to a file.
     """
     name, is_json_lines = display_name(path), _suffix(path) in _JSON_LINES_SUFFIXES
     for number, line in _bounded_lines(handle):
@@ -200,11 +201,11 @@ def _json_values(path: Path, handle: io.BufferedReader, on_refused: OnRefused) -
                 on_refused(name, reason)
                 return
             try:
-                value = parse_json(line + remainder)
+                documents = _documents(line + remainder)
             except ValueError as document_error:
                 on_refused(f"{name}:{number}", str(document_error))
                 return
-            yield number, value
+            yield from ((number + offset, value) for offset, value in documents)
             return
         is_json_lines = True
         yield number, value
@@ -223,23 +224,49 @@ def _bounded_lines(handle: io.BufferedReader) -> Iterator[tuple[int, bytes | Non
             yield number, None
 
 
-def parse_json(text: bytes) -> Any:
+def parse_json(content: bytes) -> Any:
     """Parse JSON; raise `ValueError` with a reason that quotes nothing from the input, which may be private."""
     try:
-        value = _DECODER.decode(text.decode("utf-8-sig"))
+        value = _DECODER.decode(content.decode("utf-8-sig"))
         check_nesting(value)
-    except UnicodeDecodeError:
-        message = "it is not UTF-8"
-    except json.JSONDecodeError as error:
-        message = f"it is not JSON ({error.msg} at character {error.pos + 1})"
-    except RecursionError:
-        message = "it is nested too deeply"
-    except ValueError:
-        message = "it contains a number that cannot be stored"
-    else:
-        return value
-    raise ValueError(message)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(_reason(error)) from None
+    return value
 
 
+def _documents(content: bytes) -> list[tuple[int, Any]]:
+    """Return the JSON values that follow each other in a text, each with its line; raises like `parse_json`."""
+    documents: list[tuple[int, Any]] = []
+    try:
+        text = content.decode("utf-8-sig")
+        line, line_counted_to, position = 0, 0, _next_value(text, 0)
+        while position < len(text) or not documents:
+            line += text.count("\n", line_counted_to, position)
+            line_counted_to = position
+            value, end = _DECODER.raw_decode(text, position)
+            check_nesting(value)
+            documents.append((line, value))
+            position = _next_value(text, end)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(_reason(error)) from None
+    return documents
+
+
+def _next_value(text: str, position: int) -> int:
+    match = _NOT_WHITE_SPACE.search(text, position)
+    return match.start() if match else len(text)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is not JSON ({error.msg} at character {error.pos + 1})"
+    return (
+        "it is nested too deeply" if isinstance(error, RecursionError) else "it contains a number that cannot be stored"
+    )
+
+
+_NOT_WHITE_SPACE = re.compile(r"[^ \t\r\n]")
 # Refuses NaN, Infinity and numbers such as 1e999, which a database's JSON column could not store.
 _DECODER = json.JSONDecoder(parse_constant=reject_json_constant, parse_float=parse_finite_float)

@@ -139,6 +139,8 @@ CONTENTS: dict[str, Any] = {
     "a request's part": [{"type": "text", "text": "Hello"}],
     "an input item's part": [{"type": "input_text", "text": "Hello"}],
     "texts": ["Hello"],
+    "JSON in a cell": '[{"type": "text", "text": {"value": "Hello", "annotations": []}}]',
+    "Python in a cell": "[{'type': 'text', 'text': {'value': 'Hello', 'annotations': [], 'x': None}}]",
     "one block": {"type": "text", "text": {"value": "Hello", "annotations": []}},
     "a block that nobody knows": [{"type": "text", "text": {"value": "Hello"}}, {"type": "hologram", "hologram": {}}],
 }

@@ -102,6 +102,29 @@ def test_objects_in_other_objects_are_imported(sqlite_settings: Settings, tmp_pa
     assert (problems, again.taken, again.kept) == ([], {}, [])
 
 
+def test_documents_may_follow_each_other(sqlite_settings: Settings, tmp_path: Path) -> None:
+    """A file to which a program appended documents of many lines is read to its end, with the line of each."""
+    path = tmp_path / "appended.json"
+    documents = [ASSISTANT, {**THREAD, "metadata": {"city": "Zürich 🏔"}}, message(1, role="system"), message(2)]
+    text = "\n\n".join(json.dumps(saved, indent=2, ensure_ascii=False) for saved in documents)
+    path.write_text(text, encoding="utf-8")
+    result, problems = import_paths(sqlite_settings, path)
+    assert result.taken == {"assistants": 1, "threads": 1, "messages": 1}
+    line = text[: text.index('"msg_1"')].count("\n")
+    assert problems == [
+        f"appended.json:{line}: msg_1: Invalid value: 'system'. Supported values are: 'user' and 'assistant'."
+    ]
+    path.write_text(text + "\n{", encoding="utf-8")
+    assert len(import_paths(sqlite_settings, path)[1]) == 1
+
+
+def test_the_pages_of_the_node_sdk_are_taken(sqlite_settings: Settings, tmp_path: Path) -> None:
+    """A page as JavaScript's SDK writes it has its list twice, and each object is imported once."""
+    saved = {"options": {"method": "get"}, "body": page(NEWEST_FIRST), **without(page(NEWEST_FIRST), "object")}
+    result, problems = import_paths(sqlite_settings, write_json(tmp_path / "page.json", saved))
+    assert (problems, result.taken, result.unknown_keys) == ([], {"messages": 3}, {"options": 1})
+
+
 def test_a_bundle_describes_its_thread(sqlite_settings: Settings, tmp_path: Path) -> None:
     """A bundle's own time and metadata are its thread's, and messages without a time follow each other."""
     bundle = {
