@@ -63,6 +63,9 @@ async def list_(io: IO, call: Call) -> Reply | None:
     listed = await _list_upstream(io, call, page.limit, copies, own_place)
     if isinstance(listed, Reply):
         return listed
+    # In a recording of the old service, which lists them too.
+    upstream_ids = {file.get("id") for file in listed.files}
+    rows = [row for row in rows if row["id"] not in upstream_ids]
     merged = files_by_time([file_from_row(row) for row in rows], listed.files, descending=descending)
     if listed.has_more:  # the upstream's next files may come before our next ones
         merged = merged[: merged.index(listed.files[-1]) + 1]
