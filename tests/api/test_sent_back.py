@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ ASSISTANTS: list[dict[str, Any]] = [
     {
         "model": "gpt-4o",
         "name": "A",
-        "instructions": "Help.",
+        "instructions": "Answer in JSON.",
         "tools": [{"type": "file_search", "file_search": {"max_num_results": 3}}, FUNCTION],
         "temperature": 0.5,
         "metadata": {"a": "b"},
@@ -55,6 +56,7 @@ RUN_PARAMETERS = (
     "parallel_tool_calls",
     "response_format",
 )
+DEFAULTS = {"top_p": 1.0, "parallel_tool_calls": True}  # served, so the second run asks for them
 dumped = pytest.mark.parametrize("dump", DUMPS.values(), ids=DUMPS)
 
 
@@ -94,8 +96,8 @@ def test_a_run_is_created_with_the_parameters_of_another_one(
         thread = make_thread(door, client).id
         run = run_to_end(door, client, thread, assistant, **parameters)
         parameters = {key: value for key, value in dump(run).items() if key in RUN_PARAMETERS}
-    first, second = request_bodies(upstream)
-    assert {**second, "metadata": None} == {**first, "metadata": None}
+    first, second = ({**DEFAULTS, **body, "metadata": None} for body in request_bodies(upstream))
+    assert second == first
 
 
 @dumped
@@ -187,7 +189,8 @@ def test_nulls_of_optional_keys_count_as_absent(door: Door, client: Any, path: s
         if path == "/threads":
             messages = door.all(client.beta.threads.messages.list(created["id"]))
             created["messages"] = [(message.content, message.attachments) for message in messages]
-        served.append({key: value for key, value in created.items() if key not in SET_BY_THE_SERVICE})
+        kept = {key: value for key, value in created.items() if key not in SET_BY_THE_SERVICE}
+        served.append(re.sub(r"vs_\w+", "vs_", str(kept)))
     assert served[0] == served[1]
 
 
