@@ -128,11 +128,11 @@ def test_a_shown_picture_is_not_found_again(door: Door, client: Any, upstream: S
     picture = {"type": "image", "url": f"data:image/png;base64,{base64.b64encode(PNG).decode()}"}
     message = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "See."}]}
     output = [{**CALL, "outputs": [picture]}, message]
-    upstream.script(Turn(output=output, files={"shown.png": PNG, "d.csv": b"1"}, polls=0))
+    upstream.script(Turn(output=output, files={"cfile_shown.png": PNG, "d.csv": b"1"}, polls=0))
     run = run_to_end(door, client, *ids, stream=stream)
     assert attached_contents(door, client, run) == [b"1"]
     files = door.all(client.files.list(purpose="assistants_output"))
-    assert sorted(file.filename for file in files) == ["/mnt/data/d.csv", "shown.png"]
+    assert sorted(file.filename for file in files) == ["/mnt/data/d.csv", "cfile_shown.png"]
 
 
 def test_a_stream_asks_again_at_the_end_of_its_response(door: Door, client: Any, upstream: StandIn) -> None:
