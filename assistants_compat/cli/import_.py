@@ -35,7 +35,7 @@ _MAX_SHOWN_IDS = 20  # in a line of output; --json has all
     epilog=examples(
         "import saved/ --dry-run",
         "import saved/",
-        "import messages.jsonl rows.csv session.har --json",
+        "import messages.jsonl rows.csv web.har --json",
         "import assistants.toml --dry-run",
     ),
 )

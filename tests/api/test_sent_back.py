@@ -150,7 +150,6 @@ NULLS: list[tuple[str, dict[str, Any]]] = [
     ("/assistants", {"file_ids": None}),
     ("/threads", {"tool_resources": {"code_interpreter": None, "file_search": {"vector_store_ids": None}}}),
     ("/threads", {"messages": [{"role": "user", "content": "?", "attachments": None, "file_ids": None}]}),
-    ("/threads", {"messages": [{"role": "user", "content": "?", "attachments": [{"file_id": "f", "tools": None}]}]}),
     (
         "/threads",
         {
@@ -192,6 +191,18 @@ def test_nulls_of_optional_keys_count_as_absent(door: Door, client: Any, path: s
         kept = {key: value for key, value in created.items() if key not in SET_BY_THE_SERVICE}
         served.append(re.sub(r"vs_\w+", "vs_", str(kept)))
     assert served[0] == served[1]
+
+
+def test_the_tools_of_an_attachment_may_be_null_and_not_absent(door: Door, client: Any) -> None:
+    """An attachment whose served `tools` are null is taken back; one without the key gets the reported 400."""
+    for attachment, status in (({"file_id": "file_1", "tools": None}, 200), ({"file_id": "file_1"}, 400)):
+        body = {"messages": [{"role": "user", "content": "?", "attachments": [attachment]}]}
+        try:
+            answer = 200 if post(door, client, "/threads", body) else 0
+        except openai.BadRequestError as error:
+            answer = error.status_code
+            assert error.param == "messages[0].attachments[0].tools"
+        assert answer == status
 
 
 def test_a_null_that_is_no_parameter_is_refused_as_before(door: Door, client: Any) -> None:

@@ -136,13 +136,11 @@ def test_two_recordings_of_one_name_are_wrong_use(cassettes: Path) -> None:
     [
         ("empty", "new", "no recordings found in"),
         ("old", "old/notes.txt", "notes.txt is not a directory: choose another one"),
-        ("one.json", "new", "would contain YAML"),
     ],
 )
 def test_an_unusable_source_or_target_is_one_line(cassettes: Path, source: str, to: str, message: str) -> None:
-    """An empty directory, a file where a directory is needed, and a .json name for YAML are one line each."""
+    """An empty directory, and a file where a directory is needed, are one line each."""
     (cassettes / "empty").mkdir()
-    (cassettes / "one.json").write_text(json.dumps(document(NATIVE)), "utf-8")
     result = _run("cassettes", "convert", cassettes / source, "--to", cassettes / to)
     assert result.exit_code == 2
     assert message in result.stderr
@@ -175,7 +173,7 @@ def test_a_folder_without_recordings_is_wrong_use(tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (
         2,
         "",
-        f"assistants_compat: no recordings found in {tmp_path}: expected VCR.py cassettes (.yaml or .yml)\n",
+        f"assistants_compat: no recordings found in {tmp_path}: expected VCR.py cassettes (YAML or JSON)\n",
     )
 
 

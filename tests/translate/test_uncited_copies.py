@@ -10,7 +10,7 @@ from assistants_compat.translate.uncited_files import copies_of_shown_images
 sizes = st.integers(1, 4)
 listed_files = st.lists(st.tuples(st.sampled_from(["png", "csv"]), sizes), max_size=6).map(
     lambda files: [
-        {"id": f"cfile_{number}", "path": f"/mnt/data/{number}.{extension}", "bytes": size}
+        {"id": f"cfile_{number}", "path": f"/mnt/data/cfile_{number}.{extension}", "bytes": size}
         for number, (extension, size) in enumerate(files)
     ]
 )
