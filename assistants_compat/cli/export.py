@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..settings import Settings
+from ..store.locations import database_url
 from ..tools.transfer import export_objects
 from .terminal import (
     EXIT_USAGE,
@@ -52,7 +53,7 @@ def export(
     )
     if not any(result.written.values()):
         # A backup of nothing is mostly one of the wrong store, which a script must notice.
-        store = hide_secrets(str(settings.store))
+        store = hide_secrets(database_url(settings.store).removeprefix("sqlite:///"))
         exit_with_error(
             f"nothing was exported: {store} has nothing in the namespace {settings.namespace!r}. "
             "Check ASSISTANTS_COMPAT_STORE and ASSISTANTS_COMPAT_NAMESPACE."

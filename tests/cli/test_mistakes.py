@@ -88,6 +88,18 @@ def test_an_export_of_an_empty_store_fails(invoke: Callable[..., Any], sqlite_se
         "'default'. Check ASSISTANTS_COMPAT_STORE and ASSISTANTS_COMPAT_NAMESPACE.\n"
     )
     assert not any(json.loads(result.stdout)["written"].values())
+
+
+def test_an_empty_store_that_nothing_names_is_named_by_its_path(
+    invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export from the store of the user's data directory, which no setting names, says where that is."""
+    monkeypatch.delenv("ASSISTANTS_COMPAT_STORE")
+    assert "/data/assistants_compat/store.db has nothing" in invoke("export", "--to", "backup").stderr
+
+
+def test_an_export_of_what_was_imported_succeeds(invoke: Callable[..., Any]) -> None:
+    """An export of a store with an imported object has the exit code 0."""
     invoke("import", "saved.json")
     assert invoke("export", "--to", "full").exit_code == 0
 

@@ -198,7 +198,10 @@ with StandIn() as upstream, openai.OpenAI(api_key="sk", base_url=upstream.base_u
 print("all well")
 """
 COMMANDS = """
+import assistants_compat
 from assistants_compat.__main__ import main
+with openai.OpenAI(api_key="sk") as client:
+    assistants_compat.wrap(client).beta.threads.create()
 for arguments in (["demo"], ["doctor", "--help"], ["settle", "--help"], ["export", "--to", "saved"], ["--version"]):
     sys.argv = ["assistants-compat", *arguments]
     try:
