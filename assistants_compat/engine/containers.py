@@ -150,7 +150,8 @@ def record_unlisted(io: IO, db: Connection, run: Run, failures: Mapping[str, Lis
         if queries.get(db, "containers", namespace, id_, lock=True) is None:
             record_container_use(io, db, run, [{"type": "code_interpreter_call", "container_id": id_}])
         row = queries.get(db, "containers", namespace, id_, lock=True)
-        if row is not None:
+        # A container of another thread is looked at by the runs of that thread.
+        if row is not None and row["thread_id"] == run["thread_id"]:
             body = marked_body(row["body"], run["id"], failure, since, io.now())
             queries.update_row(db, "containers", namespace, id_, body=body)
 
@@ -212,9 +213,15 @@ async def _add_missing_files(io: IO, container: Row, choice: ContainerChoice) ->
         if isinstance(error, errors.UpstreamError) and container_is_gone(error.error()):
             await _mark_gone(io, container["id"])
         return False
-    new_body = {**body, "file_ids": [*present, *missing], **_copied_files([*copied, *added])}
-    changes = {"body": new_body, "used_at": io.now()}
-    await io.write(lambda db: queries.update_row(db, "containers", container["namespace"], container["id"], **changes))
+    new_keys = {"file_ids": [*present, *missing], **_copied_files([*copied, *added])}
+
+    def work(db: Connection) -> None:
+        row = queries.get(db, "containers", container["namespace"], container["id"], lock=True)
+        if row is not None:  # its body may have got other keys meanwhile
+            changed = {"body": {**row["body"], **new_keys}, "used_at": io.now()}
+            queries.update_row(db, "containers", container["namespace"], container["id"], **changed)
+
+    await io.write(work)
     return True
 
 

@@ -7,7 +7,7 @@ becomes of the copies in messages and steps is decided in `translate`.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import NamedTuple
@@ -27,7 +27,7 @@ from ..translate.uncited_files import (
     location_of_file,
     was_written_again,
 )
-from ..translate.unlisted_files import ListFailure, is_of_earlier_run, open_marks
+from ..translate.unlisted_files import ListFailure, is_of_earlier_run, marks_of_container
 from ..wire.headers import content_disposition, expected_size
 from ..wire.objects import Json, Run, as_object_list
 from .io import IO, Request, StreamedResponse
@@ -84,11 +84,11 @@ async def list_new_files(
         files += files_made_by_model(listed)
         if failure is not None:
             failures[container_id] = failure
-    namespace, now = io.settings.namespace, io.now()
+    namespace = io.settings.namespace
 
     def read_known(db: Connection) -> tuple[dict[FileLocation, Row], dict[str, list[Json]]]:
         rows = {id_: queries.get(db, "containers", namespace, id_) for id_ in container_ids}
-        marks = {id_: open_marks(row["body"], now) for id_, row in rows.items() if row is not None}
+        marks = {id_: marks_of_container(row["body"]) for id_, row in rows.items() if row is not None}
         return queries.generated_files(db, namespace, container_ids), marks
 
     known, marks = await io.read(read_known)
@@ -194,7 +194,28 @@ async def copy_file(io: IO, file: GeneratedFile, run: Run) -> Json:
 
     If the copy fails, the run does not: the row records the reason, and a download retries the copy.
     """
-    row: Json = {
+    row = _row_of_file(io, file, run)
+    try:
+        size, sha256 = await _copy_content(io, row, file.data, file.size)
+    except NotCopiedError as error:
+        log.warning("could not copy file %s of run %s: %s", file.id, run["id"], error)
+        return {**row, "trouble": str(error)}
+    return {**row, "stored": True, "sha256": sha256, "body": {**row["body"], "bytes": size}}
+
+
+def rows_without_copy(io: IO, db: Connection, files: Iterable[GeneratedFile], run: Run) -> list[Json]:
+    """Return rows for the files that have none yet, of a run that ended before it copied them.
+
+    A download copies them.
+    """
+    new_files = [file for file in files if not queries.cursor_exists(db, "files", io.settings.namespace, file.id)]
+    return [
+        {**_row_of_file(io, file, run), "trouble": "the run ended before the file was copied"} for file in new_files
+    ]
+
+
+def _row_of_file(io: IO, file: GeneratedFile, run: Run) -> Json:
+    return {
         "namespace": io.settings.namespace,
         "id": file.id,
         "created_at": io.now(),
@@ -205,12 +226,6 @@ async def copy_file(io: IO, file: GeneratedFile, run: Run) -> Json:
         "body": {"filename": file.filename, "bytes": 0, **listed_version(file)},
         "stored": False,
     }
-    try:
-        size, sha256 = await _copy_content(io, row, file.data, file.size)
-    except NotCopiedError as error:
-        log.warning("could not copy file %s of run %s: %s", file.id, run["id"], error)
-        return {**row, "trouble": str(error)}
-    return {**row, "stored": True, "sha256": sha256, "body": {**row["body"], "bytes": size}}
 
 
 def listed_version(file: GeneratedFile) -> Json:
@@ -234,8 +249,11 @@ async def ensure_stored(io: IO, row: Row) -> Row:
 
     def save_row(db: Connection) -> bool:
         before = queries.get(db, "files", io.settings.namespace, row["id"], lock=True)
-        queries.update_row(db, "files", io.settings.namespace, row["id"], **changes)
-        return before is not None and not before["stored"]
+        if before is None:  # deleted meanwhile
+            return False
+        body = {**before["body"], "bytes": changes["body"]["bytes"]}  # it may have got other keys meanwhile
+        queries.update_row(db, "files", io.settings.namespace, row["id"], **{**changes, "body": body})
+        return not before["stored"]
 
     # Of several concurrent copies only the first is reported. A file that another machine stored was reported there.
     if await io.write(save_row):

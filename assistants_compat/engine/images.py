@@ -34,7 +34,9 @@ async def with_image_data(io: IO, run_input: RunInput) -> RunInput:
     named = list(dict.fromkeys(image_file_ids(run_input.turns)))
     ids = [id_ for id_ in named if clock.current().may_be_generated_file(id_)]
     gone = [id_ for id_ in named if id_ not in ids and io.memory.was_deleted(id_)]
-    run_input = run_input.without_image_files(gone) or run_input
+    if (shorter := run_input.without_image_files(gone)) is not None:
+        log.info("images that were deleted are not sent: %s", ", ".join(gone))
+        run_input = shorter
     if not ids:
         return run_input
 

@@ -373,7 +373,7 @@ def locate_file(db: Connection, namespace: str, id_: str, location: tuple[str | 
     """
     container_id, container_file_id = location
     matches = (files.c.namespace == namespace, files.c.id == _storable_id(id_))
-    row = _row_or_none(db.execute(select(files).where(*matches)).first())
+    row = _row_or_none(db.execute(select(files).where(*matches).with_for_update()).first())
     if row is not None and (row["container_id"], row["container_file_id"]) != location:
         new_body = {} if row["deleted"] else {"body": {**row["body"], **body}}
         place = {"container_id": container_id, "container_file_id": container_file_id}

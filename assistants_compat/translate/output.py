@@ -396,13 +396,15 @@ class OutputReader:
         estimates nothing (docs/differences.md).
         """
         self._locate_uncited_images()
+        found_late: list[tuple[Json, str]] = []
         for file in unknown_files(self.container_files, self._known_locations(), self._uncited_images().values()):
             generated = self._file_for_citation(citation_from_file(file))
             if file["container_id"] in self._listed_late:
-                attach_found_files(self.outcome.messages, [(file, generated.id)])
+                found_late.append((file, generated.id))
             elif self.outcome.messages:
                 message = self.outcome.messages[-1]
                 message["attachments"] = [*message["attachments"], code_interpreter_attachment(generated.id)]
+        attach_found_files(self.outcome.messages, found_late)
         if self.function_step is not None:
             set_step_status(self.function_step, function_status, now)
         steps = self.outcome.steps

@@ -13,12 +13,12 @@ from typing import Any
 from ..wire.objects import Json, Message, as_object, as_object_list
 from .citations import file_path_annotation
 from .links import links_to_paths, path_from_name
-from .uncited_files import code_interpreter_attachment
+from .uncited_files import code_interpreter_attachment, version_of_file
 
 _KEY = "unlisted"  # of a container's body: its marks, in the order of their runs
 _MARK_SECONDS = 3600  # after its run a mark is looked at for this long: each look keeps a paid container alive
 # Seconds to wait after the first, second, ... failed look, so that an upstream that never lists slows down no reader.
-_PAUSES = (0, 0, 5, 30, 60, 300)
+_PAUSES = (0, 0, 5, 15, 30)
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,16 @@ def attach_found_files(messages: Sequence[Message], files: Iterable[tuple[Mappin
     """Put files that were found after the messages of their run had ended into these messages.
 
     Each file is a listed file and its id in this library. A message that links a file gets the annotation and the
-    attachment; a file that no message links is attached to the last one.
+    attachment; a file that no message links is attached to the last one. Of several files of one path, the newest has
+    the link.
     """
-    for file, id_ in files:
-        linking = [message for message in messages if _add_links(message, path_from_name(str(file["path"])), id_)]
-        for message in linking or messages[-1:]:
+    oldest_first = sorted(files, key=lambda pair: version_of_file(pair[0])[1] or 0)
+    linking = {
+        id_: [message for message in messages if _add_links(message, path_from_name(str(file["path"])), id_)]
+        for file, id_ in reversed(oldest_first)
+    }
+    for _, id_ in oldest_first:
+        for message in linking[id_] or messages[-1:]:
             message["attachments"] = [*message["attachments"], code_interpreter_attachment(id_)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -95,12 +96,14 @@ def test_a_run_is_created_with_the_parameters_of_another_one(
     for _ in range(2):
         thread = make_thread(door, client).id
         run = run_to_end(door, client, thread, assistant, **parameters)
-        parameters = {key: value for key, value in dump(run).items() if key in RUN_PARAMETERS}
+        accepted = inspect.signature(client.beta.threads.runs.create).parameters  # early versions lack some
+        parameters = {key: value for key, value in dump(run).items() if key in RUN_PARAMETERS and key in accepted}
     first, second = ({**DEFAULTS, **body, "metadata": None} for body in request_bodies(upstream))
     assert second == first
 
 
 @dumped
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # early versions do not know a link to an image
 def test_a_thread_is_created_from_another_one(
     door: Door, client: Any, upstream: StandIn, dump: Callable[[Any], Any]
 ) -> None:

@@ -17,5 +17,6 @@ def count_calls(package: str) -> dict[str, int]:
     path = Path(spec.origin)
     result = audit([path.parent if path.name == "__init__.py" else path])
     assert result.unread == {}
-    assert {use.verdict for use in result.uses} <= {"works", "differs"}
+    # An import may be of a name that the SDK no longer has: frameworks of long ago try several.
+    assert {use.verdict for use in result.uses if use.kind == "call"} <= {"works", "differs"}
     return dict(Counter(use.what for use in result.uses if use.kind == "call" and use.what.startswith("beta.")))

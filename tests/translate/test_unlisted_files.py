@@ -78,7 +78,7 @@ def test_a_mark_waits_longer_after_each_failure_and_ends_after_an_hour() -> None
             body = body_after_failure(body, FAILURE, now)
         now += 0 if may_be_looked_at(body, now) else 1
     pauses = [later - earlier for earlier, later in pairwise(looks)]
-    assert pauses[:6] == [0, 0, 5, 30, 60, 300]
+    assert pauses[:6] == [0, 0, 5, 15, 30, 30]
     assert pauses == sorted(pauses)
     assert looks[-1] < 3600
     gone = body_after_failure(marked_body({}, "run_1", FAILURE, 0, 0), ListFailure("it is gone", is_final=True), 0)
@@ -103,3 +103,13 @@ def test_found_files_of_a_run_without_a_message_have_no_place() -> None:
     messages: list[Any] = []
     attach_found_files(messages, [({"path": "/mnt/data/b.csv"}, "file-b")])
     assert messages == []
+
+
+def test_the_newest_version_that_is_found_late_has_the_link() -> None:
+    """Of two files of one path that are found late, the newer has the link, and both are attached."""
+    text = {"value": "[d](sandbox:/mnt/data/d.csv)", "annotations": []}
+    message: Any = {"content": [{"type": "text", "text": text}], "attachments": []}
+    files = [({"path": "/mnt/data/d.csv", "created_at": time}, id_) for time, id_ in ((2, "file-new"), (1, "file-old"))]
+    attach_found_files([message], files)
+    assert [annotation["file_path"]["file_id"] for annotation in text["annotations"]] == ["file-new"]
+    assert [attachment["file_id"] for attachment in message["attachments"]] == ["file-old", "file-new"]

@@ -373,6 +373,8 @@ def accepted_columns(db: Connection, row: Row, upstream_request: UpstreamRequest
     if upstream_request.input.tool_items_dropped:
         queries.delete_items(db, row["namespace"], row["thread_id"], except_run_id=row["id"])
     if upstream_request.input.gone_images:
+        # Not which: a URL may be a secret.
+        log.info("run %s is sent without %d images of its thread", row["id"], len(upstream_request.input.gone_images))
         queries.upsert(db, "messages", _gone_images_row(row, upstream_request.input.gone_images, now))
     # With `store_responses=False` the next round sends this input again, exactly as the upstream accepted it.
     resent_turns = [] if upstream_request.request["store"] else upstream_request.input.turns
@@ -383,7 +385,8 @@ def accepted_columns(db: Connection, row: Row, upstream_request: UpstreamRequest
         "plain": upstream_request.input.tool_items_dropped,
         **({"image_resent": True} if upstream_request.input.image_resent else {}),
     }
-    is_reduced = upstream_request.input.cuts or upstream_request.input.tool_items_dropped
+    run_input = upstream_request.input
+    is_reduced = run_input.cuts or run_input.tool_items_dropped or run_input.gone_images
     if is_reduced and state["usage"] is None:
         state.pop("prompt_tokens", None)  # estimated for the whole input
     state.pop("step_usage", None)  # its step has it by now, or ended without usage

@@ -6,6 +6,9 @@ looks again, and so does `settle`. The files go to the run that made them.
 
 from __future__ import annotations
 
+import logging
+
+from ... import errors
 from ...store import queries
 from ...store.database import Connection
 from ...store.queries import Row
@@ -33,18 +36,24 @@ from .. import generated_files
 from ..io import IO
 from .finish import copied_files
 
+log = logging.getLogger("assistants_compat")
+
 
 async def look_again(io: IO, thread_id: str) -> None:
     """List the thread's containers that could not be listed before, once each; does nothing while a run is active.
 
-    A list that fails again is left to a later look.
+    A list that fails again is left to a later look, and so is a store that cannot be written: whoever asks gets the
+    answer to what was asked.
     """
     for container in await io.read(lambda db: _containers_to_look_at(io, db, thread_id)):
         listed, failure = await generated_files.list_container(io, container["id"], attempts=1)
-        if failure is None:
-            await _store_files(io, container, files_made_by_model(listed))
-        else:
-            await _record_failure(io, container, failure)
+        try:
+            if failure is None:
+                await _store_files(io, container, files_made_by_model(listed))
+            else:
+                await _record_failure(io, container, failure)
+        except errors.StoreError as error:
+            log.warning("files found in container %s were not stored: %s", container["id"], type(error).__name__)
 
 
 def _containers_to_look_at(io: IO, db: Connection, thread_id: str) -> list[Row]:
@@ -91,8 +100,10 @@ async def _store_files_of_run(io: IO, container: Row, run_id: str, listed: list[
     generated = {id_: _generated_file(id_, file) for id_, file in files.items()}
 
     def work(db: Connection, rows: list[Json]) -> bool:
-        """Write the files and remove the mark, unless another look has done so meanwhile."""
+        """Write the files and remove the mark, unless another look has done so or a run has begun meanwhile."""
         queries.lock_thread(db, namespace, thread_id)
+        if queries.active_run(db, namespace, thread_id) is not None:
+            return False
         row = queries.get(db, "containers", namespace, container_id, lock=True)
         if row is None or all(mark["run_id"] != run_id for mark in marks_of_container(row["body"])):
             return False
@@ -102,9 +113,12 @@ async def _store_files_of_run(io: IO, container: Row, run_id: str, listed: list[
             queries.locate_file(db, namespace, id_, location_of_file(copy), **body)
         # They come newest first.
         message_rows = queries.rows_of_thread(db, "messages", namespace, thread_id, run_id=run_id, kind="message")
-        messages = [message_row["body"] for message_row in reversed(message_rows)]
+        ids = [message_row["id"] for message_row in reversed(message_rows)]
+        # Locked, because an update of a message locks only that.
+        locked = [queries.get(db, "messages", namespace, id_, lock=True) for id_ in (ids if files else ())]
+        messages = [message_row["body"] for message_row in locked if message_row is not None]
         attach_found_files(messages, [(file, id_) for id_, file in files.items()])
-        for message in messages if files else ():
+        for message in messages:
             queries.update_row(db, "messages", namespace, message["id"], body=message)
         queries.update_row(db, "containers", namespace, container_id, body=body_without_mark(row["body"], run_id))
         return True

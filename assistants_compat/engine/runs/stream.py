@@ -28,6 +28,7 @@ from ...translate.told_times import events_with_stored_times, times_of_told_run
 from ...wire.exchange import Reply
 from ...wire.ids import RepeatableIds
 from ...wire.objects import Json
+from .. import generated_files
 from ..containers import delete_upstream, record_unlisted
 from ..io import IO
 from . import ask_upstream, create, finish, tool_outputs
@@ -311,7 +312,7 @@ class _RunStream:
         unlisted = unlisted_containers(self.events)
         last_events = self.events.stop(status, now, error=error)
         changes = {"usage": self.row["state"]["usage"], **({"last_error": error} if error else {})}
-        # Those of a response that has ended; all others are stored when their message or step ends.
+        # Those of a response that has ended; all others are copied when their message or step ends.
         has_unsaved_files = self.events.response is not None and bool(self.events.reader.outcome.files)
         files: list[Json] = []
         ended_here = False
@@ -319,7 +320,11 @@ class _RunStream:
         def columns_of(db: Connection, current: Row) -> Json:
             nonlocal ended_here
             ended_here = True
-            finish.write_files(db, current["namespace"], self.events.reader.outcome.files, files)
+            outcome_files = self.events.reader.outcome.files
+            finish.write_files(db, current["namespace"], outcome_files, files)
+            # A save that was interrupted while it copied: messages name these files already.
+            not_copied = generated_files.rows_without_copy(self.io, db, outcome_files.values(), current["body"])
+            queries.insert_rows(db, "files", not_copied)
             record_unlisted(self.io, db, current["body"], unlisted, self.events.response_created_at)
             times = times_of_told_run(self.events.run, current["body"], status)
             run = run_status.run_with_status(current["body"], status, now, **changes, **times)

@@ -29,9 +29,14 @@ async def list_files(
         not_had = [id_ for id_, failure in reader.outcome.unlisted.items() if not failure.is_final]
         container_ids = list(dict.fromkeys([*container_ids, *not_had]))
     if container_ids:
-        found = await generated_files.list_new_files(
-            io, run["id"], container_ids, assigned_ids, events.response_created_at
-        )
+        try:
+            found = await generated_files.list_new_files(
+                io, run["id"], container_ids, assigned_ids, events.response_created_at
+            )
+        except BaseException:  # the stream ends here, and nobody has seen these containers
+            for id_ in container_ids:
+                reader.outcome.unlisted.setdefault(id_, NOT_LISTED)
+            raise
         reader.set_listed(*found, container_ids)
     items = [as_object(event.get("item")), *as_object_list(as_object(event.get("response")).get("output"))]
     if thread_files := await generated_files.earlier_files(io, run, items):
