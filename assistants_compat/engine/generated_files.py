@@ -27,7 +27,7 @@ from ..translate.uncited_files import (
     location_of_file,
     was_written_again,
 )
-from ..translate.unlisted_files import ListFailure, is_of_earlier_run, marks_of_container
+from ..translate.unlisted_files import ListFailure, is_of_earlier_run, open_marks
 from ..wire.headers import content_disposition, expected_size
 from ..wire.objects import Json, Run, as_object_list
 from .io import IO, Request, StreamedResponse
@@ -84,11 +84,11 @@ async def list_new_files(
         files += files_made_by_model(listed)
         if failure is not None:
             failures[container_id] = failure
-    namespace = io.settings.namespace
+    namespace, now = io.settings.namespace, io.now()
 
     def read_known(db: Connection) -> tuple[dict[FileLocation, Row], dict[str, list[Json]]]:
         rows = {id_: queries.get(db, "containers", namespace, id_) for id_ in container_ids}
-        marks = {id_: marks_of_container(row["body"]) for id_, row in rows.items() if row is not None}
+        marks = {id_: open_marks(row["body"], now) for id_, row in rows.items() if row is not None}
         return queries.generated_files(db, namespace, container_ids), marks
 
     known, marks = await io.read(read_known)
