@@ -107,7 +107,7 @@ def test_found_files_of_a_run_without_a_message_have_no_place() -> None:
 
 def test_the_newest_version_that_is_found_late_has_the_link() -> None:
     """Of two files of one path that are found late, the newer has the link, and both are attached."""
-    text = {"value": "[d](sandbox:/mnt/data/d.csv)", "annotations": []}
+    text: Any = {"value": "[d](sandbox:/mnt/data/d.csv)", "annotations": []}
     message: Any = {"content": [{"type": "text", "text": text}], "attachments": []}
     files = [({"path": "/mnt/data/d.csv", "created_at": time}, id_) for time, id_ in ((2, "file-new"), (1, "file-old"))]
     attach_found_files([message], files)
