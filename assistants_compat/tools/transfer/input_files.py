@@ -221,7 +221,7 @@ def _bounded_lines(handle: io.BufferedReader) -> Iterator[tuple[int, bytes | Non
             continue
         while line and not line.endswith(b"\n"):  # skip the rest of the line without keeping it in memory
             line = handle.readline(MAX_DOCUMENT_BYTES)
-            yield number, None
+        yield number, None
 
 
 def parse_json(content: bytes) -> Any:
