@@ -18,7 +18,7 @@ from ..engine.uploads import delete_copies
 from ..store import queries
 from ..store.database import Connection
 from ..store.queries import FilePlace, Row
-from ..translate.file import file_from_row, files_after_cursor, files_after_time, files_by_time, time_of_file
+from ..translate.file import file_from_row, files_after_cursor, files_after_time, merged_by_time, time_of_file
 from ..wire.exchange import Call, Reply, forwarded_headers, json_reply
 from ..wire.headers import UnsatisfiableRangeError, content_disposition, requested_range
 from ..wire.objects import Json, as_object_list
@@ -66,7 +66,7 @@ async def list_(io: IO, call: Call) -> Reply | None:
     # In a recording of the old service, which lists them too.
     upstream_ids = {file.get("id") for file in listed.files}
     rows = [row for row in rows if row["id"] not in upstream_ids]
-    merged = files_by_time([file_from_row(row) for row in rows], listed.files, descending=descending)
+    merged = merged_by_time([file_from_row(row) for row in rows], listed.files, descending=descending)
     if listed.has_more:  # the upstream's next files may come before our next ones
         merged = merged[: merged.index(listed.files[-1]) + 1]
     data = merged[: page.limit]

@@ -246,8 +246,7 @@ class _RequestBuilder:
             content = json.dumps(upstream_request.json).encode("ascii")
             headers.append(("Content-Type", "application/json"))
         headers.append(("Accept", upstream_request.accept))
-        base = self.base
-        version_params: tuple[tuple[str, str], ...] = self.version_params
+        base, version_params = self.base, self.version_params
         if upstream_request.legacy:
             headers.append(("OpenAI-Beta", legacy.headers.get("openai-beta", "assistants=v2")))
             base = self.legacy_base

@@ -24,6 +24,7 @@ from ..translate.uncited_files import (
     FileLocation,
     files_made_by_model,
     has_links,
+    keys_of_version,
     location_of_file,
     was_written_again,
 )
@@ -208,10 +209,12 @@ def rows_without_copy(io: IO, db: Connection, files: Iterable[GeneratedFile], ru
 
     A download copies them.
     """
-    new_files = [file for file in files if not queries.cursor_exists(db, "files", io.settings.namespace, file.id)]
-    return [
-        {**_row_of_file(io, file, run), "trouble": "the run ended before the file was copied"} for file in new_files
-    ]
+    by_id = {file.id: file for file in files}
+    if not by_id:
+        return []
+    new_ids = by_id.keys() - queries.existing_ids(db, "files", io.settings.namespace, by_id)
+    trouble = "the run ended before the file was copied"
+    return [{**_row_of_file(io, file, run), "trouble": trouble} for id_, file in by_id.items() if id_ in new_ids]
 
 
 def _row_of_file(io: IO, file: GeneratedFile, run: Run) -> Json:
@@ -223,15 +226,9 @@ def _row_of_file(io: IO, file: GeneratedFile, run: Run) -> Json:
         "run_id": run["id"],
         "container_id": file.container_id,
         "container_file_id": file.container_file_id,
-        "body": {"filename": file.filename, "bytes": 0, **listed_version(file)},
+        "body": {"filename": file.filename, "bytes": 0, **keys_of_version(file.version)},
         "stored": False,
     }
-
-
-def listed_version(file: GeneratedFile) -> Json:
-    """Return what the row of a file says of its version, so that a later listing tells whether it was written again."""
-    is_listed = file.size is not None or file.listed_at is not None
-    return {"listed": {"bytes": file.size, "created_at": file.listed_at}} if is_listed else {}
 
 
 async def ensure_stored(io: IO, row: Row) -> Row:

@@ -412,6 +412,13 @@ def is_referenced(db: Connection, namespace: str, id_: str, *, except_id: str) -
     return False
 
 
+def existing_ids(db: Connection, table_name: TableName, namespace: str, ids: Iterable[str]) -> set[str]:
+    """Those of these ids that have a row, which may be deleted."""
+    table = TABLES[table_name]
+    query = select(table.c.id).where(table.c.namespace == namespace, table.c.id.in_(list(map(_storable_id, ids))))
+    return set(db.execute(query).scalars())
+
+
 def cursor_exists(db: Connection, table_name: TableName, namespace: str, id_: str) -> bool:
     """Whether a page cursor may refer to this object, which may be deleted."""
     table = TABLES[table_name]

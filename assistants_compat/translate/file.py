@@ -31,7 +31,7 @@ def time_of_file(file: Mapping[str, Any]) -> int:
     return int(created_at) if isinstance(created_at, (int, float)) else 0
 
 
-def files_by_time(generated: Sequence[File], others: Sequence[Json], *, descending: bool) -> list[Json]:
+def merged_by_time(generated: Sequence[File], others: Sequence[Json], *, descending: bool) -> list[Json]:
     """Merge two lists that have this order; a generated file counts as newer than another one of the same second."""
     newer: Sequence[Mapping[str, Any]] = generated
     lists = (newer, others) if descending else (others, newer)

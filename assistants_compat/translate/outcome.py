@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..wire.objects import Json, Message, RunStep
+from .uncited_files import FileLocation, FileVersion
 from .unlisted_files import ListFailure
 
 
@@ -22,6 +23,17 @@ class GeneratedFile:
     data: bytes | None = None
     size: int | None = None  # in bytes, as the container lists it
     listed_at: int | None = None  # its time of creation there; another one means that the file was written again
+
+    @property
+    def version(self) -> FileVersion:
+        """The version of the file that the container lists."""
+        return self.size, self.listed_at
+
+    def locate(self, filename: str, location: FileLocation, version: FileVersion) -> None:
+        """Set the name of a shown image, and where the container has which version of it."""
+        self.filename = filename
+        self.container_id, self.container_file_id = location
+        self.size, self.listed_at = version
 
 
 @dataclass

@@ -250,8 +250,7 @@ class OutputReader:
     def _was_written_again(self, file: GeneratedFile) -> bool:
         """Whether a container lists another version of a file than an earlier message of this stream has."""
         listed = self._listed_file((str(file.container_id), str(file.container_file_id)))
-        version = file.size, file.listed_at
-        return version != (None, None) and bool(listed) and version_of_file(listed) != version
+        return file.version != (None, None) and bool(listed) and version_of_file(listed) != file.version
 
     def _listed_file(self, location: FileLocation) -> Json:
         return next((file for file in self.container_files if location_of_file(file) == location), {})
@@ -340,9 +339,8 @@ class OutputReader:
         """Give an image that a call showed the file name and the location from the citation in its message."""
         file = self.outcome.files[file_id]
         location = location_of_citation(annotation)
-        file.filename = str(annotation.get("filename") or file.filename)
-        file.container_id, file.container_file_id = location
-        file.size, file.listed_at = version_of_file(self._listed_file(location))
+        name = str(annotation.get("filename") or file.filename)
+        file.locate(name, location, version_of_file(self._listed_file(location)))
         self._files_by_location.setdefault(location, file)
 
     def _locate_uncited_images(self) -> None:
@@ -353,10 +351,8 @@ class OutputReader:
         unknown = unknown_files(self.container_files, self._known_locations(), ())
         for file_id, copy in copies_of_shown_images(unknown, self._uncited_images()).items():
             file = self.outcome.files[file_id]
-            file.filename = name_of_copy(copy)
-            file.container_id, file.container_file_id = location = location_of_file(copy)
-            file.size, file.listed_at = version_of_file(copy)
-            self._files_by_location[location] = file
+            file.locate(name_of_copy(copy), location_of_file(copy), version_of_file(copy))
+            self._files_by_location[location_of_file(copy)] = file
 
     def _uncited_images(self) -> dict[str, int]:
         """Return the sizes in bytes of the shown images without a location, by id."""

@@ -73,15 +73,13 @@ class RunInput:
         named = set() if self.gone_images else _images_named(reference, older)
         if not named and _images_named(reference, newest):
             return None
-        gone = named or older
-        if not gone:
-            return None
-        turns = without_gone_images(self.turns, gone)
-        return replace(self, turns=turns, gone_images=tuple(dict.fromkeys([*self.gone_images, *sorted(gone)])))
+        return self._without(named or older)
 
     def without_image_files(self, file_ids: Collection[str]) -> RunInput | None:
         """Return the input with a text in place of these images, as `without_images` does; None if it has none."""
-        gone = _images(self.turns)[0] & set(file_ids)
+        return self._without(_images(self.turns)[0] & set(file_ids))
+
+    def _without(self, gone: set[str]) -> RunInput | None:
         if not gone:
             return None
         turns = without_gone_images(self.turns, gone)

@@ -15,6 +15,8 @@ from ..wire.objects import Json, as_object_list
 from .citations import is_container_citation, is_image, is_named_by_id, is_shown_image, span_of_citation
 from .links import LINK_SCHEME, WORKING_DIRECTORY, Link, Span, links_to_paths, path_from_name
 
+_LISTED = "listed"  # in the body of a file's row: its version
+
 FileLocation = tuple[str, str]
 """The id of a container, and the id of a file in it."""
 
@@ -54,15 +56,21 @@ def version_of_file(file: Mapping[str, Any]) -> FileVersion:
     return size if isinstance(size, int) else None, created_at if isinstance(created_at, int) else None
 
 
+def keys_of_version(version: FileVersion) -> Json:
+    """Return what the body of a file's row says of its version, for `was_written_again`."""
+    size, created_at = version
+    return {} if version == (None, None) else {_LISTED: {"bytes": size, "created_at": created_at}}
+
+
 def was_written_again(file: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
     """Return whether a listed file is another version than the one that its row was made for.
 
-    The row's body says how the container listed the file then (`listed`). Older rows lack that; they have the size of
+    The row's body says how the container listed the file then. Older rows lack that; they have the size of
     what was copied, which for an image that a call showed may not be that of the file.
     """
     body, version = row["body"], version_of_file(file)
-    if "listed" in body:
-        return version != version_of_file(body["listed"])
+    if _LISTED in body:
+        return version != version_of_file(body[_LISTED])
     is_copy = row["stored"] and str(body.get("filename")).startswith(WORKING_DIRECTORY)
     return bool(is_copy and version[0] not in {None, body["bytes"]})
 

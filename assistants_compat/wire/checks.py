@@ -194,8 +194,8 @@ def record(keys: Mapping[str, Check], *, required: tuple[str, ...] = ()) -> Chec
     return check
 
 
-# What callers define themselves, where a null may mean something.
-_FREE_FORM_KEYS = frozenset({"metadata", "parameters", "schema"})
+FREE_FORM_KEYS = frozenset({"metadata", "parameters", "schema"})
+"""What callers define themselves, where a null may mean something."""
 
 
 def without_nulls(value: Any, *, is_request: bool = True) -> Any:
@@ -205,7 +205,7 @@ def without_nulls(value: Any, *, is_request: bool = True) -> Any:
     if not isinstance(value, dict):
         return value
     return {
-        key: entry if key in _FREE_FORM_KEYS else without_nulls(entry, is_request=False)
+        key: entry if key in FREE_FORM_KEYS else without_nulls(entry, is_request=False)
         for key, entry in value.items()
         if is_request or entry is not None
     }

@@ -38,6 +38,15 @@ VERSION = ("api-version", "preview")
 ELSEWHERE = "http://localhost"  # another origin than 127.0.0.1, on the same machine
 
 
+def make_native_response(door: Door, client: Any, upstream: StandIn) -> Any:
+    """Return a response of the Responses API that made a file, and forget the requests until then."""
+    upstream.script(TURN)
+    body = {"model": "gpt-4o", "input": "Go.", "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}
+    response = door(client.post("/responses", body=body, cast_to=object))
+    upstream.requests.clear()
+    return SimpleNamespace(id="x", object="response", to_dict=lambda **_: response)
+
+
 # --- api-version
 
 
@@ -92,11 +101,7 @@ def test_downloads_through_a_plain_client_send_the_version_too(
     settings = with_changes(sqlite_settings, azure_api_version=configured)
     query = {} if configured else {"default_query": {"api-version": "preview"}}
     client = door.client(upstream, settings, base_url=f"{upstream.azure_endpoint}{PROJECT}/openai/v1", **query)
-    upstream.script(TURN)
-    body = {"model": "gpt-4o", "input": "Go.", "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}
-    response = door(client.post("/responses", body=body, cast_to=object))
-    native: Any = SimpleNamespace(id="x", object="response", to_dict=lambda **_: response)
-    upstream.requests.clear()
+    native = make_native_response(door, client, upstream)
     [path] = door(download_files(client, native, tmp_path / "saved"))
     assert path.read_bytes() == CSV
     for request in upstream.requests:
@@ -117,12 +122,8 @@ def test_downloads_of_a_native_response_send_the_version_too(
     """`download_files` on an Azure client requests containers below `/openai/v1` with the configured version."""
     settings = with_changes(sqlite_settings, azure_api_version="preview")
     client = door.client(upstream, settings, azure=True)
-    upstream.script(TURN)
-    body = {"model": "gpt-4o", "input": "Go.", "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}
     v1 = door.raw_client(upstream, base_url=f"{upstream.azure_endpoint}/openai/v1")
-    response = door(v1.post("/responses", body=body, cast_to=object))
-    native: Any = SimpleNamespace(id="x", object="response", to_dict=lambda **_: response)
-    upstream.requests.clear()
+    native = make_native_response(door, v1, upstream)
     [path] = door(download_files(client, native, tmp_path / "saved"))
     assert path.read_bytes() == CSV
     for request in upstream.requests:

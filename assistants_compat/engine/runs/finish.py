@@ -23,7 +23,7 @@ from ...translate.outcome import GeneratedFile, Outcome
 from ...translate.output import outcome_from_response
 from ...translate.run import function_step_status, sum_usage, transition_from_response, usage_from_response
 from ...translate.told_times import times_of_told_run
-from ...translate.uncited_files import code_interpreter_attachment, container_ids_from_output
+from ...translate.uncited_files import code_interpreter_attachment, container_ids_from_output, keys_of_version
 from ...wire.ids import RepeatableIds
 from ...wire.objects import Json, Run, Usage, as_object_list
 from .. import containers, generated_files
@@ -227,7 +227,7 @@ def write_files(
     queries.insert_rows(db, "files", new_rows)
     for file in files.values():
         if file.data is not None and file.container_file_id is not None:
-            body = {"filename": file.filename, **generated_files.listed_version(file)}
+            body = {"filename": file.filename, **keys_of_version(file.version)}
             queries.locate_file(db, namespace, file.id, (file.container_id, file.container_file_id), **body)
 
 
@@ -240,7 +240,7 @@ async def files_without_row(io: IO, files: Mapping[str, GeneratedFile]) -> list[
 async def _ids_with_row(io: IO, ids: Iterable[str]) -> set[str]:
     namespace = io.settings.namespace
     # A deleted file has a row, too: the caller may delete a file while its run goes on.
-    return await io.read(lambda db: {id_ for id_ in ids if queries.cursor_exists(db, "files", namespace, id_)})
+    return await io.read(lambda db: queries.existing_ids(db, "files", namespace, ids))
 
 
 async def _release_after_failure(io: IO, row: Row, ids: list[str]) -> None:

@@ -7,6 +7,7 @@ looks again, and so does `settle`. The files go to the run that made them.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from ... import errors
 from ...store import queries
@@ -16,6 +17,7 @@ from ...translate.outcome import GeneratedFile
 from ...translate.uncited_files import (
     copies_of_shown_images,
     files_made_by_model,
+    keys_of_version,
     location_of_file,
     name_of_copy,
     version_of_file,
@@ -45,7 +47,12 @@ async def look_again(io: IO, thread_id: str) -> None:
     A list that fails again is left to a later look, and so is a store that cannot be written: whoever asks gets the
     answer to what was asked.
     """
-    for container in await io.read(lambda db: _containers_to_look_at(io, db, thread_id)):
+    await look_at(io, await io.read(lambda db: containers_to_look_at(io, db, thread_id)))
+
+
+async def look_at(io: IO, containers: Iterable[Row]) -> None:
+    """List these containers, once each, and store what is found."""
+    for container in containers:
         listed, failure = await generated_files.list_container(io, container["id"], attempts=1)
         try:
             if failure is None:
@@ -56,7 +63,8 @@ async def look_again(io: IO, thread_id: str) -> None:
             log.warning("files found in container %s were not stored: %s", container["id"], type(error).__name__)
 
 
-def _containers_to_look_at(io: IO, db: Connection, thread_id: str) -> list[Row]:
+def containers_to_look_at(io: IO, db: Connection, thread_id: str) -> list[Row]:
+    """Return the containers of a thread that are due for another look; none while a run is active."""
     namespace, now = io.settings.namespace, io.now()
     rows = queries.rows_of_thread(db, "containers", namespace, thread_id)
     due = [row for row in rows if may_be_looked_at(row["body"], now)]
@@ -109,7 +117,7 @@ async def _store_files_of_run(io: IO, container: Row, run_id: str, listed: list[
             return False
         queries.insert_rows(db, "files", rows)
         for id_, copy in copies.items():
-            body = {"filename": name_of_copy(copy), **generated_files.listed_version(_generated_file(id_, copy))}
+            body = {"filename": name_of_copy(copy), **keys_of_version(version_of_file(copy))}
             queries.locate_file(db, namespace, id_, location_of_file(copy), **body)
         # They come newest first.
         message_rows = queries.rows_of_thread(db, "messages", namespace, thread_id, run_id=run_id, kind="message")

@@ -338,13 +338,12 @@ class _RunStream:
         self.is_over = True
         if ended_here and current is not None:
             await self.reports.report(self.events.reader.outcome.files, files)
-            await self.reports.end(self.events.reader.outcome.files)
             await log_if_ended(self.io, current)
         elif current is not None:  # a poll has ended it meanwhile
             last_events[-2] = (f"thread.run.{current['status']}", current["body"])
             if current["status"] in INCOMPLETE_REASONS:
                 await self._store_remaining()
-            await self.reports.end(self.events.reader.outcome.files)
+        await self.reports.end(self.events.reader.outcome.files)
         return last_events
 
     async def _final_events(self, current: Row | None) -> list[Event]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from ...wire.checks import FREE_FORM_KEYS
 from ...wire.objects import Json
 
 TIME_KEYS = frozenset(
@@ -20,8 +21,6 @@ TIME_KEYS = frozenset(
 
 # The service itself sends these nulls (recorded), and `output` of a function call is required and nullable (spec).
 _SERVED_NULLS = frozenset({"last_messages", "hybrid_search", "output"})
-# Under these keys lie JSON schemas and texts of the caller, in which a null means something.
-_CALLERS_DATA = frozenset({"parameters", "schema", "metadata"})
 _SDK_NAMES = {"schema_": "schema"}  # the names of attributes, which `model_dump()` writes by default
 
 _ISO_TIME = re.compile(
@@ -49,7 +48,7 @@ def object_from_dump(saved: Mapping[str, Any]) -> Json:
 def _plain_value(key: str, value: Any) -> Any:
     if key in TIME_KEYS:
         return _plain_seconds(value)
-    return value if key in _CALLERS_DATA else _without_nulls(value)
+    return value if key in FREE_FORM_KEYS else _without_nulls(value)
 
 
 def _plain_seconds(value: Any) -> Any:
@@ -64,7 +63,7 @@ def _without_nulls(value: Any) -> Any:
         return value
     if isinstance(value, dict):
         return {
-            _SDK_NAMES.get(key, key): item if key in _CALLERS_DATA or key in _SDK_NAMES else _without_nulls(item)
+            _SDK_NAMES.get(key, key): item if key in FREE_FORM_KEYS or key in _SDK_NAMES else _without_nulls(item)
             for key, item in value.items()
             if item is not None or key in _SERVED_NULLS
         }
