@@ -166,8 +166,10 @@ class RequestRouter:
 
         The SDK appends `/openai` to an endpoint that ends in `/openai/v1` already, and no resource serves that.
         """
+        if not self.azure:  # before anything else, because every request of a program comes here
+            return request
         path, version = request.url.raw_path.partition(b"?")[0].decode("ascii"), request.url.params.get("api-version")
-        if not self.azure or not path.startswith(f"{self.base}/"):
+        if not path.startswith(f"{self.base}/"):
             return request
         base = azure_endpoints.served_base(self.base, request.url.host, version)
         is_served = base == self.base or (base.startswith(self.base) and path.startswith(f"{base}/"))

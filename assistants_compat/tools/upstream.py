@@ -160,10 +160,11 @@ class _SdkUpstream:
         if is_legacy:
             headers.update(_ASSISTANTS_HEADER)
         path, query = request.path, _sdk_query(request.query)
-        if self._v1[1] and (path.startswith(_V1_PATHS) or (request.method != "GET" and not is_legacy)):
+        v1_base, is_azure = self._v1
+        if is_azure and (path.startswith(_V1_PATHS) or (request.method != "GET" and not is_legacy)):
             # Azure has these routes below /openai/v1 only. With a dated api-version they are reported to answer 404
             # (platform.md section 11).
-            path = f"{self.name}{path}"
+            path = f"{v1_base}{path}"
             version = azure_endpoints.kept_version(self.azure_api_version, api_version_of(self.client))
             query["api-version"] = version or omitted_param()
         options: dict[str, Any] = {"headers": headers, "params": query}

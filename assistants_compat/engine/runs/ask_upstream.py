@@ -292,9 +292,11 @@ async def request_that_fits(io: IO, row: Row, request: Json, extra_items: Sequen
 
     `extra_items` are the round's own. Returns None if everything fits, or if leaving out turns would not make it fit.
     """
-    budget = await io.read(lambda db: prompt_budget(db, row["namespace"], row["body"], row["state"]))
     last_usage = row["state"].get("step_usage")
-    if budget is None or last_usage is None:
+    if row["body"]["max_prompt_tokens"] is None or last_usage is None:  # most runs, for which nothing is read
+        return None
+    budget = await io.read(lambda db: budget_of_next_request(db, row["namespace"], row["body"], row["state"]))
+    if budget is None:
         return None
     # The upstream counted what the round continues; its answer will be part of the prompt too.
     counted = last_usage["prompt_tokens"] + last_usage["completion_tokens"]
@@ -312,13 +314,13 @@ async def _with_own_items(io: IO, row: Row, request: Json, extra_items: Sequence
 
     def read_input(db: Connection) -> RunInput:
         full_input = _full_input(db, row, io.now(), extra_items)
-        budget = prompt_budget(db, row["namespace"], row["body"], row["state"])
+        budget = budget_of_next_request(db, row["namespace"], row["body"], row["state"])
         return _with_earlier_reductions(row, input_within_budget(full_input, request, budget))
 
     return request, await io.read(read_input)
 
 
-def prompt_budget(
+def budget_of_next_request(
     db: Connection, namespace: str, run: Run, state: Mapping[str, Any] = MappingProxyType({})
 ) -> PromptBudget | None:
     """Return how many tokens of input the next request of a run may have; None if nothing limits them.

@@ -48,9 +48,9 @@ from ..vector_stores import CreatedObjects, attach_files, check_stores, delete_o
 from .ask_upstream import (
     UpstreamRequest,
     accepted_columns,
+    budget_of_next_request,
     create_response,
     creation_lease,
-    prompt_budget,
     with_response_mode,
 )
 from .event_sources import NoEvents
@@ -351,7 +351,8 @@ def _reserve(  # noqa: PLR0913, PLR0917 - a request, its thread, and how the ans
     state.update({"copied_files": files.copied_file_ids} if files.copied_file_ids else {})
     run_input = RunInput(with_upstream_file_ids(turns, files.image_ids))
     if run["truncation_strategy"]["type"] == "auto":
-        run_input = input_within_budget(run_input, request, prompt_budget(db, namespace, run)).within_item_limit()
+        budget = budget_of_next_request(db, namespace, run)
+        run_input = input_within_budget(run_input, request, budget).within_item_limit()
     if len(run_input.turns) < len(turns):
         notes["truncation_strategy"] = "messages in the middle of the thread are not sent, to fit the limits of the run"
     state["prompt_tokens"] = {"estimated": estimated_tokens(request, run_input.turns)}

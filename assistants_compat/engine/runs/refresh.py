@@ -36,7 +36,7 @@ from .ask_upstream import (
 from .finish import finish_round, release_lease, reload_run, round_number, take_lease
 from .remedies import RESPONSES_SERVED, asks_for_less_input, row_of_error
 from .run_log import log_if_ended
-from .second_looks import look_again
+from .second_looks import containers_to_look_at, look_again, look_at
 
 log = logging.getLogger("assistants_compat")
 
@@ -69,11 +69,15 @@ async def refresh_active_run(io: IO, thread_id: str) -> None:
 
     Without one, containers of earlier runs that could not be listed are looked at again.
     """
-    row = await io.read(lambda db: queries.active_run(db, io.settings.namespace, thread_id))
+
+    def read(db: Connection) -> tuple[Row | None, list[Row]]:
+        row = queries.active_run(db, io.settings.namespace, thread_id)
+        return row, containers_to_look_at(io, db, thread_id) if row is None else []
+
+    row, containers = await io.read(read)  # in one read, because almost every request to a thread comes here
     if row is not None:
         await refresh_run_if_reachable(io, row)
-    else:
-        await look_again(io, thread_id)
+    await look_at(io, containers)
 
 
 async def refresh_run_if_reachable(io: IO, row: Row, *, may_resend: bool = True) -> Row:
